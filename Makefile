@@ -1,0 +1,37 @@
+# The commands of plugind's developers. Only Python 3.11 or later, make and git are needed.
+VENV := .venv
+PYTHON ?= $(shell command -v python3.11 || command -v python3)
+BIN := $(VENV)/bin
+
+.PHONY: run test check format proto clean
+
+run: $(VENV)/installed  ## a server, an agent and two sample drivers, until Ctrl-C
+	@exec $(BIN)/python examples/run.py
+
+test: $(VENV)/tested  ## the whole suite, in under 5 minutes
+	$(BIN)/pytest
+
+check: $(VENV)/tested  ## style and types
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+	$(BIN)/mypy
+
+format: $(VENV)/tested
+	$(BIN)/ruff check --fix .
+	$(BIN)/ruff format .
+
+$(VENV)/installed: setup.cfg pyproject.toml
+	$(PYTHON) -m venv $(VENV)
+	$(BIN)/pip install --quiet --disable-pip-version-check -e .
+	@touch $@
+
+$(VENV)/tested: $(VENV)/installed
+	$(BIN)/pip install --quiet --disable-pip-version-check -e '.[test]'
+	@touch $@
+
+proto: $(VENV)/tested  ## makes the stubs of CSI's services anew
+	$(BIN)/python -m grpc_tools.protoc -I. --python_out=. --pyi_out=. --grpc_python_out=. \
+		plugin_types/csi/csi.proto
+
+clean:
+	rm -rf $(VENV) build dist *.egg-info

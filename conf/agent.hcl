@@ -1,0 +1,44 @@
+# An agent: watches the plugins of its machine and reports them. It listens on nothing.
+#
+#   plugind agent --config conf/agent.hcl
+
+# This node's ID and secret. Keep it: a node that loses them is another node to the server.
+data_dir = "/var/lib/plugind"
+
+# What people see the node as; the default is the host's name.
+# name = "machine-7"
+
+client {
+  enabled = true
+
+  # The next one is tried when one is away. The default is ["http://127.0.0.1:4646"].
+  servers = ["http://plugind-1.internal:4646", "http://plugind-2.internal:4646"]
+
+  # datacenter = "dc1"
+
+  # No default for either: without them no token is sent, and https servers are trusted as the
+  # machine trusts others.
+  # token_file = "/etc/plugind/agent.token"
+  # ca_file    = "/etc/plugind/ca.pem"
+}
+
+# How a plugin type finds and asks its plugins.
+plugin_type "csi" {
+  # How often each plugin is probed.
+  # probe_interval = "1500ms"
+
+  # How long a probe may take before the plugin is shown as unhealthy.
+  # probe_timeout = "3s"
+
+  # Where drivers' sockets are: by default in /run/csi, and where Nomad's clients and kubelets keep
+  # theirs. To look elsewhere instead:
+  #
+  #   sockets = ["/srv/csi/*.sock"]
+  #
+  # A driver by itself, by the ID of its plugin; without a role it is asked for its halves:
+  #
+  #   instance "nfs" {
+  #     endpoint = "unix:///srv/nfs/csi.sock"
+  #     role     = "node"
+  #   }
+}

@@ -1,0 +1,45 @@
+# A server for a fleet: agents on other machines report to it.
+#
+#   plugind agent --config conf/server.hcl
+
+data_dir = "/var/lib/plugind"
+
+# Agents must be able to reach it; the default is "127.0.0.1".
+bind_addr = "0.0.0.0"
+
+# The region that is served; Nomad's tools ask for "global" unless told otherwise.
+# region = "global"
+
+# Lines of JSON, for programs that gather logs.
+# log_json = false
+
+ports {
+  # http = 4646
+}
+
+server {
+  enabled = true
+
+  # How long a node may be silent before its plugins are shown as unhealthy. At least "1s".
+  # heartbeat_ttl = "30s"
+
+  # How long what is gone stays listed before it is forgotten.
+  # gc_threshold = "24h"
+
+  # How many blocking queries may wait at once; more are answered 429 with Retry-After.
+  # max_parked = 200
+}
+
+# The embedded store: one SQLite file in data_dir.
+store "sqlite" {}
+
+# The plugin types in use; by default all that are installed.
+plugin_types {
+  # disabled = []
+}
+
+# What the fleet should have. Expected are a type's roles, in the plural.
+plugin "csi" "aws-ebs0" {
+  controllers_expected = 3
+  nodes_expected       = 16
+}

@@ -1,0 +1,69 @@
+"""The CSI plugin type: storage drivers that speak the Container Storage Interface.
+
+Every ``plugind`` command imports this package, so what is slow to import (gRPC, watchfiles) is
+resolved by name, where it is wanted: in an agent's child process, and in the sample driver.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Collection, Mapping, Sequence
+from pathlib import Path
+from pkgutil import resolve_name
+from typing import Any, ClassVar
+
+import click
+
+from plugin_types.csi import settings
+from plugin_types.csi.roles import CONTROLLER, NODE, ROLES
+from plugin_types.csi.sample_cli import csi_sample, csi_tell
+from plugin_types.csi.schemas import (
+    BodySchema,
+    ControllerFingerprintSchema,
+    NodeFingerprintSchema,
+    RowSchema,
+)
+from plugin_types.csi.settings import CsiSettings, CsiSettingsSchema
+from plugin_types.csi.summary import summarise
+from plugind.model import Fingerprint
+from plugind.plugin_type import PluginType, Prober, WireSchema, hookimpl
+
+
+class CsiType(PluginType):
+    """Storage drivers, with Nomad's names on the wire."""
+
+    name = "csi"
+    title = "Container Storage Interface"
+    roles = ROLES
+    default_role = NODE
+    settings_schema = CsiSettingsSchema
+    fingerprint_schemas: ClassVar[Mapping[str, type[WireSchema]]] = {
+        CONTROLLER: ControllerFingerprintSchema,
+        NODE: NodeFingerprintSchema,
+    }
+    row_schema = RowSchema
+    body_schema = BodySchema
+    node_keys: ClassVar[Mapping[str, str]] = {
+        CONTROLLER: "CSIControllerPlugins",
+        NODE: "CSINodePlugins",
+    }
+
+    def summary(self, fingerprints: Mapping[str, Collection[Fingerprint]]) -> Mapping[str, Any]:
+        return summarise(fingerprints)
+
+    def prober(self, settings: CsiSettings) -> Prober:
+        prober: Prober = resolve_name("plugin_types.csi.prober:CsiProber")(settings)
+        return prober
+
+    def dev_settings(self, folder: Path) -> Mapping[str, Any]:
+        return settings.dev_settings(folder)
+
+
+@hookimpl
+def plugind_plugin_types() -> Sequence[PluginType]:
+    return [CsiType()]
+
+
+@hookimpl
+def plugind_commands(group: click.Group) -> None:
+    group.add_command(csi_sample)
+    group.add_command(csi_tell)

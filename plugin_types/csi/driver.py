@@ -1,0 +1,170 @@
+"""The gRPC client of one CSI driver: asks it whatever is wanted at once, under one deadline.
+
+This is the seam to gRPC: what goes wrong comes back as a ``Refusal``, never as an exception.
+"""
+
+# mypy: allow-untyped-calls
+# The stubs that grpcio-tools makes have no types.
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Callable, Iterable, Mapping
+from dataclasses import dataclass
+from typing import Any
+from urllib.parse import quote
+
+import grpc
+
+from plugin_types.csi import csi_pb2, csi_pb2_grpc
+
+PROBE = "Probe"
+PLUGIN_INFO = "GetPluginInfo"
+PLUGIN_CAPABILITIES = "GetPluginCapabilities"
+CONTROLLER_CAPABILITIES = "ControllerGetCapabilities"
+NODE_CAPABILITIES = "NodeGetCapabilities"
+NODE_INFO = "NodeGetInfo"
+
+WORDS_MAXIMUM = 500
+"""Characters of a driver's own words that are passed on."""
+
+_OPTIONS = (
+    ("grpc.enable_http_proxy", 0),
+    ("grpc.enable_retries", 0),
+    # Some servers refuse the path of a socket as a name of a host.
+    ("grpc.default_authority", "localhost"),
+    # A driver that comes back is to be seen within seconds; by default this takes up to 120.
+    ("grpc.initial_reconnect_backoff_ms", 100),
+    ("grpc.max_reconnect_backoff_ms", 1_000),
+    # Otherwise a quiet connection goes idle, which looks like one that was lost.
+    ("grpc.client_idle_timeout_ms", 2**31 - 1),
+    # Otherwise a new channel shares the old one's connection, and its backoff.
+    ("grpc.use_local_subchannel_pool", 1),
+)
+
+
+@dataclass(frozen=True)
+class Refusal:
+    """An answer that is none: the call, gRPC's status for it, and the driver's words in one line.
+
+    ``late`` when the deadline passed, so that the status is not the driver's.
+    """
+
+    call: str
+    code: grpc.StatusCode
+    words: str
+    late: bool = False
+
+    def __str__(self) -> str:
+        words = f": {self.words}" if self.words else ""
+        return f"{self.call} failed: {self.code.name}{words}"
+
+
+class Driver:
+    """The driver behind the socket at ``path``.
+
+    ``lost`` is called, from a thread of gRPC's, when the connection is lost. One thread asks; any
+    may close.
+    """
+
+    def __init__(self, path: str, lost: Callable[[], None]) -> None:
+        self._path = path
+        self._lost = lost
+        self._lock = threading.Lock()
+        self._closed = False
+        self._connection = _Connection(path, lost, at_once=False)
+
+    @property
+    def connected(self) -> bool:
+        return self._connection.connected
+
+    def ask(self, calls: Iterable[str], timeout: float) -> dict[str, Any]:
+        """The answer to each call, or a Refusal. All are asked at once: together they take no
+        longer than the slowest, ``timeout`` seconds at most."""
+        return self._connection.ask(calls, timeout)
+
+    def reconnect(self, timeout: float) -> None:
+        """Connects anew, without the backoff of earlier failures, and waits how that ends."""
+        with self._lock:
+            if self._closed:
+                return
+            self._connection.close()
+            self._connection = _Connection(self._path, self._lost, at_once=True)
+        self._connection.settled.wait(timeout)
+
+    def close(self) -> None:
+        """Lets go, in a moment; what is being asked then is answered by Refusals."""
+        with self._lock:
+            self._closed = True
+            self._connection.close()
+
+
+class _Connection:
+    """One gRPC channel, which connects ``at_once`` or when it is first asked.
+
+    ``settled`` is set when that has come to something, good or bad.
+    """
+
+    def __init__(self, path: str, lost: Callable[[], None], *, at_once: bool) -> None:
+        self.connected = False
+        self._lost = lost
+        self.settled = threading.Event()
+        self._channel = grpc.insecure_channel(f"unix:{quote(path)}", options=_OPTIONS)
+        self._calls = _calls(self._channel)
+        self._channel.subscribe(self._on_state, try_to_connect=at_once)
+
+    def ask(self, calls: Iterable[str], timeout: float) -> dict[str, Any]:
+        try:
+            pending = {
+                call: self._calls[call][0].future(self._calls[call][1], timeout=timeout)
+                for call in calls
+            }
+        except ValueError:  # the channel was closed meanwhile
+            return {call: Refusal(call, grpc.StatusCode.CANCELLED, "") for call in calls}
+        return {call: _outcome(call, future) for call, future in pending.items()}
+
+    def close(self) -> None:
+        # Not waited for: gRPC's own thread, which that takes, looks up every 0.2 s only.
+        threading.Thread(target=self._channel.close, daemon=True).start()
+
+    def _on_state(self, state: grpc.ChannelConnectivity) -> None:
+        if state is grpc.ChannelConnectivity.SHUTDOWN:
+            return
+        was, self.connected = self.connected, state is grpc.ChannelConnectivity.READY
+        if self.connected or state is grpc.ChannelConnectivity.TRANSIENT_FAILURE:
+            self.settled.set()
+        if was and not self.connected:
+            self._lost()
+
+
+def _calls(channel: grpc.Channel) -> Mapping[str, tuple[Any, Any]]:
+    """By name: what makes the call, and its request."""
+    identity = csi_pb2_grpc.IdentityStub(channel)
+    controller = csi_pb2_grpc.ControllerStub(channel)
+    node = csi_pb2_grpc.NodeStub(channel)
+    return {
+        PROBE: (identity.Probe, csi_pb2.ProbeRequest()),
+        PLUGIN_INFO: (identity.GetPluginInfo, csi_pb2.GetPluginInfoRequest()),
+        PLUGIN_CAPABILITIES: (
+            identity.GetPluginCapabilities,
+            csi_pb2.GetPluginCapabilitiesRequest(),
+        ),
+        CONTROLLER_CAPABILITIES: (
+            controller.ControllerGetCapabilities,
+            csi_pb2.ControllerGetCapabilitiesRequest(),
+        ),
+        NODE_CAPABILITIES: (node.NodeGetCapabilities, csi_pb2.NodeGetCapabilitiesRequest()),
+        NODE_INFO: (node.NodeGetInfo, csi_pb2.NodeGetInfoRequest()),
+    }
+
+
+def _outcome(call: str, future: Any) -> Any:
+    code = future.code()
+    if code is grpc.StatusCode.OK:
+        return future.result()
+    # A driver may give this status for a deadline of its own.
+    late = code is grpc.StatusCode.DEADLINE_EXCEEDED and future.time_remaining() < 0.05
+    words = " ".join(str(future.details() or "").split())
+    if len(words) > WORDS_MAXIMUM:
+        words = f"{words[: WORDS_MAXIMUM - 1]}…"
+    return Refusal(call, code, words, late)

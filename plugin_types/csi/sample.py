@@ -1,0 +1,223 @@
+"""A small real CSI driver: it says what a driver says and can be told to be sick, but has no
+volumes. For trying plugind out, and for its tests.
+"""
+
+# mypy: allow-untyped-calls
+# The code that grpcio-tools makes has no types.
+
+from __future__ import annotations
+
+import os
+import signal
+import socketserver
+import stat
+import sys
+import threading
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import ExitStack, suppress
+from typing import Any
+from urllib.parse import quote
+
+import grpc
+from google.protobuf.wrappers_pb2 import BoolValue
+
+from plugin_types.csi import csi_pb2, csi_pb2_grpc
+from plugin_types.csi.behaviour import Behaviour
+from plugin_types.csi.control import control_path
+from plugin_types.csi.roles import CONTROLLER, NODE
+from plugin_types.csi.sockets import PATH_MAXIMUM, unreachable
+from plugind.errors import PlugindError
+
+_WORKERS = 64  # each call that hangs takes one
+_SIGNALS = (signal.SIGTERM, signal.SIGINT)
+
+_PluginCan = csi_pb2.PluginCapability.Service
+_ControllerCan = csi_pb2.ControllerServiceCapability.RPC
+_NodeCan = csi_pb2.NodeServiceCapability.RPC
+_CONTROLLER_CAN = (
+    _ControllerCan.CREATE_DELETE_VOLUME,
+    _ControllerCan.PUBLISH_UNPUBLISH_VOLUME,
+    _ControllerCan.LIST_VOLUMES,
+)
+_NODE_CAN = (_NodeCan.STAGE_UNSTAGE_VOLUME, _NodeCan.GET_VOLUME_STATS)
+
+
+def serve(path: str, behaviour: Behaviour, *, exit_with_stdin: bool) -> None:
+    """Serves at the socket ``path`` until SIGTERM, SIGINT or, if so asked, the end of input.
+
+    Raises PlugindError when it cannot.
+    """
+    # Waited for below, so no thread may take them. A signal that is ignored, as SIGINT is in a
+    # shell's background, would never come: hence handlers.
+    for number in _SIGNALS:
+        signal.signal(number, lambda *_: None)
+    signal.pthread_sigmask(signal.SIG_BLOCK, _SIGNALS)
+    with ExitStack() as until_end:
+        driver = Sample(behaviour)
+        _make_room(path)
+        until_end.callback(_remove, path)
+        server = _start(path, driver)
+        until_end.callback(lambda: server.stop(None).wait())
+        until_end.callback(driver.end)
+        until_end.enter_context(_control(path, driver))
+        if exit_with_stdin:
+            threading.Thread(target=_end_with_stdin, daemon=True).start()
+        halves = " and ".join(sorted(behaviour.roles)) or "neither half"
+        print(f"{behaviour.name} {behaviour.version}: {halves} at unix://{path}", flush=True)
+        signal.sigwait(_SIGNALS)
+
+
+class Sample(
+    csi_pb2_grpc.IdentityServicer, csi_pb2_grpc.ControllerServicer, csi_pb2_grpc.NodeServicer
+):
+    """The three services, all behaving as they were last told."""
+
+    def __init__(self, behaviour: Behaviour) -> None:
+        self._behaviour = behaviour
+        self._ended = False
+        self._changed = threading.Condition()
+
+    def tell(self, command: str) -> None:
+        """Changes the behaviour. Raises BadRequest when the command is none."""
+        with self._changed:
+            self._behaviour = self._behaviour.told(command)
+            self._changed.notify_all()
+
+    def end(self) -> None:
+        """Lets go of the calls that hang."""
+        with self._changed:
+            self._ended = True
+            self._changed.notify_all()
+
+    def Probe(self, request: Any, context: Any) -> Any:
+        now = self._pace(context)
+        if now.failure:
+            context.abort(grpc.StatusCode.FAILED_PRECONDITION, now.failure)
+        return csi_pb2.ProbeResponse(ready=BoolValue(value=now.ready))
+
+    def GetPluginInfo(self, request: Any, context: Any) -> Any:
+        now = self._pace(context)
+        return csi_pb2.GetPluginInfoResponse(name=now.name, vendor_version=now.version)
+
+    def GetPluginCapabilities(self, request: Any, context: Any) -> Any:
+        now = self._pace(context)
+        services = []
+        if CONTROLLER in now.roles:
+            services.append(_PluginCan.CONTROLLER_SERVICE)
+        if now.topology:
+            services.append(_PluginCan.VOLUME_ACCESSIBILITY_CONSTRAINTS)
+        return csi_pb2.GetPluginCapabilitiesResponse(
+            capabilities=[{"service": {"type": service}} for service in services]
+        )
+
+    def ControllerGetCapabilities(self, request: Any, context: Any) -> Any:
+        self._pace(context, CONTROLLER)
+        return csi_pb2.ControllerGetCapabilitiesResponse(
+            capabilities=[{"rpc": {"type": number}} for number in _CONTROLLER_CAN]
+        )
+
+    def NodeGetCapabilities(self, request: Any, context: Any) -> Any:
+        self._pace(context, NODE)
+        return csi_pb2.NodeGetCapabilitiesResponse(
+            capabilities=[{"rpc": {"type": number}} for number in _NODE_CAN]
+        )
+
+    def NodeGetInfo(self, request: Any, context: Any) -> Any:
+        now = self._pace(context, NODE)
+        topology = {"segments": dict(now.topology)} if now.topology else None
+        return csi_pb2.NodeGetInfoResponse(
+            node_id=now.node_id, max_volumes_per_node=now.max_volumes, accessible_topology=topology
+        )
+
+    def _pace(self, context: Any, role: str = "") -> Behaviour:
+        """Waits as told; the behaviour to answer by. Aborts a call of a half that there is not."""
+        context.add_callback(self._wake)
+        with self._changed:
+            self._changed.wait_for(
+                lambda: self._ended or not context.is_active(), self._behaviour.delay
+            )
+            self._changed.wait_for(
+                lambda: self._ended or not context.is_active() or not self._behaviour.hang
+            )
+            now = self._behaviour
+        if role and role not in now.roles:
+            context.abort(grpc.StatusCode.UNIMPLEMENTED, f"this driver has no {role} service")
+        return now
+
+    def _wake(self) -> None:
+        with self._changed:
+            self._changed.notify_all()
+
+
+def _make_room(path: str) -> None:
+    """A socket that a killed driver left behind goes, one that is served stays."""
+    if len(os.fsencode(control_path(path))) > PATH_MAXIMUM:
+        most = PATH_MAXIMUM - len(control_path(""))
+        raise PlugindError(f"{path} is too long a path: the sample's has {most} bytes at most")
+    try:
+        os.makedirs(os.path.dirname(path), exist_ok=True)
+        is_socket = stat.S_ISSOCK(os.lstat(path).st_mode)
+    except FileNotFoundError:
+        return
+    except OSError as error:
+        raise PlugindError(f"cannot serve at {path}: {error.strerror}") from error
+    if not is_socket:
+        raise PlugindError(f"{path} is no socket: remove it, or serve elsewhere")
+    if not unreachable(path):
+        raise PlugindError(f"{path} is served already: end that driver, or serve elsewhere")
+    _remove(path)
+
+
+def _start(path: str, driver: Sample) -> Any:
+    server = grpc.server(ThreadPoolExecutor(_WORKERS), options=(("grpc.so_reuseport", 0),))
+    csi_pb2_grpc.add_IdentityServicer_to_server(driver, server)
+    csi_pb2_grpc.add_ControllerServicer_to_server(driver, server)
+    csi_pb2_grpc.add_NodeServicer_to_server(driver, server)
+    try:
+        server.add_insecure_port(f"unix:{quote(path)}")
+    except RuntimeError as error:
+        raise PlugindError(f"cannot serve at {path}: {error}") from error
+    server.start()
+    return server
+
+
+class _Control(socketserver.ThreadingUnixStreamServer):
+    """Takes commands: one line in, and one out that is empty or says what was wrong."""
+
+    daemon_threads = True
+    driver: Sample
+
+    class Handler(socketserver.StreamRequestHandler):
+        server: _Control
+
+        def handle(self) -> None:
+            answer = ""
+            try:
+                self.server.driver.tell(self.rfile.readline(4096).decode(errors="replace"))
+            except PlugindError as error:
+                answer = str(error)
+            self.wfile.write(f"{answer}\n".encode())
+
+
+def _control(path: str, driver: Sample) -> ExitStack:
+    """Takes commands until the end of the context that it returns."""
+    until_end = ExitStack()
+    place = control_path(path)
+    _remove(place)
+    until_end.callback(_remove, place)
+    server = until_end.enter_context(_Control(place, _Control.Handler))
+    server.driver = driver
+    threading.Thread(target=server.serve_forever, args=(0.05,), daemon=True).start()
+    until_end.callback(server.shutdown)
+    return until_end
+
+
+def _end_with_stdin() -> None:
+    while os.read(sys.stdin.fileno(), 4096):
+        pass
+    os.kill(os.getpid(), signal.SIGTERM)
+
+
+def _remove(path: str) -> None:
+    with suppress(FileNotFoundError):
+        os.unlink(path)

@@ -1,0 +1,128 @@
+"""The ``plugin_type "csi" { }`` block: where drivers' sockets are, and how they are asked."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, ClassVar
+
+from marshmallow import ValidationError, fields, validate, validates_schema
+
+from plugin_types.csi.roles import ROLES
+from plugind.fields import Duration, Identifier, Record, Text
+from plugind.plugin_type import Settings, SettingsSchema
+
+# Where Nomad's clients have their data_dir when nobody moved it: packages, and what its guides use.
+_NOMAD_DATA = ("/var/lib/nomad", "/opt/nomad/data", "/opt/nomad")
+
+DEFAULT_SOCKETS = (
+    "/run/csi/*.sock",
+    "/run/csi/*/csi.sock",
+    # Nomad 0.11 has csi/{controller,node,monolith}/ID, newer ones have csi/plugins/ALLOC_ID.
+    *(f"{data}/client/csi/*/*/csi.sock" for data in _NOMAD_DATA),
+    "/var/lib/kubelet/plugins/*/csi.sock",
+)
+
+_SCHEME = "unix://"
+
+
+@dataclass(frozen=True)
+class NamedInstance:
+    """A driver that configuration names: its socket's path, and its only role here if said."""
+
+    endpoint: str
+    role: str | None
+
+
+@dataclass(frozen=True)
+class CsiSettings(Settings):
+    """What the block loads into. ``instance`` is by plugin ID; ``refresh_interval`` in seconds."""
+
+    sockets: tuple[str, ...]
+    instance: Mapping[str, NamedInstance]
+    refresh_interval: float
+
+
+def _absolute(path: str) -> str:
+    if not path.startswith("/") or "\0" in path:
+        raise ValidationError('must be an absolute path, such as "/run/csi/*.sock".')
+    return os.path.normpath(path)
+
+
+class SocketGlobs(fields.List[str]):
+    """A list of absolute globs, loaded to a tuple."""
+
+    def _deserialize(self, value: Any, attr: str | None, data: Any, **kwargs: Any) -> Any:
+        if isinstance(value, str):
+            raise ValidationError('must be a list, such as ["/run/csi/*.sock"].')
+        globs = super()._deserialize(value, attr, data, **kwargs)
+        return tuple(_absolute(glob or "") for glob in globs or ())
+
+
+class Endpoint(Text):
+    """``unix:///PATH``, as CSI drivers take it themselves (CSI_ENDPOINT), loaded to the path."""
+
+    def _deserialize(self, value: Any, attr: str | None, data: Any, **kwargs: Any) -> str:
+        text = super()._deserialize(value, attr, data, **kwargs)
+        path = text.removeprefix(_SCHEME)
+        if path == text or not path.startswith("/"):
+            raise ValidationError('must be a socket, such as "unix:///srv/nfs/csi.sock".')
+        return _absolute(path)
+
+
+class NamedInstanceSchema(Record):
+    """An ``instance "ID" { }`` block within the type's."""
+
+    record: ClassVar[type[Any] | None] = NamedInstance
+
+    endpoint = Endpoint(
+        required=True, metadata={"help": 'the socket of the driver, as "unix:///PATH"'}
+    )
+    role = Text(
+        load_default=None,
+        validate=validate.OneOf(ROLES, error="must be one of {choices}."),
+        metadata={"help": "the half that the driver has here; by default it is asked"},
+    )
+
+
+class CsiSettingsSchema(SettingsSchema):
+    record: ClassVar[type[Any] | None] = CsiSettings
+
+    sockets = SocketGlobs(
+        Text(),
+        load_default=DEFAULT_SOCKETS,
+        metadata={
+            "path": True,
+            "help": "globs of drivers' sockets; a plugin's ID is the file's stem, or the name of "
+            "the folder where the file is csi.sock",
+        },
+    )
+    instance = fields.Dict(
+        keys=Identifier(),
+        values=fields.Nested(NamedInstanceSchema),
+        load_default=dict,
+        metadata={"help": "drivers named one by one, by plugin ID"},
+    )
+    refresh_interval = Duration(
+        load_default=60.0,
+        minimum=0.01,
+        maximum=86_400,
+        metadata={"help": "how often a healthy driver is asked again what it is and can do"},
+    )
+
+    @validates_schema
+    def _one_block_a_socket(self, data: Mapping[str, Any], **kwargs: Any) -> None:
+        owners: dict[str, str] = {}
+        for id, named in data["instance"].items():
+            owner = owners.setdefault(named.endpoint, id)
+            if owner != id:
+                raise ValidationError(
+                    f"{owner!r} and {id!r} name the same socket; keep one of them.", "instance"
+                )
+
+
+def dev_settings(folder: Path) -> dict[str, Any]:
+    """The block as written down, for ``--dev``: sockets in ``folder``/csi and nowhere else."""
+    return {"sockets": [str(folder / "csi" / "*.sock")]}

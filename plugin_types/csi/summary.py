@@ -1,0 +1,55 @@
+"""A CSI plugin seen as a whole, from the fingerprints of all its instances."""
+
+from __future__ import annotations
+
+from collections.abc import Collection, Iterable, Mapping
+from itertools import chain
+from typing import Any
+
+from plugin_types.csi.roles import CONTROLLER, NODE
+from plugind.model import Fingerprint
+
+
+def summarise(fingerprints: Mapping[str, Collection[Fingerprint]]) -> dict[str, Any]:
+    """What the row and the body hold, in one pass over fingerprints by role, whatever the order.
+
+    Where instances disagree (an upgrade under way), Provider and Version are those of the healthy
+    instance that was updated last; without a healthy one, of the last that said any.
+    """
+    provider, version = _identity(chain.from_iterable(fingerprints.values()))
+    required = any(map(_needs_controller, fingerprints.get(CONTROLLER, ())))
+    return {
+        "Provider": provider,
+        "Version": version,
+        "ControllerRequired": required,
+        "ControllersRequired": required,
+        "Topologies": _topologies(fingerprints.get(NODE, ())),
+    }
+
+
+def _identity(fingerprints: Iterable[Fingerprint]) -> tuple[str, str]:
+    said = (
+        (one.healthy, one.updated, provider, one.details.get("ProviderVersion", ""))
+        for one in fingerprints
+        if (provider := one.details.get("Provider"))
+    )
+    _, _, provider, version = max(said, default=(False, 0, "", ""))
+    return provider, version
+
+
+def _needs_controller(fingerprint: Fingerprint) -> bool:
+    """Nomad's rule: volumes are attached by a controller, so one has to be there."""
+    info = fingerprint.details.get("ControllerInfo", {})
+    return bool(
+        fingerprint.details.get("RequiresControllerPlugin")
+        and (info.get("SupportsAttachDetach") or info.get("SupportsReadOnlyAttach"))
+    )
+
+
+def _topologies(fingerprints: Iterable[Fingerprint]) -> list[dict[str, str]]:
+    distinct = {
+        tuple(sorted(topology.get("Segments", {}).items()))
+        for fingerprint in fingerprints
+        if (topology := fingerprint.details.get("NodeInfo", {}).get("AccessibleTopology"))
+    }
+    return [dict(segments) for segments in sorted(distinct) if segments]

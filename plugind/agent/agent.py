@@ -1,0 +1,125 @@
+"""The agent as a whole: one supervisor a plugin type, and the reporter that tells of them."""
+
+from __future__ import annotations
+
+import sys
+import threading
+import time
+import uuid
+from collections.abc import Callable, Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+from plugind import __version__, logs
+from plugind.agent import report
+from plugind.agent.identity import Identity, hold
+from plugind.agent.reporter import Reporter
+from plugind.agent.supervisor import Supervisor
+
+STOP_TIMEOUT = 10.0
+
+_log = logs.get("agent")
+
+
+class Agent:
+    """Watches over this machine's plugins and reports them as node ``name``.
+
+    ``servers`` are addresses, one or more, spoken to in turn. ``types`` maps each plugin type to
+    its settings block as configuration has it: JSON values, which the type's own process loads.
+    That process logs as ``log_level`` and ``log_json`` say; ``command`` is what starts it, given
+    the type's name (``prober_command`` when None).
+    """
+
+    def __init__(
+        self,
+        name: str,
+        datacenter: str,
+        data_dir: Path,
+        servers: Sequence[str],
+        token_file: Path | None,
+        ca_file: Path | None,
+        types: Mapping[str, Mapping[str, Any]],
+        *,
+        log_level: str = "INFO",
+        log_json: bool = False,
+        command: Callable[[str], Sequence[str]] | None = None,
+    ) -> None:
+        self._origin = report.Origin(name, datacenter, __version__, str(uuid.uuid4()))
+        self._data_dir = data_dir
+        self._servers = servers
+        self._token_file = token_file
+        self._ca_file = ca_file
+        start = command or (lambda type: prober_command(type, log_level, log_json))
+        self._supervisors = {
+            type: Supervisor(type, start(type), types[type], self._changed) for type in types
+        }
+        self._lock = threading.Lock()
+        self._identity: Identity | None = None
+        self._reporter: Reporter | None = None
+
+    def start(self) -> None:
+        """Starts to watch and to report, in threads and processes of its own; once only.
+
+        Raises IdentityError when ``data_dir`` cannot be used, or another agent uses it.
+        """
+        with self._lock:
+            self._identity = hold(self._data_dir)
+            self._reporter = Reporter(
+                self._identity,
+                self._servers,
+                self._token_file,
+                self._ca_file,
+                build=self._report,
+                ready=self._is_complete,
+                acknowledged=self._acknowledged,
+            )
+            for supervisor in self._supervisors.values():
+                supervisor.start()
+            self._reporter.start()
+        _log.info("watching", node=self._identity.node_id, types=",".join(self._supervisors))
+
+    def stop(self, timeout: float = STOP_TIMEOUT) -> None:
+        """Ends the probers and all threads; again does nothing.
+
+        A prober that hangs is killed after GRACE seconds. A server that hangs is waited for until
+        ``timeout`` seconds are over.
+        """
+        with self._lock:
+            if self._identity is None or self._reporter is None:
+                return
+            deadline = time.monotonic() + timeout
+            self._reporter.release()
+            for supervisor in self._supervisors.values():
+                supervisor.release()
+            for supervisor in self._supervisors.values():
+                supervisor.stop()
+            self._reporter.stop(max(0.0, deadline - time.monotonic()))
+            self._identity.release()
+            self._identity = self._reporter = None
+
+    def health(self) -> tuple[bool, str]:
+        """Whether this node is connected to a server: True and "ok", or False, since when not and
+        why."""
+        reporter = self._reporter
+        return reporter.health() if reporter else (False, "the agent is not running")
+
+    def _changed(self) -> None:
+        if reporter := self._reporter:
+            reporter.changed()
+
+    def _is_complete(self) -> bool:
+        return all(supervisor.state.complete for supervisor in self._supervisors.values())
+
+    def _report(self) -> dict[str, Any]:
+        states = {type: each.state for type, each in self._supervisors.items()}
+        return report.build(self._origin, states)
+
+    def _acknowledged(self, told: Mapping[str, Any]) -> None:
+        for type, supervisor in self._supervisors.items():
+            supervisor.acknowledged(report.left(told, type))
+
+
+def prober_command(type: str, log_level: str, log_json: bool) -> list[str]:
+    """What runs a prober's process; -P, so that no file of the current folder is imported."""
+    form = "json" if log_json else "text"
+    return [sys.executable, "-P", "-m", "plugind.agent.child", type, log_level, form]

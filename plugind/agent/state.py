@@ -1,0 +1,145 @@
+"""What is known of the instances of one type on this machine, derived from its prober's messages.
+
+Values only: each message, and each death of the prober, makes a new state out of the last one.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Collection, Iterable, Mapping
+from dataclasses import dataclass, field, replace
+from typing import Any
+
+from plugind.agent.lines import Failed, Found, Idle, Key, Message, Targets
+from plugind.fields import ID_PATTERN
+from plugind.plugin_type import ANY_ROLE
+
+
+@dataclass(frozen=True, slots=True)
+class Shown:
+    """A fingerprint, without its time, and since when (nanoseconds) it has been as it is."""
+
+    fingerprint: Mapping[str, Any]
+    updated: int
+
+
+@dataclass(frozen=True, slots=True)
+class Target:
+    """One target: what its last good probe gave, and what is shown of it now.
+
+    ``had`` are the instances that were shown and have not left on purpose.
+    """
+
+    given: Mapping[Key, Mapping[str, Any]] = field(default_factory=dict)
+    shown: Mapping[Key, Shown] = field(default_factory=dict)
+    had: frozenset[Key] = frozenset()
+
+    def found(self, message: Found) -> tuple[Target, frozenset[Key]]:
+        """The target after a good probe, and the instances that left on purpose with it.
+
+        A half that an earlier probe gave and this one does not has left, unless this one speaks
+        for all roles of its plugin.
+        """
+        now = message.instances
+        kept = frozenset(key for key in self.had if _covered(key, now))
+        standing = frozenset(key for key in kept if key[1] != ANY_ROLE)
+        shown = _stamped(now, self.shown, message.time)
+        return Target(now, shown, standing | now.keys()), self.had - kept
+
+    def failed(self, name: str, reason: str, time: int) -> Target:
+        """The target after a probe that gave nothing: all that it last gave is unhealthy.
+
+        If it never gave anything its name stands in for the plugin's ID, where it can.
+        """
+        given = self.given
+        if not given and ID_PATTERN.fullmatch(name):
+            given = {(name, ANY_ROLE): {}}
+        why = {"Healthy": False, "HealthDescription": reason}
+        shown = _stamped({key: {**given[key], **why} for key in given}, self.shown, time)
+        return Target(given, shown, self.had | shown.keys())
+
+
+@dataclass(frozen=True, slots=True)
+class TypeState:
+    """All targets of a type by name; ``names`` is None until the prober first told which exist.
+
+    ``left`` are instances that left on purpose, until a server knows.
+    """
+
+    names: frozenset[str] | None = None
+    targets: Mapping[str, Target] = field(default_factory=dict)
+    left: frozenset[Key] = frozenset()
+
+    @property
+    def complete(self) -> bool:
+        """Whether every target there is has answered, or has been found not to answer."""
+        return self.names is not None and self.names <= self.targets.keys()
+
+    def after(self, message: Message) -> TypeState:
+        """The state once the prober sent that message."""
+        match message:
+            case Targets(names):
+                known = self.targets
+                kept = {name: known[name] for name in known if name in names}
+                return replace(self, names=names, targets=kept)
+            case Idle():
+                return TypeState(frozenset())
+            case Found(name):
+                target, left = self._target(name).found(message)
+                return self._with(name, target, left)
+            case Failed(name, time, reason):
+                return self._with(name, self._target(name).failed(name, reason, time))
+        return self
+
+    def after_death(self, reason: str, time: int) -> TypeState:
+        """The state while there is no prober: nothing that is shown can be called healthy."""
+        targets = {
+            name: target.failed(name, reason, time) if target.shown else target
+            for name, target in self.targets.items()
+        }
+        return replace(self, targets=targets)
+
+    def acknowledged(self, left: Iterable[Key]) -> TypeState:
+        """The state once a server knows that those instances left."""
+        return replace(self, left=self.left.difference(left))
+
+    def shown(self) -> dict[Key, dict[str, Shown]]:
+        """By instance, what each target that has it shows of it; by target's name, sorted."""
+        all: dict[Key, dict[str, Shown]] = {}
+        for name, target in sorted(self.targets.items()):
+            for key, shown in target.shown.items():
+                all.setdefault(key, {})[name] = shown
+        return all
+
+    def _target(self, name: str) -> Target:
+        return self.targets.get(name, Target())
+
+    def _with(self, name: str, target: Target, left: frozenset[Key] = frozenset()) -> TypeState:
+        targets = {**self.targets, name: target}
+        back = {key for other in targets.values() for key in other.shown}
+        left = frozenset(key for key in self.left | left if not _is_back(key, back))
+        return replace(self, targets=targets, left=left)
+
+
+def _covered(key: Key, now: Collection[Key]) -> bool:
+    """Whether what a probe gave now still tells of that instance.
+
+    An instance in any role has become one in a definite role, once that is known.
+    """
+    return _is_back(key, now) or (key[0], ANY_ROLE) in now
+
+
+def _is_back(key: Key, now: Collection[Key]) -> bool:
+    id, role = key
+    return key in now or (role == ANY_ROLE and any(id == other for other, _ in now))
+
+
+def _stamped(
+    now: Mapping[Key, Mapping[str, Any]], before: Mapping[Key, Shown], time: int
+) -> dict[Key, Shown]:
+    """What is shown now: a fingerprint that says the same as before keeps its time."""
+    return {
+        key: before[key]
+        if key in before and before[key].fingerprint == fingerprint
+        else Shown(fingerprint, time)
+        for key, fingerprint in now.items()
+    }

@@ -1,0 +1,214 @@
+"""Keeps a prober's process running, from the agent's side, and holds what it tells.
+
+A process that dies or falls silent is started anew, later and later; meanwhile all that it gave is
+unhealthy and says so.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import select
+import subprocess
+import threading
+import time
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from contextlib import suppress
+from typing import IO, Any
+
+from plugind import logs
+from plugind.agent.backoff import Backoff
+from plugind.agent.lines import LINE_MAXIMUM, BadLine, Idle, Key, decode
+from plugind.agent.state import TypeState
+
+SILENCE_MAXIMUM = 10.0
+"""Seconds without a line after which a process counts as hung; it should send one every second."""
+
+START_MAXIMUM = 30.0
+"""Seconds until the first line: a busy machine takes its time to start a process."""
+
+GRACE = 2.0
+"""Seconds that a process is given to end by itself."""
+
+BACKOFF = Backoff(0.5, 30.0)
+BAD_LINES_LOGGED = 5
+
+_log = logs.get("agent")
+
+
+class Supervisor:
+    """Runs ``command`` for the plugin type ``type`` whose settings block is ``block``.
+
+    ``changed`` is called, from a thread of the supervisor's, after each change of ``state``.
+    ``silence`` and ``grace`` are in seconds.
+    """
+
+    def __init__(
+        self,
+        type: str,
+        command: Sequence[str],
+        block: Mapping[str, Any],
+        changed: Callable[[], None],
+        *,
+        silence: float = SILENCE_MAXIMUM,
+        grace: float = GRACE,
+        backoff: Backoff = BACKOFF,
+    ) -> None:
+        self.type = type
+        self._command = command
+        self._block = json.dumps(block).encode() + b"\n"
+        self._changed = changed
+        self._silence = silence
+        self._grace = grace
+        self._backoff = backoff
+        self._state = TypeState()
+        self._lock = threading.Lock()
+        self._stopping = threading.Event()
+        self._idle = False
+        self._bad_lines = 0
+        self._child: subprocess.Popen[bytes] | None = None
+        self._thread = threading.Thread(target=self._run, name=f"supervise {type}", daemon=True)
+
+    @property
+    def state(self) -> TypeState:
+        """What is known of the type's instances now."""
+        return self._state
+
+    @property
+    def pid(self) -> int | None:
+        """The process that runs now, or ran last; None before the first."""
+        return self._child.pid if self._child else None
+
+    def acknowledged(self, left: Iterable[Key]) -> None:
+        """A server knows that those instances left on purpose."""
+        with self._lock:  # no change that a server does not know
+            self._state = self._state.acknowledged(left)
+
+    def start(self) -> None:
+        self._thread.start()
+
+    def release(self) -> None:
+        """Asks the process to end, without waiting for it."""
+        with self._lock:
+            self._stopping.set()
+            if self._child:
+                _close(self._child.stdin)
+
+    def stop(self) -> None:
+        """Ends the process, by force after ``grace``, and waits until it is gone."""
+        self.release()
+        if self._child:
+            _end(self._child, self._grace)
+        if self._thread.ident is not None:
+            self._thread.join(GRACE)
+
+    def _run(self) -> None:
+        failures = 0
+        while not self._stopping.is_set():
+            started = time.monotonic()
+            end = self._live()
+            if self._stopping.is_set() or self._idle:
+                return
+            steady = time.monotonic() - started > self._backoff.longest
+            failures = 1 if steady else failures + 1
+            self._mourn(f"the prober of {self.type} {end} and is being restarted")
+            self._stopping.wait(self._backoff.delay(failures))
+
+    def _mourn(self, reason: str) -> None:
+        _log.warning(reason)
+        self._become(lambda state: state.after_death(reason, time.time_ns()))
+
+    def _live(self) -> str:
+        """One life of the process, from start to reaping; returns how it ended."""
+        self._bad_lines = 0
+        try:
+            child = self._spawn()
+        except OSError as error:
+            return f"could not be started ({error.strerror})"
+        if child is None:
+            return "was not wanted any more"
+        silent = not self._listen(child)
+        status = _end(child, 0.0 if silent else self._grace)
+        _close(child.stdout)
+        if silent:
+            return "gave no sign of life"
+        return f"ended (signal {-status})" if status < 0 else f"ended (status {status})"
+
+    def _spawn(self) -> subprocess.Popen[bytes] | None:
+        with self._lock:
+            if self._stopping.is_set():
+                return None
+            pipe = subprocess.PIPE
+            self._child = subprocess.Popen(self._command, stdin=pipe, stdout=pipe, bufsize=0)
+            return self._child
+
+    def _listen(self, child: subprocess.Popen[bytes]) -> bool:
+        """Reads lines to the end of output; False when none came for too long.
+
+        Only what poll finds at the end of its time-out counts: an agent that was stopped itself
+        (SIGSTOP) finds the lines that came meanwhile.
+        """
+        assert child.stdin is not None
+        assert child.stdout is not None
+        with suppress(OSError, ValueError):  # dead already, or closed by stop(): EOF will tell
+            child.stdin.write(self._block)
+        output = child.stdout.fileno()
+        poll = select.poll()
+        poll.register(output, select.POLLIN)
+        splitter = Splitter()
+        patience = START_MAXIMUM
+        while poll.poll(patience * 1000):
+            patience = self._silence
+            data = os.read(output, 1 << 16)
+            if not data:
+                return True
+            for line in splitter.split(data):
+                self._hear(line)
+        return False
+
+    def _hear(self, line: bytes) -> None:
+        try:
+            message = decode(line)
+        except BadLine as error:
+            self._bad_lines += 1
+            if self._bad_lines <= BAD_LINES_LOGGED:
+                _log.warning("bad line of a prober", type=self.type, flaw=str(error))
+            return
+        self._idle = self._idle or message == Idle()
+        self._become(lambda state: state.after(message))
+
+    def _become(self, next: Callable[[TypeState], TypeState]) -> None:
+        with self._lock:
+            before, self._state = self._state, next(self._state)
+            changed = self._state != before
+        if changed:
+            self._changed()
+
+
+class Splitter:
+    """Cuts a stream of bytes into lines. Of a line that is too long only so much is kept as shows
+    that it is."""
+
+    def __init__(self) -> None:
+        self._rest = b""
+
+    def split(self, data: bytes) -> Iterator[bytes]:
+        """The lines that end in ``data``, without their newlines."""
+        *whole, rest = (self._rest + data).split(b"\n")
+        self._rest = rest[: LINE_MAXIMUM + 1]
+        yield from whole
+
+
+def _end(child: subprocess.Popen[bytes], grace: float) -> int:
+    """Ends and reaps the process: by the end of its input, else by force; returns its status."""
+    _close(child.stdin)
+    try:
+        return child.wait(grace)
+    except subprocess.TimeoutExpired:
+        child.kill()
+        return child.wait()
+
+
+def _close(pipe: IO[bytes] | None) -> None:
+    if pipe:
+        pipe.close()

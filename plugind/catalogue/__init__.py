@@ -1,0 +1,162 @@
+"""The catalogue: what all reads look at, in memory, derived from the store and its changes."""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Callable, Iterable, Mapping
+from dataclasses import dataclass
+
+from plugind.catalogue.holdings import Holdings
+from plugind.catalogue.rendering import Renderer
+from plugind.catalogue.waiting import Waiting
+from plugind.model import (
+    NODES,
+    Change,
+    Instance,
+    InstanceKey,
+    Node,
+    PluginKey,
+    Stamp,
+    node_of,
+    plugins_of,
+)
+from plugind.plugin_schemas import PluginSchemas
+from plugind.store.base import FIRST_INDEX, Contents
+
+REMOVALS_REMEMBERED = 10_000
+
+
+@dataclass(frozen=True, slots=True)
+class Reading:
+    """An answer: JSON, as of ``index``. ``body`` is None for what does not exist; the index is
+    the store's then, so that one who waits on from it is woken when it comes."""
+
+    index: int
+    body: bytes | None
+
+
+class Catalogue:
+    """Everything that readers may ask for. Safe for threads.
+
+    Its only writer hands over changes with ``publish``, each with its index, once they are durable.
+    """
+
+    def __init__(
+        self, contents: Contents, schemas: Mapping[str, PluginSchemas], *, max_parked: int = 200
+    ) -> None:
+        self._lock = threading.Lock()
+        self._held = Holdings(contents)
+        self._stamps = dict(contents.stamps)
+        self._renderer = Renderer(self._held, self._stamps, schemas)
+        self._waiting = Waiting(max_parked)
+        self._index = contents.index
+        # Of what is not there this process knows when it went, if that was after the horizon.
+        self._removed: dict[str, int] = {}
+        self._horizon = contents.index
+
+    @property
+    def index(self) -> int:
+        """The index of the last change."""
+        return self._index
+
+    @property
+    def parked(self) -> int:
+        """How many blocking queries are waiting."""
+        return self._waiting.count
+
+    def publish(self, changes: Iterable[tuple[int, Change]]) -> None:
+        """Follows changes, in the order of their indexes; wakes who waits for what they touch."""
+        touched: set[str] = set()
+        with self._lock:
+            for index, change in changes:
+                self._held.apply(change)
+                self._renderer.forget(change)
+                self._stamp(index, change)
+                self._index = index
+                touched |= change.touched
+        self._waiting.wake(touched)
+
+    def plugins(self, type_: str) -> Reading:
+        """The list of a type's plugins."""
+        with self._lock:
+            return Reading(self._list_index(plugins_of(type_)), self._renderer.plugins(type_))
+
+    def plugin(self, key: PluginKey) -> Reading:
+        """One plugin."""
+        with self._lock:
+            stamp = self._stamps.get(key.resource)
+            if stamp is None:
+                return Reading(self._index, None)
+            return Reading(stamp.modify_index, self._renderer.plugin(key))
+
+    def nodes(self) -> Reading:
+        """The list of nodes."""
+        with self._lock:
+            return Reading(self._list_index(NODES), self._renderer.nodes())
+
+    def node(self, node_id: str) -> Reading:
+        """One node."""
+        with self._lock:
+            stamp = self._stamps.get(node_of(node_id))
+            if stamp is None:
+                return Reading(self._index, None)
+            return Reading(stamp.modify_index, self._renderer.node(self._held.nodes[node_id]))
+
+    def held(self, node_id: str) -> tuple[Node | None, dict[InstanceKey, Instance]]:
+        """A node as the store has it, and its instances."""
+        with self._lock:
+            return self._held.nodes.get(node_id), dict(self._held.on_node(node_id))
+
+    def wait(
+        self,
+        resource: str,
+        index: int,
+        timeout: float,
+        is_gone: Callable[[], bool] = lambda: False,
+    ) -> None:
+        """Returns once a resource's index is greater than ``index``, or after ``timeout`` seconds.
+
+        Raises TooManyParked, or ClientGone once ``is_gone()``.
+        """
+        self._waiting.wait(resource, lambda: self._is_due(resource, index), timeout, is_gone)
+
+    def close(self) -> None:
+        """Wakes everybody who waits; nobody waits any more from now on."""
+        self._waiting.close()
+
+    def _is_due(self, resource: str, index: int) -> bool:
+        """Takes no lock: it is asked under the waiting room's, and looks at one value at a time."""
+        stamp = self._stamps.get(resource)
+        if stamp is not None:
+            changed = stamp.modify_index
+        elif _is_list(resource):
+            changed = FIRST_INDEX
+        else:
+            changed = self._removed.get(resource, self._horizon)
+        # An index from the future is one of a store that was reset: its client must start over.
+        return changed > index or index > self._index
+
+    def _list_index(self, resource: str) -> int:
+        stamp = self._stamps.get(resource)
+        return stamp.modify_index if stamp else FIRST_INDEX
+
+    def _stamp(self, index: int, change: Change) -> None:
+        for resource in change.touched - change.removed:
+            old = self._stamps.get(resource)
+            self._stamps[resource] = Stamp(
+                old.create_index if old else index,
+                index,
+                old.create_time if old else change.time,
+                change.time,
+            )
+            self._removed.pop(resource, None)
+        for resource in change.removed:
+            self._stamps.pop(resource, None)
+            self._removed[resource] = index
+        while len(self._removed) > REMOVALS_REMEMBERED:
+            oldest = next(iter(self._removed))
+            self._horizon = max(self._horizon, self._removed.pop(oldest))
+
+
+def _is_list(resource: str) -> bool:
+    return resource == NODES or resource.startswith(plugins_of(""))

@@ -1,0 +1,84 @@
+"""A store's contents in memory: nodes, instances and declarations, found by each key.
+
+Holdings only follow changes; whether a plugin exists, and every count, is read off what is held.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping
+from typing import TypeVar
+
+from plugind.model import (
+    Change,
+    Declaration,
+    Instance,
+    InstanceKey,
+    Node,
+    PluginKey,
+    Step,
+)
+from plugind.store.base import Contents
+
+G = TypeVar("G")
+K = TypeVar("K")
+V = TypeVar("V")
+
+
+class Holdings:
+    """Everything held. Not to be changed but by ``apply``; not safe for threads by itself."""
+
+    def __init__(self, contents: Contents) -> None:
+        self.nodes: dict[str, Node] = {}
+        self.declarations: dict[PluginKey, Declaration] = {}
+        self._by_node: dict[str, dict[InstanceKey, Instance]] = {}
+        self._by_plugin: dict[PluginKey, dict[InstanceKey, Instance]] = {}
+        self.apply(
+            Change(
+                0,
+                tuple(Step(None, node) for node in contents.nodes),
+                tuple(Step(None, instance) for instance in contents.instances),
+                tuple(Step(None, declaration) for declaration in contents.declarations),
+            )
+        )
+
+    def apply(self, change: Change) -> None:
+        """Follows a change. Applying ``change.back()`` afterwards restores what was held."""
+        for node in change.nodes:
+            _replace(self.nodes, node.some.id, node.after)
+        for declaration in change.declarations:
+            _replace(self.declarations, declaration.some.key, declaration.after)
+        for instance in change.instances:
+            key = instance.some.key
+            _replace_in(self._by_node, key.node_id, key, instance.after)
+            _replace_in(self._by_plugin, key.plugin, key, instance.after)
+
+    def on_node(self, node_id: str) -> Mapping[InstanceKey, Instance]:
+        """The instances of a node."""
+        return self._by_node.get(node_id, {})
+
+    def of_plugin(self, key: PluginKey) -> Mapping[InstanceKey, Instance]:
+        """The instances of a plugin, over all nodes."""
+        return self._by_plugin.get(key, {})
+
+    def has_plugin(self, key: PluginKey) -> bool:
+        """A plugin exists while any report or declaration has it."""
+        return key in self._by_plugin or key in self.declarations
+
+    def plugins(self) -> Iterable[PluginKey]:
+        """Every plugin that there is, in no order."""
+        return self._by_plugin.keys() | self.declarations.keys()
+
+
+def _replace(values: dict[K, V], key: K, value: V | None) -> None:
+    if value is None:
+        values.pop(key, None)
+    else:
+        values[key] = value
+
+
+def _replace_in(groups: dict[G, dict[K, V]], group: G, key: K, value: V | None) -> None:
+    """The same in one of several groups; an empty group is none."""
+    values = groups.setdefault(group, {})
+    _replace(values, key, value)
+    if not values:
+        del groups[group]

@@ -1,0 +1,176 @@
+"""Turns what is held into the bytes of answers, each made once and kept until it changes.
+
+An instance is rendered when it is first read after a change; a body joins its instances' bytes, a
+list its rows' bytes. So a read costs what changed, whatever the size of the fleet.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping
+from typing import Any
+
+import orjson
+
+from plugind.catalogue.holdings import Holdings
+from plugind.fields import format_time
+from plugind.model import (
+    DOWN,
+    NODES,
+    Change,
+    Fingerprint,
+    InstanceKey,
+    Node,
+    PluginKey,
+    Stamp,
+    node_of,
+    plugins_of,
+    seen,
+)
+from plugind.node_schemas import NodeSchema, NodeStubSchema, node_document
+from plugind.plugin_schemas import (
+    PluginSchemas,
+    fingerprint_document,
+    node_keys,
+    stamp_fields,
+)
+
+_NODE = NodeSchema()
+_NODE_STUB = NodeStubSchema()
+
+
+class Renderer:
+    """Renders what is in ``holdings`` and ``stamps``, which somebody else keeps up to date and
+    then calls ``forget`` with what changed. Not safe for threads by itself."""
+
+    def __init__(
+        self,
+        holdings: Holdings,
+        stamps: Mapping[str, Stamp],
+        schemas: Mapping[str, PluginSchemas],
+    ) -> None:
+        self._held = holdings
+        self._stamps = stamps
+        self._schemas = schemas
+        self._rows: dict[str, bytes] = {}
+        self._bodies: dict[str, bytes] = {}
+        self._instances: dict[InstanceKey, bytes] = {}
+
+    def forget(self, change: Change) -> None:
+        """Lets go of everything rendered from what a change replaces or touches."""
+        for node in change.nodes:
+            for key in self._held.on_node(node.some.id):
+                self._instances.pop(key, None)
+        for instance in change.instances:
+            self._instances.pop(instance.some.key, None)
+        for resource in change.touched:
+            self._rows.pop(resource, None)
+            self._bodies.pop(resource, None)
+
+    def plugins(self, type_: str) -> bytes:
+        """The list of a type's plugins, sorted by ID."""
+        resource = plugins_of(type_)
+        if resource not in self._bodies:
+            keys = sorted(key for key in self._held.plugins() if key.type == type_)
+            self._bodies[resource] = _array(self._row(key) for key in keys)
+        return self._bodies[resource]
+
+    def nodes(self) -> bytes:
+        """The list of nodes, sorted by ID."""
+        if NODES not in self._bodies:
+            nodes = sorted(self._held.nodes.values(), key=lambda node: node.id)
+            self._bodies[NODES] = _array(self._node_stub(node) for node in nodes)
+        return self._bodies[NODES]
+
+    def plugin(self, key: PluginKey) -> bytes:
+        """One plugin with all its instances."""
+        resource = key.resource
+        if resource not in self._bodies:
+            schemas = self._schemas[key.type]
+            parts = _parts(schemas.body.dump({**self._plugin_document(key), "Allocations": []}))
+            for role, plural in schemas.type.roles.items():
+                keys = [one for one in self._held.of_plugin(key) if one.role == role]
+                parts[plural] = _object((one.node_id, self._instance(one)) for one in sorted(keys))
+            self._bodies[resource] = _object(sorted(parts.items()))
+        return self._bodies[resource]
+
+    def node(self, node: Node) -> bytes:
+        """One node with all its instances."""
+        resource = node_of(node.id)
+        if resource not in self._bodies:
+            parts = _parts(_NODE.dump(self._node_document(node)))
+            keys = sorted(self._held.on_node(node.id))
+            for schemas in self._schemas.values():
+                type_ = schemas.type
+                for role, name in node_keys(type_).items():
+                    mine = [key for key in keys if (key.type, key.role) == (type_.name, role)]
+                    parts[name] = _object((key.id, self._instance(key)) for key in mine)
+            self._bodies[resource] = _object(sorted(parts.items()))
+        return self._bodies[resource]
+
+    def _row(self, key: PluginKey) -> bytes:
+        resource = key.resource
+        if resource not in self._rows:
+            row = self._schemas[key.type].row.dump(self._plugin_document(key))
+            self._rows[resource] = _json(row)
+        return self._rows[resource]
+
+    def _node_stub(self, node: Node) -> bytes:
+        resource = node_of(node.id)
+        if resource not in self._rows:
+            self._rows[resource] = _json(_NODE_STUB.dump(self._node_document(node)))
+        return self._rows[resource]
+
+    def _instance(self, key: InstanceKey) -> bytes:
+        if key not in self._instances:
+            self._instances[key] = _json(fingerprint_document(key.id, self._seen(key)))
+        return self._instances[key]
+
+    def _seen(self, key: InstanceKey) -> Fingerprint:
+        return seen(self._held.on_node(key.node_id)[key], self._held.nodes[key.node_id])
+
+    def _plugin_document(self, key: PluginKey) -> dict[str, Any]:
+        """Everything that a row or a body may show of a plugin but its instances themselves.
+
+        Each count is taken from the instances there are, or from what is declared.
+        """
+        type_ = self._schemas[key.type].type
+        shown: dict[str, list[Fingerprint]] = {role: [] for role in type_.roles}
+        for instance in self._held.of_plugin(key):
+            shown[instance.role].append(self._seen(instance))
+        declaration = self._held.declarations.get(key)
+        expected = declaration.expected if declaration else {}
+        counts = {}
+        for role, plural in type_.roles.items():
+            counts[f"{plural}Healthy"] = sum(one.healthy for one in shown[role])
+            counts[f"{plural}Expected"] = expected.get(role, len(shown[role]))
+        return {
+            **type_.summary(shown),
+            **counts,
+            **stamp_fields(self._stamps[key.resource]),
+            "ID": key.id,
+        }
+
+    def _node_document(self, node: Node) -> dict[str, Any]:
+        silence = f"nothing heard since {format_time(node.status_since)}"
+        description = silence if node.status == DOWN else ""
+        return {
+            **node_document(node, description),
+            **stamp_fields(self._stamps[node_of(node.id)]),
+        }
+
+
+def _json(value: Any) -> bytes:
+    return orjson.dumps(value, option=orjson.OPT_SORT_KEYS)
+
+
+def _parts(document: Mapping[str, Any]) -> dict[str, bytes]:
+    return {key: _json(value) for key, value in document.items()}
+
+
+def _array(values: Iterable[bytes]) -> bytes:
+    return b"[" + b",".join(values) + b"]"
+
+
+def _object(members: Iterable[tuple[str, bytes]]) -> bytes:
+    """A JSON object of members that are rendered already, in the order given."""
+    return b"{" + b",".join(b'"%b":%b' % (key.encode(), value) for key, value in members) + b"}"

@@ -1,0 +1,61 @@
+"""The options of every command that reads the configuration, and the reading itself."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Callable, Collection, Mapping, Sequence
+from pathlib import Path
+from typing import Any, TypeVar
+
+import click
+
+from plugind.config import PluginTypeChoice, Settings, load, setting_rows
+from plugind.registry import Registry, load_registry
+
+F = TypeVar("F", bound=Callable[..., Any])
+
+
+def configuration_options(command: F) -> F:
+    """Gives a command ``--config`` and an option for each setting, as the arguments ``paths`` and
+    ``flags``: a name of ``Row.flag`` and the text given for it."""
+    rows = setting_rows()
+    flags = {row.flag.replace("-", "_"): row.flag for row in rows}
+
+    def with_flags(**given: Any) -> Any:
+        texts = {flag: given.pop(name) for name, flag in flags.items()}
+        set_ = {flag: text for flag, text in texts.items() if text is not None}
+        return command(flags=set_, **given)
+
+    with_flags.__name__ = command.__name__
+    with_flags.__doc__ = command.__doc__
+    with_flags.__click_params__ = getattr(command, "__click_params__", [])  # type: ignore[attr-defined]
+    for row in reversed(rows):
+        click.option(f"--{row.flag}", metavar=row.type.upper(), help=row.help)(with_flags)
+    click.option(
+        "--config",
+        "paths",
+        multiple=True,
+        type=click.Path(path_type=Path),
+        metavar="PATH",
+        help="A file, or a folder of *.hcl and *.json; may be repeated, a later one wins.",
+    )(with_flags)
+    return with_flags  # type: ignore[return-value]
+
+
+def load_settings(
+    paths: Sequence[Path], flags: Mapping[str, str], dev_folder: Path | None
+) -> tuple[Settings, Registry]:
+    """The configuration, and the plugin types and stores that it lets be used.
+
+    Raises ConfigError.
+    """
+    installed = load_registry()
+    chosen: list[Registry] = []
+
+    def choose(choice: PluginTypeChoice, asked: Collection[str]) -> Registry:
+        chosen.append(installed.choose(choice.enabled, choice.disabled))
+        return chosen[-1]
+
+    settings = load(paths, environ=os.environ, flags=flags, plugins=choose, dev_folder=dev_folder)
+    (registry,) = chosen
+    return settings, registry.without(settings.type_problems)

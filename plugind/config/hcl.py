@@ -1,0 +1,209 @@
+"""HCL text to a tree of blocks and attributes with positions.
+
+The grammar is python-hcl2's (https://github.com/hashicorp/hcl/blob/main/hclsyntax/spec.md); the
+tree is ours, for python-hcl2's own keeps quotes, merges what is repeated and forgets positions.
+Values are written out: expressions are refused.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import hcl2
+from lark import Token, Tree, UnexpectedInput
+
+from plugind.config import hcl_json
+from plugind.config.hcl_strings import Refused, heredoc, quoted
+from plugind.config.scan import Positions, check
+from plugind.config.text import checked, read
+from plugind.config.tree import Attribute, Block, Body, Place, ValuePath, raise_any, refuse
+from plugind.errors import ConfigError, Mistake
+from plugind.fields import INT64_MAX
+
+Node = Tree[Token]
+
+_NO_EXPRESSIONS = "expressions are not supported; write the value itself"
+_LITERALS = {"true": True, "false": False, "null": None}
+
+
+def parse_file(path: Path) -> Body:
+    """The tree of a file; one whose name ends in ``.json`` is read as JSON.
+
+    Raises ConfigError with every mistake that can be seen, also when the file cannot be read.
+    """
+    place = Place(str(path), folder=path.absolute().parent)
+    text = read(path, place)
+    return hcl_json.parse_text(text, place) if path.suffix == ".json" else parse_text(text, place)
+
+
+def parse_text(text: str, start: Place) -> Body:
+    """The tree of HCL text; ``start`` names the source. Raises ConfigError with every mistake."""
+    text = checked(text, start)
+    check(text + "\n", start)
+    try:
+        root = hcl2.parses_to_tree(text)
+    except UnexpectedInput as error:
+        raise _syntax_error(error, text, start) from error
+    walker = _Walker(start)
+    body = walker.body(root.children[0], start.at(1, 1))
+    raise_any(walker.mistakes)
+    return body
+
+
+def _syntax_error(error: UnexpectedInput, text: str, start: Place) -> ConfigError:
+    """One line for people, in place of the parser's list of tokens."""
+    offset = error.pos_in_stream if error.pos_in_stream is not None else len(text)
+    rest = text[offset:].lstrip(" \t\r")
+    offset = len(text) - len(rest)
+    word = rest.split(maxsplit=1)[0][:20] if rest.strip() else ""
+    if not rest or rest[0] == "\n":
+        what = "the line ends too early: a value or a block's { is missing"
+    elif rest[0] == "'":
+        what = "text stands in double quotes, not in single ones"
+    elif rest.startswith(("$${", "%%{")):
+        what = f'write "\\u{ord(rest[0]):04x}{{" for {rest[0]}{{ that no }} follows'
+    elif "RSQB" in (getattr(error, "expected", None) or ()):
+        what = f"between the items of a list stands a comma, not {word!r}"
+    elif rest[0] == ":":
+        what = "write name = value"
+    else:
+        what = f"{word!r} cannot stand here; expected is name = value, or a block: name {{ ... }}"
+    return refuse(Positions(text, start).at(offset), what)
+
+
+class _Walker:
+    """Turns the parser's tree into ours, noting what is refused on the way.
+
+    Recursion goes as deep as brackets are nested, which ``scan.check`` bounds.
+    """
+
+    def __init__(self, start: Place) -> None:
+        self.mistakes: list[Mistake] = []
+        self._start = start
+
+    def body(self, node: Any, place: Place) -> Body:
+        parts = list(_nodes(node))
+        return Body(
+            place,
+            tuple(self._attribute(part) for part in parts if part.data == "attribute"),
+            tuple(self._block(part) for part in parts if part.data == "block"),
+        )
+
+    def _attribute(self, node: Node) -> Attribute:
+        name, expression = _nodes(node)
+        parts: dict[ValuePath, Place] = {}
+        value = self._value(expression, (), parts)
+        del parts[()]  # the value itself: people look for its name
+        return Attribute(_word(name), value, self._place(node), parts)
+
+    def _block(self, node: Node) -> Block:
+        type, *labels, body = _nodes(node)
+        named = tuple(
+            self._string(label) if label.data == "string" else _word(label) for label in labels
+        )
+        place = self._place(node)
+        return Block(_word(type), named, self.body(body, place), place)
+
+    def _value(self, node: Node, path: ValuePath, parts: dict[ValuePath, Place]) -> Any:
+        parts[path] = self._place(node)
+        negative = node.data == "unary_op" and node.children[0] == "-"
+        term = _nodes(node) if node.data == "expr_term" or negative else iter(())
+        inner = next(term, None)
+        if inner is not None and negative:
+            return self._negative(inner)
+        if inner is None or node.children[0] is not inner:  # an operator, or parentheses
+            return self._refuse(node, _NO_EXPRESSIONS)
+        return self._term(inner, path, parts)
+
+    def _term(self, node: Node, path: ValuePath, parts: dict[ValuePath, Place]) -> Any:
+        match node.data:
+            case "string":
+                return self._string(node)
+            case "int_lit" | "float_lit":
+                return self._number(node, _word(node))
+            case "literal_value":
+                return _LITERALS[_word(node)]
+            case "tuple":
+                items = enumerate(_nodes(node))
+                return [self._value(item, (*path, number), parts) for number, item in items]
+            case "object":
+                return self._object(node, path, parts)
+            case "heredoc_template" | "heredoc_template_trim":
+                return self._text(node, heredoc, _word(node))
+            case "identifier":
+                return self._refuse(node, f'text stands in quotes: write "{_word(node)}"')
+        return self._refuse(node, _NO_EXPRESSIONS)
+
+    def _object(self, node: Node, path: ValuePath, parts: dict[ValuePath, Place]) -> dict[str, Any]:
+        value: dict[str, Any] = {}
+        for element in _nodes(node):
+            key_node, value_node = _nodes(element)
+            key = self._key(key_node)
+            if key in value:
+                first = parts[*path, key].line
+                self._refuse(key_node, f"{key!r} is repeated; it stands in line {first} already")
+                continue
+            value[key] = self._value(value_node, (*path, key), parts)
+            parts[*path, key] = self._place(key_node)
+        return value
+
+    def _key(self, node: Node) -> str:
+        """The key of an object's element: a bare word, or text in quotes."""
+        inner = node.children[0]
+        while isinstance(inner, Tree) and inner.data in ("expr_term", "object_elem_key"):
+            inner = inner.children[0]
+        if isinstance(inner, Tree) and inner.data == "string":
+            return self._string(inner)
+        if isinstance(inner, Tree) and inner.data in ("identifier", "literal_value", "keyword"):
+            return _word(inner)
+        self._refuse(node, "a key is a word, or text in quotes")
+        return ""
+
+    def _negative(self, node: Node) -> Any:
+        number = next(_nodes(node), None)
+        if number is None or number.data not in ("int_lit", "float_lit"):
+            return self._refuse(node, _NO_EXPRESSIONS)
+        return self._number(number, f"-{_word(number)}")
+
+    def _number(self, node: Node, text: str) -> Any:
+        if node.data == "int_lit" and len(text) <= 20 and abs(int(text)) <= INT64_MAX:
+            return int(text)
+        if node.data == "float_lit" and math.isfinite(float(text)):
+            return float(text)
+        return self._refuse(node, "this number is too large: it must fit in 64 bits")
+
+    def _string(self, node: Node) -> str:
+        inner = [part.children[0] for part in _nodes(node)]
+        for part in inner:
+            if isinstance(part, Tree):
+                self._refuse(part, _NO_EXPRESSIONS)
+                return ""
+        return self._text(node, quoted, "".join(map(str, inner)))
+
+    def _text(self, node: Node, meaning: Any, raw: str) -> str:
+        try:
+            text: str = meaning(raw)
+        except Refused as error:
+            self._refuse(node, str(error))
+            return ""
+        return text
+
+    def _place(self, node: Node) -> Place:
+        return self._start.at(node.meta.line, node.meta.column)
+
+    def _refuse(self, node: Node, text: str) -> None:
+        self.mistakes.append(self._place(node).mistake(text))
+
+
+def _nodes(node: Node) -> Iterator[Node]:
+    """The children that mean something: neither punctuation nor comments."""
+    for child in node.children:
+        if isinstance(child, Tree) and child.data != "new_line_or_comment":
+            yield child
+
+
+def _word(node: Node) -> str:
+    return str(node.children[0])

@@ -1,0 +1,123 @@
+"""JSON text to the same tree as HCL text: objects stand for blocks, with labels as keys.
+
+See https://github.com/hashicorp/hcl/blob/main/json/spec.md. Python's own reader says what is not
+JSON; what it does not tell is where things stand and what is repeated, which is found here.
+"""
+
+from __future__ import annotations
+
+import json
+import math
+import re
+from typing import Any
+
+from plugind.config.scan import DEPTH_MAXIMUM, Positions
+from plugind.config.text import checked
+from plugind.config.tree import Attribute, Block, Body, Place, ValuePath, raise_any, refuse
+from plugind.errors import Mistake
+from plugind.fields import INT64_MAX
+
+_LEXEME = re.compile(r'"(?:[^"\\]|\\.)*"|[{}\[\]]|[^\s{}\[\],:"]+')
+_DIGITS = re.compile(r"-?[0-9]+")
+
+
+def parse_text(text: str, start: Place) -> Body:
+    """The tree of JSON text, which must be one object. Raises ConfigError with every mistake."""
+    text = checked(text, start)
+    try:
+        value = json.loads(text, parse_int=str, parse_float=str)
+    except json.JSONDecodeError as error:
+        what = f"not JSON: {error.msg[0].lower()}{error.msg[1:]}"
+        raise refuse(start.at(error.lineno, error.colno), what) from error
+    except RecursionError as error:
+        raise refuse(start, f"nested more than {DEPTH_MAXIMUM} deep") from error
+    if not isinstance(value, dict):
+        raise refuse(start.at(1, 1), 'must be one object: { "name": value }')
+    reader = _Reader(text, start)
+    body = reader.body(reader.take())
+    raise_any(reader.mistakes)
+    return body
+
+
+class _Reader:
+    """Reads text that is known to be JSON, lexeme by lexeme."""
+
+    def __init__(self, text: str, start: Place) -> None:
+        self.mistakes: list[Mistake] = []
+        self._positions = Positions(text, start)
+        self._lexemes = _LEXEME.finditer(text)
+        self._depth = 0
+
+    def take(self) -> re.Match[str]:
+        lexeme = next(self._lexemes)
+        self._depth += {"{": 1, "[": 1, "}": -1, "]": -1}.get(lexeme[0], 0)
+        if self._depth > DEPTH_MAXIMUM:
+            raise refuse(self._place(lexeme), f"nested more than {DEPTH_MAXIMUM} deep")
+        return lexeme
+
+    def body(self, opening: re.Match[str]) -> Body:
+        """What stands between an object's braces, the first of which was taken."""
+        attributes, blocks = [], []
+        for key, place, lexeme in self._members():
+            if lexeme[0] == "{":
+                blocks.append(Block(key, (), self.body(lexeme), place, open=True))
+            else:
+                parts: dict[ValuePath, Place] = {}
+                value = self._value(lexeme, (), parts)
+                attributes.append(Attribute(key, value, place, parts))
+        return Body(self._place(opening), tuple(attributes), tuple(blocks))
+
+    def _members(self) -> Any:
+        """Each member of an object: key, its place, the first lexeme of its value."""
+        seen: dict[str, Place] = {}
+        while (lexeme := self.take())[0] != "}":
+            key, place = self._string(lexeme), self._place(lexeme)
+            if key in seen:
+                line = seen[key].line
+                self._refuse(lexeme, f"{key!r} is repeated; it stands in line {line} already")
+            seen.setdefault(key, place)
+            yield key, place, self.take()
+
+    def _value(self, lexeme: re.Match[str], path: ValuePath, parts: dict[ValuePath, Place]) -> Any:
+        if path:
+            parts.setdefault(path, self._place(lexeme))
+        if lexeme[0] == "[":
+            return list(self._items(path, parts))
+        if lexeme[0] == "{":
+            value = {}
+            for key, place, inner in self._members():
+                parts[*path, key] = place
+                value[key] = self._value(inner, (*path, key), parts)
+            return value
+        return self._string(lexeme) if lexeme[0][0] == '"' else self._scalar(lexeme)
+
+    def _items(self, path: ValuePath, parts: dict[ValuePath, Place]) -> Any:
+        number = 0
+        while (lexeme := self.take())[0] != "]":
+            yield self._value(lexeme, (*path, number), parts)
+            number += 1
+
+    def _scalar(self, lexeme: re.Match[str]) -> Any:
+        """A number, true, false or null. NaN and Infinity, which Python reads, are no JSON."""
+        text = lexeme[0]
+        whole = _DIGITS.fullmatch(text)
+        value = json.loads(text) if not whole or len(text) <= 20 else math.inf
+        if isinstance(value, bool) or value is None:
+            return value
+        if not math.isfinite(value) or (whole and abs(value) > INT64_MAX):
+            self._refuse(lexeme, "not a number that fits in 64 bits")
+            return None
+        return value
+
+    def _string(self, lexeme: re.Match[str]) -> str:
+        text: str = json.loads(lexeme[0])
+        if "\0" in text or any("\ud800" <= character < "\ue000" for character in text):
+            self._refuse(lexeme, "NUL or half a surrogate pair, which text cannot hold")
+            return ""
+        return text
+
+    def _place(self, lexeme: re.Match[str]) -> Place:
+        return self._positions.at(lexeme.start())
+
+    def _refuse(self, lexeme: re.Match[str], text: str) -> None:
+        self.mistakes.append(self._place(lexeme).mistake(text))

@@ -1,0 +1,217 @@
+"""Intake: the only writer. Every change of the catalogue is planned, made durable and told here.
+
+Requests from any thread queue up for one thread of intake's own, which takes all that wait, plans
+each after the other, commits them together, and answers each once its change is durable.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import queue
+import threading
+import time
+from collections.abc import Callable, Iterable, Mapping
+from concurrent.futures import Future
+from dataclasses import dataclass, field
+
+from plugind import logs
+from plugind.catalogue import Catalogue
+from plugind.catalogue.holdings import Holdings
+from plugind.errors import Conflict, PlugindError, StoreError
+from plugind.intake.fingerprints import Rejected
+from plugind.intake.plan import Planner, check_secret
+from plugind.model import DOWN, Change, Declaration, Instance, InstanceKey, Node, PluginKey
+from plugind.node_schemas import Report
+from plugind.plugin_schemas import PluginSchemas
+from plugind.store.base import Contents, Store
+
+BATCH_MAXIMUM = 256
+
+_log = logs.get("intake")
+
+Plan = Callable[[Planner, int], Change]
+
+
+@dataclass(frozen=True, slots=True)
+class _Request:
+    plan: Plan
+    answer: Future[int] = field(default_factory=Future)
+
+
+@dataclass(frozen=True, slots=True)
+class Accepted:
+    """What an agent is told of its report: the index that it made or found, what its next
+    heartbeats must carry, and what was not taken."""
+
+    index: int
+    digest: str
+    rejected: tuple[Rejected, ...] = ()
+
+
+class Intake:
+    """Safe for threads. ``close`` ends it after what was asked before is done.
+
+    ``generations`` names the version of each plugin type; ``clock`` gives nanoseconds since the
+    epoch.
+    """
+
+    def __init__(
+        self,
+        store: Store,
+        contents: Contents,
+        catalogue: Catalogue,
+        schemas: Mapping[str, PluginSchemas],
+        generations: Mapping[str, str],
+        *,
+        clock: Callable[[], int] = time.time_ns,
+    ) -> None:
+        self._store = store
+        self._catalogue = catalogue
+        self._clock = clock
+        self._generations = generations
+        # What is held with all that is planned, durable or not; only intake's thread looks at it.
+        self._planned = Holdings(contents)
+        self._planner = Planner(self._planned, schemas, generations)
+        self._queue: queue.SimpleQueue[_Request | None] = queue.SimpleQueue()
+        self._trouble = ""
+        self._gate = threading.Lock()
+        self._closed = False
+        self._thread = threading.Thread(target=self._run, name="intake", daemon=True)
+        self._thread.start()
+
+    @property
+    def trouble(self) -> str:
+        """Why the last change could not be written; "" when it could."""
+        return self._trouble
+
+    def report(self, node_id: str, secret: str, report: Report) -> Accepted:
+        """Takes a node's whole report. Raises Forbidden, StoreError."""
+        rejected: list[Rejected] = []
+
+        def plan(planner: Planner, now: int) -> Change:
+            change, wrong = planner.report(node_id, _hash(secret), report, now)
+            rejected.extend(wrong)
+            return change
+
+        index = self._submit(plan)
+        return Accepted(index, self._digest(node_id), tuple(rejected))
+
+    def heartbeat(self, node_id: str, secret: str, digest: str) -> Accepted:
+        """Keeps a node, or takes it back. Raises Forbidden, and Conflict when the whole report is
+        wanted: the node is not known, or something is held of it that it did not report."""
+        node, instances = self._catalogue.held(node_id)
+        if node is None:
+            raise Conflict("node not found: send the whole report")
+        check_secret(node, _hash(secret))
+        if digest != self._digest_of(node, instances):
+            raise Conflict("the catalogue holds something else of the node: send the whole report")
+        if node.status == DOWN:
+            return Accepted(self._submit(lambda p, now: p.back(node_id, now)), digest)
+        return Accepted(self._catalogue.index, digest)
+
+    def silence(self, node_id: str) -> int:
+        """A node's time to live ran out."""
+        return self._submit(lambda planner, now: planner.silence(node_id, now))
+
+    def forget_node(self, node_id: str) -> int:
+        """A node leaves, its instances with it. Raises NotFound."""
+        return self._submit(lambda planner, now: planner.forget_node(node_id, now))
+
+    def forget_plugin(self, key: PluginKey) -> int:
+        """What is not healthy of a plugin goes. Raises NotFound."""
+        return self._submit(lambda planner, now: planner.forget_plugin(key, now))
+
+    def declare(self, declarations: Iterable[Declaration]) -> int:
+        """From now on exactly these declarations are in force."""
+        wanted = tuple(declarations)
+        return self._submit(lambda planner, now: planner.declare(wanted, now))
+
+    def close(self) -> None:
+        """Ends the thread after what was asked before; what is asked later fails."""
+        with self._gate:
+            self._closed = True
+            self._queue.put(None)
+        self._thread.join()
+
+    def _submit(self, plan: Plan) -> int:
+        """The index of the change, or the last one where nothing changes."""
+        request = _Request(plan)
+        with self._gate:
+            if self._closed:
+                raise StoreError("the server is stopping")
+            self._queue.put(request)
+        return request.answer.result()
+
+    def _run(self) -> None:
+        open_ = True
+        while open_:
+            batch = [self._queue.get()]
+            while batch[-1] is not None and len(batch) < BATCH_MAXIMUM and not self._queue.empty():
+                batch.append(self._queue.get())
+            open_ = batch[-1] is not None
+            self._take([request for request in batch if request is not None])
+
+    def _take(self, batch: Iterable[_Request]) -> None:
+        """Plans, commits, tells and answers. The whole batch is durable before any of it is
+        answered, for one that changes nothing may rest on one before it that does."""
+        planned: list[tuple[_Request, Change]] = []
+        for request in batch:
+            try:
+                change = request.plan(self._planner, self._clock())
+            except Exception as error:
+                request.answer.set_exception(error)
+            else:
+                self._planned.apply(change)
+                planned.append((request, change))
+        changes = [change for _, change in planned if change]
+        try:
+            indexes = self._store.commit(changes) if changes else ()
+        except Exception as error:
+            self._take_back(planned, error)
+            return
+        if changes:
+            self._trouble = ""
+        self._catalogue.publish(zip(indexes, changes, strict=True))
+        given = iter(indexes)
+        for request, change in planned:
+            request.answer.set_result(next(given) if change else self._catalogue.index)
+
+    def _take_back(self, planned: list[tuple[_Request, Change]], error: Exception) -> None:
+        self._trouble = str(error)
+        _log.error("nothing was written", requests=len(planned), reason=self._trouble)
+        for _, change in reversed(planned):
+            self._planned.apply(change.back())
+        for request, _ in planned:
+            request.answer.set_exception(
+                error if isinstance(error, PlugindError) else StoreError(self._trouble)
+            )
+
+    def _digest(self, node_id: str) -> str:
+        node, instances = self._catalogue.held(node_id)
+        return self._digest_of(node, instances) if node else ""
+
+    def _digest_of(self, node: Node, instances: Mapping[InstanceKey, Instance]) -> str:
+        """Identifies what is held of a node's last report, and what it was validated by.
+
+        It is derived, not kept: a forget voids it, and it outlives a restart.
+        """
+        text = json.dumps(
+            [
+                sorted(self._generations.items()),
+                [node.name, node.datacenter, node.version, node.address],
+                [node.attributes, node.meta],
+                sorted(
+                    [*key, one.digest]
+                    for key, one in instances.items()
+                    if one.missing_since is None
+                ),
+            ],
+            sort_keys=True,
+        )
+        return hashlib.blake2b(text.encode(), digest_size=16).hexdigest()
+
+
+def _hash(secret: str) -> str:
+    """Secrets are long and drawn at random, so one round of SHA-256 keeps them."""
+    return hashlib.sha256(secret.encode()).hexdigest()

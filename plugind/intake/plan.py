@@ -1,0 +1,205 @@
+"""What happens to the catalogue, worked out: from what is held and what came in to a Change.
+
+Nothing here writes, waits or looks at a clock.
+"""
+
+from __future__ import annotations
+
+import hmac
+from collections import Counter
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass, replace
+
+from plugind.catalogue.holdings import Holdings
+from plugind.errors import Forbidden, NotFound
+from plugind.intake.fingerprints import Rejected, Reported, items_of, read
+from plugind.model import (
+    DOWN,
+    NODES,
+    READY,
+    Change,
+    Declaration,
+    Instance,
+    InstanceKey,
+    Node,
+    PluginKey,
+    Step,
+    node_of,
+    plugins_of,
+    seen,
+)
+from plugind.node_schemas import Report
+from plugind.plugin_schemas import PluginSchemas
+
+
+@dataclass(frozen=True)
+class Planner:
+    """Plans changes of what is ``held``. ``generations`` names each plugin type's version."""
+
+    held: Holdings
+    schemas: Mapping[str, PluginSchemas]
+    generations: Mapping[str, str]
+
+    def report(
+        self, node_id: str, secret_hash: str, report: Report, now: int
+    ) -> tuple[Change, list[Rejected]]:
+        """A node's whole report. Raises Forbidden when the secret is not the node's."""
+        node = self.held.nodes.get(node_id)
+        if node is not None:
+            check_secret(node, secret_hash)
+        instances, rejected = self._instances(node_id, report, now)
+        new = _reported(node, node_id, secret_hash, report, now)
+        nodes = [] if new == node else [Step(node, new)]
+        return self.change(now, nodes, instances), rejected
+
+    def _instances(
+        self, node_id: str, report: Report, now: int
+    ) -> tuple[list[Step[Instance]], list[Rejected]]:
+        held = self.held.on_node(node_id)
+        types = {name: schemas.type for name, schemas in self.schemas.items()}
+        steps: dict[InstanceKey, Step[Instance]] = {}
+        rejected: list[Rejected] = []
+        reported: set[InstanceKey] = set()
+        for item in items_of(node_id, report.plugins, types, held):
+            if isinstance(item, Rejected):
+                rejected.append(item)
+                continue
+            reported.add(item.key)
+            old = held.get(item.key)
+            if item.fingerprint is None:
+                if old is not None:
+                    steps[item.key] = Step(old, None)
+                continue
+            new, wrong = self._read(item, old, now)
+            rejected += wrong
+            if new is not old:
+                steps[item.key] = Step(old, new)
+        for key, old in held.items():
+            if key not in reported and old.missing_since is None:
+                steps[key] = Step(old, replace(old, missing_since=now))
+        return list(steps.values()), rejected
+
+    def _read(
+        self, item: Reported, old: Instance | None, now: int
+    ) -> tuple[Instance, list[Rejected]]:
+        type_ = item.key.type
+        return read(item, old, self.schemas[type_], self.generations[type_], now)
+
+    def back(self, node_id: str, now: int) -> Change:
+        """A node that was silent is heard of again."""
+        node = self.held.nodes.get(node_id)
+        if node is None or node.status == READY:
+            return Change(now)
+        new = replace(node, status=READY, status_since=now, back_since=now)
+        return self.change(now, [Step(node, new)])
+
+    def silence(self, node_id: str, now: int) -> Change:
+        """A node's time to live ran out."""
+        node = self.held.nodes.get(node_id)
+        if node is None or node.status == DOWN:
+            return Change(now)
+        return self.change(now, [Step(node, replace(node, status=DOWN, status_since=now))])
+
+    def forget_node(self, node_id: str, now: int) -> Change:
+        """The node goes, and its instances with it. Raises NotFound."""
+        node = self.held.nodes.get(node_id)
+        if node is None:
+            raise NotFound("node not found")
+        instances = self.held.on_node(node_id).values()
+        return self.change(now, [Step(node, None)], [Step(old, None) for old in instances])
+
+    def forget_plugin(self, key: PluginKey, now: int) -> Change:
+        """What is not healthy of a plugin goes. Raises NotFound."""
+        if not self.held.has_plugin(key):
+            raise NotFound("plugin not found")
+        unhealthy = [
+            old
+            for old in self.held.of_plugin(key).values()
+            if not seen(old, self.held.nodes[old.key.node_id]).healthy
+        ]
+        return self.change(now, instances=[Step(old, None) for old in unhealthy])
+
+    def declare(self, declarations: Iterable[Declaration], now: int) -> Change:
+        """From now on exactly these declarations are in force."""
+        new = {declaration.key: declaration for declaration in declarations}
+        old = self.held.declarations
+        steps = [
+            Step(old.get(key), new.get(key))
+            for key in sorted(old.keys() | new.keys())
+            if old.get(key) != new.get(key)
+        ]
+        return self.change(now, declarations=steps)
+
+    def change(
+        self,
+        now: int,
+        nodes: Iterable[Step[Node]] = (),
+        instances: Iterable[Step[Instance]] = (),
+        declarations: Iterable[Step[Declaration]] = (),
+    ) -> Change:
+        """The change that these steps make, with the resources that read differently after it."""
+        change = Change(now, tuple(nodes), tuple(instances), tuple(declarations))
+        plugins = {step.some.key for step in change.declarations}
+        node_ids = {step.some.id for step in change.nodes}
+        for key in self._views_changed(change):
+            plugins.add(key.plugin)
+            node_ids.add(key.node_id)
+        touched = {key.resource for key in plugins} | {plugins_of(key.type) for key in plugins}
+        if node_ids:
+            touched |= {NODES, *(node_of(node_id) for node_id in node_ids)}
+        removed = {key.resource for key in self._plugins_gone(plugins, change)}
+        removed |= {node_of(step.some.id) for step in change.nodes if step.after is None}
+        return replace(change, touched=frozenset(touched), removed=frozenset(removed))
+
+    def _views_changed(self, change: Change) -> Iterable[InstanceKey]:
+        """The instances that readers see differently: those replaced, and those of a node that
+        fell silent, came back or has another name."""
+        nodes = {step.some.id: step for step in change.nodes}
+        steps = {step.some.key: step for step in change.instances}
+        for node_id in nodes:
+            for key, one in self.held.on_node(node_id).items():
+                steps.setdefault(key, Step(one, one))
+        for key, step in steps.items():
+            held = self.held.nodes.get(key.node_id)
+            node = nodes.get(key.node_id, Step(held, held))
+            before = seen(step.before, node.before) if step.before and node.before else None
+            after = seen(step.after, node.after) if step.after and node.after else None
+            if before != after:
+                yield key
+
+    def _plugins_gone(self, plugins: Iterable[PluginKey], change: Change) -> Iterable[PluginKey]:
+        """Those of the plugins that neither a report nor a declaration has after the change."""
+        growth: Counter[PluginKey] = Counter()
+        for step in change.instances:
+            growth[step.some.key.plugin] += (step.after is not None) - (step.before is not None)
+        declared = {step.some.key: step.after for step in change.declarations}
+        for key in plugins:
+            is_declared = declared.get(key, self.held.declarations.get(key)) is not None
+            if not is_declared and len(self.held.of_plugin(key)) + growth[key] == 0:
+                yield key
+
+
+def check_secret(node: Node, secret_hash: str) -> None:
+    """Raises Forbidden when a secret is pinned to the node and it is not the one given."""
+    if node.secret_hash and not hmac.compare_digest(node.secret_hash, secret_hash):
+        raise Forbidden(
+            "the node's secret is another: the node ID belongs to another machine, or the agent "
+            "lost its data_dir"
+        )
+
+
+def _reported(node: Node | None, node_id: str, secret_hash: str, report: Report, now: int) -> Node:
+    """The node as it stands after a report."""
+    base = node or Node(node_id, report.name, status_since=now)
+    if base.status == DOWN:
+        base = replace(base, status=READY, status_since=now, back_since=now)
+    return replace(
+        base,
+        name=report.name,
+        datacenter=report.datacenter,
+        version=report.version,
+        address=report.address,
+        attributes=report.attributes,
+        meta=report.meta,
+        secret_hash=secret_hash,
+    )

@@ -1,0 +1,145 @@
+"""The wire shapes of nodes: what an agent reports, and what Nomad's tools decode of a node.
+
+What only a scheduler could know is there with the value it has on a node that runs no jobs, for
+clients dereference it.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import Any
+
+from marshmallow import EXCLUDE, Schema, ValidationError, fields
+
+from plugind.errors import BadRequest
+from plugind.fields import SECOND, Record, Text
+from plugind.model import Node
+from plugind.plugin_schemas import StampedSchema
+
+_NOTHING = {"CPU": 0, "MemoryMB": 0, "DiskMB": 0, "IOPS": 0, "Networks": None, "Devices": None}
+_SHARES = {"Cpu": {"CpuShares": 0}, "Memory": {"MemoryMB": 0}, "Disk": {"DiskMB": 0}}
+
+
+@dataclass(frozen=True, slots=True)
+class Report:
+    """A node's whole report, its envelope checked and the fingerprints in ``plugins`` not yet.
+
+    ``plugins`` is type -> plugin ID -> role -> fingerprint, with None for one that is gone on
+    purpose.
+    """
+
+    name: str
+    datacenter: str = "dc1"
+    version: str = ""
+    run_id: str = ""
+    address: str = ""
+    attributes: Mapping[str, str] = field(default_factory=dict)
+    meta: Mapping[str, str] = field(default_factory=dict)
+    plugins: Mapping[str, Any] = field(default_factory=dict)
+
+
+class ReportSchema(Record):
+    """The body of ``PUT /v1/node/:node_id``."""
+
+    record = Report
+
+    class Meta:
+        unknown = EXCLUDE
+
+    name = Text(required=True, data_key="Name", maximum=253)
+    datacenter = Text(load_default="dc1", data_key="Datacenter", maximum=128)
+    version = Text(load_default="", data_key="Version", maximum=128)
+    run_id = Text(load_default="", data_key="RunID", maximum=128)
+    address = Text(load_default="", data_key="Address", maximum=253)
+    attributes = fields.Dict(Text(), Text(maximum=4096), load_default=dict, data_key="Attributes")
+    meta = fields.Dict(Text(), Text(maximum=4096), load_default=dict, data_key="Meta")
+    plugins = fields.Dict(required=True, data_key="Plugins")
+
+
+class HeartbeatSchema(Schema):
+    """The body of ``PUT /v1/node/:node_id/heartbeat``."""
+
+    class Meta:
+        unknown = EXCLUDE
+
+    Digest = Text(required=True, maximum=128)
+
+
+class NodeStubSchema(StampedSchema):
+    """One node in a list (``peer`` recordings of Nomad 0.11.8, and newer Nomad's NodePool,
+    LastDrain)."""
+
+    ID = fields.String()
+    Name = fields.String()
+    Datacenter = fields.String()
+    Address = fields.String()
+    Version = fields.String()
+    Status = fields.String()
+    StatusDescription = fields.String()
+    NodeClass = fields.Constant("")
+    NodePool = fields.Constant("default")
+    SchedulingEligibility = fields.Constant("eligible")
+    Drain = fields.Constant(False)
+    LastDrain = fields.Constant(None)
+    Drivers: fields.Field[Any] = fields.Constant({})
+    HostVolumes = fields.Constant(None)
+
+
+class NodeSchema(NodeStubSchema):
+    """One node, read by itself; its instances are joined to it under the types' own keys."""
+
+    Attributes = fields.Dict()
+    meta = fields.Dict(data_key="Meta")  # marshmallow reads a class by the name of Meta
+    StatusUpdatedAt = fields.Integer()
+    HTTPAddr = fields.Constant("")
+    Links = fields.Constant(None)
+    Events: fields.Field[Any] = fields.Constant([])
+    ComputedClass = fields.Constant("")
+    DrainStrategy = fields.Constant(None)
+    TLSEnabled = fields.Constant(False)
+    Resources = fields.Constant(_NOTHING)
+    Reserved = fields.Constant(_NOTHING)
+    NodeResources = fields.Constant({**_SHARES, "Networks": None, "Devices": None})
+    ReservedResources = fields.Constant({**_SHARES, "Networks": {"ReservedHostPorts": ""}})
+
+
+def node_document(node: Node, description: str) -> dict[str, Any]:
+    """What ``NodeSchema`` and ``NodeStubSchema`` dump, of a node."""
+    return {
+        "ID": node.id,
+        "Name": node.name,
+        "Datacenter": node.datacenter,
+        "Address": node.address,
+        "Version": node.version,
+        "Status": node.status,
+        "StatusDescription": description,
+        "StatusUpdatedAt": node.status_since // SECOND,
+        "Attributes": node.attributes,
+        "meta": node.meta,
+    }
+
+
+def load(schema: Schema, document: Any) -> Any:
+    """What a schema loads from a request's body. Raises BadRequest that names the fields."""
+    try:
+        return schema.load(document)
+    except ValidationError as error:
+        reasons = [f"{path}: {reason}" if path else reason for path, reason in reasons_of(error)]
+        raise BadRequest(" ".join(reasons)) from error
+
+
+def reasons_of(error: ValidationError) -> list[tuple[str, str]]:
+    """The path of each field that is wrong ("NodeInfo.MaxVolumes"), and what is wrong with it."""
+    return list(_flatten("", error.messages))
+
+
+def _flatten(path: str, messages: Any) -> list[tuple[str, str]]:
+    if not isinstance(messages, Mapping):
+        return [(path, " ".join(str(message) for message in messages))]
+    found: list[tuple[str, str]] = []
+    for key, inner in messages.items():
+        # "_schema" holds what is wrong with the whole, "key" and "value" are marshmallow's own.
+        name = "" if key in ("_schema", "key", "value") else str(key)
+        found += _flatten(".".join(part for part in (path, name) if part), inner)
+    return found

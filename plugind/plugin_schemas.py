@@ -1,0 +1,127 @@
+"""The wire shapes of plugins: the core's own fields and a plugin type's, composed into one schema.
+
+Field names are Nomad's; the shapes are those of its Plugins API.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any
+
+from marshmallow import Schema, fields
+
+from plugind.fields import Flag, Number, Text, Time
+from plugind.model import Fingerprint, Stamp
+from plugind.plugin_type import PluginType, WireSchema
+
+DESCRIPTION_MAXIMUM = 4096
+
+
+class FingerprintSchema(WireSchema):
+    """What the fingerprints of all types have. Of a reported one only Healthy is required."""
+
+    PluginID = fields.String(dump_only=True)
+    AllocID = Text(load_default="", maximum=128)
+    Healthy = Flag(required=True)
+    HealthDescription = Text(load_default="", maximum=DESCRIPTION_MAXIMUM)
+    UpdateTime = Time(load_default=None)
+
+
+class StampedSchema(WireSchema):
+    """What everything in the catalogue has."""
+
+    CreateIndex = Number(dump_only=True)
+    ModifyIndex = Number(dump_only=True)
+
+
+class PluginRowSchema(StampedSchema):
+    """One plugin in a list."""
+
+    ID = fields.String(dump_only=True)
+
+
+class PluginBodySchema(PluginRowSchema):
+    """One plugin, read by itself; times in nanoseconds since the epoch."""
+
+    CreateTime = Number(dump_only=True)
+    ModifyTime = Number(dump_only=True)
+    Allocations = fields.List(fields.Dict(), dump_only=True)
+
+
+@dataclass(frozen=True)
+class PluginSchemas:
+    """The schemas of one plugin type.
+
+    ``reported`` loads a whole reported fingerprint of a role and ``details`` dumps the type's part
+    of what was loaded. ``body`` dumps all of a body but the maps of instances, which are joined
+    from the instances' own bytes; ``maps`` documents those.
+    """
+
+    type: PluginType
+    reported: Mapping[str, Schema]
+    details: Mapping[str, Schema]
+    row: Schema
+    body: Schema
+    maps: Schema
+
+    @classmethod
+    def of(cls, type_: PluginType) -> PluginSchemas:
+        counts: dict[str, fields.Field[Any]] = {
+            f"{plural}{count}": Number(dump_only=True)
+            for plural in type_.roles.values()
+            for count in ("Healthy", "Expected")
+        }
+        whole = {
+            role: _join(f"{type_.name}-{role}-fingerprint", FingerprintSchema, schema)
+            for role, schema in type_.fingerprint_schemas.items()
+        }
+        maps: dict[str, fields.Field[Any]] = {
+            plural: fields.Dict(fields.String(), fields.Nested(whole[role]))
+            for role, plural in type_.roles.items()
+        }
+        counted = Schema.from_dict(counts, name=f"{type_.name}-counts")
+        return cls(
+            type_,
+            {role: schema() for role, schema in whole.items()},
+            {role: schema() for role, schema in type_.fingerprint_schemas.items()},
+            _join(f"{type_.name}-row", PluginRowSchema, counted, type_.row_schema)(),
+            _join(f"{type_.name}-body", PluginBodySchema, counted, type_.body_schema)(),
+            Schema.from_dict(maps, name=f"{type_.name}-maps")(),
+        )
+
+
+def _join(name: str, *schemas: type[Schema]) -> type[Schema]:
+    """One schema with the fields of all; the first one's count where two have the same name."""
+    return type(name, schemas, {})
+
+
+def node_keys(type_: PluginType) -> dict[str, str]:
+    """By role: the key under which a node's answer has its instances of a type."""
+    made = {role: f"{type_.name.capitalize()}{role.capitalize()}Plugins" for role in type_.roles}
+    return {**made, **type_.node_keys}
+
+
+def stamp_fields(stamp: Stamp) -> dict[str, int]:
+    """A stamp by its names on the wire."""
+    return {
+        "CreateIndex": stamp.create_index,
+        "ModifyIndex": stamp.modify_index,
+        "CreateTime": stamp.create_time,
+        "ModifyTime": stamp.modify_time,
+    }
+
+
+_CORE = FingerprintSchema()
+
+
+def fingerprint_document(plugin_id: str, fingerprint: Fingerprint) -> dict[str, Any]:
+    """A fingerprint as readers are shown it: its type's details and the core's fields."""
+    core = {
+        "PluginID": plugin_id,
+        "AllocID": fingerprint.alloc_id,
+        "Healthy": fingerprint.healthy,
+        "HealthDescription": fingerprint.description,
+        "UpdateTime": fingerprint.updated,
+    }
+    return {**fingerprint.details, **_CORE.dump(core)}

@@ -1,0 +1,177 @@
+"""What authors of plugin types build on: ``PluginType``, ``Prober`` and the hooks.
+
+A plugin type says what is particular to one kind of plugin. The core does the rest, for every type
+alike: health, counts, schedules, time-outs, storage, blocking queries and rendering. So no type can
+get a count wrong.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Collection, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, ClassVar
+
+import click
+import pluggy
+from marshmallow import EXCLUDE, Schema
+
+from plugind.fields import Duration, Record
+from plugind.model import Fingerprint
+
+ENTRY_POINT_GROUP = "plugind"
+
+hookspec = pluggy.HookspecMarker("plugind")
+hookimpl = pluggy.HookimplMarker("plugind")
+
+ANY_ROLE = "*"
+"""As a role in what a prober returns: all roles known of that plugin here, else the default."""
+
+
+@dataclass(frozen=True)
+class Settings:
+    """The settings that every plugin type has; a type adds its own in a subclass.
+
+    Both in seconds: how often each target is probed, and how long a probe may take.
+    """
+
+    probe_interval: float
+    probe_timeout: float
+
+
+class SettingsSchema(Record):
+    """The ``plugin_type "NAME" { }`` block of a type's configuration.
+
+    A subclass adds marshmallow fields and names the frozen dataclass they load into as ``record``.
+    Each field's ``metadata={"help": ...}`` is what people are shown.
+    """
+
+    record: ClassVar[type[Any] | None] = Settings
+
+    probe_interval = Duration(
+        load_default=1.5,
+        minimum=0.01,
+        maximum=86_400,
+        metadata={"help": "how often each target is probed"},
+    )
+    probe_timeout = Duration(
+        load_default=3.0,
+        minimum=0.01,
+        maximum=3_600,
+        metadata={"help": "how long a probe may take"},
+    )
+
+
+class WireSchema(Schema):
+    """Fields by the names they have on the wire; what is not declared is ignored.
+
+    Every field needs a ``load_default``: what is not known yet is shown with it, never left out.
+    """
+
+    class Meta:
+        unknown = EXCLUDE
+
+
+class Prober:
+    """Finds and asks a type's plugins on one machine. It lives in a process of its own.
+
+    The core calls ``probe`` for each target in a thread of that target's, every
+    ``probe_interval``, so a probe that hangs delays no other; past ``probe_timeout`` the target's
+    instances are shown as unhealthy. The other methods are called from one thread.
+    """
+
+    def discover(self) -> Mapping[str, Any]:
+        """The targets that there are: a name for people (a socket's path, say) and what to probe.
+
+        Called at start, after ``changed(None)``, and every second. Targets are compared with
+        ``==``: one that is no longer equal is closed and opened anew.
+        """
+        raise NotImplementedError
+
+    def watch(self, changed: Callable[[str | None], None]) -> None:
+        """Optional: call ``changed(name)`` when that target should be probed at once, and
+        ``changed(None)`` when ``discover`` should be called. Called once, in a thread of its own;
+        it may block until the process ends. ``changed`` may also be kept and called later.
+        """
+
+    def probe(self, target: Any) -> Mapping[tuple[str, str], Mapping[str, Any]]:
+        """The fingerprints of a target, by plugin ID and role (or ANY_ROLE).
+
+        What an earlier call returned and this one does not has left on purpose: it is no longer
+        shown at all.
+
+        A fingerprint has ``Healthy``; ``HealthDescription``, which says why not; optionally
+        ``AllocID``; and the fields of the type's fingerprint schema. What an unhealthy one leaves
+        out keeps its last value. An exception makes all that the target last gave unhealthy, with
+        the exception's text: raise ``plugind.errors.ProbeFailed`` for a text fit for people.
+        """
+        raise NotImplementedError
+
+    def close(self, target: Any) -> None:
+        """Optional: the target is gone; let go of what ``probe`` opened for it. A probe of it
+        that hangs may still be running."""
+
+
+class PluginType:
+    """One kind of plugin. Subclass it, and return an object of it from ``plugind_plugin_types``."""
+
+    name: ClassVar[str]
+    """As in ``?type=NAME``, ``/v1/plugin/NAME/ID``, the capability ``NAME-list-plugin``."""
+
+    title: ClassVar[str] = ""
+    """For people: "Container Storage Interface"."""
+
+    roles: ClassVar[Mapping[str, str]]
+    """The roles of an instance, each with its plural on the wire: ``{"node": "Nodes"}`` gives
+    NodesHealthy, NodesExpected and the map Nodes."""
+
+    default_role: ClassVar[str]
+    """The role of an instance that never said which it has."""
+
+    settings_schema: ClassVar[type[SettingsSchema]] = SettingsSchema
+
+    fingerprint_schemas: ClassVar[Mapping[str, type[WireSchema]]]
+    """By role: what a fingerprint holds beyond Healthy, HealthDescription and the core's others."""
+
+    row_schema: ClassVar[type[WireSchema]] = WireSchema
+    """What a row of the list holds beyond ID, counts and indexes; dumped from ``summary``."""
+
+    body_schema: ClassVar[type[WireSchema]] = WireSchema
+    """What a read of one plugin holds beyond the core's fields; dumped from ``summary``."""
+
+    node_keys: ClassVar[Mapping[str, str]] = {}
+    """By role: the key of a node's own answer that maps plugin IDs to fingerprints. A role that
+    has none here gets one made of the type's name and its own: SampleNodePlugins."""
+
+    def summary(self, fingerprints: Mapping[str, Collection[Fingerprint]]) -> Mapping[str, Any]:
+        """What ``row_schema`` and ``body_schema`` dump, from all fingerprints of a plugin by role.
+
+        Every role is there; a plugin that is only declared has no fingerprint in any.
+        """
+        return {}
+
+    def prober(self, settings: Any) -> Prober | None:
+        """The prober, given what ``settings_schema`` loaded. None: this type finds nothing itself,
+        agents of other makes report it."""
+        return None
+
+    def dev_settings(self, folder: Path) -> Mapping[str, Any]:
+        """The type's block for ``plugind agent --dev``, where everything lives below ``folder``."""
+        return {}
+
+
+class Hooks:
+    """The hooks that a package may implement, in a module named by its ``plugind`` entry point."""
+
+    @hookspec
+    def plugind_plugin_types(self) -> Sequence[PluginType]:  # type: ignore[empty-body]
+        """Called once at start. Return the plugin types that the package brings."""
+
+    @hookspec
+    def plugind_stores(self) -> Mapping[str, type[Any]]:  # type: ignore[empty-body]
+        """Called once at start. Return the stores that the package brings (subclasses of
+        ``plugind.store.base.Store``), by the name each has in ``store "NAME" { }``."""
+
+    @hookspec
+    def plugind_commands(self, group: click.Group) -> None:
+        """Called once when the command line starts. Add commands of your own to ``group``."""

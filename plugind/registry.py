@@ -1,0 +1,187 @@
+"""Finds the plugin types and stores that installed packages bring, and checks them.
+
+Packages name a module in the entry point group ``plugind``; its hooks (``plugind.plugin_type``)
+bring the rest. Each is loaded in its own try, so that a broken package is told of and takes nobody
+with it (pluggy's own loader stops at the first).
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Collection, Iterator, Mapping
+from dataclasses import dataclass, field, replace
+from importlib.metadata import EntryPoint, entry_points
+from typing import Any
+
+import click
+import pluggy
+from marshmallow import Schema
+
+from plugind.errors import RegistryError
+from plugind.plugin_type import ENTRY_POINT_GROUP, Hooks, PluginType
+from plugind.store.base import Store
+
+_NAME = re.compile(r"[a-z][a-z0-9_-]{0,31}")
+_PLURAL = re.compile(r"[A-Z][A-Za-z0-9]{0,63}")
+
+
+@dataclass(frozen=True)
+class Registry:
+    """What there is to use.
+
+    ``types`` and ``stores`` by name; ``origins`` says which distribution brought each of them
+    ("NAME" -> "plugind 0.1.0"); ``problems`` says, by the name of a type, store or entry point, why
+    it cannot be used.
+    """
+
+    types: Mapping[str, PluginType] = field(default_factory=dict)
+    stores: Mapping[str, type[Store]] = field(default_factory=dict)
+    origins: Mapping[str, str] = field(default_factory=dict)
+    problems: Mapping[str, str] = field(default_factory=dict)
+
+    def choose(self, enabled: Collection[str] | None, disabled: Collection[str]) -> Registry:
+        """Of the types only those enabled (None: all) and not disabled."""
+        return self.without(
+            {
+                name: "it is disabled by plugin_types in the configuration"
+                for name in self.types
+                if name in disabled or (enabled is not None and name not in enabled)
+            }
+        )
+
+    def without(self, problems: Mapping[str, str]) -> Registry:
+        """The same without some types, and with the reasons why."""
+        types = {name: type_ for name, type_ in self.types.items() if name not in problems}
+        return replace(self, types=types, problems={**self.problems, **problems})
+
+
+class Packages:
+    """The packages of the entry point group, loaded: what they bring is asked of them by hook."""
+
+    def __init__(self) -> None:
+        self.problems: dict[str, str] = {}
+        self._manager = pluggy.PluginManager("plugind")
+        self._manager.add_hookspecs(Hooks)
+        self._origins: dict[str, str] = {}
+        for entry_point in sorted(entry_points(group=ENTRY_POINT_GROUP), key=lambda e: e.name):
+            self._load(entry_point)
+
+    def _load(self, entry_point: EntryPoint) -> None:
+        """Registers one package under a name of its own, or notes why that cannot be done."""
+        origin = _origin(entry_point)
+        name = f"{entry_point.name} of {origin}"
+        try:
+            self._manager.register(entry_point.load(), name)
+            self._manager.check_pending()
+        except Exception as error:
+            self._manager.unregister(name=name)
+            self._note(entry_point.name, f"{origin} is broken: {_told(error)}")
+        else:
+            self._origins[name] = origin
+
+    def _note(self, name: str, problem: str) -> None:
+        known = self.problems.get(name)
+        self.problems[name] = f"{known}; {problem}" if known else problem
+
+    def add_commands(self, group: click.Group) -> None:
+        """Lets every package add its own commands to the command line."""
+        for _ in self._ask("plugind_commands", group=group):
+            pass
+
+    def registry(self) -> Registry:
+        """Asks every package for its types and stores and keeps those that are sound."""
+        types: dict[str, list[tuple[str, PluginType]]] = {}
+        stores: dict[str, list[tuple[str, type[Store]]]] = {}
+        for origin, brought in self._ask("plugind_plugin_types"):
+            for type_ in brought:
+                name = str(getattr(type_, "name", type_))
+                if flaw := _flaw(type_):
+                    self._note(name, f"{origin} is broken: {flaw}")
+                else:
+                    types.setdefault(name, []).append((origin, type_))
+        for origin, brought in self._ask("plugind_stores"):
+            for name, store in brought.items():
+                stores.setdefault(name, []).append((origin, store))
+        return Registry(
+            {name: type_ for name, (_, type_) in self._undisputed("plugin type", types).items()},
+            {name: store for name, (_, store) in self._undisputed("store", stores).items()},
+            {name: found[0][0] for name, found in (types | stores).items()},
+            dict(self.problems),
+        )
+
+    def _undisputed(self, kind: str, claims: Mapping[str, list[Any]]) -> dict[str, Any]:
+        """What only one package claims: of two with one name neither is used, for who could say
+        which of them was meant?"""
+        for name, found in claims.items():
+            if len(found) > 1:
+                self._note(
+                    name,
+                    f"{' and '.join(origin for origin, _ in found)} both bring a {kind} {name!r}; "
+                    "uninstall one of them",
+                )
+        return {name: found[0] for name, found in claims.items() if len(found) == 1}
+
+    def _ask(self, hook: str, **arguments: Any) -> Iterator[tuple[str, Any]]:
+        """Calls one hook of each package by itself; one that raises is noted and passed over."""
+        everyone = self._manager.get_plugins()
+        for plugin in sorted(everyone, key=lambda plugin: str(self._manager.get_name(plugin))):
+            name = str(self._manager.get_name(plugin))
+            others = [other for other in everyone if other is not plugin]
+            try:
+                answers = self._manager.subset_hook_caller(hook, others)(**arguments)
+            except Exception as error:
+                self._note(
+                    name.partition(" ")[0],
+                    f"{self._origins[name]} is broken: {hook}: {_told(error)}",
+                )
+            else:
+                for answer in answers:
+                    yield self._origins[name], answer
+
+
+def load_registry() -> Registry:
+    """All plugin types and stores of the installed packages."""
+    return Packages().registry()
+
+
+def plugin_type(name: str) -> PluginType:
+    """The plugin type of that name. Raises RegistryError, saying why, when there is none."""
+    registry = load_registry()
+    if name not in registry.types:
+        reason = registry.problems.get(name, f"installed are: {', '.join(sorted(registry.types))}")
+        raise RegistryError(f"no plugin type {name!r}: {reason}")
+    return registry.types[name]
+
+
+def _origin(entry_point: EntryPoint) -> str:
+    dist = entry_point.dist
+    return f"{dist.name} {dist.version}" if dist else entry_point.value
+
+
+def _told(error: BaseException) -> str:
+    text = " ".join(str(error).split())
+    return f"{type(error).__name__}: {text}" if text else type(error).__name__
+
+
+def _flaw(type_: PluginType) -> str:
+    """What keeps a plugin type from being used; "" when nothing does."""
+    if not isinstance(type_, PluginType):
+        return f"plugind_plugin_types returned {type_!r}, which is no PluginType"
+    missing = [
+        name
+        for name in ("name", "roles", "default_role", "fingerprint_schemas")
+        if not hasattr(type_, name)
+    ]
+    if missing:
+        return f"{type(type_).__name__} lacks {', '.join(missing)}"
+    if not _NAME.fullmatch(type_.name):
+        return f"{type_.name!r} is no name for a type: 1 to 32 lower-case letters, digits, - or _"
+    if not type_.roles or not all(_PLURAL.fullmatch(plural) for plural in type_.roles.values()):
+        return "roles must map each role to its plural on the wire, such as {'node': 'Nodes'}"
+    if type_.default_role not in type_.roles:
+        return f"default_role {type_.default_role!r} is none of its roles"
+    for role in type_.roles:
+        schema = type_.fingerprint_schemas.get(role)
+        if not (isinstance(schema, type) and issubclass(schema, Schema)):
+            return f"fingerprint_schemas has no schema for the role {role!r}"
+    return ""

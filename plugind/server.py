@@ -1,0 +1,90 @@
+"""Serves the application over HTTP with waitress, and stops without breaking what is in flight.
+
+Waitress has one pool of threads, and every parked query holds one of them. So the pool is larger
+than the number that may be parked: ordinary requests always find a thread.
+"""
+
+from __future__ import annotations
+
+import logging
+import socket
+import threading
+import time
+from typing import Any
+from wsgiref.types import WSGIApplication
+
+from waitress import wasyncore
+from waitress.server import create_server
+
+from plugind.errors import ListenError
+
+WORKERS = 16  # threads beyond those that parked queries hold
+_SPARE_CONNECTIONS = 1_000  # beyond one for each thread: clients that keep theirs open, idle
+_BODY_MAXIMUM = 16 * 2**20  # what waitress takes in at all; the API has its own, lower bound
+_LOOK_EVERY = 0.02  # seconds between two looks whether the last answer has been sent
+
+
+def listen(host: str, port: int) -> socket.socket:
+    """A socket that listens; port 0 is any free one. Raises ListenError."""
+    family = socket.AF_INET6 if ":" in host else socket.AF_INET
+    try:
+        return socket.create_server((host, port), family=family, backlog=1024)
+    except OSError as error:
+        raise ListenError(
+            f"cannot listen on {host} port {port}: {error.strerror or error}; "
+            "bind_addr and ports.http say where to listen"
+        ) from error
+
+
+class Server:
+    """Serves ``application`` on ``sock`` from ``start`` until ``stop``."""
+
+    def __init__(
+        self, application: WSGIApplication, sock: socket.socket, *, max_parked: int
+    ) -> None:
+        logging.getLogger("waitress.queue").setLevel(logging.ERROR)
+        self._map: dict[int, Any] = {}
+        threads = max_parked + WORKERS
+        self._waitress = create_server(
+            application,
+            map=self._map,
+            sockets=[sock],
+            threads=threads,
+            ident=None,
+            connection_limit=threads + _SPARE_CONNECTIONS,
+            asyncore_use_poll=True,  # select() fails past a thousand sockets
+            channel_request_lookahead=1,  # without it nobody sees that a parked client went away
+            max_request_body_size=_BODY_MAXIMUM,
+            clear_untrusted_proxy_headers=True,
+        )
+        self._ended = threading.Event()
+        self._thread = threading.Thread(target=self._loop, name="http", daemon=True)
+
+    def start(self) -> None:
+        self._thread.start()
+
+    def stop(self, grace: float = 10.0) -> None:
+        """Takes no more connections, finishes what is in flight (for ``grace`` seconds at most),
+        and ends. Parked queries are to be woken by the caller, before."""
+        self._waitress.trigger.pull_trigger(self._stop_listening)
+        deadline = time.monotonic() + grace
+        while self._is_busy() and time.monotonic() < deadline:
+            time.sleep(_LOOK_EVERY)
+        self._ended.set()
+        self._waitress.pull_trigger()
+        self._thread.join()
+        self._waitress.task_dispatcher.shutdown(timeout=1)
+        wasyncore.close_all(self._map)
+
+    def _loop(self) -> None:
+        while not self._ended.is_set():
+            wasyncore.loop(timeout=1.0, use_poll=True, map=self._map, count=1)
+
+    def _stop_listening(self) -> None:
+        self._waitress.accepting = False
+        self._waitress.del_channel()
+        self._waitress.socket.close()
+
+    def _is_busy(self) -> bool:
+        channels = list(self._waitress.active_channels.values())
+        return any(channel.requests or channel.total_outbufs_len for channel in channels)

@@ -1,0 +1,82 @@
+"""A small real HTTP server that answers agents as WIRE says, or wrongly when told to."""
+
+from __future__ import annotations
+
+import json
+import threading
+import time
+from collections.abc import Callable
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from typing import Any
+
+WAIT = 15.0
+SECOND = 1_000_000_000
+
+Wrong = tuple[int, bytes]
+
+
+def until(true: Callable[[], object], what: Callable[[], str] = lambda: "it") -> None:
+    """Waits until ``true`` gives something true; fails past WAIT seconds."""
+    deadline = time.monotonic() + WAIT
+    while not true():
+        assert time.monotonic() < deadline, f"waited in vain: {what()}"
+        time.sleep(0.005)
+
+
+class Desk:
+    """Takes reports and heartbeats, and keeps them in the order they came.
+
+    ``wrong(path)`` may give a status and body to answer instead.
+    """
+
+    def __init__(self, port: int = 0) -> None:
+        self.reports: list[Any] = []
+        self.beats: list[Any] = []
+        self.headers: list[dict[str, str]] = []
+        self.times: list[float] = []
+        self.calls = 0
+        self.ttl = 30 * SECOND
+        self.rejected: list[Any] = []
+        self.wrong: Callable[[str], Wrong | None] = lambda path: None
+        self._server = _server(self, port)
+        self.port = self._server.server_address[1]
+        self.address = f"http://127.0.0.1:{self.port}"
+        self._thread = threading.Thread(target=self._server.serve_forever, args=(0.01,))
+        self._thread.start()
+        self._open = True
+
+    def close(self) -> None:
+        """Nobody answers from here on, connections that are open included."""
+        if self._open:
+            self._open = False
+            self._server.shutdown()
+            self._server.server_close()
+            self._thread.join()
+
+    def answer(self, path: str, body: bytes, headers: dict[str, str]) -> Wrong:
+        self.calls += 1
+        self.times.append(time.monotonic())
+        if not self._open:
+            return 503, b"closed"
+        if wrong := self.wrong(path):
+            return wrong
+        self.headers.append(headers)
+        (self.beats if path.endswith("/heartbeat") else self.reports).append(json.loads(body))
+        answer = {"Index": 1, "HeartbeatTTL": self.ttl, "Digest": "d1"}
+        return 200, json.dumps(answer | {"Rejected": self.rejected}).encode()
+
+
+def _server(desk: Desk, port: int) -> ThreadingHTTPServer:
+    class Handler(BaseHTTPRequestHandler):
+        def do_PUT(self) -> None:
+            body = self.rfile.read(int(self.headers["Content-Length"]))
+            status, text = desk.answer(self.path, body, dict(self.headers))
+            self.send_response(status)
+            self.send_header("Content-Length", str(len(text)))
+            self.end_headers()
+            self.wfile.write(text)
+
+        def log_message(self, format: str, *args: Any) -> None:
+            pass
+
+    return ThreadingHTTPServer(("127.0.0.1", port), Handler)

@@ -1,0 +1,123 @@
+"""A plugin type whose targets are files that say what to do; run as a script, its prober's process.
+
+Each file holds one line: ``healthy ROLE...``, ``unhealthy ROLE...`` or one of the words below.
+Lines written to the FIFO ``.changed`` are handed to ``changed``.
+"""
+
+from __future__ import annotations
+
+import os
+import sys
+import time
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, ClassVar
+
+from marshmallow import fields
+
+from plugind import logs
+from plugind.agent.child import serve
+from plugind.errors import ProbeFailed
+from plugind.plugin_type import PluginType, Prober, Settings, SettingsSchema, WireSchema
+
+
+@dataclass(frozen=True)
+class PaperSettings(Settings):
+    folder: str
+
+
+class PaperSettingsSchema(SettingsSchema):
+    record = PaperSettings
+    folder = fields.String(required=True)
+
+
+class PaperProber(Prober):
+    def __init__(self, folder: Path) -> None:
+        self._folder = folder
+
+    def discover(self) -> Mapping[str, Any]:
+        order = _text(self._folder / ".discover")
+        if order == "raise":
+            raise OSError("the folder is on fire")
+        while order == "hang":
+            time.sleep(0.01)
+            order = _text(self._folder / ".discover")
+        if order == "many":
+            return {f"t{number}": number for number in range(1_200)}
+        return {file.name: file for file in self._folder.iterdir() if file.name[0] != "."}
+
+    def watch(self, changed: Callable[[str | None], None]) -> None:
+        fifo = self._folder / ".changed"
+        while fifo.exists():
+            for line in fifo.read_text().splitlines():
+                changed(line or None)
+
+    def probe(self, target: Any) -> Mapping[tuple[str, str], Mapping[str, Any]]:
+        if isinstance(target, int):
+            return {}
+        word, *roles = _text(target).split() or ["empty"]
+        if word in ("healthy", "unhealthy"):
+            healthy = {"Healthy": word == "healthy", "HealthDescription": word}
+            return {(target.name.partition("@")[0], role): healthy for role in roles}
+        result: Mapping[tuple[str, str], Mapping[str, Any]] = getattr(
+            self, word.replace("raise", "raise_")
+        )(target)
+        return result
+
+    def close(self, target: Any) -> None:
+        (self._folder / f".closed-{target.name}").touch()
+
+    def fail(self, target: Path) -> Any:
+        raise ProbeFailed("the paper\nis torn")
+
+    def error(self, target: Path) -> Any:
+        raise KeyError("ink")
+
+    def exit(self, target: Path) -> Any:
+        sys.exit("bye")
+
+    def hang(self, target: Path) -> Any:
+        while _text(target) == "hang":
+            time.sleep(0.01)
+        return self.probe(target)
+
+    def die(self, target: Path) -> Any:
+        os._exit(7)
+
+    def flood(self, target: Path) -> Any:
+        return {(f"x{number}", "node"): {"Healthy": True} for number in range(1_001)}
+
+    def big(self, target: Path) -> Any:
+        return {(target.name, "node"): {"Healthy": True, "Text": "x" * (2 << 20)}}
+
+    def nan(self, target: Path) -> Any:
+        return {(target.name, "node"): {"Healthy": True, "Weight": float("nan")}}
+
+    def print(self, target: Path) -> Any:
+        print("a print() of the type's")
+        os.write(1, b'{"junk": 1}\n')
+        return {(target.name, "node"): {"Healthy": True}}
+
+
+def _text(file: Path) -> str:
+    return file.read_text().strip() if file.exists() else ""
+
+
+class PaperType(PluginType):
+    name = "paper"
+    roles: ClassVar[Mapping[str, str]] = {"controller": "Controllers", "node": "Nodes"}
+    default_role = "node"
+    settings_schema = PaperSettingsSchema
+    fingerprint_schemas: ClassVar[Mapping[str, type[WireSchema]]] = {
+        "controller": WireSchema,
+        "node": WireSchema,
+    }
+
+    def prober(self, settings: PaperSettings) -> Prober | None:
+        return PaperProber(Path(settings.folder)) if settings.folder != "none" else None
+
+
+if __name__ == "__main__":
+    logs.configure()
+    sys.exit(serve(PaperType))

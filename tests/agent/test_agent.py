@@ -1,0 +1,144 @@
+"""The agent as a whole: real probers' processes on one side, a real HTTP server on the other."""
+
+from __future__ import annotations
+
+import os
+import subprocess
+import threading
+from collections.abc import Callable, Iterator, Mapping
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from plugind import __version__
+from plugind.agent import Agent
+from plugind.agent.agent import prober_command
+from plugind.agent.identity import ID_FILE
+from plugind.errors import IdentityError
+from tests.agent.conftest import COMMAND
+from tests.agent.desk import Desk, until
+
+Make = Callable[..., Agent]
+
+
+@pytest.fixture
+def make(tmp_path: Path, desk: Desk) -> Iterator[Make]:
+    made: list[Agent] = []
+
+    def agent(folders: Mapping[str, Path], **options: Any) -> Agent:
+        blocks = {
+            type: {"folder": str(folder), "probe_interval": "50ms", "probe_timeout": "200ms"}
+            for type, folder in folders.items()
+        }
+        data_dir = tmp_path / "data"
+        options = {"command": lambda type: COMMAND} | options
+        made.append(Agent("n1", "dc1", data_dir, [desk.address], None, None, blocks, **options))
+        return made[-1]
+
+    yield agent
+    for each in made:
+        each.stop()
+
+
+def has_more_than(number: int, reports: list[Any]) -> bool:
+    return len(reports) > number
+
+
+def folder(parent: Path, name: str, **orders: str) -> Path:
+    made = parent / name
+    made.mkdir()
+    for target, text in orders.items():
+        (made / target).write_text(text)
+    return made
+
+
+def test_what_drivers_say_reaches_the_server(tmp_path: Path, desk: Desk, make: Make) -> None:
+    ink = folder(tmp_path, "ink", a="healthy node controller")
+    pen = folder(tmp_path, "pen", b="fail")
+    agent = make({"pen": pen, "ink": ink})
+    assert agent.health() == (False, "the agent is not running")
+    agent.start()
+    until(lambda: desk.reports)
+    first = desk.reports[0]
+    assert (first["Name"], first["Datacenter"], first["Version"]) == ("n1", "dc1", __version__)
+    assert list(first["Plugins"]) == ["ink", "pen"], "the first report waits for all types"
+    assert first["Plugins"]["ink"]["a"]["node"]["Healthy"]
+    assert first["Plugins"]["pen"]["b"]["*"]["HealthDescription"] == "the paper is torn"
+    until(lambda: agent.health() == (True, "ok"))
+    part = ink / ".part"
+    part.write_text("healthy node")
+    os.replace(part, ink / "a")
+    until(lambda: desk.reports[-1]["Plugins"]["ink"]["a"].get("controller", 0) is None)
+    (pen / "b").unlink()
+    until(lambda: list(desk.reports[-1]["Plugins"]) == ["ink"])
+    assert list(desk.reports[-1]["Plugins"]["ink"]["a"]) == ["node"], "told once is enough"
+
+
+def test_a_restart_keeps_the_identity_and_draws_a_run_id(
+    tmp_path: Path, desk: Desk, make: Make
+) -> None:
+    ink = folder(tmp_path, "ink")
+    for run in range(2):
+        agent = make({"ink": ink})
+        agent.start()
+        until(partial(has_more_than, run, desk.reports))
+        agent.stop()
+        agent.stop()
+    secrets = {headers["X-Plugind-Node-Secret"] for headers in desk.headers}
+    assert len(secrets) == 1
+    assert len({report["RunID"] for report in desk.reports}) == 2
+
+
+def test_two_agents_do_not_share_a_data_dir(tmp_path: Path, desk: Desk, make: Make) -> None:
+    ink = folder(tmp_path, "ink")
+    make({"ink": ink}).start()
+    other = make({"ink": ink})
+    with pytest.raises(IdentityError, match="in use by another agent"):
+        other.start()
+    other.stop()
+
+
+def test_a_damaged_identity_starts_nothing(tmp_path: Path, make: Make) -> None:
+    data_dir = folder(tmp_path, "data")
+    (data_dir / ID_FILE).write_text("nonsense")
+    agent = make({"ink": folder(tmp_path, "ink")})
+    before = threading.active_count()
+    with pytest.raises(IdentityError):
+        agent.start()
+    assert threading.active_count() == before
+
+
+def test_stop_leaves_no_thread_and_no_process(tmp_path: Path, desk: Desk, make: Make) -> None:
+    before = set(threading.enumerate())
+    agent = make({"ink": folder(tmp_path, "ink", a="hang"), "pen": folder(tmp_path, "pen")})
+    agent.start()
+    until(lambda: desk.reports)
+    agent.stop()
+    ours = {thread.name for thread in set(threading.enumerate()) - before}
+    assert not {name for name in ours if name.startswith(("supervise", "report"))}
+    with pytest.raises(ChildProcessError):
+        os.waitpid(-1, os.WNOHANG)
+
+
+def test_the_probers_command_says_what_is_wrong() -> None:
+    command = prober_command("no-such-type", "INFO", False)
+    got = subprocess.run(command, input=b"{}\n", capture_output=True, timeout=30, check=False)
+    assert got.returncode in (0, 1), "0 if the end of its input came first"
+    assert got.stdout == b""
+
+
+def test_the_probers_command_ends_with_its_agent() -> None:
+    with subprocess.Popen(
+        prober_command("no-such-type", "ERROR", True),
+        stdin=subprocess.PIPE,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+    ) as child:
+        assert child.stdin is not None
+        assert child.stderr is not None
+        child.stdin.write(b"{}\n")
+        child.stdin.flush()
+        assert b"no plugin type 'no-such-type': installed are:" in child.stderr.read()
+        assert child.wait(30) == 1

@@ -1,0 +1,211 @@
+"""What a report says, after any messages: against a second, naive telling of the rules."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping
+from typing import Any
+
+from hypothesis import example, given, settings
+from hypothesis import strategies as st
+
+from plugind.agent import report
+from plugind.agent.lines import Failed, Found, Targets
+from plugind.agent.state import TypeState
+
+NAMES = ["t1", "t2", "no id!"]
+DEATH = "ended"
+ACKNOWLEDGED = "acknowledged"
+ORIGIN = report.Origin("n1", "dc1", "0", "run")
+
+X, Y, T1 = "x", "y", "t1"
+CONTROLLER, NODE, ANY = "controller", "node", "*"
+
+# What drivers do: serve one half or both, not say which, change their name, serve nothing.
+kinds = st.sampled_from(
+    [
+        [(X, CONTROLLER), (X, NODE)],
+        [(X, CONTROLLER), (X, NODE), (Y, NODE)],
+        [(X, NODE)],
+        [(X, ANY)],
+        [(X, ANY), (Y, NODE)],
+        [(T1, NODE), (X, NODE)],
+        [(T1, ANY)],
+        [],
+    ]
+)
+results = st.builds(
+    lambda keys, healthy: {key: {"Healthy": healthy} for key in keys}, kinds, st.booleans()
+)
+names = st.sampled_from([*NAMES, "t1", "t1", "t1"])
+events = st.lists(
+    st.one_of(
+        st.builds(lambda name, result: Found(name, 0, result), names, results),
+        st.builds(lambda name: Failed(name, 0, "failed"), names),
+        st.builds(Targets, st.frozensets(names)),
+        st.sampled_from([DEATH, ACKNOWLEDGED]),
+    ),
+    min_size=3,
+    max_size=10,
+)
+
+
+def plugins(state: TypeState) -> dict[tuple[str, str], Any]:
+    """What the report says by instance: None, or healthy and the description."""
+    told = report.build(ORIGIN, {"paper": state})
+    found = told["Plugins"].get("paper", {})
+    assert list(found) == sorted(found)
+    return {
+        (id, role): short(fingerprint)
+        for id, roles in found.items()
+        for role, fingerprint in roles.items()
+    }
+
+
+def short(fingerprint: Mapping[str, Any] | None) -> Any:
+    return fingerprint and (fingerprint["Healthy"], fingerprint.get("HealthDescription"))
+
+
+def after(history: list[Any]) -> TypeState:
+    state = TypeState()
+    for event in history:
+        if event == DEATH:
+            state = state.after_death("dead", 1)
+        elif event == ACKNOWLEDGED:
+            told = report.build(ORIGIN, {"paper": state})
+            state = state.acknowledged(report.left(told, "paper"))
+        else:
+            state = state.after(event)
+    return state
+
+
+class Naive:
+    """The rules, told slowly: who shows what, who once had what, and what is owed a null."""
+
+    def __init__(self) -> None:
+        self.good: dict[str, dict[tuple[str, str], Any]] = {}
+        self.trouble: dict[str, str | None] = {}
+        self.had: dict[str, set[tuple[str, str]]] = {}
+        self.owed: set[tuple[str, str]] = set()
+
+    def shows(self, name: str) -> dict[tuple[str, str], Any]:
+        trouble = self.trouble.get(name)
+        good = self.good.get(name, {})
+        return {key: (False, trouble) if trouble else (ok, None) for key, ok in good.items()}
+
+    def hear(self, event: Any) -> None:
+        match event:
+            case Found(name, _, result):
+                self.good[name] = {key: told["Healthy"] for key, told in result.items()}
+                self.trouble[name] = None
+                self.part(name)
+            case Failed(name, _, reason):
+                self.trouble[name] = reason
+                if not self.good.get(name) and "!" not in name:
+                    self.good[name] = {(name, "*"): False}
+                self.had.setdefault(name, set()).update(self.good.get(name, {}))
+                self.good.setdefault(name, {})
+            case Targets(names):
+                for name in set(self.good) - names:
+                    del self.good[name]
+                    self.had.pop(name, None)
+            case "ended":
+                self.trouble |= {name: "dead" for name, good in self.good.items() if good}
+            case "acknowledged":
+                self.owed -= {key for key, value in self.report().items() if value is None}
+        if isinstance(event, Found | Failed):
+            shown = [key for name in self.good for key in self.good[name]]
+            self.owed -= set(shown)
+            self.owed -= {(id, "*") for id, _ in shown}
+
+    def part(self, name: str) -> None:
+        now = set(self.good[name])
+        ids = {id for id, _ in now}
+        for id, role in self.had.pop(name, set()):
+            if (id, role) in now:
+                continue
+            if role == "*" and id in ids:
+                continue
+            if role != "*" and (id, "*") in now:
+                now.add((id, role))
+                continue
+            self.owed.add((id, role))
+        self.had[name] = now
+
+    def report(self) -> dict[tuple[str, str], Any]:
+        claims: dict[tuple[str, str], list[str]] = {}
+        for name in sorted(self.good):
+            for key in self.shows(name):
+                claims.setdefault(key, []).append(name)
+        told: dict[tuple[str, str], Any] = {}
+        for key, claimants in claims.items():
+            told[key] = self.shows(claimants[0])[key]
+            if len(claimants) == 2:
+                told[key] = (False, f"claimed by two targets: {claimants[0]} and {claimants[1]}")
+            elif len(claimants) > 2:
+                told[key] = (False, f"claimed by 3 targets: {', '.join(claimants)}")
+        owed = {key for key in self.owed if (key[0], "*") not in claims}
+        return told | dict.fromkeys(owed)
+
+
+BOTH = Found("t1", 0, {(X, NODE): {"Healthy": True}, (X, CONTROLLER): {"Healthy": True}})
+UNSAID = Found("t1", 0, {(X, ANY): {"Healthy": False}})
+ONE = Found("t1", 0, {(X, NODE): {"Healthy": True}})
+
+
+@settings(max_examples=300)
+@example([BOTH, UNSAID, ONE])
+@example([BOTH, UNSAID, Failed("t1", 0, "failed"), ONE])
+@example([BOTH, UNSAID, Targets(frozenset())])
+@given(events)
+def test_any_history_gives_what_the_rules_say(history: list[Any]) -> None:
+    naive = Naive()
+    for event in history:
+        naive.hear(event)
+    assert plugins(after(history)) == naive.report()
+
+
+@given(events, events)
+def test_a_report_depends_on_what_is_and_not_on_the_order_of_targets(
+    history: list[Any], other: list[Any]
+) -> None:
+    state = after(history)
+    shuffled = TypeState(state.names, dict(reversed(list(state.targets.items()))), state.left)
+    first = json.dumps(report.build(ORIGIN, {"b": state, "a": after(other)}))
+    second = json.dumps(report.build(ORIGIN, {"a": after(other), "b": shuffled}))
+    assert first == second
+
+
+def test_the_time_is_kept_while_nothing_else_changes() -> None:
+    healthy = {("x", "node"): {"Healthy": True, "Size": 1}}
+    state = TypeState().after(Found("t1", 1_000_000_000, healthy))
+
+    def time(state: TypeState) -> str:
+        told = report.build(ORIGIN, {"paper": state})
+        return str(told["Plugins"]["paper"]["x"]["node"]["UpdateTime"])
+
+    assert time(state) == "1970-01-01T00:00:01Z"
+    state = state.after(Found("t1", 2_000_000_000, healthy | {("y", "node"): {"Healthy": True}}))
+    assert time(state) == "1970-01-01T00:00:01Z"
+    state = state.after(Failed("t1", 3_000_000_000, "gone"))
+    state = state.after_death("dead", 4_000_000_000).after_death("dead", 5_000_000_000)
+    assert time(state) == "1970-01-01T00:00:04Z"
+    told = report.build(ORIGIN, {"paper": state})["Plugins"]["paper"]["x"]["node"]
+    assert told["Size"] == 1, "what an unhealthy fingerprint last said is still told"
+
+
+def test_a_guessed_name_leaves_once_the_real_one_is_known() -> None:
+    state = TypeState().after(Failed("t1", 0, "failed"))
+    assert plugins(state) == {("t1", "*"): (False, "failed")}
+    state = state.after(Found("t1", 0, {("x", "node"): {"Healthy": True}}))
+    assert plugins(state) == {("t1", "*"): None, ("x", "node"): (True, None)}
+
+
+def test_a_report_has_the_agents_own_fields() -> None:
+    assert report.build(ORIGIN, {"paper": TypeState()}) == {
+        "Name": "n1",
+        "Datacenter": "dc1",
+        "Version": "0",
+        "RunID": "run",
+        "Plugins": {},
+    }

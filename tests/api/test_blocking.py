@@ -1,0 +1,209 @@
+"""Blocking queries: woken by their own resource and by nothing else, and never for ever."""
+
+from __future__ import annotations
+
+import socket
+import threading
+import time
+from collections.abc import Callable, Iterator
+from concurrent.futures import Future, ThreadPoolExecutor
+from pathlib import Path
+from urllib.parse import urlsplit
+
+import pytest
+
+from tests.support import Answer, Api, FakeAgent, Live, down, eventually, serving, up
+
+LIST = "/v1/plugins?type=csi"
+
+
+@pytest.fixture
+def park(api: Api) -> Iterator[Callable[[str], Future[Answer]]]:
+    """Sends a read that is to block, and returns once it is parked."""
+    with ThreadPoolExecutor(200) as pool:
+
+        def send(path: str) -> Future[Answer]:
+            before = api.services.catalogue.parked
+            future = pool.submit(api.call, "GET", path)
+            eventually(lambda: api.services.catalogue.parked > before or future.done())
+            return future
+
+        yield send
+        api.services.wake()
+
+
+def test_a_list_wakes_on_a_change_of_its_type(
+    api: Api, agent: FakeAgent, park: Callable[[str], Future[Answer]]
+) -> None:
+    agent.report({"ebs0": {"node": up()}})
+    waiting = park(f"{LIST}&index=2")
+    assert not waiting.done()
+    agent.report({"ebs0": {"node": down()}})
+    answer = waiting.result(5)
+    assert answer.index == 3
+    assert answer.json[0]["NodesHealthy"] == 0
+
+
+def test_a_read_wakes_on_its_plugin_and_on_no_other(
+    api: Api, agent: FakeAgent, park: Callable[[str], Future[Answer]]
+) -> None:
+    agent.report({"a": {"node": up()}, "b": {"node": up()}})
+    waiting = park("/v1/plugin/csi/a?index=2")
+    agent.report({"a": {"node": up()}, "b": {"node": down()}})
+    agent.report({"a": {"node": up()}, "b": {"node": up()}, "c": {"node": up()}})
+    time.sleep(0.2)  # there is no event for what must not happen
+    assert not waiting.done()
+    agent.report({"a": {"node": down()}, "b": {"node": up()}, "c": {"node": up()}})
+    assert waiting.result(5).index == 5
+
+
+def test_a_plugin_that_goes_and_comes_wakes_its_readers(
+    api: Api, agent: FakeAgent, park: Callable[[str], Future[Answer]]
+) -> None:
+    missing = api.call("GET", "/v1/plugin/csi/ebs0")
+    waiting = park(f"/v1/plugin/csi/ebs0?index={missing.index}")
+    agent.report({"ebs0": {"node": up()}})
+    came = waiting.result(5)
+    assert (came.status, came.index) == (200, 2)
+    waiting = park("/v1/plugin/csi/ebs0?index=2")
+    agent.report({"ebs0": {"node": None}})
+    went = waiting.result(5)
+    assert (went.status, went.index) == (404, 3)
+    waiting = park("/v1/plugin/csi/ebs0?index=3")
+    agent.report({"ebs0": {"node": up()}})
+    assert waiting.result(5).status == 200
+
+
+def test_a_missing_plugin_waits_through_the_changes_of_others(
+    api: Api, agent: FakeAgent, park: Callable[[str], Future[Answer]]
+) -> None:
+    waiting = park("/v1/plugin/csi/none?index=1&wait=300ms")
+    agent.report({"other": {"node": up()}})
+    answer = waiting.result(5)
+    assert (answer.status, answer.index) == (404, 2)
+
+
+def test_nodes_wake(api: Api, agent: FakeAgent, park: Callable[[str], Future[Answer]]) -> None:
+    agent.report({"ebs0": {"node": up()}})
+    nodes, node = park("/v1/nodes?index=2"), park(f"/v1/node/{agent.node_id}?index=2")
+    FakeAgent(api, name="vm2").report({})
+    assert nodes.result(5).index == 3
+    assert not node.done()
+    agent.report({"ebs0": {"node": down()}})
+    assert node.result(5).index == 4
+
+
+def test_a_timeout_brings_the_current_state(api: Api, agent: FakeAgent) -> None:
+    agent.report({"ebs0": {"node": up()}})
+    before = time.monotonic()
+    answer = api.call("GET", f"{LIST}&index=2&wait=200ms")
+    took = time.monotonic() - before
+    assert (answer.status, answer.index, len(answer.json)) == (200, 2, 1)
+    assert 0.2 <= took < 2
+    assert api.call("GET", "/v1/plugin/csi/none?index=2&wait=50ms").status == 404
+
+
+@pytest.mark.parametrize("index", [0, 1, 99, 2**64 - 1])
+def test_what_answers_at_once(api: Api, agent: FakeAgent, index: int) -> None:
+    """An index of the past, and one of a future that this store has not seen."""
+    agent.report({"ebs0": {"node": up()}})
+    for path in (f"{LIST}&index={index}", f"/v1/plugin/csi/ebs0?index={index}"):
+        before = time.monotonic()
+        assert api.call("GET", f"{path}&wait=20s").index == 2
+        assert time.monotonic() - before < 5
+
+
+def test_a_removal_is_remembered_and_then_known_only_to_be_past(
+    tmp_path: Path,
+) -> None:
+    with serving(tmp_path, live=False) as api:
+        agent = FakeAgent(api)
+        agent.report({"a": {"node": up()}})
+        agent.report({"a": {"node": None}, "b": {"node": up()}})
+        agent.report({"a": {"node": None}, "b": {"node": down()}})
+        quick = api.call("GET", "/v1/plugin/csi/a?index=2&wait=20s")
+        assert (quick.status, quick.index) == (404, 4)
+    with serving(tmp_path, live=False) as api:
+        # This process did not see the removal; the store's index is all it can know of.
+        quick = api.call("GET", "/v1/plugin/csi/a?index=3&wait=20s")
+        assert (quick.status, quick.index) == (404, 4)
+        before = time.monotonic()
+        api.call("GET", "/v1/plugin/csi/a?index=4&wait=200ms")
+        assert time.monotonic() - before >= 0.2
+
+
+def test_indexes_go_on_after_a_restart(tmp_path: Path) -> None:
+    with serving(tmp_path, live=False) as api:
+        agent = FakeAgent(api)
+        agent.report({"a": {"node": up()}})
+        body = api.call("GET", "/v1/plugin/csi/a").body
+    with serving(tmp_path, live=False) as api:
+        assert api.call("GET", "/v1/plugin/csi/a").body == body
+        again = FakeAgent(api, agent.node_id, digest=agent.digest)
+        assert again.beat().status == 200, "a restart of the server asks for no report"
+        assert again.report({"a": {"node": up()}}).json["Index"] == 2
+        assert again.report({"a": {"node": down()}}).json["Index"] == 3
+
+
+def test_beyond_the_cap_is_429_and_plain_reads_go_on(tmp_path: Path) -> None:
+    with serving(tmp_path, live=True, server_max_parked="3") as api, ThreadPoolExecutor(3) as pool:
+        agent = FakeAgent(api)
+        agent.report({"ebs0": {"node": up()}})
+        waiting = [pool.submit(api.call, "GET", f"{LIST}&index=2") for _ in range(3)]
+        eventually(lambda: api.services.catalogue.parked == 3)
+        refused = api.call("GET", f"{LIST}&index=2")
+        assert refused.status == 429
+        assert int(refused.headers["retry-after"]) >= 1
+        assert api.call("GET", LIST).status == 200
+        assert api.call("GET", f"{LIST}&index=1").status == 200, "it need not wait"
+        agent.report({"ebs0": {"node": down()}})
+        assert {future.result(5).index for future in waiting} == {3}
+        eventually(lambda: api.services.catalogue.parked == 0)
+
+
+def test_a_client_that_goes_away_frees_its_place(tmp_path: Path) -> None:
+    with serving(tmp_path, live=True, server_max_parked="2") as api:
+        assert isinstance(api, Live)
+        FakeAgent(api).report({"ebs0": {"node": up()}})
+        where = urlsplit(api.address)
+        clients = []
+        for _ in range(2):
+            client = socket.create_connection((where.hostname, where.port))
+            client.sendall(f"GET {LIST}&index=2&wait=5m HTTP/1.1\r\nHost: x\r\n\r\n".encode())
+            clients.append(client)
+        eventually(lambda: api.services.catalogue.parked == 2)
+        for client in clients:
+            client.close()
+        eventually(lambda: api.services.catalogue.parked == 0, within=5)
+
+
+def test_150_parked_queries_do_not_slow_a_plain_one(tmp_path: Path) -> None:
+    """Threads that sleep cost nothing: what is measured is processor time, not the clock."""
+    with serving(tmp_path, live=True) as api, ThreadPoolExecutor(150) as pool:
+        agent = FakeAgent(api)
+        agent.report({"ebs0": {"node": up()}})
+
+        def cost() -> float:
+            before = time.process_time()
+            for _ in range(50):
+                assert api.call("GET", LIST).status == 200
+            return time.process_time() - before
+
+        cost()
+        alone = cost()
+        waiting = [pool.submit(api.call, "GET", f"{LIST}&index=2") for _ in range(150)]
+        eventually(lambda: api.services.catalogue.parked == 150)
+        crowded = cost()
+        agent.report({"ebs0": {"node": down()}})
+        assert {future.result(10).index for future in waiting} == {3}
+        assert crowded < 3 * alone + 0.1
+
+
+def test_shutdown_wakes_everybody(tmp_path: Path) -> None:
+    with ThreadPoolExecutor(20) as pool:
+        with serving(tmp_path, live=True) as api:
+            FakeAgent(api).report({"ebs0": {"node": up()}})
+            waiting = [pool.submit(api.call, "GET", f"{LIST}&index=2") for _ in range(20)]
+            eventually(lambda: api.services.catalogue.parked == 20)
+        assert {future.result(5).status for future in waiting} == {200}
+    assert not [t for t in threading.enumerate() if t.name in ("http", "intake", "liveness")]

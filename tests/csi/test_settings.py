@@ -1,0 +1,75 @@
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import pytest
+from marshmallow import ValidationError
+
+from plugin_types.csi import CsiType
+from plugin_types.csi.settings import DEFAULT_SOCKETS, CsiSettings, NamedInstance
+
+
+def load(**block: Any) -> CsiSettings:
+    loaded = CsiType.settings_schema().load(block)
+    assert isinstance(loaded, CsiSettings)
+    return loaded
+
+
+def test_defaults() -> None:
+    assert load() == CsiSettings(1.5, 3.0, DEFAULT_SOCKETS, {}, 60.0)
+
+
+def test_a_full_block() -> None:
+    assert load(
+        sockets=["/srv/*.sock"],
+        refresh_interval="5m",
+        instance={
+            "nfs": {"endpoint": "unix:///srv//nfs/csi.sock", "role": "node"},
+            "ebs": {"endpoint": "unix:///srv/ebs.sock"},
+        },
+    ) == CsiSettings(
+        1.5,
+        3.0,
+        ("/srv/*.sock",),
+        {
+            "nfs": NamedInstance("/srv/nfs/csi.sock", "node"),
+            "ebs": NamedInstance("/srv/ebs.sock", None),
+        },
+        300.0,
+    )
+
+
+@pytest.mark.parametrize(
+    ("block", "text"),
+    [
+        ({"sockets": "/srv/*.sock"}, "must be a list"),
+        ({"sockets": ["csi.sock"]}, "must be an absolute path"),
+        ({"sockets": [1]}, "must be a string"),
+        ({"socket": []}, "Unknown"),
+        ({"instance": {"a": {}}}, "Missing"),
+        ({"instance": {"a": {"endpoint": "/x"}}}, "unix:///srv"),
+        ({"instance": {"a": {"endpoint": "unix://x/y"}}}, "unix:///srv"),
+        ({"instance": {"a b": {"endpoint": "unix:///x"}}}, "letters, digits"),
+        ({"instance": {"a": {"endpoint": "unix:///x", "role": "both"}}}, "controller, node"),
+        (
+            {"instance": {"a": {"endpoint": "unix:///x"}, "b": {"endpoint": "unix:///x"}}},
+            "'a' and 'b' name the same socket",
+        ),
+        ({"refresh_interval": "0s"}, "must be from"),
+    ],
+)
+def test_mistakes_are_told(block: Any, text: str) -> None:
+    with pytest.raises(ValidationError) as caught:
+        load(**block)
+    assert text in str(caught.value.messages)
+
+
+def test_every_setting_explains_itself() -> None:
+    fields = dict(CsiType.settings_schema().fields)
+    fields |= fields["instance"].value_field.schema.fields
+    assert not [name for name, field in fields.items() if not field.metadata.get("help")]
+
+
+def test_dev_settings_load(tmp_path: Path) -> None:
+    assert load(**CsiType().dev_settings(tmp_path)).sockets == (f"{tmp_path}/csi/*.sock",)

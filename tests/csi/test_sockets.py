@@ -1,0 +1,195 @@
+"""Discovery: which sockets there are, whose they are, and that changes are noticed."""
+
+from __future__ import annotations
+
+import shutil
+import socket
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+from hypothesis import given
+from hypothesis import strategies as st
+
+from plugin_types.csi import CsiType
+from plugin_types.csi.settings import DEFAULT_SOCKETS
+from plugin_types.csi.sockets import (
+    Target,
+    find_targets,
+    folders_to_watch,
+    plugin_id,
+    unreachable,
+)
+from plugind.fields import ID_PATTERN
+from tests.csi.drivers import Kit, sample
+
+ALLOC = "94f62a35-eb38-46a9-2c2b-71b3313fe12f"
+OTHER_ALLOC = "bea04984-e834-4c36-b6f2-0c17eb350131"
+
+
+def make_socket(path: Path) -> Path:
+    """A socket nobody listens on, as a killed driver leaves it behind."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    with socket.socket(socket.AF_UNIX) as bound:
+        bound.bind(str(path))
+    return path
+
+
+def globs_below(root: Path) -> list[str]:
+    """The default globs, as if ``root`` were ``/``."""
+    return [f"{root}{pattern}" for pattern in DEFAULT_SOCKETS]
+
+
+def ids(root: Path, **block: Any) -> dict[str, str]:
+    """By the socket's path below ``root``: the plugin's ID."""
+    settings = CsiType.settings_schema().load({"sockets": globs_below(root), **block})
+    return {
+        str(Path(path).relative_to(root)): target.id
+        for path, target in find_targets(settings).items()
+    }
+
+
+def test_the_default_layouts(folder: Path) -> None:
+    for path in (
+        "run/csi/ebs0.sock",
+        "run/csi/nfs/csi.sock",
+        "var/lib/nomad/client/csi/controller/ebs1/csi.sock",
+        "opt/nomad/data/client/csi/monolith/hostpath-plugin0/csi.sock",
+        "var/lib/kubelet/plugins/ebs.csi.aws.com/csi.sock",
+    ):
+        make_socket(folder / path)
+    make_socket(folder / "run/csi/deeper/down/csi.sock")
+    (folder / "run/csi/file.sock").touch()
+    (folder / "run/csi/gone.sock").symlink_to(folder / "nowhere")
+    assert ids(folder) == {
+        "run/csi/ebs0.sock": "ebs0",
+        "run/csi/nfs/csi.sock": "nfs",
+        "var/lib/nomad/client/csi/controller/ebs1/csi.sock": "ebs1",
+        "opt/nomad/data/client/csi/monolith/hostpath-plugin0/csi.sock": "hostpath-plugin0",
+        "var/lib/kubelet/plugins/ebs.csi.aws.com/csi.sock": "ebs.csi.aws.com",
+    }
+
+
+def test_the_samples_control_socket_is_no_driver(folder: Path) -> None:
+    with sample(folder / "run/csi/disks.sock"):
+        assert ids(folder) == {"run/csi/disks.sock": "disks"}
+
+
+def test_newer_nomad_with_one_plugin(folder: Path) -> None:
+    csi = folder / "opt/nomad/client/csi"
+    path = make_socket(csi / "plugins" / ALLOC / "csi.sock")
+    assert ids(folder) == {str(path.relative_to(folder)): ALLOC}
+    (csi / "node" / "ebs0" / "staging").mkdir(parents=True)
+    assert ids(folder) == {str(path.relative_to(folder)): "ebs0"}
+    (csi / "controller" / "ebs0").mkdir(parents=True)
+    make_socket(csi / "plugins" / OTHER_ALLOC / "csi.sock")
+    assert set(ids(folder).values()) == {"ebs0"}
+
+
+def test_newer_nomad_with_two_plugins_takes_the_drivers_names(
+    folder: Path, kit: Callable[..., Kit]
+) -> None:
+    csi = folder / "opt/nomad/client/csi"
+    for id in ("ebs0", "nfs0"):
+        (csi / "node" / id).mkdir(parents=True)
+    path = csi / "plugins" / ALLOC / "csi.sock"
+    on = kit(sockets=globs_below(folder), probe_timeout="20s")
+    make_socket(path)
+    (((id, _), health),) = on.health().items()
+    assert id == ALLOC
+    assert "nothing listens" in health
+    with sample(path, "--name", "ebs.csi/aws", "--no-controller"):
+        assert on.health() == {("ebs.csi-aws", "node"): "healthy"}
+
+
+def test_an_instance_block_names_a_socket_that_globs_find_too(folder: Path) -> None:
+    path = make_socket(folder / "run/csi/disks.sock")
+    block = {"endpoint": f"unix://{path}", "role": "node"}
+    settings = CsiType.settings_schema().load(
+        {"sockets": globs_below(folder), "instance": {"ebs0": block}}
+    )
+    assert find_targets(settings) == {str(path): Target(str(path), "ebs0", role="node")}
+
+
+@given(st.text(max_size=200))
+def test_every_name_gives_an_id(name: str) -> None:
+    assert ID_PATTERN.fullmatch(plugin_id(name))
+    if ID_PATTERN.fullmatch(name):
+        assert plugin_id(name) == name
+
+
+def test_why_a_socket_cannot_be_reached(folder: Path) -> None:
+    stale = make_socket(folder / "stale.sock")
+    assert "connection refused (is the driver running?)" in unreachable(str(stale))
+    assert unreachable(str(folder / "none.sock")) == f"no socket at {folder}/none.sock"
+    assert unreachable(str(stale / "below")) == f"no socket at {stale}/below"
+    (folder / "loop").symlink_to(folder / "loop")
+    assert "too many levels" in unreachable(str(folder / "loop"))
+    with socket.socket(socket.AF_UNIX) as full:
+        full.bind(str(folder / "full"))
+        full.listen(0)
+        with socket.socket(socket.AF_UNIX) as first:
+            first.connect(str(folder / "full"))
+            assert unreachable(str(folder / "full")) == ""
+
+
+def test_folders_to_watch(folder: Path) -> None:
+    def watched(pattern: str) -> set[str]:
+        return {
+            str(Path(path).relative_to(folder))
+            for path in folders_to_watch([f"{folder}/{pattern}"])
+        }
+
+    assert watched("plugins/*/csi.sock") == {"."}
+    (folder / "plugins/ebs/csi.sock/globalmount/deep").mkdir(parents=True)
+    (folder / "plugins/nfs").mkdir()
+    (folder / "plugins/file").touch()
+    assert watched("plugins/*/csi.sock") == {"plugins", "plugins/ebs", "plugins/nfs"}
+    assert watched("plugins/*.sock") == {"plugins"}
+    assert watched("plugins/nfs/csi.sock") == {"plugins/nfs"}
+    assert watched("*/*/csi.sock") == {".", "plugins", "plugins/ebs", "plugins/nfs"}
+    assert watched("nothing/here/*.sock") == {"."}
+
+
+class Watched:
+    """A prober that watches a folder, and looks as the core does when it is woken."""
+
+    def __init__(self, kit: Kit) -> None:
+        self.kit = kit
+        kit.watch()
+
+    def sees(self, *names: str) -> bool:
+        """Whether a wake leads to exactly these IDs."""
+        for _ in range(50):
+            found = sorted(target.id for target in self.kit.prober.discover().values())
+            if found == sorted(names):
+                return True
+            if not self.kit.wakes.comes(None, within=5.0):
+                return False
+            self.kit.wakes.forget()
+        return False
+
+
+def test_sockets_are_noticed_as_they_come_and_go(folder: Path, kit: Callable[..., Kit]) -> None:
+    watched = Watched(kit(sockets=globs_below(folder)))
+    assert watched.kit.wakes.comes(None, within=5.0)  # it watches
+    path = make_socket(folder / "run/csi/disks.sock")
+    assert watched.sees("disks")
+    plugin = make_socket(folder / "var/lib/kubelet/plugins/ebs/csi.sock")
+    assert watched.sees("disks", "ebs")
+    path.unlink()
+    assert watched.sees("ebs")
+    plugin.unlink()
+    assert watched.sees()
+    make_socket(plugin)
+    assert watched.sees("ebs")
+    shutil.rmtree(folder / "var")
+    assert watched.sees()
+    make_socket(plugin)
+    assert watched.sees("ebs")
+
+
+def test_a_prober_without_globs_watches_nothing(kit: Callable[..., Kit]) -> None:
+    watching = kit().watch()
+    watching.join(5)
+    assert not watching.is_alive()

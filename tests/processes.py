@@ -1,0 +1,131 @@
+"""Real processes for tests: servers, agents and sample drivers, each ended by its own ID."""
+
+from __future__ import annotations
+
+import os
+import re
+import signal
+import subprocess
+import sys
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+from plugind.client import Client
+from tests.support import eventually
+
+PLUGIND = Path(sys.executable).with_name("plugind")
+
+
+@dataclass
+class Process:
+    """A child process whose standard error goes to a file of its own."""
+
+    popen: subprocess.Popen[bytes]
+    log: Path
+
+    @property
+    def pid(self) -> int:
+        return self.popen.pid
+
+    @property
+    def logged(self) -> str:
+        return self.log.read_text()
+
+    def send(self, number: signal.Signals) -> None:
+        self.popen.send_signal(number)
+
+    def kill(self) -> None:
+        self.popen.kill()
+        self.popen.wait(10)
+
+    def stop(self, number: signal.Signals = signal.SIGTERM) -> int:
+        """Ends it in good order; returns its exit status."""
+        self.popen.send_signal(number)
+        return self.popen.wait(20)
+
+
+@dataclass
+class Machine:
+    """Where a test's processes live: a folder for each, and all of them ended with the test."""
+
+    folder: Path
+    started: list[Process] = field(default_factory=list)
+
+    def start(self, *command: str | Path, environ: Mapping[str, str] | None = None) -> Process:
+        log = self.folder / f"{len(self.started)}.log"
+        with log.open("wb") as stream:
+            popen = subprocess.Popen(
+                [PLUGIND, *command],
+                stdin=subprocess.DEVNULL,
+                stdout=subprocess.DEVNULL,
+                stderr=stream,
+                env={**os.environ, **(environ or {})},
+            )
+        self.started.append(Process(popen, log))
+        return self.started[-1]
+
+    def server(self, name: str = "server", port: int = 0) -> tuple[Process, Client]:
+        """A server with data of its own, and a client of it, once it answers."""
+        process = self.start(
+            "agent",
+            *("--server-enabled", "true", "--ports-http", str(port)),
+            *("--data-dir", self.folder / name),
+        )
+        address = eventually(lambda: re.search(r"address=(http://\S+)", process.logged))
+        return process, Client(address[1])
+
+    def agent(self, name: str, server: str, *sockets: str) -> Process:
+        """An agent named so, that looks for sockets by globs below ``sockets/NAME``."""
+        globs = ",".join(
+            str(self.folder / "sockets" / name / each) for each in sockets or ["*.sock"]
+        )
+        return self.start(
+            "agent",
+            *("--client-enabled", "true", "--client-servers", server, "--name", name),
+            *("--data-dir", self.folder / f"agent-{name}"),
+            environ={"PLUGIND_PLUGIN_TYPE_CSI_SOCKETS": globs},
+        )
+
+    def driver(self, socket: str, *options: str) -> Process:
+        """A sample driver that serves on ``sockets/SOCKET``, once it does."""
+        path = self.folder / "sockets" / socket
+        process = self.start("csi-sample", "--socket", path, *options)
+        eventually(path.exists)
+        return process
+
+    def tell(self, socket: str, *words: str) -> None:
+        """Tells a sample driver what to do from now on."""
+        path = self.folder / "sockets" / socket
+        subprocess.run([PLUGIND, "csi-tell", "--socket", path, *words], check=True, timeout=20)
+
+
+@contextmanager
+def machine(folder: Path) -> Iterator[Machine]:
+    made = Machine(folder)
+    try:
+        yield made
+    finally:
+        for process in made.started:
+            if process.popen.poll() is None:
+                process.send(signal.SIGCONT)
+                process.kill()
+
+
+def counts(client: Client, id_: str) -> tuple[int, int, int, int] | None:
+    """Controllers healthy and expected, nodes healthy and expected; None when it is not listed."""
+    for row in client.plugins("csi").value:
+        if row["ID"] == id_:
+            kinds = ("ControllersHealthy", "ControllersExpected", "NodesHealthy", "NodesExpected")
+            first, second, third, fourth = (row[kind] for kind in kinds)
+            return first, second, third, fourth
+    return None
+
+
+def instance(client: Client, id_: str, plural: str = "Nodes") -> dict[str, Any]:
+    """The only instance of a plugin in one role."""
+    (one,) = client.plugin("csi", id_).value[plural].values()
+    found: dict[str, Any] = one
+    return found

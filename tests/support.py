@@ -1,0 +1,160 @@
+"""What tests share: servers in process and live, reports, and waiting for what is to come."""
+
+from __future__ import annotations
+
+import http.client
+import json
+import time
+import uuid
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import ExitStack, closing, contextmanager
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any, Protocol, TypeVar
+
+from plugind.app import Services, create_app
+from plugind.cli.configured import load_settings
+from plugind.server import Server, listen
+
+T = TypeVar("T")
+
+SECRET = "a secret of the first node's agent"
+
+
+@dataclass(frozen=True)
+class Answer:
+    """An HTTP answer, however it was got; header names in lower case."""
+
+    status: int
+    headers: Mapping[str, str]
+    body: bytes
+
+    @property
+    def json(self) -> Any:
+        return json.loads(self.body)
+
+    @property
+    def text(self) -> str:
+        return self.body.decode()
+
+    @property
+    def index(self) -> int:
+        return int(self.headers["x-nomad-index"])
+
+
+class Api(Protocol):
+    """A plugind server under test."""
+
+    services: Services
+
+    def call(
+        self,
+        method: str,
+        path: str,
+        body: Any = None,
+        headers: Mapping[str, str] | None = None,
+    ) -> Answer: ...
+
+
+@dataclass
+class InProcess:
+    """The application called by Flask's own test client."""
+
+    services: Services
+    app: Any
+
+    def call(
+        self, method: str, path: str, body: Any = None, headers: Mapping[str, str] | None = None
+    ) -> Answer:
+        data = body if isinstance(body, bytes) or body is None else json.dumps(body).encode()
+        got = self.app.test_client().open(
+            path, method=method, data=data, headers=dict(headers or {})
+        )
+        return Answer(got.status_code, {k.lower(): v for k, v in got.headers}, got.data)
+
+
+@dataclass
+class Live:
+    """The application served over HTTP on a free port."""
+
+    services: Services
+    address: str
+
+    def call(
+        self, method: str, path: str, body: Any = None, headers: Mapping[str, str] | None = None
+    ) -> Answer:
+        data = body if isinstance(body, bytes) or body is None else json.dumps(body).encode()
+        # A client that sends the path as it is: others mend what they find odd in it.
+        connection = http.client.HTTPConnection(self.address.partition("//")[2], timeout=30)
+        with closing(connection):
+            connection.request(method, path, data, dict(headers or {}))
+            got = connection.getresponse()
+            return Answer(got.status, {k.lower(): v for k, v in got.headers.items()}, got.read())
+
+
+@contextmanager
+def serving(data_dir: Path, *, live: bool, config: str = "", **flags: str) -> Iterator[Api]:
+    """A server on ``data_dir``; ``flags`` are settings by name (``server_max_parked="3"``)."""
+    file = data_dir / "config.hcl"
+    file.write_text(config)
+    given = {"data_dir": str(data_dir), "server_enabled": "true", **flags}
+    settings, registry = load_settings([file], given, None)
+    with ExitStack() as until_end:
+        services = Services(settings, registry, data_dir)
+        until_end.callback(services.close)
+        if not live:
+            yield InProcess(services, create_app(services, "127.0.0.1:4646"))
+            return
+        sock = until_end.enter_context(listen("127.0.0.1", 0))
+        address = f"127.0.0.1:{sock.getsockname()[1]}"
+        server = Server(create_app(services, address), sock, max_parked=settings.server.max_parked)
+        server.start()
+        until_end.callback(server.stop)
+        until_end.callback(services.wake)
+        yield Live(services, f"http://{address}")
+
+
+@dataclass
+class FakeAgent:
+    """Reports for one node by hand: what an agent would send, under the test's control."""
+
+    api: Api
+    node_id: str = field(default_factory=lambda: str(uuid.uuid4()))
+    name: str = "vm1"
+    secret: str = SECRET
+    digest: str = ""
+
+    @property
+    def headers(self) -> dict[str, str]:
+        return {"X-Plugind-Node-Secret": self.secret}
+
+    def report(self, plugins: Mapping[str, Any], **more: Any) -> Answer:
+        """Reports plugins of type csi: ID -> role -> fingerprint."""
+        body = {"Name": self.name, "Plugins": {"csi": plugins}, **more}
+        answer = self.api.call("PUT", f"/v1/node/{self.node_id}", body, self.headers)
+        if answer.status == 200:
+            self.digest = answer.json["Digest"]
+        return answer
+
+    def beat(self, digest: str | None = None) -> Answer:
+        body = {"Digest": self.digest if digest is None else digest}
+        return self.api.call("PUT", f"/v1/node/{self.node_id}/heartbeat", body, self.headers)
+
+
+def up(**details: Any) -> dict[str, Any]:
+    """A healthy fingerprint."""
+    return {"Healthy": True, **details}
+
+
+def down(reason: str = "disk on fire", **details: Any) -> dict[str, Any]:
+    """An unhealthy one."""
+    return {"Healthy": False, "HealthDescription": reason, **details}
+
+
+def eventually(look: Callable[[], T], within: float = 10.0, every: float = 0.02) -> T:
+    """The first true value of ``look``; fails with its last value after ``within`` seconds."""
+    deadline = time.monotonic() + within
+    while not (value := look()):
+        assert time.monotonic() < deadline, f"not within {within} s; the last look gave {value!r}"
+        time.sleep(every)
+    return value

@@ -1,0 +1,170 @@
+"""What the documents show is what happens: every command of theirs is run, its output compared.
+
+A ```console block has commands behind "$ " and what they print. A ```sh block is for what cannot be
+run in a test; each is in UNTESTED with who runs it instead.
+"""
+
+from __future__ import annotations
+
+import os
+import re
+import subprocess
+import sys
+import time
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+import requests
+
+from plugind.config.hcl import parse_text
+from plugind.config.tree import Place
+from tests.processes import PLUGIND
+from tests.support import eventually
+
+ROOT = Path(__file__).parent.parent
+DOCUMENTS = [ROOT / "README.md", *sorted((ROOT / "docs").glob("*.md"))]
+BLOCK = re.compile(r"^```(\w+)\n(.*?)^```$", re.MULTILINE | re.DOTALL)
+
+UNTESTED = {
+    "make run": "tests/test_processes.py runs what it runs",
+    "make test": "continuous integration",
+    "python3 -m venv /opt/plugind": "writes outside of the checkout",
+    "/opt/plugind/bin/pip install .": "writes outside of the checkout; make test installs the same",
+    "export NOMAD_ADDR=http://127.0.0.1:4646": "needs a Nomad",
+    "nomad plugin status": "needs a Nomad",
+}
+
+
+def blocks(kind: str) -> list[tuple[str, str]]:
+    return [
+        (path.name, text)
+        for path in DOCUMENTS
+        for found, text in BLOCK.findall(path.read_text())
+        if found == kind
+    ]
+
+
+def shell_sessions() -> Iterator[tuple[str, str, str]]:
+    """Document, command and output of everything shown, in the order of reading."""
+    for name, text in blocks("console"):
+        for part in re.split(r"^\$ ", text, flags=re.MULTILINE)[1:]:
+            command, _, output = part.partition("\n")
+            yield name, command, output
+
+
+@pytest.fixture(scope="module")
+def environ(tmp_path_factory: pytest.TempPathFactory) -> Iterator[dict[str, str]]:
+    """What ``make run`` starts, and the variables to use it with."""
+    folder = tmp_path_factory.mktemp("run")
+    output = folder / "output"
+    with output.open("wb") as stream:
+        run = subprocess.Popen(
+            [sys.executable, ROOT / "examples/run.py", "--name", "vm"],
+            env={**os.environ, "PLUGIND_PORTS_HTTP": "0", "TMPDIR": str(folder)},
+            stdout=stream,
+            stderr=stream,
+        )
+    try:
+        address = eventually(lambda: re.search(r"address=(http://\S+)", output.read_text()))[1]
+        url = f"{address}/v1/plugins?type=csi"
+        eventually(lambda: len(requests.get(url, timeout=5).json()) == 2)
+        sockets = re.search(r"--socket (\S+)/ebs0.sock", output.read_text())
+        assert sockets
+        yield {
+            **os.environ,
+            "PATH": f"{PLUGIND.parent}:{os.environ['PATH']}",
+            "PLUGIND_ADDR": address,
+            "SOCKETS": sockets[1],
+        }
+    finally:
+        run.terminate()
+        assert run.wait(20) == 0
+
+
+def plain(text: str) -> str:
+    """Output without what is another each time: times, spans, column widths."""
+    text = re.sub(r"\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d\S*", "TIME", text)
+    text = re.sub(r"\(\w+ ago\)", "(AGO)", text)
+    return "\n".join(" ".join(line.split()) for line in text.strip().splitlines())
+
+
+def printed(command: str, environ: dict[str, str]) -> str:
+    done = subprocess.run(
+        ["bash", "-c", command.replace("http://127.0.0.1:4646", environ["PLUGIND_ADDR"])],
+        cwd=ROOT,
+        env=environ,
+        capture_output=True,
+        text=True,
+        timeout=30,
+    )
+    assert done.returncode == 0, (command, done.stderr)
+    return plain(done.stdout)
+
+
+def test_every_command_shown_prints_what_is_shown(environ: dict[str, str]) -> None:
+    sessions = list(shell_sessions())
+    assert len(sessions) >= 6
+    for document, command, output in sessions:
+        wanted = plain(output)
+        # A driver that was told something is seen to do it at its next probe.
+        deadline = time.monotonic() + 10
+        while (got := printed(command, environ)) != wanted and time.monotonic() < deadline:
+            time.sleep(0.2)
+        assert got == wanted, f"{document}: {command}"
+
+
+def test_what_is_shown_and_not_run_is_known() -> None:
+    shown = {line for _, text in blocks("sh") for line in text.splitlines() if line}
+    assert shown == set(UNTESTED)
+
+
+def test_configuration_shown_is_valid(tmp_path: Path) -> None:
+    shown = blocks("hcl")
+    assert shown
+    for number, (name, text) in enumerate(shown):
+        assert parse_text(text, Place(name))
+        file = tmp_path / f"{number}.hcl"
+        file.write_text(text)
+        done = subprocess.run(
+            [PLUGIND, "config", "validate", file], capture_output=True, timeout=30
+        )
+        assert done.returncode == 0, (name, done.stderr)
+
+
+def test_the_plugin_type_of_the_readme_works(tmp_path: Path) -> None:
+    """It is installed as pip would leave it, and found by the command line."""
+    (source,) = [text for _, text in blocks("python")]
+    (tmp_path / "my_package").mkdir()
+    (tmp_path / "my_package/my_module.py").write_text(source)
+    info = tmp_path / "my_package-1.0.dist-info"
+    info.mkdir()
+    (info / "METADATA").write_text("Metadata-Version: 2.1\nName: my-package\nVersion: 1.0\n")
+    (entry_points,) = [text for name, text in blocks("ini") if name == "README.md"]
+    lines = entry_points.replace("[options.entry_points]\nplugind =", "[plugind]").splitlines()
+    (info / "entry_points.txt").write_text("\n".join(line.strip() for line in lines))
+    code = (
+        "from plugind.registry import plugin_type\n"
+        "from plugind.plugin_schemas import PluginSchemas\n"
+        "type_ = plugin_type('file')\n"
+        "prober = type_.prober(type_.settings_schema().load({}))\n"
+        "import pathlib, sys\n"
+        "assert PluginSchemas.of(type_).row.dump({'ID': 'x'}) == {'ID': 'x'}\n"
+        "print(prober.probe(pathlib.Path(sys.argv[1])))"
+    )
+    done = subprocess.run(
+        [sys.executable, "-c", code, __file__],
+        env={**os.environ, "PYTHONPATH": str(tmp_path)},
+        capture_output=True,
+        text=True,
+        timeout=30,
+    )
+    assert done.returncode == 0, done.stderr
+    assert "('test_docs', 'node')" in done.stdout
+
+
+def test_links_lead_somewhere() -> None:
+    for path in DOCUMENTS:
+        for target in re.findall(r"\]\(([^)#]+)\)", path.read_text()):
+            if "://" not in target:
+                assert (path.parent / target).exists(), f"{path.name} links to {target}"

@@ -1,0 +1,268 @@
+"""The whole thing with real processes: a server, agents, and drivers that come, fail and go."""
+
+from __future__ import annotations
+
+import os
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+import requests
+
+from plugind.client import Client
+from tests.processes import PLUGIND, Machine, counts, instance, machine
+from tests.support import eventually
+
+ROOT = Path(__file__).parent.parent
+
+
+@pytest.fixture
+def here(tmp_path: Path) -> Iterator[Machine]:
+    with machine(tmp_path) as made:
+        yield made
+
+
+def test_two_agents_and_drivers_that_die_return_and_are_upgraded(here: Machine) -> None:
+    server, client = here.server()
+    for name in ("one", "two"):
+        here.agent(name, client.address)
+    here.driver("one/ebs0.sock", "--version", "1.0", "--topology", "zone=a")
+    on_two = here.driver("two/ebs0.sock", "--version", "1.0", "--no-controller")
+    here.driver("two/nfs.sock", "--no-controller")
+    eventually(lambda: counts(client, "ebs0") == (1, 1, 2, 2))
+    eventually(lambda: counts(client, "nfs") == (0, 0, 1, 1))
+    body = client.plugin("csi", "ebs0").value
+    names = {node["ID"]: node["Name"] for node in client.nodes().value}
+    assert sorted(names[node_id] for node_id in body["Nodes"]) == ["one", "two"]
+    assert [names[node_id] for node_id in body["Controllers"]] == ["one"]
+    assert body["Topologies"] == [{"zone": "a"}]
+    created = body["CreateIndex"]
+
+    on_two.kill()
+    eventually(lambda: counts(client, "ebs0") == (1, 1, 1, 2))
+    on_two = here.driver("two/ebs0.sock", "--version", "1.0", "--no-controller")
+    eventually(lambda: counts(client, "ebs0") == (1, 1, 2, 2))
+
+    on_two.stop()
+    here.driver("two/ebs0.sock", "--version", "2.0", "--no-controller")
+    eventually(lambda: counts(client, "ebs0") == (1, 1, 2, 2))
+    versions = {
+        one["ProviderVersion"] for one in client.plugin("csi", "ebs0").value["Nodes"].values()
+    }
+    assert versions == {"1.0", "2.0"}
+    assert client.plugin("csi", "ebs0").value["Version"] == "2.0"
+
+    before = client.plugins("csi")
+    assert server.stop() == 0
+    port = int(client.address.rpartition(":")[2])
+    _, client = here.server(port=port)
+    assert client.plugins("csi").value == before.value
+    assert client.plugins("csi").index == before.index
+    here.tell("two/nfs.sock", "fail", "the export is gone")
+    eventually(lambda: counts(client, "nfs") == (0, 0, 0, 1), within=30)
+    assert counts(client, "ebs0") == (1, 1, 2, 2)
+    assert client.plugin("csi", "ebs0").value["CreateIndex"] == created
+
+
+def test_killed_within_one_second_and_back_within_five(here: Machine) -> None:
+    _, client = here.server()
+    here.agent("vm", client.address)
+    driver = here.driver("vm/ebs0.sock")
+    eventually(lambda: counts(client, "ebs0") == (1, 1, 1, 1))
+    index = client.plugin("csi", "ebs0").index
+
+    killed = time.monotonic()
+    driver.kill()
+    answer = client.plugin("csi", "ebs0", index=index)
+    assert time.monotonic() - killed < 1
+    assert (answer.value["NodesHealthy"], answer.value["ControllersHealthy"]) == (0, 0)
+    told = instance(client, "ebs0")["HealthDescription"]
+    assert "refused" in told
+    assert str(here.folder / "sockets/vm/ebs0.sock") in told
+
+    returned = time.monotonic()
+    here.driver("vm/ebs0.sock")
+    eventually(lambda: counts(client, "ebs0") == (1, 1, 1, 1))
+    assert time.monotonic() - returned < 5
+
+
+def test_a_driver_that_fails_from_its_first_second_is_listed_with_its_own_words(
+    here: Machine,
+) -> None:
+    _, client = here.server()
+    here.agent("vm", client.address)
+    here.driver("vm/ebs0.sock", "--fail", "credentials are missing")
+    eventually(lambda: counts(client, "ebs0"))
+    eventually(lambda: "credentials are missing" in instance(client, "ebs0")["HealthDescription"])
+    here.tell("vm/ebs0.sock", "ok")
+    eventually(lambda: (counts(client, "ebs0") or ())[2:] == (1, 1))
+
+
+def test_a_hung_driver_is_seen_and_delays_no_other(here: Machine) -> None:
+    _, client = here.server()
+    here.agent("vm", client.address)
+    hung = here.driver("vm/hung.sock")
+    other = here.driver("vm/other.sock")
+    eventually(lambda: counts(client, "hung") == counts(client, "other") == (1, 1, 1, 1))
+    stopped = time.monotonic()
+    hung.send(signal.SIGSTOP)
+    other.kill()
+    eventually(lambda: counts(client, "other") == (0, 1, 0, 1), within=1.5)
+    eventually(lambda: counts(client, "hung") == (0, 1, 0, 1))
+    assert time.monotonic() - stopped < 5
+    assert "no answer" in instance(client, "hung")["HealthDescription"]
+    hung.send(signal.SIGCONT)
+    eventually(lambda: counts(client, "hung") == (1, 1, 1, 1), within=5)
+
+
+def test_a_controller_and_a_node_process_that_share_an_id_are_one_plugin(here: Machine) -> None:
+    _, client = here.server()
+    here.agent("vm", client.address, "c/*.sock", "n/*.sock")
+    controller = here.driver("vm/c/ebs0.sock", "--no-node")
+    here.driver("vm/n/ebs0.sock", "--no-controller")
+    eventually(lambda: counts(client, "ebs0") == (1, 1, 1, 1))
+    controller.kill()
+    eventually(lambda: counts(client, "ebs0") == (0, 1, 1, 1))
+
+
+def test_two_sockets_in_one_role_are_told_of_with_both_paths(here: Machine) -> None:
+    _, client = here.server()
+    here.agent("vm", client.address, "a/*.sock", "b/*.sock")
+    here.driver("vm/a/ebs0.sock", "--no-controller")
+    eventually(lambda: counts(client, "ebs0") == (0, 0, 1, 1))
+    second = here.driver("vm/b/ebs0.sock", "--no-controller")
+    eventually(lambda: counts(client, "ebs0") == (0, 0, 0, 1))
+    told = instance(client, "ebs0")["HealthDescription"]
+    assert str(here.folder / "sockets/vm/a/ebs0.sock") in told
+    assert str(here.folder / "sockets/vm/b/ebs0.sock") in told
+    second.stop()
+    eventually(lambda: counts(client, "ebs0") == (0, 0, 1, 1))
+
+
+def test_a_half_that_a_driver_no_longer_has_goes(here: Machine) -> None:
+    _, client = here.server()
+    here.agent("vm", client.address)
+    driver = here.driver("vm/ebs0.sock")
+    eventually(lambda: counts(client, "ebs0") == (1, 1, 1, 1))
+    driver.stop()
+    eventually(lambda: counts(client, "ebs0") == (0, 1, 0, 1))
+    here.driver("vm/ebs0.sock", "--no-controller")
+    eventually(lambda: counts(client, "ebs0") is not None and counts(client, "ebs0")[2:] == (1, 1))
+
+
+def test_a_socket_that_goes_is_told_of_until_it_is_forgotten(here: Machine) -> None:
+    _, client = here.server()
+    here.agent("vm", client.address)
+    driver = here.driver("vm/ebs0.sock")
+    eventually(lambda: counts(client, "ebs0") == (1, 1, 1, 1))
+    assert driver.stop() == 0
+    eventually(lambda: "not reported by vm" in instance(client, "ebs0")["HealthDescription"])
+    client.forget_plugin("csi", "ebs0")
+    time.sleep(0.5)  # there is no event for what must not come back
+    assert counts(client, "ebs0") is None
+
+
+def test_a_client_alone_listens_on_nothing(here: Machine) -> None:
+    _, client = here.server()
+    agent = here.agent("vm", client.address)
+    eventually(lambda: client.nodes().value)
+    inodes = set()
+    for descriptor in Path(f"/proc/{agent.pid}/fd").iterdir():
+        target = os.readlink(descriptor)
+        if target.startswith("socket:["):
+            inodes.add(target.removeprefix("socket:[").removesuffix("]"))
+    rows = [line.split() for line in Path("/proc/net/tcp").read_text().splitlines()[1:]]
+    assert not [row for row in rows if row[3] == "0A" and row[9] in inodes], "0A is LISTEN"
+    assert agent.stop() == 0
+
+
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
+def test_signals_end_it_in_good_order_also_where_they_were_ignored(
+    here: Machine, number: signal.Signals
+) -> None:
+    old = signal.signal(number, signal.SIG_IGN)
+    try:
+        process = here.start(
+            *("agent", "--dev", "--ports-http", "0"),
+            environ={
+                "PLUGIND_PLUGIN_TYPE_CSI_SOCKETS": str(here.folder / "none/*.sock"),
+                "MARK_OF_A_TEST": str(here.folder),
+            },
+        )
+    finally:
+        signal.signal(number, old)
+    eventually(lambda: "connected" in process.logged)
+    mark = f"MARK_OF_A_TEST={here.folder}"
+    assert len(marked(mark)) >= 2, "the server with the agent, and a prober"
+    assert process.stop(number) == 0
+    assert "Traceback" not in process.logged
+    eventually(lambda: not marked(mark))
+
+
+def test_two_servers_on_one_port(here: Machine) -> None:
+    _, client = here.server()
+    port = client.address.rpartition(":")[2]
+    second = here.start(
+        *("agent", "--server-enabled", "true", "--ports-http", port),
+        *("--data-dir", here.folder / "second"),
+    )
+    assert second.popen.wait(20) == 1
+    assert second.logged.startswith("Error: cannot listen on 127.0.0.1 port")
+    assert second.logged.count("\n") == 1
+
+
+def test_make_run_shows_two_drivers_and_leaves_nothing_behind(tmp_path: Path) -> None:
+    """What ``make run`` starts, in a group of its own, ended as a terminal's Ctrl-C does."""
+    mark = f"MARK_OF_A_TEST={tmp_path.name}"
+    environ = {**os.environ, "PLUGIND_PORTS_HTTP": "0", "TMPDIR": str(tmp_path)}
+    output = tmp_path / "output"
+    with output.open("wb") as stream:
+        group = subprocess.Popen(
+            ["/usr/bin/env", mark, sys.executable, ROOT / "examples/run.py"],
+            env=environ,
+            stdout=stream,
+            stderr=stream,
+            start_new_session=True,
+        )
+    try:
+        text = eventually(lambda: (t := output.read_text()) and "address=http" in t and t)
+        address = text.partition("address=")[2].split()[0]
+        url = f"{address}/v1/plugins?type=csi"
+        eventually(
+            lambda: [row["NodesHealthy"] for row in requests.get(url, timeout=5).json()] == [1, 1]
+        )
+        rows = {row["ID"]: row for row in requests.get(url, timeout=5).json()}
+        assert set(rows) == {"ebs0", "nfs"}
+        assert len(marked(mark)) >= 5
+        os.killpg(group.pid, signal.SIGINT)
+        assert group.wait(20) == 0
+        eventually(lambda: not marked(mark))
+    finally:
+        if group.poll() is None:
+            os.killpg(group.pid, signal.SIGKILL)
+            group.wait(10)
+    assert not [path for path in tmp_path.iterdir() if path.name.startswith("plugind")]
+
+
+def marked(mark: str) -> list[int]:
+    """The processes that have a mark in their environment."""
+    found = []
+    for path in Path("/proc").glob("[0-9]*/environ"):
+        try:
+            if mark.encode() in path.read_bytes().split(b"\0"):
+                found.append(int(path.parent.name))
+        except OSError:
+            continue
+    return found
+
+
+def test_the_command_is_there() -> None:
+    done = subprocess.run(
+        [PLUGIND, "version"], capture_output=True, text=True, check=True, timeout=20
+    )
+    assert done.stdout.startswith("plugind 0.")
+    assert isinstance(Client("http://127.0.0.1:1"), Client)

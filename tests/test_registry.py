@@ -1,0 +1,156 @@
+"""Packages as they come: sound, broken in every way, and two that claim one name.
+
+Each is really there: a module and its metadata in a folder of ``sys.path``, as pip leaves them.
+"""
+
+from __future__ import annotations
+
+import sys
+from pathlib import Path
+
+import click
+import pytest
+
+from plugind.errors import RegistryError
+from plugind.registry import Packages, load_registry, plugin_type
+
+SOUND = """
+from plugind.plugin_type import PluginType, WireSchema, hookimpl
+
+class Type(PluginType):
+    name = "{name}"
+    roles = {{"node": "Nodes"}}
+    default_role = "node"
+    fingerprint_schemas = {{"node": WireSchema}}
+
+@hookimpl
+def plugind_plugin_types():
+    return [Type()]
+"""
+
+
+class Installer:
+    def __init__(self, folder: Path) -> None:
+        self.folder = folder
+
+    def install(self, dist: str, name: str, source: str) -> None:
+        module = dist.replace("-", "_")
+        (self.folder / f"{module}.py").write_text(source)
+        info = self.folder / f"{module}-1.0.dist-info"
+        info.mkdir()
+        (info / "METADATA").write_text(f"Metadata-Version: 2.1\nName: {dist}\nVersion: 1.0\n")
+        (info / "entry_points.txt").write_text(f"[plugind]\n{name} = {module}\n")
+
+
+@pytest.fixture
+def installer(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Installer:
+    monkeypatch.syspath_prepend(str(tmp_path))
+    before = set(sys.modules)
+    yield Installer(tmp_path)
+    for name in set(sys.modules) - before:
+        if name.startswith("plugind_t_"):
+            del sys.modules[name]
+
+
+def test_the_built_in_ones_come_the_same_way() -> None:
+    registry = load_registry()
+    assert {"csi"} <= set(registry.types)
+    assert {"sqlite"} <= set(registry.stores)
+    assert registry.origins["csi"].startswith("plugind ")
+    assert registry.problems == {}
+
+
+def test_a_strangers_type_is_there_with_its_origin(installer: Installer) -> None:
+    installer.install("plugind-t-lamp", "lamp", SOUND.format(name="lamp"))
+    registry = load_registry()
+    assert registry.types["lamp"].default_role == "node"
+    assert registry.origins["lamp"] == "plugind-t-lamp 1.0"
+    assert plugin_type("lamp") is not None
+
+
+BROKEN = {
+    "import": ("raise RuntimeError('no luck')", "RuntimeError: no luck"),
+    "syntax": ("def (", "SyntaxError"),
+    "hook": (
+        "from plugind.plugin_type import hookimpl\n@hookimpl\ndef plugind_plugin_type(): ...",
+        "plugind_plugin_type",
+    ),
+    "signature": (
+        "from plugind.plugin_type import hookimpl\n@hookimpl\ndef plugind_plugin_types(x): ...",
+        "plugind_plugin_types",
+    ),
+    "raises": (
+        "from plugind.plugin_type import hookimpl\n"
+        "@hookimpl\ndef plugind_plugin_types():\n    raise ValueError('in the hook')",
+        "in the hook",
+    ),
+}
+
+
+@pytest.mark.parametrize("how", sorted(BROKEN))
+def test_a_broken_package_is_named_and_takes_nobody_with_it(installer: Installer, how: str) -> None:
+    source, told = BROKEN[how]
+    installer.install("plugind-t-lamp", "lamp", source)
+    installer.install("plugind-t-sound", "sound", SOUND.format(name="sound"))
+    registry = load_registry()
+    assert {"csi", "sound"} <= set(registry.types)
+    assert "lamp" not in registry.types
+    assert "plugind-t-lamp 1.0" in registry.problems["lamp"]
+    assert told in registry.problems["lamp"]
+    with pytest.raises(RegistryError, match="plugind-t-lamp"):
+        plugin_type("lamp")
+
+
+@pytest.mark.parametrize(
+    ("old", "new", "told"),
+    [
+        ('name = "lamp"', 'name = "La mp"', "no name for a type"),
+        ('default_role = "node"', 'default_role = "pilot"', "'pilot'"),
+        ('roles = {"node": "Nodes"}', "roles = {}", "roles must"),
+        ('roles = {"node": "Nodes"}', 'roles = {"node": "no des"}', "roles must"),
+        ('{"node": WireSchema}', "{}", "no schema for the role 'node'"),
+        ("    default_role", "    other", "default_role"),
+        ("[Type()]", "[Type]", "no PluginType"),
+        ("[Type()]", "[5]", "no PluginType"),
+    ],
+)
+def test_a_type_that_is_not_sound(installer: Installer, old: str, new: str, told: str) -> None:
+    source = SOUND.format(name="lamp")
+    assert old in source
+    installer.install("plugind-t-lamp", "lamp", source.replace(old, new))
+    registry = load_registry()
+    assert "csi" in registry.types
+    assert "lamp" not in registry.types
+    assert any(told in problem for problem in registry.problems.values()), registry.problems
+
+
+def test_of_two_with_one_name_neither_is_used_and_both_are_named(installer: Installer) -> None:
+    installer.install("plugind-t-one", "lamp", SOUND.format(name="lamp"))
+    installer.install("plugind-t-two", "lamp", SOUND.format(name="lamp"))
+    registry = load_registry()
+    assert "lamp" not in registry.types
+    assert "plugind-t-one 1.0" in registry.problems["lamp"]
+    assert "plugind-t-two 1.0" in registry.problems["lamp"]
+    assert "csi" in registry.types
+
+
+def test_types_can_be_chosen() -> None:
+    registry = load_registry()
+    without = registry.choose(None, ("csi",))
+    assert "csi" not in without.types
+    assert "disabled" in without.problems["csi"]
+    assert set(registry.choose(("csi",), ()).types) == {"csi"}
+    assert registry.choose(None, ()).types == registry.types
+
+
+def test_packages_bring_commands(installer: Installer) -> None:
+    installer.install(
+        "plugind-t-lamp",
+        "lamp",
+        "import click\nfrom plugind.plugin_type import hookimpl\n"
+        "@hookimpl\ndef plugind_commands(group):\n"
+        "    group.add_command(click.Command('lamp', callback=lambda: click.echo('lit')))",
+    )
+    group = click.Group()
+    Packages().add_commands(group)
+    assert {"csi-sample", "lamp"} <= set(group.commands)

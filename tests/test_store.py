@@ -1,0 +1,169 @@
+"""What every store promises, on every store there is."""
+
+from __future__ import annotations
+
+import sqlite3
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+import pytest
+
+from plugind.errors import StoreError
+from plugind.model import (
+    NODES,
+    Change,
+    Declaration,
+    Fingerprint,
+    Instance,
+    InstanceKey,
+    Node,
+    PluginKey,
+    Stamp,
+    Step,
+    node_of,
+    plugins_of,
+)
+from plugind.registry import load_registry
+from plugind.store.base import FIRST_INDEX, Store
+
+Open = Callable[[], Store]
+
+NODE = Node(
+    "b0af9003-b888-13e3-5e2c-e67cd552bff8",
+    "vm é",
+    "dc2",
+    "1.0",
+    "10.0.0.1",
+    {"os.name": "debian"},
+    {"rack": "7"},
+    "abc",
+    "ready",
+    5,
+    2,
+)
+KEY = InstanceKey(NODE.id, "sample", "ebs0", "node")
+INSTANCE = Instance(KEY, Fingerprint(False, "böse", 7, "a", {"Info": {"N": 1}, "L": []}), "d", 9)
+PLUGIN = KEY.plugin
+DECLARATION = Declaration(PluginKey("sample", "declared"), {"node": 3})
+TOUCHED = frozenset({PLUGIN.resource, plugins_of("sample"), node_of(NODE.id), NODES})
+ARRIVAL = Change(
+    100,
+    (Step(None, NODE),),
+    (Step(None, INSTANCE),),
+    (Step(None, DECLARATION),),
+    TOUCHED | {DECLARATION.key.resource},
+)
+
+
+@pytest.fixture(params=sorted(load_registry().stores))
+def open_store(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[Open]:
+    """Opens the store of the test; opening again closes what was open before."""
+    kind = load_registry().stores[request.param]
+    opened: list[Store] = []
+
+    def close() -> None:
+        while opened:
+            opened.pop().close()
+
+    def open_() -> Store:
+        close()
+        opened.append(kind(kind.settings_schema().load({}), tmp_path))
+        return opened[-1]
+
+    yield open_
+    close()
+
+
+def test_a_new_store_is_empty_at_its_first_index(open_store: Open) -> None:
+    contents = open_store().load()
+    assert contents.index == FIRST_INDEX
+    assert not any((contents.nodes, contents.instances, contents.declarations, contents.stamps))
+
+
+def test_what_was_committed_is_there_after_reopening(open_store: Open) -> None:
+    store = open_store()
+    identity = store.identity
+    (index,) = store.commit([ARRIVAL])
+    assert index > FIRST_INDEX
+    for reopen in (False, True):
+        store = open_store() if reopen else store
+        contents = store.load()
+        assert store.identity == identity
+        assert contents.index == index
+        assert contents.nodes == [NODE]
+        assert contents.instances == [INSTANCE]
+        assert contents.declarations == [DECLARATION]
+        assert contents.stamps == dict.fromkeys(ARRIVAL.touched, Stamp(index, index, 100, 100))
+
+
+def test_changes_of_one_commit_get_their_own_indexes(open_store: Open) -> None:
+    store = open_store()
+    later = Change(200, touched=frozenset({PLUGIN.resource}))
+    first, second = store.commit([ARRIVAL, later])
+    assert FIRST_INDEX < first < second
+    assert store.load().stamps[PLUGIN.resource] == Stamp(first, second, 100, 200)
+    assert store.load().index == second
+
+
+def test_a_plugin_that_comes_back_is_created_anew(open_store: Open) -> None:
+    store = open_store()
+    store.commit([ARRIVAL])
+    gone = Change(200, (), (Step(INSTANCE, None),), (), TOUCHED, frozenset({PLUGIN.resource}))
+    (left,) = store.commit([gone])
+    contents = store.load()
+    assert contents.instances == []
+    assert PLUGIN.resource not in contents.stamps
+    assert contents.stamps[plugins_of("sample")].modify_index == left
+    (back,) = store.commit([Change(300, (), (Step(None, INSTANCE),), (), TOUCHED)])
+    assert store.load().stamps[PLUGIN.resource] == Stamp(back, back, 300, 300)
+
+
+def test_indexes_never_go_back_when_everything_left(open_store: Open) -> None:
+    store = open_store()
+    store.commit([ARRIVAL])
+    everything = TOUCHED | {DECLARATION.key.resource}
+    gone = everything - {NODES, plugins_of("sample")}
+    (last,) = store.commit([Change(1, *_back(ARRIVAL), everything, gone)])
+    contents = open_store().load()
+    assert contents.index == last
+    assert set(contents.stamps) == {NODES, plugins_of("sample")}
+    (next_,) = open_store().commit([ARRIVAL])
+    assert next_ > last
+
+
+def _back(change: Change) -> tuple[object, ...]:
+    back = change.back()
+    return back.nodes, back.instances, back.declarations
+
+
+def test_a_second_server_is_kept_out(tmp_path: Path) -> None:
+    kind = load_registry().stores["sqlite"]
+    first = kind(None, tmp_path)
+    with pytest.raises(StoreError, match="another plugind server"):
+        kind(None, tmp_path)
+    first.close()
+    kind(None, tmp_path).close()
+
+
+def test_a_database_of_a_newer_version_is_left_alone(tmp_path: Path) -> None:
+    kind = load_registry().stores["sqlite"]
+    kind(None, tmp_path).close()
+    with sqlite3.connect(tmp_path / "plugind.db") as db:
+        db.execute("PRAGMA user_version = 99")
+    db.close()
+    with pytest.raises(StoreError, match="newer plugind"):
+        kind(None, tmp_path)
+
+
+def test_what_is_no_database_is_told_in_one_line(tmp_path: Path) -> None:
+    (tmp_path / "plugind.db").write_text("not a database at all, but long enough to be looked at")
+    with pytest.raises(StoreError, match=r"plugind\.db") as caught:
+        load_registry().stores["sqlite"](None, tmp_path)
+    assert "\n" not in str(caught.value)
+
+
+def test_the_file_is_synchronous_and_write_ahead(tmp_path: Path) -> None:
+    store = load_registry().stores["sqlite"](None, tmp_path)
+    store.commit([ARRIVAL])
+    assert (tmp_path / "plugind.db-wal").stat().st_size > 0
+    store.close()
