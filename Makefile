@@ -3,13 +3,16 @@ VENV := .venv
 PYTHON ?= $(shell command -v python3.11 || command -v python3)
 BIN := $(VENV)/bin
 
-.PHONY: run test check format proto clean
+.PHONY: run test soak check format proto clean
 
 run: $(VENV)/installed  ## a server, an agent and two sample drivers, until Ctrl-C
 	@exec $(BIN)/python examples/run.py
 
 test: $(VENV)/tested  ## the whole suite, in under 5 minutes
 	$(BIN)/pytest
+
+soak: $(VENV)/tested  ## the long runs: random faults, kills at every sync, fuzzing
+	$(BIN)/pytest -m soak --timeout 600
 
 check: $(VENV)/tested  ## style and types
 	$(BIN)/ruff check .

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from contextlib import suppress
 from pathlib import Path
 
@@ -15,8 +15,11 @@ from plugind.config.settings import Settings
 from plugind.errors import StoreError
 from plugind.intake import Intake
 from plugind.liveness import Liveness
+from plugind.model import Declaration
 from plugind.plugin_schemas import PluginSchemas
 from plugind.registry import Registry
+
+_CALM_TTLS = 3  # a clone that is alive is heard of within one
 
 
 class Services:
@@ -30,18 +33,42 @@ class Services:
         contents = self.store.load()
         self.catalogue = Catalogue(contents, schemas, max_parked=settings.server.max_parked)
         generations = {name: registry.origins[name] for name in registry.types}
-        self.intake = Intake(self.store, contents, self.catalogue, schemas, generations)
+        self.intake = Intake(
+            self.store,
+            contents,
+            self.catalogue,
+            schemas,
+            generations,
+            calm=_CALM_TTLS * settings.server.heartbeat_ttl,
+        )
         self.liveness = Liveness(
             settings.server.heartbeat_ttl,
+            settings.server.gc_threshold,
             [node.id for node in contents.nodes],
-            self.intake.silence,
+            silence=self.intake.silence,
+            lost=self.catalogue.lost,
+            collect=self.intake.collect,
         )
-        self.intake.declare(settings.declarations)
+        self._refused = ""
+        self.reload(settings.declarations)
 
     def health(self) -> Health:
-        """Whether the last change that was to be written was."""
-        trouble = self.intake.trouble
-        return not trouble, trouble or "ok"
+        """Whether the last change that was to be written was; and what else there is to know."""
+        if trouble := self.intake.trouble:
+            return False, trouble
+        notes = [f"two agents report as node {name}" for name in self.catalogue.cloned()]
+        if self._refused:
+            notes.append(f"the configuration was not reloaded: {self._refused}")
+        return True, "; ".join(["ok", *notes])
+
+    def reload(self, declarations: Iterable[Declaration]) -> None:
+        """From now on exactly these declarations are in force."""
+        self.intake.declare(declarations)
+        self._refused = ""
+
+    def refuse_reload(self, reason: str) -> None:
+        """A reload was tried and had mistakes: health says so until one succeeds."""
+        self._refused = reason
 
     def wake(self) -> None:
         """Lets every blocking query answer with what there is."""

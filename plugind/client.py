@@ -113,10 +113,13 @@ class Client:
         path = f"/v1/node/{quote(node_id, '')}"
         return self._object("PUT", path, report, {NODE_SECRET_HEADER: secret})
 
-    def heartbeat(self, node_id: str, secret: str, digest: str) -> Mapping[str, Any]:
+    def heartbeat(
+        self, node_id: str, secret: str, digest: str, run_id: str = ""
+    ) -> Mapping[str, Any]:
         """Keeps a node alive; Refused with status 409 when the whole report is wanted."""
         path = f"/v1/node/{quote(node_id, '')}/heartbeat"
-        return self._object("PUT", path, {"Digest": digest}, {NODE_SECRET_HEADER: secret})
+        beat = {"Digest": digest, **({"RunID": run_id} if run_id else {})}
+        return self._object("PUT", path, beat, {NODE_SECRET_HEADER: secret})
 
     def forget_node(self, node_id: str, secret: str = "") -> Mapping[str, Any]:
         """The node leaves, and its instances with it."""

@@ -1,7 +1,7 @@
-"""Notices nodes that are not heard of any more, and has intake say so.
+"""Notices nodes that fall silent and what has been lost for too long, and has intake say so.
 
-Deadlines are of the monotonic clock, so that a jump of the wall clock silences nobody, and start
-anew with the process, so that a restart of the server does not either.
+Deadlines are of the monotonic clock, so that a jump of the wall clock silences and forgets nobody,
+and those of nodes start anew with the process, so that a restart of the server does not either.
 """
 
 from __future__ import annotations
@@ -9,31 +9,51 @@ from __future__ import annotations
 import random
 import threading
 import time
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Collection, Iterable
 
 from plugind import logs
 from plugind.errors import PlugindError
+from plugind.fields import SECOND
+from plugind.model import Lost
 
 _SPREAD = 0.1  # of the TTL, so that a fleet that started together does not beat together
 _GRACE = 0.5  # of the TTL, for an answer on its way and a beat that is late
+_KEPT_AFTER_RESTART = (
+    600.0  # seconds that what is lost is kept at least, of a shorter threshold all
+)
 
 _log = logs.get("liveness")
 
 
 class Liveness:
-    """Calls ``silence(node_id)`` for each node that did not beat within its time to live.
+    """Calls ``silence(node_id)`` for each node that did not beat within its time to live, and
+    ``collect(expired)`` for what is ``lost()`` since ``gc_threshold``.
 
-    ``ttl`` is in seconds. Safe for threads; ``close`` ends its own.
+    ``ttl`` and ``gc_threshold`` are in seconds. Safe for threads; ``close`` ends its own.
     """
 
-    def __init__(self, ttl: float, nodes: Iterable[str], silence: Callable[[str], object]) -> None:
+    def __init__(
+        self,
+        ttl: float,
+        gc_threshold: float,
+        nodes: Iterable[str],
+        *,
+        silence: Callable[[str], object],
+        lost: Callable[[], Collection[Lost]],
+        collect: Callable[[Collection[Lost]], object],
+    ) -> None:
         self._ttl = ttl
+        self._gc_threshold = gc_threshold
         self._silence = silence
+        self._lost = lost
+        self._collect = collect
         self._wake = threading.Condition()
         self._closed = False
         self._deadlines: dict[str, float] = {}
         for node_id in nodes:
             self.beat(node_id)
+        # What was lost before this process started has been so for as long as the wall clock says.
+        self._expiries = {each: self._expiry(each, is_old=True) for each in lost()}
         self._thread = threading.Thread(target=self._run, name="liveness", daemon=True)
         self._thread.start()
 
@@ -56,21 +76,60 @@ class Liveness:
         self._thread.join()
 
     def _run(self) -> None:
-        while True:
-            with self._wake:
-                self._wake.wait(self._ttl / 10)
-                if self._closed:
-                    return
-                now = time.monotonic()
-                late = [node_id for node_id, due in self._deadlines.items() if due <= now]
-            for node_id in late:
-                self._expire(node_id)
+        pause = self._ttl / 10
+        sweep_every = min(60.0, self._gc_threshold / 20)
+        sweep_at = 0.0
+        while not self._is_closed_after(min(pause, sweep_every)):
+            self._silence_late()
+            if time.monotonic() >= sweep_at:
+                self._collect_expired()
+                sweep_at = time.monotonic() + sweep_every
 
-    def _expire(self, node_id: str) -> None:
+    def _is_closed_after(self, seconds: float) -> bool:
+        with self._wake:
+            return self._closed or (self._wake.wait(seconds) and self._closed)
+
+    def _silence_late(self) -> None:
+        now = time.monotonic()
+        with self._wake:
+            late = [node_id for node_id, due in self._deadlines.items() if due <= now]
+        for node_id in late:
+            try:
+                self._silence(node_id)
+            except PlugindError as error:
+                _log.error("a silent node could not be written", node=node_id, reason=str(error))
+            else:
+                _log.warning("nothing heard of a node", node=node_id)
+                self._forget_deadline(node_id, now)
+
+    def _forget_deadline(self, node_id: str, now: float) -> None:
+        """A node that beat while its silence was written is due anew."""
+        with self._wake:
+            if self._deadlines.get(node_id, now + 1) <= now:
+                del self._deadlines[node_id]
+
+    def _collect_expired(self) -> None:
+        self._expiries = {
+            each: self._expiries.get(each) or self._expiry(each, is_old=False)
+            for each in self._lost()
+        }
+        now = time.monotonic()
+        expired = [each for each, due in self._expiries.items() if due <= now]
+        if not expired:
+            return
         try:
-            self._silence(node_id)
+            self._collect(expired)
         except PlugindError as error:
-            _log.error("a silent node could not be written", node=node_id, reason=str(error))
+            _log.error("what is lost for too long could not be forgotten", reason=str(error))
         else:
-            _log.warning("nothing heard of a node", node=node_id)
-            self.leave(node_id)
+            _log.info("forgot what was lost for too long", count=len(expired))
+
+    def _expiry(self, lost: Lost, *, is_old: bool) -> float:
+        """When it is to be forgotten. Across a restart only the wall clock knows how long it has
+        been lost, so its word is taken within bounds."""
+        left = self._gc_threshold
+        if is_old:
+            age = (time.time_ns() - lost.since) / SECOND
+            at_least = min(_KEPT_AFTER_RESTART, self._gc_threshold)
+            left = min(max(self._gc_threshold - age, at_least), self._gc_threshold)
+        return time.monotonic() + left

@@ -92,7 +92,8 @@ class Node:
     """A machine with an agent. ``status`` is READY, or DOWN once its time to live ran out.
 
     ``status_since`` is when the status last changed; ``back_since`` when it last went from DOWN to
-    READY, 0 if never. ``secret_hash`` is "" when no secret is pinned.
+    READY, 0 if never; ``cloned_since`` when it was noticed that two agents report as this node, 0
+    while one does. ``secret_hash`` is "" when no secret is pinned.
     """
 
     id: str
@@ -106,6 +107,14 @@ class Node:
     status: str = READY
     status_since: int = 0
     back_since: int = 0
+    cloned_since: int = 0
+
+
+class Lost(NamedTuple):
+    """What is held and not heard of since a time: an instance, or (by its ID) a node."""
+
+    what: InstanceKey | str
+    since: int
 
 
 @dataclass(frozen=True, slots=True)

@@ -64,6 +64,7 @@ class HeartbeatSchema(Schema):
         unknown = EXCLUDE
 
     Digest = Text(required=True, maximum=128)
+    RunID = Text(load_default="", maximum=128)
 
 
 class NodeStubSchema(StampedSchema):

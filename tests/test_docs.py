@@ -33,6 +33,8 @@ UNTESTED = {
     "/opt/plugind/bin/pip install .": "writes outside of the checkout; make test installs the same",
     "export NOMAD_ADDR=http://127.0.0.1:4646": "needs a Nomad",
     "nomad plugin status": "needs a Nomad",
+    "plugind store backup /var/backups/plugind.db --config /etc/plugind": "tests/store runs it",
+    "plugind store check --config /etc/plugind": "tests/store runs it",
 }
 
 

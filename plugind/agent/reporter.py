@@ -67,6 +67,7 @@ class Reporter:
         self._connection = Connection()
         self._failures = 0
         self._digest = ""
+        self._run_id = ""
         self._ttl = _TTL_ASSUMED
         self._rejected: frozenset[tuple[str, ...]] = frozenset()
         self._dirty = threading.Event()
@@ -136,7 +137,8 @@ class Reporter:
 
     def _beat(self) -> None:
         node = self._identity
-        self._took(self._line.client().heartbeat(node.node_id, node.secret, self._digest))
+        client = self._line.client()
+        self._took(client.heartbeat(node.node_id, node.secret, self._digest, self._run_id))
 
     def _report(self) -> None:
         self._dirty.clear()
@@ -148,6 +150,7 @@ class Reporter:
         except BaseException:
             self._dirty.set()
             raise
+        self._run_id = str(report.get("RunID", ""))
         self._acknowledged(report)
         self._tell_rejected(answer.get("Rejected"))
 

@@ -79,8 +79,8 @@ def nodes_blueprint(
     def heartbeat(node_id: str) -> Reply:
         secret = _secret()
         _check(node_id)
-        digest = load(_HEARTBEAT, _document())["Digest"]
-        return heard_of(node_id, intake.heartbeat(node_id, secret, digest))
+        beat = load(_HEARTBEAT, _document())
+        return heard_of(node_id, intake.heartbeat(node_id, secret, beat["Digest"], beat["RunID"]))
 
     @blueprint.delete("/v1/node/<node_id>")
     @replies

@@ -14,6 +14,7 @@ from plugind.model import (
     Change,
     Instance,
     InstanceKey,
+    Lost,
     Node,
     PluginKey,
     Stamp,
@@ -106,6 +107,16 @@ class Catalogue:
         """A node as the store has it, and its instances."""
         with self._lock:
             return self._held.nodes.get(node_id), dict(self._held.on_node(node_id))
+
+    def cloned(self) -> list[str]:
+        """The names of the nodes that two agents report as."""
+        with self._lock:
+            return sorted(node.name for node in self._held.nodes.values() if node.cloned_since)
+
+    def lost(self) -> set[Lost]:
+        """What is held and not heard of, and since when."""
+        with self._lock:
+            return set(self._held.lost())
 
     def wait(
         self,

@@ -5,14 +5,16 @@ Holdings only follow changes; whether a plugin exists, and every count, is read 
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from typing import TypeVar
 
 from plugind.model import (
+    DOWN,
     Change,
     Declaration,
     Instance,
     InstanceKey,
+    Lost,
     Node,
     PluginKey,
     Step,
@@ -63,6 +65,16 @@ class Holdings:
     def has_plugin(self, key: PluginKey) -> bool:
         """A plugin exists while any report or declaration has it."""
         return key in self._by_plugin or key in self.declarations
+
+    def lost(self) -> Iterator[Lost]:
+        """The instances that are missing from their nodes' reports, and the silent nodes."""
+        for node in self.nodes.values():
+            if node.status == DOWN:
+                yield Lost(node.id, node.status_since)
+        for instances in self._by_node.values():
+            for key, instance in instances.items():
+                if instance.missing_since is not None:
+                    yield Lost(key, instance.missing_since)
 
     def plugins(self) -> Iterable[PluginKey]:
         """Every plugin that there is, in no order."""

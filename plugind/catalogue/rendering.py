@@ -151,12 +151,19 @@ class Renderer:
         }
 
     def _node_document(self, node: Node) -> dict[str, Any]:
-        silence = f"nothing heard since {format_time(node.status_since)}"
-        description = silence if node.status == DOWN else ""
         return {
-            **node_document(node, description),
+            **node_document(node, _status_description(node)),
             **stamp_fields(self._stamps[node_of(node.id)]),
         }
+
+
+def _status_description(node: Node) -> str:
+    if node.status == DOWN:
+        return f"nothing heard since {format_time(node.status_since)}"
+    if node.cloned_since:
+        since = format_time(node.cloned_since)
+        return f"two agents report as this node since {since}; is its data_dir a copy?"
+    return ""
 
 
 def _json(value: Any) -> bytes:

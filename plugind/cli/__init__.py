@@ -19,6 +19,7 @@ _COMMANDS = {
     "config": "plugind.cli.config:config",
     "node": "plugind.cli.node:node",
     "plugin": "plugind.cli.plugin:plugin",
+    "store": "plugind.cli.store:store",
     "version": "plugind.cli.version:version",
 }
 

@@ -11,7 +11,7 @@ import json
 import queue
 import threading
 import time
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Collection, Iterable, Mapping
 from concurrent.futures import Future
 from dataclasses import dataclass, field
 
@@ -21,7 +21,8 @@ from plugind.catalogue.holdings import Holdings
 from plugind.errors import Conflict, PlugindError, StoreError
 from plugind.intake.fingerprints import Rejected
 from plugind.intake.plan import Planner, check_secret
-from plugind.model import DOWN, Change, Declaration, Instance, InstanceKey, Node, PluginKey
+from plugind.intake.runs import Runs
+from plugind.model import DOWN, Change, Declaration, Instance, InstanceKey, Lost, Node, PluginKey
 from plugind.node_schemas import Report
 from plugind.plugin_schemas import PluginSchemas
 from plugind.store.base import Contents, Store
@@ -53,7 +54,7 @@ class Intake:
     """Safe for threads. ``close`` ends it after what was asked before is done.
 
     ``generations`` names the version of each plugin type; ``clock`` gives nanoseconds since the
-    epoch.
+    epoch. A node counts as cloned until one agent alone was heard for ``calm`` seconds.
     """
 
     def __init__(
@@ -65,6 +66,7 @@ class Intake:
         generations: Mapping[str, str],
         *,
         clock: Callable[[], int] = time.time_ns,
+        calm: float = 90.0,
     ) -> None:
         self._store = store
         self._catalogue = catalogue
@@ -75,6 +77,7 @@ class Intake:
         self._planner = Planner(self._planned, schemas, generations)
         self._queue: queue.SimpleQueue[_Request | None] = queue.SimpleQueue()
         self._trouble = ""
+        self._runs = Runs(calm)
         self._gate = threading.Lock()
         self._closed = False
         self._thread = threading.Thread(target=self._run, name="intake", daemon=True)
@@ -95,9 +98,10 @@ class Intake:
             return change
 
         index = self._submit(plan)
+        index = max(index, self._note_run(node_id, report.run_id))
         return Accepted(index, self._digest(node_id), tuple(rejected))
 
-    def heartbeat(self, node_id: str, secret: str, digest: str) -> Accepted:
+    def heartbeat(self, node_id: str, secret: str, digest: str, run_id: str = "") -> Accepted:
         """Keeps a node, or takes it back. Raises Forbidden, and Conflict when the whole report is
         wanted: the node is not known, or something is held of it that it did not report."""
         node, instances = self._catalogue.held(node_id)
@@ -106,9 +110,20 @@ class Intake:
         check_secret(node, _hash(secret))
         if digest != self._digest_of(node, instances):
             raise Conflict("the catalogue holds something else of the node: send the whole report")
+        self._note_run(node_id, run_id)
         if node.status == DOWN:
             return Accepted(self._submit(lambda p, now: p.back(node_id, now)), digest)
         return Accepted(self._catalogue.index, digest)
+
+    def _note_run(self, node_id: str, run_id: str) -> int:
+        """Tells of a node that two agents report as; returns the index of that, or 0."""
+        node, _ = self._catalogue.held(node_id)
+        is_cloned = self._runs.seen(node_id, run_id)
+        if node is None or bool(node.cloned_since) is is_cloned:
+            return 0
+        if is_cloned:
+            _log.error("two agents report as one node; is a data_dir a copy?", node=node_id)
+        return self._submit(lambda planner, now: planner.cloned(node_id, is_cloned, now))
 
     def silence(self, node_id: str) -> int:
         """A node's time to live ran out."""
@@ -116,11 +131,16 @@ class Intake:
 
     def forget_node(self, node_id: str) -> int:
         """A node leaves, its instances with it. Raises NotFound."""
+        self._runs.leave(node_id)
         return self._submit(lambda planner, now: planner.forget_node(node_id, now))
 
     def forget_plugin(self, key: PluginKey) -> int:
         """What is not healthy of a plugin goes. Raises NotFound."""
         return self._submit(lambda planner, now: planner.forget_plugin(key, now))
+
+    def collect(self, expired: Collection[Lost]) -> int:
+        """What has been lost for too long goes for good, unless it was heard of meanwhile."""
+        return self._submit(lambda planner, now: planner.collect(expired, now))
 
     def declare(self, declarations: Iterable[Declaration]) -> int:
         """From now on exactly these declarations are in force."""

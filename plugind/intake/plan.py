@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import hmac
 from collections import Counter
-from collections.abc import Iterable, Mapping
+from collections.abc import Collection, Iterable, Mapping
 from dataclasses import dataclass, replace
 
 from plugind.catalogue.holdings import Holdings
@@ -21,6 +21,7 @@ from plugind.model import (
     Declaration,
     Instance,
     InstanceKey,
+    Lost,
     Node,
     PluginKey,
     Step,
@@ -118,6 +119,30 @@ class Planner:
             if not seen(old, self.held.nodes[old.key.node_id]).healthy
         ]
         return self.change(now, instances=[Step(old, None) for old in unhealthy])
+
+    def collect(self, expired: Collection[Lost], now: int) -> Change:
+        """What has been lost for too long goes, if it is still lost since the same time."""
+        lost = {each.what for each in set(self.held.lost()) & set(expired)}
+        nodes = [node for node in self.held.nodes.values() if node.id in lost]
+        gone = {
+            key: instance
+            for node in self.held.nodes.values()
+            for key, instance in self.held.on_node(node.id).items()
+            if key in lost or node.id in lost
+        }
+        return self.change(
+            now,
+            [Step(node, None) for node in nodes],
+            [Step(instance, None) for instance in gone.values()],
+        )
+
+    def cloned(self, node_id: str, is_cloned: bool, now: int) -> Change:
+        """Two agents report as a node, or no longer do."""
+        node = self.held.nodes.get(node_id)
+        if node is None or bool(node.cloned_since) is is_cloned:
+            return Change(now)
+        new = replace(node, cloned_since=now if is_cloned else 0)
+        return self.change(now, [Step(node, new)])
 
     def declare(self, declarations: Iterable[Declaration], now: int) -> Change:
         """From now on exactly these declarations are in force."""

@@ -58,6 +58,7 @@ MIGRATIONS = (
         create_time INTEGER NOT NULL, modify_time INTEGER NOT NULL
     ) WITHOUT ROWID;
     """,
+    "ALTER TABLE nodes ADD COLUMN cloned_since INTEGER NOT NULL DEFAULT 0",
 )
 """The schema's history: the script at position N takes a file from user_version N to N + 1."""
 

@@ -37,7 +37,7 @@ NODES = Table(
     ("id",),
     (
         *("name", "datacenter", "version", "address", "attributes", "meta"),
-        *("secret_hash", "status", "status_since", "back_since"),
+        *("secret_hash", "status", "status_since", "back_since", "cloned_since"),
     ),
 )
 INSTANCES = Table(
@@ -65,6 +65,7 @@ def node_row(value: Node) -> tuple[Any, ...]:
         value.status,
         value.status_since,
         value.back_since,
+        value.cloned_since,
     )
 
 

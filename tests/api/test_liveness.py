@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 from pathlib import Path
 
 from tests.support import FakeAgent, down, eventually, serving, up
@@ -64,3 +65,87 @@ def test_a_plugin_that_is_only_declared_is_shown(tmp_path: Path) -> None:
     with serving(tmp_path, live=False) as api:
         gone = api.call("GET", "/v1/plugin/csi/ebs0")
         assert (gone.status, gone.index) == (404, 5)
+
+
+def test_what_is_lost_for_too_long_is_forgotten(tmp_path: Path) -> None:
+    with serving(tmp_path, live=False, server_gc_threshold="1s") as api:
+        agent = FakeAgent(api)
+        agent.report({"ebs0": {"node": up()}, "nfs": {"node": up()}})
+        agent.report({"nfs": {"node": down()}})
+        gone = api.call("GET", "/v1/plugin/csi/ebs0?index=3&wait=20s")
+        assert (gone.status, gone.index) == (404, 4)
+        assert [row["ID"] for row in api.call("GET", "/v1/plugins?type=csi").json] == ["nfs"]
+        assert agent.beat().status == 200, "it does not report what was forgotten"
+
+
+def test_a_node_that_is_silent_for_too_long_is_forgotten_with_all_it_had(tmp_path: Path) -> None:
+    given = {"server_gc_threshold": "1s", "server_heartbeat_ttl": "1s"}
+    with serving(tmp_path, live=False, **given) as api:
+        agent = FakeAgent(api)
+        agent.report({"ebs0": {"node": up()}})
+        eventually(lambda: api.call("GET", "/v1/nodes").json[0]["Status"] == "down")
+        eventually(lambda: api.call("GET", "/v1/nodes").json == [])
+        assert api.call("GET", "/v1/plugins?type=csi").json == []
+        assert agent.beat().status == 409
+
+
+def test_what_came_back_is_not_forgotten(tmp_path: Path) -> None:
+    with serving(tmp_path, live=False, server_gc_threshold="1s") as api:
+        agent = FakeAgent(api)
+        agent.report({"ebs0": {"node": up()}})
+        for _ in range(15):
+            agent.report({})
+            time.sleep(0.1)
+            agent.report({"ebs0": {"node": up()}})
+        assert api.call("GET", "/v1/plugin/csi/ebs0").json["CreateIndex"] == 2
+
+
+def test_a_restart_gives_what_is_lost_its_time(tmp_path: Path) -> None:
+    """Of a threshold of a second all of it, whatever the wall clock says of its age."""
+    with serving(tmp_path, live=False) as api:
+        agent = FakeAgent(api)
+        agent.report({"ebs0": {"node": up()}})
+        agent.report({})
+    time.sleep(1.1)
+    with serving(tmp_path, live=False, server_gc_threshold="1s") as api:
+        assert api.call("GET", "/v1/plugin/csi/ebs0").status == 200
+        assert api.call("GET", "/v1/plugin/csi/ebs0?index=3&wait=20s").status == 404
+
+
+def test_two_agents_with_one_identity_are_noticed(tmp_path: Path) -> None:
+    """A restart is another RunID; a clone is one that returns."""
+    plugins = {"ebs0": {"node": up()}}
+    with serving(tmp_path, live=False, server_heartbeat_ttl="1s") as api:
+        agent = FakeAgent(api)
+
+        def described() -> str:
+            (stub,) = api.call("GET", "/v1/nodes").json
+            return str(stub["StatusDescription"])
+
+        for run_id in ("one", "two", "two", "three"):
+            agent.report(plugins, RunID=run_id)
+            assert described() == ""
+        assert api.call("GET", "/v1/nodes").index == 2, "a restart moves no index"
+        answer = agent.report(plugins, RunID="one")
+        assert answer.json["Index"] == 3
+        assert described().startswith("two agents report as this node since")
+        assert "two agents report as node vm1" in api.call("GET", "/v1/agent/health").text
+        assert api.call("GET", "/v1/plugins?type=csi").index == 2, "its plugins are as they were"
+
+        def alone() -> bool:
+            agent.report(plugins, RunID="one")
+            return described() == ""
+
+        eventually(alone)
+        assert api.call("GET", "/v1/agent/health").json["server"]["message"] == "ok"
+
+
+def test_a_heartbeat_may_say_which_agent_it_is(tmp_path: Path) -> None:
+    with serving(tmp_path, live=False) as api:
+        agent = FakeAgent(api)
+        for run_id in ("one", "two"):
+            agent.report({}, RunID=run_id)
+        body = {"Digest": agent.digest, "RunID": "one"}
+        path = f"/v1/node/{agent.node_id}/heartbeat"
+        assert api.call("PUT", path, body, agent.headers).status == 200
+        assert "two agents" in api.call("GET", "/v1/nodes").json[0]["StatusDescription"]

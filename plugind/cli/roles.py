@@ -1,0 +1,114 @@
+"""The roles of a process, server and client, started, reloaded and stopped together."""
+
+from __future__ import annotations
+
+import os
+import socket
+from contextlib import ExitStack
+
+from plugind import __version__, logs
+from plugind.agent import Agent
+from plugind.app import Services, create_app
+from plugind.client import DEFAULT_ADDRESS
+from plugind.config.settings import Settings
+from plugind.errors import PlugindError
+from plugind.registry import Registry
+from plugind.server import Server, listen
+
+_log = logs.get("main")
+
+
+class Roles:
+    """The roles that the settings enable, running from ``start`` until ``stop``."""
+
+    def __init__(self, settings: Settings, registry: Registry) -> None:
+        if not (settings.server.enabled or settings.client.enabled):
+            raise PlugindError(
+                "neither server.enabled nor client.enabled is set: there is nothing to run; "
+                "try --dev, or --config with a file like those in conf/"
+            )
+        if settings.data_dir is None:
+            raise PlugindError("data_dir is not set: say where to keep data, or try --dev")
+        self._settings = settings
+        self._registry = registry
+        self._data_dir = settings.data_dir
+        self._services: Services | None = None
+        self._agent: Agent | None = None
+        self._until_stop = ExitStack()
+
+    def start(self) -> None:
+        """Raises PlugindError for what keeps a role from starting; those started are stopped."""
+        with ExitStack() as undo:
+            undo.callback(self.stop)
+            sock = self._listen() if self._settings.server.enabled else None
+            if self._settings.client.enabled:
+                self._agent = self._make_agent(sock)
+            if sock is not None:
+                self._start_server(sock)
+            if self._agent is not None:
+                self._agent.start()
+                self._until_stop.callback(self._agent.stop)
+            undo.pop_all()
+
+    def reload(self, settings: Settings) -> None:
+        """Puts new declarations in force; everything else is read at start only.
+
+        Raises PlugindError when it could not be done.
+        """
+        if self._services is not None:
+            self._services.reload(settings.declarations)
+
+    def refuse_reload(self, reason: str) -> None:
+        """What is in force stays so, and health says why."""
+        if self._services is not None:
+            self._services.refuse_reload(reason)
+
+    def stop(self) -> None:
+        """Finishes what is in flight, then ends everything. Again does nothing."""
+        self._until_stop.close()
+
+    def _listen(self) -> socket.socket:
+        sock = listen(self._settings.bind_addr, self._settings.ports.http)
+        return self._until_stop.enter_context(sock)
+
+    def _start_server(self, sock: socket.socket) -> None:
+        settings = self._settings
+        self._services = Services(settings, self._registry, self._data_dir)
+        self._until_stop.callback(self._services.close)
+        checks = {"client": self._agent.health} if self._agent else {}
+        app = create_app(self._services, _address(sock), checks)
+        server = Server(app, sock, max_parked=settings.server.max_parked)
+        self._until_stop.callback(server.stop)
+        self._until_stop.callback(self._services.wake)
+        server.start()
+        url = f"http://{_address(sock)}"
+        _log.info("serving", version=__version__, address=url, pid=os.getpid())
+
+    def _make_agent(self, sock: socket.socket | None) -> Agent:
+        settings, client = self._settings, self._settings.client
+        servers = client.servers
+        # A client beside a server reports to it, unless other servers are named.
+        if sock is not None and servers == (DEFAULT_ADDRESS,):
+            servers = (f"http://{_reachable(_address(sock))}",)
+        return Agent(
+            name=settings.name,
+            datacenter=client.datacenter,
+            data_dir=self._data_dir,
+            servers=servers,
+            token_file=client.token_file,
+            ca_file=client.ca_file,
+            types={name: settings.type_blocks[name] for name in self._registry.types},
+            log_level=settings.log_level,
+            log_json=settings.log_json,
+        )
+
+
+def _address(sock: socket.socket) -> str:
+    """HOST:PORT as it stands in a URL."""
+    host, port = sock.getsockname()[:2]
+    return f"[{host}]:{port}" if ":" in host else f"{host}:{port}"
+
+
+def _reachable(address: str) -> str:
+    """An address to connect to, for one that is listened on."""
+    return address.replace("0.0.0.0:", "127.0.0.1:").replace("[::]:", "[::1]:")

@@ -1,0 +1,296 @@
+"""The state machine: whatever happens, in any order, the real catalogue says what the naive one
+does, and no index, stamp or watcher breaks its promise."""
+
+from __future__ import annotations
+
+import copy
+from collections.abc import Callable, Mapping
+from pathlib import Path
+from tempfile import TemporaryDirectory
+from typing import Any, ClassVar, TypeVar
+
+from hypothesis import strategies as st
+from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, rule
+
+from plugind.errors import Forbidden, PlugindError, StoreError
+from plugind.fields import SECOND, parse_time
+from plugind.intake import Accepted
+from plugind.model import NODES, Declaration, InstanceKey, Lost, PluginKey, node_of
+from plugind.node_schemas import Report
+from tests.model import documents
+from tests.model.house import LIST, PLUGINS, RESOURCES, House, Seen
+from tests.model.naive import REJECTED, ROLES, TYPE, Key, Naive, Shown, Wrong
+
+T = TypeVar("T")
+
+SECRET = "s"
+some_node = st.sampled_from(documents.NODES)
+some_plugin = st.sampled_from(documents.PLUGINS)
+
+
+class CatalogueMachine(RuleBasedStateMachine):
+    """Each rule does one thing to both catalogues; the invariants then compare them."""
+
+    patience: ClassVar[float] = 10.0
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.folder = TemporaryDirectory()
+        self.house = House(Path(self.folder.name), self.patience)
+        self.naive = Naive()
+        self.answers: dict[str, tuple[str, set[Key]]] = {}
+        self.last_reports: dict[str, dict[str, Any]] = {}
+        self.before = self.look()
+        self.before_declared: dict[str, dict[str, int]] = {}
+        self.before_index = self.house.catalogue.index
+
+    def teardown(self) -> None:
+        with self.folder:
+            self.house.close()
+
+    # What happens.
+
+    @initialize(first=documents.REPORTS, second=documents.REPORTS)
+    def begin(self, first: dict[str, Any], second: dict[str, Any]) -> None:
+        """Hypothesis leaves out some rules for a whole example; none is to run on nothing."""
+        self.report(documents.NODES[0], "vm", first)
+        self.everything_is_as_foretold()
+        self.report(documents.NODES[1], "vm", second)
+
+    @rule(
+        node=some_node,
+        name=st.sampled_from(["vm", "vm", "renamed"]),
+        plugins=documents.REPORTS,
+        has_times=st.booleans(),
+    )
+    def report(
+        self, node: str, name: str, plugins: dict[str, Any], has_times: bool = False
+    ) -> None:
+        self._tick()
+        self.last_reports[node] = plugins
+        if has_times:
+            plugins = documents.probed_at(plugins, self.house.now - 1)
+        foretold: list[Wrong] = []
+        accepted = self._do(
+            lambda: self.house.intake.report(node, SECRET, Report(name, plugins=plugins)),
+            lambda naive: foretold.extend(naive.report(node, name, plugins, self.house.now)),
+        )
+        if accepted is not None:
+            assert _wrong(accepted) == foretold
+            self.answers[node] = (accepted.digest, self.naive.standing(node))
+
+    @rule(node=some_node, has_times=st.booleans())
+    def report_the_same_again(self, node: str, has_times: bool) -> None:
+        if node in self.last_reports and node in self.naive.nodes:
+            name = self.naive.nodes[node].name
+            self.report(node, name, self.last_reports[node], has_times)
+
+    @rule(node=some_node, plugin=some_plugin)
+    def lose(self, node: str, plugin: str) -> None:
+        last = self.last_reports.get(node)
+        if last is not None:
+            rest = {id_: roles for id_, roles in last[TYPE].items() if id_ != plugin}
+            self.report(node, "vm", {**last, TYPE: rest})
+
+    @rule(node=some_node, is_right=st.sampled_from([True, True, False]))
+    def beat(self, node: str, is_right: bool) -> None:
+        self._tick()
+        digest, reported = self.answers.get(node, ("", set()))
+        self._do(
+            lambda: self.house.intake.heartbeat(node, SECRET, digest if is_right else "x"),
+            lambda naive: naive.heartbeat(node, is_right, reported, self.house.now),
+        )
+
+    @rule(node=some_node)
+    def pretend(self, node: str) -> None:
+        """A stranger reports as the node."""
+
+        def expect(naive: Naive) -> None:
+            if node in naive.nodes:
+                raise Forbidden
+            naive.report(node, "vm", {}, self.house.now)
+
+        self._tick()
+        report = Report("vm")
+        secret = "another's" if node in self.naive.nodes else SECRET
+        accepted = self._do(lambda: self.house.intake.report(node, secret, report), expect)
+        if accepted is not None:
+            self.answers[node] = (accepted.digest, set())
+
+    @rule(node=some_node)
+    def silence(self, node: str) -> None:
+        self._tick()
+        self._do(
+            lambda: self.house.intake.silence(node),
+            lambda naive: naive.silence(node, self.house.now),
+        )
+
+    @rule(declared=documents.DECLARED)
+    def declare(self, declared: dict[str, dict[str, int]]) -> None:
+        self._tick()
+        given = [Declaration(PluginKey(TYPE, id_), roles) for id_, roles in declared.items()]
+        self._do(lambda: self.house.intake.declare(given), lambda naive: naive.declare(declared))
+
+    @rule(plugin=some_plugin)
+    def forget_plugin(self, plugin: str) -> None:
+        self._tick()
+        key = PluginKey(TYPE, plugin)
+        self._do(
+            lambda: self.house.intake.forget_plugin(key),
+            lambda naive: naive.forget_plugin(plugin),
+        )
+
+    @rule(node=some_node)
+    def forget_node(self, node: str) -> None:
+        self._tick()
+        self._do(lambda: self.house.intake.forget_node(node), lambda naive: naive.forget_node(node))
+
+    @rule(age=st.integers(0, 12))
+    def collect(self, age: int) -> None:
+        self._tick()
+        cutoff = self.house.now - age * SECOND
+        lost = self.house.catalogue.lost()
+        expired = {each for each in lost if each.since <= cutoff}
+        # A node that came back and fell silent again meanwhile is not the one that expired.
+        stale = {Lost(each.what, each.since - 1) for each in lost}
+        self._do(
+            lambda: self.house.intake.collect(expired | stale),
+            lambda naive: naive.collect(cutoff),
+        )
+
+    @rule()
+    def fill_the_disk(self) -> None:
+        """The next commit fails."""
+        self.house.store.is_full = True
+
+    @rule()
+    def restart(self) -> None:
+        self.house.restart()
+
+    def _tick(self) -> None:
+        self.house.now += SECOND
+
+    def _do(self, act: Callable[[], T], expect: Callable[[Naive], None]) -> T | None:
+        """Does something to both; returns the real one's answer, None when that is an error."""
+        after = copy.deepcopy(self.naive)
+        foretold, _ = _outcome(lambda: expect(after))
+        if foretold is None and self.house.store.is_full and after != self.naive:
+            foretold = StoreError
+        error, answer = _outcome(act)
+        self.house.store.is_full = False
+        assert error == foretold
+        if error is None:
+            self.naive = after
+            index = answer.index if isinstance(answer, Accepted) else answer
+            assert index == self.house.catalogue.index
+        return answer
+
+    # What always holds.
+
+    @invariant()
+    def everything_is_as_foretold(self) -> None:
+        seen = self.look()
+        self._check_recount(seen)
+        changed = self._changed(seen)
+        for resource in RESOURCES:
+            self._check_indexes(resource, self.before[resource], seen[resource], changed)
+        index = self.house.catalogue.index
+        assert index == self.before_index or changed, "an index for nothing"
+        self.house.check_woken(changed)
+        self.before, self.before_index = seen, index
+        self.before_declared = self.naive.declared
+
+    def look(self) -> dict[str, Seen]:
+        return {resource: self.house.look(resource) for resource in RESOURCES}
+
+    def _changed(self, seen: Mapping[str, Seen]) -> set[str]:
+        """What reads differently than before the step; a list does with anything in it. A plugin
+        counts as changed with its declaration, also where that names what is known anyway."""
+        changed = {r for r in RESOURCES if seen[r].said != self.before[r].said} - {LIST, NODES}
+        for plugin in documents.PLUGINS:
+            if self.before_declared.get(plugin) != self.naive.declared.get(plugin):
+                changed.add(PluginKey(TYPE, plugin).resource)
+        if changed & set(PLUGINS):
+            changed.add(LIST)
+        if changed & set(map(node_of, documents.NODES)):
+            changed.add(NODES)
+        return changed
+
+    def _check_indexes(self, resource: str, old: Seen, new: Seen, changed: set[str]) -> None:
+        now = self.house.catalogue.index
+        assert new.at >= max(old.at, 1), f"the index of {resource} went back"
+        if new.said is None:
+            assert new.at == now, "a 404 has the store's index"
+            return
+        assert new.at == new.modified
+        if resource in changed:
+            assert new.modified == now > self.before_index
+        else:
+            assert (new.created, new.modified) == (old.created, old.modified)
+        if old.said is not None:
+            assert new.created == old.created, f"{resource} lived on and was created anew"
+        elif resource not in (LIST, NODES):
+            assert new.created == now
+
+    def _check_recount(self, seen: Mapping[str, Seen]) -> None:
+        rows = {row["ID"]: row for row in seen[LIST].said}
+        assert list(rows) == sorted(p for p in [*documents.PLUGINS, "d"] if self.naive.exists(p))
+        for id_, row in rows.items():
+            body = seen[PluginKey(TYPE, id_).resource]
+            assert row.pop("ModifyIndex") == body.modified <= seen[LIST].at
+            assert row == {key: body.said[key] for key in row}
+            counts = self.naive.counts(id_)
+            assert counts == {key: row[key] for key in counts}
+            for role, plural in ROLES.items():
+                _check_instances(body.said[plural], self.naive.instances(id_, role))
+        assert [resource for resource in PLUGINS if seen[resource].said is not None] == [
+            PluginKey(TYPE, id_).resource for id_ in rows
+        ]
+        self._check_nodes(seen)
+        assert self.house.catalogue.lost() == self._lost()
+
+    def _check_nodes(self, seen: Mapping[str, Seen]) -> None:
+        stubs = {stub["ID"]: stub for stub in seen[NODES].said}
+        assert list(stubs) == sorted(self.naive.nodes)
+        for node, stub in stubs.items():
+            body = seen[node_of(node)].said
+            machine = self.naive.nodes[node]
+            status = "ready" if machine.down_since is None else "down"
+            assert (stub["Name"], stub["Status"]) == (machine.name, status)
+            assert (body["Name"], body["Status"]) == (machine.name, status)
+            for role, name in (("controller", "CSIControllerPlugins"), ("node", "CSINodePlugins")):
+                mine = {k.plugin for k in self.naive.held if (k.node, k.role) == (node, role)}
+                shown = {id_: self.naive.shown(Key(node, id_, role)) for id_ in mine}
+                _check_instances(body[name], shown)
+
+    def _lost(self) -> set[Lost]:
+        held = self.naive.held.items()
+        missing = {
+            Lost(InstanceKey(key.node, TYPE, key.plugin, key.role), told.missing_since)
+            for key, told in held
+            if told.missing_since is not None
+        }
+        nodes = self.naive.nodes.items()
+        return missing | {Lost(n, m.down_since) for n, m in nodes if m.down_since is not None}
+
+
+def _check_instances(said: Mapping[str, Any], foretold: Mapping[str, Shown]) -> None:
+    assert said.keys() == foretold.keys()
+    for key, one in foretold.items():
+        text = one.text.partition(REJECTED)
+        assert said[key]["Healthy"] is one.healthy
+        # Why a fingerprint was rejected is told in the schema's words.
+        assert said[key]["HealthDescription"].startswith(text[0] + text[1])
+        assert parse_time(said[key]["UpdateTime"]) == one.since
+        assert said[key]["Provider"] == one.provider
+
+
+def _wrong(accepted: Accepted) -> list[Wrong]:
+    return sorted((one.type, one.id, one.role, one.field) for one in accepted.rejected)
+
+
+def _outcome(act: Callable[[], T]) -> tuple[type[PlugindError] | None, T | None]:
+    try:
+        return None, act()
+    except PlugindError as error:
+        return type(error), None

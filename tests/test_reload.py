@@ -1,0 +1,56 @@
+"""SIGHUP: what a running process takes from a configuration that was changed."""
+
+from __future__ import annotations
+
+import re
+import signal
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from plugind.client import Client
+from tests.processes import Machine, counts, machine
+from tests.support import eventually
+
+DECLARED = 'plugin "csi" "ebs0" {{ nodes_expected = {} }}\n'
+
+
+@pytest.fixture
+def here(tmp_path: Path) -> Iterator[Machine]:
+    with machine(tmp_path) as made:
+        yield made
+
+
+def test_declarations_follow_the_configuration_and_mistakes_change_nothing(here: Machine) -> None:
+    file = here.folder / "server.hcl"
+    file.write_text(DECLARED.format(3))
+    process = here.start(
+        *("agent", "--config", file, "--server-enabled", "true"),
+        *("--ports-http", "0", "--data-dir", here.folder / "data"),
+    )
+    client = Client(eventually(lambda: re.search(r"address=(http://\S+)", process.logged))[1])
+    assert counts(client, "ebs0") == (0, 0, 0, 3)
+    created = client.plugin("csi", "ebs0").value["CreateIndex"]
+
+    file.write_text(DECLARED.format(4))
+    process.send(signal.SIGHUP)
+    eventually(lambda: counts(client, "ebs0") == (0, 0, 0, 4))
+    assert client.plugin("csi", "ebs0").value["CreateIndex"] == created
+
+    file.write_text('plugin "csi" "ebs0" { nodes_expected = "many" }\n')
+    process.send(signal.SIGHUP)
+    told = eventually(lambda: _message(client) != "ok" and _message(client))
+    assert f"{file}:1:" in told
+    assert f"{file}:1:" in process.logged
+    assert counts(client, "ebs0") == (0, 0, 0, 4)
+
+    file.write_text("")
+    process.send(signal.SIGHUP)
+    eventually(lambda: counts(client, "ebs0") is None)
+    eventually(lambda: _message(client) == "ok")
+    assert process.stop() == 0
+
+
+def _message(client: Client) -> str:
+    return str(client.health().value["server"]["message"])
