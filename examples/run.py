@@ -29,6 +29,16 @@ Ctrl-C ends all of it.
 
 def main() -> int:
     """Starts everything; returns the exit status of ``plugind agent``."""
+    agents: list[subprocess.Popen[bytes]] = []
+    asked: list[int] = []
+
+    def end(number: int, frame: object) -> None:
+        asked.append(number)
+        for process in agents:
+            process.terminate()
+
+    for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
+        signal.signal(number, end)
     plugind = Path(sys.executable).with_name("plugind")
     with tempfile.TemporaryDirectory(prefix="plugind-run-") as name:
         folder = Path(name)
@@ -41,15 +51,15 @@ def main() -> int:
         ]
         environ = {**os.environ, "PLUGIND_PLUGIN_TYPE_CSI_SOCKETS": str(folder / "*.sock")}
         agent = subprocess.Popen([plugind, "agent", "--dev", *sys.argv[1:]], env=environ)
-        # Ctrl-C reaches the agent by itself; only a signal to this process has to be passed on.
-        signal.signal(signal.SIGINT, lambda number, frame: None)
-        signal.signal(signal.SIGTERM, lambda number, frame: agent.terminate())
+        agents.append(agent)
+        if asked:  # before there was anybody to tell
+            agent.terminate()
         port = environ.get("PLUGIND_PORTS_HTTP", "4646")
         print(HINT.format(port=port, plugind=plugind, socket=folder / "ebs0.sock"), flush=True)
         status = agent.wait()
         for driver in drivers:
             driver.communicate()  # closes its standard input, which ends it
-    return status
+    return status if status >= 0 else 130
 
 
 if __name__ == "__main__":

@@ -143,15 +143,44 @@ def test_two_sockets_in_one_role_are_told_of_with_both_paths(here: Machine) -> N
     eventually(lambda: counts(client, "ebs0") == (0, 0, 1, 1))
 
 
-def test_a_half_that_a_driver_no_longer_has_goes(here: Machine) -> None:
+@pytest.mark.parametrize("how", [signal.SIGTERM, signal.SIGKILL])
+def test_a_half_that_an_upgraded_driver_no_longer_has_goes(
+    here: Machine, how: signal.Signals
+) -> None:
+    """With SIGTERM the old version takes its socket along, with SIGKILL it leaves it behind."""
     _, client = here.server()
     here.agent("vm", client.address)
     driver = here.driver("vm/ebs0.sock")
     eventually(lambda: counts(client, "ebs0") == (1, 1, 1, 1))
-    driver.stop()
+    driver.stop(how)
     eventually(lambda: counts(client, "ebs0") == (0, 1, 0, 1))
     here.driver("vm/ebs0.sock", "--no-controller")
-    eventually(lambda: counts(client, "ebs0") is not None and counts(client, "ebs0")[2:] == (1, 1))
+    eventually(lambda: counts(client, "ebs0") == (0, 0, 1, 1))
+
+
+def test_what_a_dead_driver_left_behind_takes_nothing_from_the_live_one(here: Machine) -> None:
+    _, client = here.server()
+    here.agent("vm", client.address, "a/*.sock", "b/*.sock")
+    dead = here.driver("vm/a/ebs0.sock")
+    eventually(lambda: counts(client, "ebs0") == (1, 1, 1, 1))
+    dead.kill()
+    here.driver("vm/b/ebs0.sock")
+    eventually(lambda: counts(client, "ebs0") == (1, 1, 1, 1))
+    told = instance(client, "ebs0")["HealthDescription"]
+    assert told.startswith("healthy; also claimed by")
+    assert str(here.folder / "sockets/vm/a/ebs0.sock") in told
+
+
+def test_a_driver_that_takes_the_place_of_one_that_lives_on(here: Machine) -> None:
+    _, client = here.server()
+    here.agent("vm", client.address)
+    here.driver("vm/ebs0.sock", "--version", "1")
+    eventually(lambda: counts(client, "ebs0") == (1, 1, 1, 1))
+    new = here.driver("elsewhere/ebs0.sock", "--version", "2")
+    (here.folder / "sockets/elsewhere/ebs0.sock").rename(here.folder / "sockets/vm/ebs0.sock")
+    eventually(lambda: instance(client, "ebs0")["ProviderVersion"] == "2")
+    new.kill()
+    eventually(lambda: counts(client, "ebs0") == (0, 1, 0, 1))
 
 
 def test_a_socket_that_goes_is_told_of_until_it_is_forgotten(here: Machine) -> None:

@@ -8,6 +8,7 @@ This is the seam to gRPC: what goes wrong comes back as a ``Refusal``, never as 
 
 from __future__ import annotations
 
+import os
 import threading
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
@@ -109,7 +110,7 @@ class _Connection:
         self.connected = False
         self._lost = lost
         self.settled = threading.Event()
-        self._channel = grpc.insecure_channel(f"unix:{quote(path)}", options=_OPTIONS)
+        self._channel = grpc.insecure_channel(f"unix:{quote(os.fsencode(path))}", options=_OPTIONS)
         self._calls = _calls(self._channel)
         self._channel.subscribe(self._on_state, try_to_connect=at_once)
 

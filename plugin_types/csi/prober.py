@@ -22,6 +22,9 @@ from plugind.plugin_type import ANY_ROLE, Prober
 
 Findings = dict[tuple[str, str], dict[str, Any]]
 
+REMEMBERED_MAXIMUM = 1_000
+"""Drivers that are gone and of which it is still known what they were."""
+
 _RECONNECT_TIMEOUT = 1.0
 _SERVICES = {role: role.capitalize() for role in ROLES}
 
@@ -35,6 +38,7 @@ class CsiProber(Prober):
         self._lock = threading.Lock()
         self._found: frozenset[Target] = frozenset()
         self._examiners: dict[Target, Examiner] = {}
+        self._remembered: dict[str, Facts] = {}
 
     def discover(self) -> Mapping[str, Target]:
         targets = find_targets(self._settings)
@@ -56,37 +60,65 @@ class CsiProber(Prober):
             if examiner is None:
                 if target not in self._found:
                     return {}  # it was closed just now: opened again, nobody would close it
-                examiner = Examiner(target, self._settings, lambda: self._changed(target.path))
+                examiner = Examiner(
+                    target,
+                    self._settings,
+                    lambda: self._changed(target.path),
+                    self._remembered.pop(target.path, None),
+                )
                 self._examiners[target] = examiner
         return examiner.probe()
 
     def close(self, target: Target) -> None:
         with self._lock:
             examiner = self._examiners.pop(target, None)
+            if examiner and examiner.facts:
+                self._remember(target.path, examiner.facts)
         if examiner:
             examiner.close()
 
+    def _remember(self, path: str, facts: Facts) -> None:
+        """What comes back under a path is taken for what was there, until it says what it is."""
+        self._remembered[path] = facts
+        if len(self._remembered) > REMEMBERED_MAXIMUM:
+            del self._remembered[next(iter(self._remembered))]
+
 
 class Examiner:
-    """Probes one target and remembers what its driver is; ``changed`` asks for a probe at once."""
+    """Probes one target and remembers what its driver is; ``changed`` asks for a probe at once.
 
-    def __init__(self, target: Target, settings: CsiSettings, changed: Callable[[], None]) -> None:
+    ``facts`` are those of the driver that was there before.
+    """
+
+    def __init__(
+        self,
+        target: Target,
+        settings: CsiSettings,
+        changed: Callable[[], None],
+        facts: Facts | None = None,
+    ) -> None:
         self._target = target
         self._settings = settings
         self._changed = changed
         self._roles = (target.role,) if target.role else tuple(ROLES)
-        self._facts: Facts | None = None
+        self._facts = facts
         self._refresh_at = 0.0  # by the monotonic clock; the past: ask everything
-        self._sick = False
+        self._given_up = False
         self._driver = Driver(target.path, self._on_lost)
 
     def probe(self) -> Findings:
         deadline = time.monotonic() + self._settings.probe_timeout
         findings = self._findings(self._examine(deadline))
-        self._sick = not all(fingerprint["Healthy"] for fingerprint in findings.values())
-        if self._sick:
+        healthy = [fingerprint["Healthy"] for fingerprint in findings.values()]
+        self._given_up = not any(healthy)
+        if not all(healthy):
             self._refresh_at = 0.0
         return findings
+
+    @property
+    def facts(self) -> Facts | None:
+        """What the driver last said of itself."""
+        return self._facts
 
     def close(self) -> None:
         self._driver.close()
@@ -95,7 +127,7 @@ class Examiner:
         """The driver died, or makes room for another version. Of a sick one that is no news, and
         one that drops every connection must not be probed without pause."""
         self._refresh_at = 0.0
-        if not self._sick:
+        if not self._given_up:
             self._changed()
 
     def _examine(self, deadline: float) -> str:

@@ -8,7 +8,7 @@ import re
 import socket
 import stat
 from collections.abc import Iterable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 from plugin_types.csi.settings import CsiSettings
@@ -27,6 +27,8 @@ _NOMAD_KINDS = ("controller", "node", "monolith")
 class Target:
     """A socket to probe.
 
+    ``file`` tells one socket's file from another that took its place (device, inode, when it was
+    made); None where there is none.
     ``id`` is the plugin's. Where ``driver_names`` is set, the driver's own name takes its place
     once it is known. ``role`` is the only one that the driver has here; None: it is asked.
     """
@@ -35,21 +37,32 @@ class Target:
     id: str
     driver_names: bool = False
     role: str | None = None
+    file: tuple[int, int, int] | None = None
 
 
 def find_targets(settings: CsiSettings) -> dict[str, Target]:
     """What there is to probe, by the socket's path.
 
-    What an ``instance`` block names is there whether its socket exists or not, so that a driver
-    that was never started is told of.
+    A socket that is reached by several paths is one target: of the block that names it, else of the
+    first path. What an ``instance`` block names is there whether its socket exists or not, so that
+    a driver that was never started is told of.
     """
     paths = {path for pattern in settings.sockets for path in glob.iglob(pattern)}
-    found = {path: _target(path) for path in sorted(paths) if _is_socket(path)}
-    named = {
-        block.endpoint: Target(block.endpoint, id, role=block.role)
-        for id, block in settings.instance.items()
-    }
-    return found | named
+    found = [_target(path) for path in sorted(paths) if _is_socket(path)]
+    named = [Target(block.endpoint, id, role=block.role) for id, block in settings.instance.items()]
+    targets: dict[str, Target] = {}
+    for target in named + found:
+        targets.setdefault(os.path.realpath(target.path), target)
+    return {one.path: replace(one, file=_file(one.path)) for one in targets.values()}
+
+
+def _file(path: str) -> tuple[int, int, int] | None:
+    """What no other file has: an inode's number may be used again, but not at the same time."""
+    try:
+        status = os.stat(path)
+    except (OSError, ValueError):
+        return None
+    return status.st_dev, status.st_ino, status.st_ctime_ns
 
 
 def plugin_id(name: str) -> str:

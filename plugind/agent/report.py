@@ -11,6 +11,9 @@ from plugind.agent.state import Shown, TypeState
 from plugind.fields import format_time
 from plugind.plugin_type import ANY_ROLE
 
+REASON_MAXIMUM = 300
+"""Characters of each reason, where several targets claim one instance."""
+
 
 @dataclass(frozen=True, slots=True)
 class Origin:
@@ -58,16 +61,37 @@ def _plugins(state: TypeState) -> dict[str, dict[str, Any]]:
 
 
 def _fingerprint(claims: Mapping[str, Shown]) -> dict[str, Any]:
-    """What the only target says; of several nobody can tell which one is meant."""
-    fingerprint = next(iter(claims.values())).fingerprint
-    if len(claims) > 1:
-        fingerprint = {"Healthy": False, "HealthDescription": _disputed(list(claims))}
+    """What the only target says. Of several the only healthy one counts, for what a dead driver
+    left behind takes nothing from the live one; otherwise nobody can tell which is meant."""
+    told = {name: shown.fingerprint for name, shown in claims.items()}
+    healthy = [name for name, fingerprint in told.items() if fingerprint["Healthy"]]
+    fingerprint = next(iter(told.values()))
+    if len(claims) > 1 and len(healthy) == 1:
+        fingerprint = told[healthy[0]]
+        words = fingerprint.get("HealthDescription") or "healthy"
+        others = _listed([_reasoned(name, told[name]) for name in told if name != healthy[0]])
+        fingerprint = {**fingerprint, "HealthDescription": f"{words}; also claimed by {others}"}
+    elif len(claims) > 1:
+        fingerprint = {"Healthy": False, "HealthDescription": _disputed(told)}
     updated = max(shown.updated for shown in claims.values())
     return {**fingerprint, "UpdateTime": format_time(updated)}
 
 
-def _disputed(names: list[str]) -> str:
-    if len(names) == 2:
-        return f"claimed by two targets: {names[0]} and {names[1]}"
-    more = f" and {len(names) - 3} more" if len(names) > 3 else ""
-    return f"claimed by {len(names)} targets: {', '.join(names[:3])}{more}"
+def _disputed(told: Mapping[str, Mapping[str, Any]]) -> str:
+    number = "two" if len(told) == 2 else str(len(told))
+    claimants = [_reasoned(name, fingerprint) for name, fingerprint in told.items()]
+    return f"claimed by {number} targets: {_listed(claimants)}"
+
+
+def _reasoned(name: str, fingerprint: Mapping[str, Any]) -> str:
+    """A target by its name, with why it is not healthy."""
+    if fingerprint["Healthy"]:
+        return name
+    reason = str(fingerprint.get("HealthDescription") or "unhealthy")
+    return f"{name} ({reason[:REASON_MAXIMUM]})"
+
+
+def _listed(words: list[str]) -> str:
+    more = [f"{len(words) - 3} more"] if len(words) > 3 else []
+    *first, last = [*words[:3], *more]
+    return f"{', '.join(first)} and {last}" if first else last

@@ -28,7 +28,7 @@ SETTLE_MAXIMUM = 5.0
 """Seconds that the first report waits for every target to be probed once. Sent earlier, it would
 lack instances that the server knows, which would call them missing after every restart."""
 
-BACKOFF = Backoff(0.2, 15.0)
+BACKOFF = Backoff(0.2, 5.0)
 
 _BEATS_PER_TTL = 3
 _BEAT_MINIMUM = 0.05

@@ -13,6 +13,8 @@ from plugind.agent.lines import Failed, Found, Idle, Key, Message, Targets
 from plugind.fields import ID_PATTERN
 from plugind.plugin_type import ANY_ROLE
 
+GONE_MAXIMUM = 1_000
+
 
 @dataclass(frozen=True, slots=True)
 class Shown:
@@ -46,11 +48,12 @@ class Target:
         return Target(now, shown, standing | now.keys()), self.had - kept
 
     def failed(self, name: str, reason: str, time: int) -> Target:
-        """The target after a probe that gave nothing: all that it last gave is unhealthy.
+        """The target after a probe that gave nothing: all that it last gave, or had when it went,
+        is unhealthy.
 
         If it never gave anything its name stands in for the plugin's ID, where it can.
         """
-        given = self.given
+        given = self.given or {key: {} for key in self.had}
         if not given and ID_PATTERN.fullmatch(name):
             given = {(name, ANY_ROLE): {}}
         why = {"Healthy": False, "HealthDescription": reason}
@@ -62,12 +65,15 @@ class Target:
 class TypeState:
     """All targets of a type by name; ``names`` is None until the prober first told which exist.
 
-    ``left`` are instances that left on purpose, until a server knows.
+    ``left`` are instances that left on purpose, until a server knows. ``gone`` has by name what the
+    targets had that went, the last GONE_MAXIMUM of them: a driver that is upgraded takes its socket
+    away and brings it back, and the halves that it brings no longer have left on purpose.
     """
 
     names: frozenset[str] | None = None
     targets: Mapping[str, Target] = field(default_factory=dict)
     left: frozenset[Key] = frozenset()
+    gone: Mapping[str, frozenset[Key]] = field(default_factory=dict)
 
     @property
     def complete(self) -> bool:
@@ -78,9 +84,10 @@ class TypeState:
         """The state once the prober sent that message."""
         match message:
             case Targets(names):
-                known = self.targets
-                kept = {name: known[name] for name in known if name in names}
-                return replace(self, names=names, targets=kept)
+                kept = {name: one for name, one in self.targets.items() if name in names}
+                went = {name: one.had for name, one in self.targets.items() if name not in names}
+                gone = dict(list({**self.gone, **went}.items())[-GONE_MAXIMUM:])
+                return replace(self, names=names, targets=kept, gone=gone)
             case Idle():
                 return TypeState(frozenset())
             case Found(name):
@@ -111,13 +118,14 @@ class TypeState:
         return all
 
     def _target(self, name: str) -> Target:
-        return self.targets.get(name, Target())
+        return self.targets.get(name, Target(had=self.gone.get(name, frozenset())))
 
     def _with(self, name: str, target: Target, left: frozenset[Key] = frozenset()) -> TypeState:
         targets = {**self.targets, name: target}
         back = {key for other in targets.values() for key in other.shown}
         left = frozenset(key for key in self.left | left if not _is_back(key, back))
-        return replace(self, targets=targets, left=left)
+        gone = {other: had for other, had in self.gone.items() if other != name}
+        return replace(self, targets=targets, left=left, gone=gone)
 
 
 def _covered(key: Key, now: Collection[Key]) -> bool:

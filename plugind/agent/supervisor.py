@@ -21,7 +21,7 @@ from plugind.agent.backoff import Backoff
 from plugind.agent.lines import LINE_MAXIMUM, BadLine, Idle, Key, decode
 from plugind.agent.state import TypeState
 
-SILENCE_MAXIMUM = 10.0
+SILENCE_MAXIMUM = 5.0
 """Seconds without a line after which a process counts as hung; it should send one every second."""
 
 START_MAXIMUM = 30.0

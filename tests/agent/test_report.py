@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Mapping
+from dataclasses import replace
 from typing import Any
 
 from hypothesis import example, given, settings
@@ -101,14 +102,16 @@ class Naive:
                 self.part(name)
             case Failed(name, _, reason):
                 self.trouble[name] = reason
-                if not self.good.get(name) and "!" not in name:
+                if not self.good.get(name) and self.had.get(name):
+                    self.good[name] = dict.fromkeys(self.had[name], False)
+                elif not self.good.get(name) and "!" not in name:
                     self.good[name] = {(name, "*"): False}
                 self.had.setdefault(name, set()).update(self.good.get(name, {}))
                 self.good.setdefault(name, {})
             case Targets(names):
                 for name in set(self.good) - names:
                     del self.good[name]
-                    self.had.pop(name, None)
+                    self.trouble.pop(name, None)
             case "ended":
                 self.trouble |= {name: "dead" for name, good in self.good.items() if good}
             case "acknowledged":
@@ -140,10 +143,18 @@ class Naive:
         told: dict[tuple[str, str], Any] = {}
         for key, claimants in claims.items():
             told[key] = self.shows(claimants[0])[key]
-            if len(claimants) == 2:
-                told[key] = (False, f"claimed by two targets: {claimants[0]} and {claimants[1]}")
-            elif len(claimants) > 2:
-                told[key] = (False, f"claimed by 3 targets: {', '.join(claimants)}")
+            if len(claimants) == 1:
+                continue
+            says = {name: self.shows(name)[key] for name in claimants}
+            healthy = [name for name in claimants if says[name][0]]
+            words = [n if says[n][0] else f"{n} ({says[n][1] or 'unhealthy'})" for n in claimants]
+            if len(healthy) == 1:
+                rest = [w for n, w in zip(claimants, words, strict=True) if n != healthy[0]]
+                told[key] = (True, f"healthy; also claimed by {' and '.join(rest)}")
+            elif len(claimants) == 2:
+                told[key] = (False, f"claimed by two targets: {' and '.join(words)}")
+            else:
+                told[key] = (False, f"claimed by 3 targets: {words[0]}, {words[1]} and {words[2]}")
         owed = {key for key in self.owed if (key[0], "*") not in claims}
         return told | dict.fromkeys(owed)
 
@@ -157,6 +168,7 @@ ONE = Found("t1", 0, {(X, NODE): {"Healthy": True}})
 @example([BOTH, UNSAID, ONE])
 @example([BOTH, UNSAID, Failed("t1", 0, "failed"), ONE])
 @example([BOTH, UNSAID, Targets(frozenset())])
+@example([BOTH, Targets(frozenset()), Targets(frozenset({"t1"})), ONE])
 @given(events)
 def test_any_history_gives_what_the_rules_say(history: list[Any]) -> None:
     naive = Naive()
@@ -170,7 +182,7 @@ def test_a_report_depends_on_what_is_and_not_on_the_order_of_targets(
     history: list[Any], other: list[Any]
 ) -> None:
     state = after(history)
-    shuffled = TypeState(state.names, dict(reversed(list(state.targets.items()))), state.left)
+    shuffled = replace(state, targets=dict(reversed(list(state.targets.items()))))
     first = json.dumps(report.build(ORIGIN, {"b": state, "a": after(other)}))
     second = json.dumps(report.build(ORIGIN, {"a": after(other), "b": shuffled}))
     assert first == second

@@ -5,6 +5,7 @@ from __future__ import annotations
 import shutil
 import socket
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -108,7 +109,28 @@ def test_an_instance_block_names_a_socket_that_globs_find_too(folder: Path) -> N
     settings = CsiType.settings_schema().load(
         {"sockets": globs_below(folder), "instance": {"ebs0": block}}
     )
-    assert find_targets(settings) == {str(path): Target(str(path), "ebs0", role="node")}
+    (target,) = find_targets(settings).values()
+    assert replace(target, file=None) == Target(str(path), "ebs0", role="node")
+    assert target.file
+
+
+def test_a_socket_under_two_spellings_is_one_target(folder: Path) -> None:
+    path = make_socket(folder / "run/csi/ebs0.sock")
+    (folder / "varrun").symlink_to(folder / "run")
+    elsewhere = folder / "varrun/csi/ebs0.sock"
+    both = {"sockets": [str(folder / "run/csi/*.sock"), str(folder / "varrun/csi/*.sock")]}
+    assert list(find_targets(CsiType.settings_schema().load(both))) == [str(path)]
+    named = both | {"instance": {"ebs0": {"endpoint": f"unix://{elsewhere}"}}}
+    assert list(find_targets(CsiType.settings_schema().load(named))) == [str(elsewhere)]
+
+
+def test_another_socket_in_its_place_is_another_target(folder: Path) -> None:
+    path = make_socket(folder / "run/csi/ebs0.sock")
+    settings = CsiType.settings_schema().load({"sockets": [str(path)]})
+    before = find_targets(settings)
+    assert find_targets(settings) == before
+    make_socket(folder / "new.sock").rename(path)
+    assert find_targets(settings) != before
 
 
 @given(st.text(max_size=200))
