@@ -135,8 +135,9 @@ class Renderer:
         """
         type_ = self._schemas[key.type].type
         shown: dict[str, list[Fingerprint]] = {role: [] for role in type_.roles}
-        for instance in self._held.of_plugin(key):
-            shown[instance.role].append(self._seen(instance))
+        for one in self._held.of_plugin(key):
+            if one.role in shown:  # another version of the type may have had more roles
+                shown[one.role].append(self._seen(one))
         declaration = self._held.declarations.get(key)
         expected = declaration.expected if declaration else {}
         counts = {}

@@ -2,13 +2,12 @@
 
 from __future__ import annotations
 
-import queue
+import os
 import signal
 import tempfile
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import ExitStack
 from pathlib import Path
-from types import FrameType
 
 import click
 
@@ -52,23 +51,25 @@ def agent(paths: tuple[Path, ...], dev: bool, flags: Mapping[str, str]) -> None:
         roles = Roles(settings, registry)
         roles.start()
         until_end.callback(roles.stop)
-        while signals.get() == signal.SIGHUP:
+        while next(signals) == signal.SIGHUP:
             _reload(roles, read)
         _log.info("stopping")
     _log.info("stopped")
 
 
-def _signals() -> queue.SimpleQueue[int]:
-    """The signals that come, in order. The handlers are our own before anything starts, for
-    SIGINT may have been ignored by our parent; a SimpleQueue may be filled from a handler."""
-    signals: queue.SimpleQueue[int] = queue.SimpleQueue()
+def _signals() -> Iterator[int]:
+    """The signals that come, in order, from now on.
 
-    def note(number: int, frame: FrameType | None) -> None:
-        signals.put(number)
-
+    They come through a pipe, for the kernel may hand a signal to any thread, which does not wake a
+    main thread that waits for a lock. The handlers are our own before anything else starts, for
+    SIGINT may have been ignored by our parent.
+    """
+    receiving, sending = os.pipe2(os.O_CLOEXEC | os.O_NONBLOCK)
+    os.set_blocking(receiving, True)
+    signal.set_wakeup_fd(sending, warn_on_full_buffer=False)
     for number in (signal.SIGTERM, signal.SIGINT, signal.SIGHUP):
-        signal.signal(number, note)
-    return signals
+        signal.signal(number, lambda number, frame: None)
+    return iter(lambda: os.read(receiving, 1)[0], None)
 
 
 def _reload(roles: Roles, read: Callable[[], tuple[Settings, Registry]]) -> None:
