@@ -7,12 +7,15 @@ import re
 import signal
 import subprocess
 import sys
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
+from plugin_types.csi.control import control_path
+from plugin_types.csi.sockets import unreachable
 from plugind.client import Client
 from tests.support import eventually
 
@@ -67,12 +70,15 @@ class Machine:
         self.started.append(Process(popen, log))
         return self.started[-1]
 
-    def server(self, name: str = "server", port: int = 0) -> tuple[Process, Client]:
+    def server(
+        self, name: str = "server", port: int = 0, options: Sequence[str] = ()
+    ) -> tuple[Process, Client]:
         """A server with data of its own, and a client of it, once it answers."""
         process = self.start(
             "agent",
             *("--server-enabled", "true", "--ports-http", str(port)),
             *("--data-dir", self.folder / name),
+            *options,
         )
         address = eventually(lambda: re.search(r"address=(http://\S+)", process.logged))
         return process, Client(address[1])
@@ -90,11 +96,17 @@ class Machine:
         )
 
     def driver(self, socket: str, *options: str) -> Process:
-        """A sample driver that serves on ``sockets/SOCKET``, once it does."""
+        """A sample driver that serves on ``sockets/SOCKET``, once it takes commands."""
         path = self.folder / "sockets" / socket
         process = self.start("csi-sample", "--socket", path, *options)
-        eventually(path.exists)
+        for place in (str(path), control_path(str(path))):
+            eventually(lambda place=place: not unreachable(place), within=20)
         return process
+
+    def drivers(self, *sockets: str) -> list[Process]:
+        """Several drivers, started side by side."""
+        with ThreadPoolExecutor() as pool:
+            return list(pool.map(self.driver, sockets))
 
     def tell(self, socket: str, *words: str) -> None:
         """Tells a sample driver what to do from now on."""

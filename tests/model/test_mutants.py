@@ -8,6 +8,7 @@ from typing import ClassVar
 
 import pytest
 from hypothesis import Phase, settings
+from hypothesis.errors import Flaky
 from hypothesis.stateful import run_state_machine_as_test
 
 from plugind import liveness
@@ -41,7 +42,8 @@ def test_a_fault_of_the_catalogue_is_caught(
     mutant: Mutant, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     mutant(monkeypatch)
-    with pytest.raises(AssertionError):
+    # Flaky: a fault of timing was caught, and not met again when the same steps were replayed.
+    with pytest.raises((AssertionError, Flaky)):
         check_catalogue(ImpatientMachine)
 
 

@@ -1,0 +1,321 @@
+"""A small fleet of real processes that a random source breaks and mends, and what is true of it."""
+
+from __future__ import annotations
+
+import signal
+import time
+from collections.abc import Callable, Iterator
+from contextlib import suppress
+from dataclasses import dataclass, field
+from random import Random
+from typing import Any
+
+from plugind.client import Answer, Client
+from plugind.errors import Refused, Unreachable
+from tests.processes import Machine, Process
+from tests.support import eventually
+
+NODES = ("one", "two")
+PLUGINS = ("ebs0", "nfs")
+ROLES = {"controller": "Controllers", "node": "Nodes"}
+BOTH = frozenset(ROLES)
+TTL = "2s"
+PATIENCE = 40.0  # seconds for all to settle; a driver or a server takes a while to start
+
+
+@dataclass
+class Driver:
+    """A driver's process, and how it is: well, slow (and well), failing, hung (stopped), dead, or
+    gone with its socket."""
+
+    process: Process
+    roles: frozenset[str]
+    version: str
+    state: str = "well"
+
+    @property
+    def has_socket(self) -> bool:
+        return self.state != "gone"
+
+    @property
+    def lives(self) -> bool:
+        return self.speaks or self.state == "hung"
+
+    @property
+    def speaks(self) -> bool:
+        return self.is_well or self.state == "failing"
+
+    @property
+    def is_well(self) -> bool:
+        return self.state in ("well", "slow")
+
+
+@dataclass
+class Agent:
+    """An agent's process: running, stopped or dead; and the halves of each driver that it has
+    seen in its life."""
+
+    process: Process
+    state: str = "running"
+    seen: dict[str, frozenset[str]] = field(default_factory=dict)
+
+
+@dataclass
+class Fleet:
+    """A server, an agent for each of NODES, and up to a driver a node for each of PLUGINS.
+
+    ``known`` has by node and plugin the halves that the server must have.
+    """
+
+    machine: Machine
+    random: Random
+    agents: dict[str, Agent] = field(default_factory=dict)
+    drivers: dict[tuple[str, str], Driver] = field(default_factory=dict)
+    known: dict[tuple[str, str], frozenset[str]] = field(default_factory=dict)
+    created: dict[str, int] = field(default_factory=dict)
+    story: list[str] = field(default_factory=list)
+    versions: int = 0
+
+    def __post_init__(self) -> None:
+        self.server, self.client = self._serve(0)
+        self.index = self.client.plugins("csi").index
+        for node in NODES:
+            self.agents[node] = Agent(self.machine.agent(node, self.client.address))
+        for node in NODES:
+            self.start_driver(node, PLUGINS[0])
+        self.settle()
+
+    # What can happen.
+
+    def round(self) -> None:
+        """Something happens on each node, perhaps something to the server too, in any order."""
+        happenings = [self._something_on(node) for node in NODES]
+        if self.random.random() < 0.3:
+            happenings.append(self.restart_server)
+        self.random.shuffle(happenings)
+        for happen in happenings:
+            happen()
+        if self.random.random() < 0.2:
+            self.settle()
+            self.forget(self.random.choice(PLUGINS))
+        self.settle()
+
+    def _something_on(self, node: str) -> Callable[[], None]:
+        id_ = self.random.choice(PLUGINS)
+        driver, agent = self.drivers.get((node, id_)), self.agents[node]
+        if self.random.random() < 0.3:
+            if agent.state == "running":
+                return lambda: self.end_agent(node, self.random.choice(("stopped", "dead")))
+            return lambda: self.revive_agent(node)
+        if driver is None or not driver.lives:
+            return lambda: self.start_driver(node, id_)
+        if driver.state != "well":
+            return lambda: self.mend_driver(node, id_)
+        what = self.random.choice(("slow", "failing", "hung", "dead", "gone", "upgraded", "moved"))
+        if what == "upgraded":
+            return lambda: self.upgrade_driver(node, id_)
+        if what == "moved":
+            return lambda: self.move_driver(node, id_)
+        return lambda: self.break_driver(node, id_, what)
+
+    def start_driver(self, node: str, id_: str, roles: frozenset[str] = BOTH) -> None:
+        self._note("start", node, id_, *sorted(roles))
+        self.versions += 1
+        version = str(self.versions)
+        lacks = [f"--no-{role}" for role in sorted(BOTH - roles)]
+        process = self.machine.driver(f"{node}/{id_}.sock", "--version", version, *lacks)
+        self.drivers[node, id_] = Driver(process, roles, version)
+
+    def break_driver(self, node: str, id_: str, state: str) -> None:
+        self._note(state, node, id_)
+        driver = self.drivers[node, id_]
+        match state:
+            case "slow":
+                self.machine.tell(f"{node}/{id_}.sock", "slow", "200ms")
+            case "failing":
+                self.machine.tell(f"{node}/{id_}.sock", "fail", "the disk is on fire")
+            case "hung":
+                driver.process.send(signal.SIGSTOP)
+            case "dead":
+                driver.process.kill()
+            case "gone":
+                assert driver.process.stop() == 0
+        driver.state = state
+
+    def mend_driver(self, node: str, id_: str) -> None:
+        self._note("mend", node, id_)
+        driver = self.drivers[node, id_]
+        if driver.state == "hung":
+            driver.process.send(signal.SIGCONT)
+        else:
+            self.machine.tell(f"{node}/{id_}.sock", "ok")
+        driver.state = "well"
+
+    def upgrade_driver(self, node: str, id_: str) -> None:
+        """Another version takes its place; now and then one that lacks a half."""
+        self.break_driver(node, id_, "gone")
+        self.start_driver(node, id_, self.random.choice((BOTH, frozenset({"node"}))))
+
+    def move_driver(self, node: str, id_: str) -> None:
+        """It goes here, and comes on the other node if it is not there already."""
+        self.break_driver(node, id_, "gone")
+        (other,) = set(NODES) - {node}
+        there = self.drivers.get((other, id_))
+        if there is None or not there.lives:
+            self.start_driver(other, id_)
+
+    def end_agent(self, node: str, state: str) -> None:
+        self._note("agent", state, node)
+        agent = self.agents[node]
+        if state == "stopped":
+            agent.process.send(signal.SIGSTOP)
+        else:
+            agent.process.kill()
+        agent.state = state
+
+    def revive_agent(self, node: str) -> None:
+        self._note("agent back", node)
+        agent = self.agents[node]
+        if agent.state == "stopped":
+            agent.process.send(signal.SIGCONT)
+            agent.state = "running"
+        else:
+            self.agents[node] = Agent(self.machine.agent(node, self.client.address))
+
+    def restart_server(self) -> None:
+        """Killed at any moment, and started again on its port."""
+        self._note("server killed")
+        time.sleep(self.random.uniform(0, 0.3))
+        self.server.kill()
+        self.server, self.client = self._serve(int(self.client.address.rpartition(":")[2]))
+
+    def forget(self, id_: str) -> None:
+        """What is not healthy is forgotten; what an agent still sees comes back."""
+        self._note("forget", id_)
+        with suppress(Refused):
+            self.client.forget_plugin("csi", id_)
+        for node in NODES:
+            healthy = frozenset(
+                role for role in self.known.get((node, id_), ()) if self._is_well(node, id_, role)
+            )
+            self.known[node, id_] = healthy
+        if not any(self.known[node, id_] for node in NODES):
+            self.created.pop(id_, None)  # what comes back is a new plugin
+
+    # What must be seen of it.
+
+    def settle(self) -> None:
+        """Waits, as a watcher does, until the list says what is true; then all else must too.
+
+        The list is asked for without an index once only: a change that does not wake the watcher
+        is never seen.
+        """
+        for node, agent in self.agents.items():
+            if agent.state == "running":
+                self._look_round(node, agent)
+        want = self._rows()
+        deadline = time.monotonic() + PATIENCE
+        for answer in self._answers(deadline):
+            assert answer.index >= self.index, self._told("the list's index went back")
+            self.index = answer.index
+            if _counts(answer.value) == want:
+                break
+        else:
+            raise AssertionError(self._told(f"the list never came to {want}: {answer.value}"))
+        self._check_creation(answer.value)
+        for id_ in PLUGINS:
+            eventually(lambda id_=id_: self._body(id_) == self._true_body(id_))
+
+    def _answers(self, deadline: float) -> Iterator[Answer]:
+        index = 0
+        while (left := deadline - time.monotonic()) > 0:
+            try:
+                answer = self.client.plugins("csi", index=index, wait=left)
+            except Unreachable:
+                time.sleep(0.05)
+                continue
+            index = answer.index
+            yield answer
+
+    def _look_round(self, node: str, agent: Agent) -> None:
+        """What a running agent has told once all has settled."""
+        for id_ in PLUGINS:
+            driver = self.drivers.get((node, id_))
+            if driver is None or not driver.has_socket:
+                continue
+            known, seen = self.known.get((node, id_), frozenset()), agent.seen.get(id_, frozenset())
+            if driver.speaks:
+                left = seen - driver.roles
+                self.known[node, id_] = (known - left) | driver.roles
+                agent.seen[id_] = driver.roles
+            else:
+                self.known[node, id_] = known | seen or frozenset({"node"})
+
+    def _is_well(self, node: str, id_: str, role: str) -> bool:
+        driver = self.drivers.get((node, id_))
+        return (
+            driver is not None
+            and driver.is_well
+            and role in driver.roles
+            and self.agents[node].state == "running"
+        )
+
+    def _true_body(self, id_: str) -> dict[str, dict[str, bool]]:
+        """By role and node's name: whether it is healthy."""
+        return {
+            role: {
+                node: self._is_well(node, id_, role)
+                for node in NODES
+                if role in self.known.get((node, id_), ())
+            }
+            for role in ROLES
+        }
+
+    def _rows(self) -> dict[str, tuple[int, ...]]:
+        bodies = {id_: self._true_body(id_) for id_ in PLUGINS}
+        return {
+            id_: tuple(n for role in ROLES for n in (sum(body[role].values()), len(body[role])))
+            for id_, body in bodies.items()
+            if any(body.values())
+        }
+
+    def _body(self, id_: str) -> dict[str, dict[str, bool]]:
+        names = {node["ID"]: node["Name"] for node in self.client.nodes().value}
+        try:
+            body = self.client.plugin("csi", id_).value
+        except Refused:
+            return {role: {} for role in ROLES}
+        for plural in ROLES.values():
+            for node_id, one in body[plural].items():
+                self._check_instance(names[node_id], id_, one)
+        return {
+            role: {names[node_id]: one["Healthy"] for node_id, one in body[plural].items()}
+            for role, plural in ROLES.items()
+        }
+
+    def _check_instance(self, node: str, id_: str, one: dict[str, Any]) -> None:
+        if not one["Healthy"]:
+            assert one["HealthDescription"], self._told(f"{node}/{id_} has no reason")
+        elif self.drivers[node, id_].is_well and self.agents[node].state == "running":
+            assert one["ProviderVersion"] == self.drivers[node, id_].version, self._told("version")
+
+    def _check_creation(self, rows: list[dict[str, Any]]) -> None:
+        created = {row["ID"]: row["CreateIndex"] for row in rows}
+        for id_, index in created.items():
+            before = self.created.get(id_, index)
+            assert index == before, self._told(f"{id_} was created at {before}, and now at {index}")
+        self.created = created
+
+    def _serve(self, port: int) -> tuple[Process, Client]:
+        return self.machine.server(port=port, options=("--server-heartbeat-ttl", TTL))
+
+    def _note(self, *words: str) -> None:
+        self.story.append(" ".join(words))
+
+    def _told(self, what: str) -> str:
+        return f"{what}\nafter: {'; '.join(self.story)}"
+
+
+def _counts(rows: list[dict[str, Any]]) -> dict[str, tuple[int, ...]]:
+    kinds = [f"{plural}{kind}" for plural in ROLES.values() for kind in ("Healthy", "Expected")]
+    return {row["ID"]: tuple(row[kind] for kind in kinds) for row in rows}
