@@ -10,6 +10,7 @@ import random
 import threading
 import time
 from collections.abc import Callable, Collection, Iterable
+from functools import partial
 
 from plugind import logs
 from plugind.errors import PlugindError
@@ -26,8 +27,11 @@ _log = logs.get("liveness")
 
 
 class Liveness:
-    """Calls ``silence(node_id)`` for each node that did not beat within its time to live, and
-    ``collect(expired)`` for what is ``lost()`` since ``gc_threshold``.
+    """Calls ``silence(node_id, is_late)`` for each node that did not beat within its time to live,
+    and ``collect(expired)`` for what is ``lost()`` since ``gc_threshold``.
+
+    ``is_late()`` says whether the node has still not beaten, when its silence is about to be
+    written.
 
     ``ttl`` and ``gc_threshold`` are in seconds. Safe for threads; ``close`` ends its own.
     """
@@ -38,7 +42,7 @@ class Liveness:
         gc_threshold: float,
         nodes: Iterable[str],
         *,
-        silence: Callable[[str], object],
+        silence: Callable[[str, Callable[[], bool]], object],
         lost: Callable[[], Collection[Lost]],
         collect: Callable[[Collection[Lost]], object],
     ) -> None:
@@ -57,17 +61,15 @@ class Liveness:
         self._thread = threading.Thread(target=self._run, name="liveness", daemon=True)
         self._thread.start()
 
-    def beat(self, node_id: str) -> float:
-        """The node was heard of. Returns within how many seconds it must be heard of again."""
+    def beat(self, node_id: str) -> tuple[float, bool]:
+        """The node was heard of. Returns within how many seconds it must be heard of again, and
+        whether it was late, so that its silence may have been written just now."""
         ttl = self._ttl * (1 + random.uniform(0, _SPREAD))
+        now = time.monotonic()
         with self._wake:
-            self._deadlines[node_id] = time.monotonic() + ttl + self._ttl * _GRACE
-        return ttl
-
-    def leave(self, node_id: str) -> None:
-        """The node is gone and no longer expected to be heard of."""
-        with self._wake:
-            self._deadlines.pop(node_id, None)
+            was_late = self._deadlines.get(node_id, now) <= now
+            self._deadlines[node_id] = now + ttl + self._ttl * _GRACE
+        return ttl, was_late
 
     def close(self) -> None:
         with self._wake:
@@ -95,12 +97,15 @@ class Liveness:
             late = [node_id for node_id, due in self._deadlines.items() if due <= now]
         for node_id in late:
             try:
-                self._silence(node_id)
+                self._silence(node_id, partial(self._is_late, node_id, now))
             except PlugindError as error:
                 _log.error("a silent node could not be written", node=node_id, reason=str(error))
             else:
-                _log.warning("nothing heard of a node", node=node_id)
                 self._forget_deadline(node_id, now)
+
+    def _is_late(self, node_id: str, now: float) -> bool:
+        with self._wake:
+            return self._deadlines.get(node_id, now) <= now
 
     def _forget_deadline(self, node_id: str, now: float) -> None:
         """A node that beat while its silence was written is due anew."""

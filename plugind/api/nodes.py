@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 from flask import Blueprint, request
 from marshmallow import Schema, fields
 
@@ -53,8 +55,10 @@ def nodes_blueprint(
     blueprint = Blueprint("nodes", __name__)
 
     def heard_of(node_id: str, accepted: Accepted) -> Reply:
-        ttl = round(liveness.beat(node_id) * SECOND)
-        return json_reply({**_ACCEPTED.dump(accepted), "HeartbeatTTL": ttl})
+        ttl, was_late = liveness.beat(node_id)
+        if was_late:
+            accepted = replace(accepted, index=intake.back(node_id))
+        return json_reply({**_ACCEPTED.dump(accepted), "HeartbeatTTL": round(ttl * SECOND)})
 
     @blueprint.get("/v1/nodes")
     @replies
@@ -85,9 +89,7 @@ def nodes_blueprint(
     @blueprint.delete("/v1/node/<node_id>")
     @replies
     def forget_node(node_id: str) -> Reply:
-        index = intake.forget_node(node_id)
-        liveness.leave(node_id)
-        return json_reply({"Index": index})
+        return json_reply({"Index": intake.forget_node(node_id)})
 
     return blueprint
 

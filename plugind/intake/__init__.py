@@ -112,7 +112,7 @@ class Intake:
             raise Conflict("the catalogue holds something else of the node: send the whole report")
         self._note_run(node_id, run_id)
         if node.status == DOWN:
-            return Accepted(self._submit(lambda p, now: p.back(node_id, now)), digest)
+            return Accepted(self.back(node_id), digest)
         return Accepted(self._catalogue.index, digest)
 
     def _note_run(self, node_id: str, run_id: str) -> int:
@@ -125,9 +125,20 @@ class Intake:
             _log.error("two agents report as one node; is a data_dir a copy?", node=node_id)
         return self._submit(lambda planner, now: planner.cloned(node_id, is_cloned, now))
 
-    def silence(self, node_id: str) -> int:
-        """A node's time to live ran out."""
-        return self._submit(lambda planner, now: planner.silence(node_id, now))
+    def back(self, node_id: str) -> int:
+        """A node is heard of; if its silence was written just now, that is taken back."""
+        return self._submit(lambda planner, now: planner.back(node_id, now))
+
+    def silence(self, node_id: str, is_late: Callable[[], bool] = lambda: True) -> int:
+        """A node's time to live ran out, if it still ``is_late()`` once this gets its turn."""
+
+        def plan(planner: Planner, now: int) -> Change:
+            change = planner.silence(node_id, now) if is_late() else Change(now)
+            if change:
+                _log.warning("nothing heard of a node", node=node_id)
+            return change
+
+        return self._submit(plan)
 
     def forget_node(self, node_id: str) -> int:
         """A node leaves, its instances with it. Raises NotFound."""

@@ -2,9 +2,16 @@
 
 from __future__ import annotations
 
+import threading
 import time
+from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
+import pytest
+
+from plugind.intake import Accepted
+from plugind.liveness import Liveness
 from tests.support import FakeAgent, down, eventually, serving, up
 
 DECLARED = """
@@ -149,3 +156,40 @@ def test_a_heartbeat_may_say_which_agent_it_is(tmp_path: Path) -> None:
         path = f"/v1/node/{agent.node_id}/heartbeat"
         assert api.call("PUT", path, body, agent.headers).status == 200
         assert "two agents" in api.call("GET", "/v1/nodes").json[0]["StatusDescription"]
+
+
+def test_a_node_that_is_heard_of_while_its_silence_is_written_is_not_silent(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    with serving(tmp_path, live=False) as api:
+        agent, intake = FakeAgent(api), api.services.intake
+        real = intake.report
+
+        def report(*given: Any) -> Accepted:
+            accepted = real(*given)
+            intake.silence(agent.node_id)
+            return accepted
+
+        monkeypatch.setattr(intake, "report", report)
+        index = agent.report({"ebs0": {"node": up()}}).json["Index"]
+        assert api.call("GET", "/v1/nodes").json[0]["Status"] == "ready"
+        assert api.call("GET", "/v1/nodes").index == index
+
+
+def test_a_late_beat_is_in_time_until_the_silence_has_its_turn() -> None:
+    asked: list[bool] = []
+    done = threading.Event()
+
+    def silence(node_id: str, is_late: Callable[[], bool]) -> None:
+        asked.append(is_late())
+        late.append(watch.beat(node_id)[1])
+        asked.append(is_late())
+        done.set()
+
+    late: list[bool] = []
+    watch = Liveness(0.1, 60.0, ["n"], silence=silence, lost=lambda: (), collect=lambda each: None)
+    try:
+        assert done.wait(10)
+    finally:
+        watch.close()
+    assert (asked[:2], late[:1]) == ([True, False], [True])

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import threading
+from collections.abc import Callable
 from types import SimpleNamespace
 from typing import ClassVar
 
@@ -79,7 +80,7 @@ def check_that_a_jump_silences_nobody(clocks: Clocks) -> None:
     silenced: list[str] = []
     silent = threading.Event()
 
-    def silence(node_id: str) -> None:
+    def silence(node_id: str, is_late: Callable[[], bool]) -> None:
         silenced.append(node_id)
         silent.set()
 
