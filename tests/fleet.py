@@ -52,8 +52,8 @@ class Driver:
 
 @dataclass
 class Agent:
-    """An agent's process: running, stopped or dead; and the halves of each driver that it has
-    seen in its life."""
+    """An agent's process: running, stopped (with its prober) or dead; and the halves of each
+    driver that it has seen in its life."""
 
     process: Process
     state: str = "running"
@@ -95,7 +95,9 @@ class Fleet:
         self.random.shuffle(happenings)
         for happen in happenings:
             happen()
-        if self.random.random() < 0.2:
+        # One that was stopped tells what it knew then before it looks again, forgotten or not.
+        is_stopped = any(agent.state == "stopped" for agent in self.agents.values())
+        if self.random.random() < 0.2 and not is_stopped:
             self.settle()
             self.forget(self.random.choice(PLUGINS))
         self.settle()
@@ -168,7 +170,7 @@ class Fleet:
         self._note("agent", state, node)
         agent = self.agents[node]
         if state == "stopped":
-            agent.process.send(signal.SIGSTOP)
+            agent.process.send_all(signal.SIGSTOP)
         else:
             agent.process.kill()
         agent.state = state
@@ -177,7 +179,7 @@ class Fleet:
         self._note("agent back", node)
         agent = self.agents[node]
         if agent.state == "stopped":
-            agent.process.send(signal.SIGCONT)
+            agent.process.send_all(signal.SIGCONT)
             agent.state = "running"
         else:
             self.agents[node] = Agent(self.machine.agent(node, self.client.address))

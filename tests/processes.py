@@ -40,6 +40,11 @@ class Process:
     def send(self, number: signal.Signals) -> None:
         self.popen.send_signal(number)
 
+    def send_all(self, number: signal.Signals) -> None:
+        """To it and to what it started: an agent with its probers."""
+        if self.popen.poll() is None:
+            os.killpg(self.pid, number)
+
     def kill(self) -> None:
         self.popen.kill()
         self.popen.wait(10)
@@ -65,6 +70,7 @@ class Machine:
                 stdin=subprocess.DEVNULL,
                 stdout=subprocess.DEVNULL,
                 stderr=stream,
+                start_new_session=True,
                 env={**os.environ, **(environ or {})},
             )
         self.started.append(Process(popen, log))
@@ -121,9 +127,8 @@ def machine(folder: Path) -> Iterator[Machine]:
         yield made
     finally:
         for process in made.started:
-            if process.popen.poll() is None:
-                process.send(signal.SIGCONT)
-                process.kill()
+            process.send_all(signal.SIGCONT)
+            process.kill()
 
 
 def counts(client: Client, id_: str) -> tuple[int, int, int, int] | None:
