@@ -262,11 +262,11 @@ class Fleet:
             and self.agents[node].state == "running"
         )
 
-    def _true_body(self, id_: str) -> dict[str, dict[str, bool]]:
-        """By role and node's name: whether it is healthy."""
+    def _true_body(self, id_: str) -> dict[str, dict[str, str]]:
+        """By role and node's name: the version that is healthy there, or "" where none is."""
         return {
             role: {
-                node: self._is_well(node, id_, role)
+                node: self.drivers[node, id_].version if self._is_well(node, id_, role) else ""
                 for node in NODES
                 if role in self.known.get((node, id_), ())
             }
@@ -276,12 +276,14 @@ class Fleet:
     def _rows(self) -> dict[str, tuple[int, ...]]:
         bodies = {id_: self._true_body(id_) for id_ in PLUGINS}
         return {
-            id_: tuple(n for role in ROLES for n in (sum(body[role].values()), len(body[role])))
+            id_: tuple(
+                n for role in ROLES for n in (sum(map(bool, body[role].values())), len(body[role]))
+            )
             for id_, body in bodies.items()
             if any(body.values())
         }
 
-    def _body(self, id_: str) -> dict[str, dict[str, bool]]:
+    def _body(self, id_: str) -> dict[str, dict[str, str]]:
         names = {node["ID"]: node["Name"] for node in self.client.nodes().value}
         try:
             body = self.client.plugin("csi", id_).value
@@ -289,17 +291,15 @@ class Fleet:
             return {role: {} for role in ROLES}
         for plural in ROLES.values():
             for node_id, one in body[plural].items():
-                self._check_instance(names[node_id], id_, one)
+                told = f"{names[node_id]} gives no reason"
+                assert one["Healthy"] or one["HealthDescription"], self._told(told)
         return {
-            role: {names[node_id]: one["Healthy"] for node_id, one in body[plural].items()}
+            role: {
+                names[node_id]: one["ProviderVersion"] if one["Healthy"] else ""
+                for node_id, one in body[plural].items()
+            }
             for role, plural in ROLES.items()
         }
-
-    def _check_instance(self, node: str, id_: str, one: dict[str, Any]) -> None:
-        if not one["Healthy"]:
-            assert one["HealthDescription"], self._told(f"{node}/{id_} has no reason")
-        elif self.drivers[node, id_].is_well and self.agents[node].state == "running":
-            assert one["ProviderVersion"] == self.drivers[node, id_].version, self._told("version")
 
     def _check_creation(self, rows: list[dict[str, Any]]) -> None:
         created = {row["ID"]: row["CreateIndex"] for row in rows}
