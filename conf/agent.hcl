@@ -16,6 +16,10 @@ client {
 
   # datacenter = "dc1"
 
+  # Whether this node and its plugins leave the catalogue when the agent is ended (SIGTERM, SIGINT).
+  # Otherwise they stay expected, and are shown as silent after the server's heartbeat_ttl.
+  # leave_on_terminate = false
+
   # No default for either: without them no token is sent, and https servers are trusted as the
   # machine trusts others.
   # token_file = "/etc/plugind/agent.token"

@@ -89,8 +89,9 @@ class Machine:
         address = eventually(lambda: re.search(r"address=(http://\S+)", process.logged))
         return process, Client(address[1])
 
-    def agent(self, name: str, server: str, *sockets: str) -> Process:
-        """An agent named so, that looks for sockets by globs below ``sockets/NAME``."""
+    def agent(self, name: str, server: str, *sockets: str, **settings: str) -> Process:
+        """An agent named so, that looks for sockets by globs below ``sockets/NAME``; ``settings``
+        by name (``client_datacenter="dc2"``)."""
         globs = ",".join(
             str(self.folder / "sockets" / name / each) for each in sockets or ["*.sock"]
         )
@@ -98,7 +99,10 @@ class Machine:
             "agent",
             *("--client-enabled", "true", "--client-servers", server, "--name", name),
             *("--data-dir", self.folder / f"agent-{name}"),
-            environ={"PLUGIND_PLUGIN_TYPE_CSI_SOCKETS": globs},
+            environ={
+                "PLUGIND_PLUGIN_TYPE_CSI_SOCKETS": globs,
+                **{f"PLUGIND_{key.upper()}": value for key, value in settings.items()},
+            },
         )
 
     def driver(self, socket: str, *options: str) -> Process:

@@ -78,17 +78,18 @@ class Agent:
             self._reporter.start()
         _log.info("watching", node=self._identity.node_id, types=",".join(self._supervisors))
 
-    def stop(self, timeout: float = STOP_TIMEOUT) -> None:
+    def stop(self, timeout: float = STOP_TIMEOUT, *, leave: bool = False) -> None:
         """Ends the probers and all threads; again does nothing.
 
-        A prober that hangs is killed after GRACE seconds. A server that hangs is waited for until
-        ``timeout`` seconds are over.
+        With ``leave`` a server is told that this node leaves, and its instances with it; otherwise
+        they stay expected. A prober that hangs is killed after GRACE seconds. A server that hangs
+        is waited for until ``timeout`` seconds are over.
         """
         with self._lock:
             if self._identity is None or self._reporter is None:
                 return
             deadline = time.monotonic() + timeout
-            self._reporter.release()
+            self._reporter.release(leave=leave)
             for supervisor in self._supervisors.values():
                 supervisor.release()
             for supervisor in self._supervisors.values():

@@ -15,11 +15,11 @@ from typing import Any
 
 from plugind import logs
 from plugind.agent.backoff import Backoff
+from plugind.agent.connection import Connection, Line, is_refusal
 from plugind.agent.identity import Identity
 from plugind.agent.token_file import TokenFile
-from plugind.client import Client
 from plugind.errors import PlugindError, Refused, Unreachable
-from plugind.fields import SECOND, format_time
+from plugind.fields import SECOND
 
 DEBOUNCE = 0.05
 """Seconds between two reports, in which a burst of changes becomes one; the first goes at once."""
@@ -27,6 +27,9 @@ DEBOUNCE = 0.05
 SETTLE_MAXIMUM = 5.0
 """Seconds that the first report waits for every target to be probed once. Sent earlier, it would
 lack instances that the server knows, which would call them missing after every restart."""
+
+LEAVE_TIMEOUT = 3.0
+"""Seconds that each server is given to answer a node that leaves."""
 
 BACKOFF = Backoff(0.2, 5.0)
 
@@ -72,6 +75,7 @@ class Reporter:
         self._rejected: frozenset[tuple[str, ...]] = frozenset()
         self._dirty = threading.Event()
         self._stopping = threading.Event()
+        self._leaving = False
         self._thread = threading.Thread(target=self._run, name="report", daemon=True)
 
     def changed(self) -> None:
@@ -81,16 +85,21 @@ class Reporter:
     def start(self) -> None:
         self._thread.start()
 
-    def release(self) -> None:
-        """Sends nothing more, without waiting for what is being sent."""
+    def release(self, *, leave: bool = False) -> None:
+        """Sends no more reports, without waiting for what is being sent; with ``leave`` tells a
+        server after it that the node leaves."""
+        self._leaving = self._leaving or leave
         self._stopping.set()
         self._dirty.set()
 
     def stop(self, timeout: float) -> None:
-        """Sends nothing more; waits for what is being sent, ``timeout`` seconds at most."""
+        """Sends no more reports; waits for what is being sent, ``timeout`` seconds at most."""
         self.release()
-        if self._thread.ident is not None:
-            self._thread.join(timeout)
+        if self._thread.ident is None:
+            return
+        self._thread.join(timeout)
+        if self._leaving and self._thread.is_alive():
+            _log.warning("the node could not leave", reason=f"no answer from {self._line.address}")
 
     def health(self) -> tuple[bool, str]:
         """Whether the server took what was last sent, and why not."""
@@ -111,7 +120,28 @@ class Reporter:
                 self._connection.works(self._line.address)
                 self._stopping.wait(DEBOUNCE)
                 self._dirty.wait(self._until_beat())
+        if self._leaving:
+            self._leave()
         self._line.close()
+
+    def _leave(self) -> None:
+        """Tells the first server that answers; each is asked once, for somebody waits."""
+        self._line.hurry(LEAVE_TIMEOUT)
+        for _ in range(self._line.length):
+            if self._has_left():
+                _log.info("the node has left", server=self._line.address)
+                return
+            self._line.turn()
+
+    def _has_left(self) -> bool:
+        try:
+            self._line.client().forget_node(self._identity.node_id, self._identity.secret)
+        except PlugindError as error:
+            if isinstance(error, Refused) and error.status == 404:
+                return True  # it never came, or was forgotten
+            _log.warning("the node could not leave", reason=str(error))
+            return False
+        return True
 
     def _settle(self, until: float) -> None:
         while not self._ready() and not self._stopping.is_set():
@@ -170,7 +200,7 @@ class Reporter:
         self._failures += 1
         self._connection.fails(error)
         self._line.turn()
-        if _is_refusal(error):
+        if is_refusal(error):
             return self._backoff.slow()
         return self._backoff.delay(self._failures)
 
@@ -187,90 +217,6 @@ class Reporter:
                 reason=reason,
             )
         self._rejected = rejected
-
-
-class Line:
-    """The servers there are, and the one that is spoken to; with the token of now."""
-
-    def __init__(
-        self, servers: Sequence[str], token: TokenFile, ca_file: Path | None, timeout: float
-    ) -> None:
-        self._servers = tuple(servers)
-        self._token_file = token
-        self._ca_file = ca_file
-        self._timeout = timeout
-        self._turn = 0
-        self._token = ""
-        self._client: Client | None = None
-
-    @property
-    def address(self) -> str:
-        return self._servers[self._turn % len(self._servers)]
-
-    def client(self) -> Client:
-        """A client of the server whose turn it is. Raises TokenError, or Unreachable for what is
-        no address."""
-        token = self._token_file.read()
-        if self._client is None or token != self._token:
-            self.close()
-            ca_file = str(self._ca_file) if self._ca_file else None
-            self._client = Client(self.address, token=token, ca_file=ca_file, timeout=self._timeout)
-            self._token = token
-        return self._client
-
-    def turn(self) -> None:
-        """The next server is spoken to from here on, over a new connection."""
-        self.close()
-        self._turn += 1
-
-    def close(self) -> None:
-        if self._client:
-            self._client.close()
-        self._client = None
-
-
-class Connection:
-    """Whether a server takes what is sent, since when not, and why; logs when that changes."""
-
-    def __init__(self) -> None:
-        self._since = time.time_ns()
-        self._reason = "starting"
-        self._lost = False  # and told of
-        self._refusals: set[str] = set()
-
-    def health(self) -> tuple[bool, str]:
-        """True and "ok", or False and a line that says since when and why."""
-        reason = self._reason
-        if not reason:
-            return True, "ok"
-        return False, f"not connected to any server since {format_time(self._since)}: {reason}"
-
-    def works(self, address: str) -> None:
-        if self._reason:
-            _log.info("connected", server=address)
-        self._reason = ""
-        self._lost = False
-        self._refusals.clear()
-
-    def fails(self, error: Exception) -> None:
-        text = str(error) or type(error).__name__
-        if not self._reason:
-            self._since = time.time_ns()
-        self._reason = text
-        if _is_refusal(error):
-            if text not in self._refusals:
-                self._refusals.add(text)
-                _log.error("the server refuses", text=text)
-        elif not self._lost:
-            self._lost = True
-            _log.warning("no server takes reports; trying on", reason=text)
-
-
-def _is_refusal(error: Exception) -> bool:
-    """Whether only a person can mend it: a 4xx other than 409 and 429."""
-    return (
-        isinstance(error, Refused) and 400 <= error.status < 500 and error.status not in (409, 429)
-    )
 
 
 def _rejection(item: Any) -> tuple[str, ...]:

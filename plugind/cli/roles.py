@@ -47,7 +47,7 @@ class Roles:
                 self._start_server(sock)
             if self._agent is not None:
                 self._agent.start()
-                self._until_stop.callback(self._agent.stop)
+                self._until_stop.callback(self._stop_agent, self._agent)
             undo.pop_all()
 
     def reload(self, settings: Settings) -> None:
@@ -66,6 +66,9 @@ class Roles:
     def stop(self) -> None:
         """Finishes what is in flight, then ends everything. Again does nothing."""
         self._until_stop.close()
+
+    def _stop_agent(self, agent: Agent) -> None:
+        agent.stop(leave=self._settings.client.leave_on_terminate)
 
     def _listen(self) -> socket.socket:
         sock = listen(self._settings.bind_addr, self._settings.ports.http)

@@ -146,6 +146,13 @@ class ClientSchema(Record):
             "example": "/etc/plugind/ca.pem",
         },
     )
+    leave_on_terminate = Flag(
+        load_default=ClientSettings.leave_on_terminate,
+        metadata={
+            "help": "whether this node, and its plugins with it, leave the catalogue when the "
+            "agent is ended; otherwise they stay expected"
+        },
+    )
 
 
 class PluginTypesSchema(Record):

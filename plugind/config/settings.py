@@ -35,6 +35,7 @@ class ClientSettings:
     datacenter: str = "dc1"
     token_file: Path | None = None
     ca_file: Path | None = None
+    leave_on_terminate: bool = False
 
 
 @dataclass(frozen=True)

@@ -32,6 +32,7 @@ class Desk:
     def __init__(self, port: int = 0) -> None:
         self.reports: list[Any] = []
         self.beats: list[Any] = []
+        self.left: list[str] = []
         self.headers: list[dict[str, str]] = []
         self.times: list[float] = []
         self.calls = 0
@@ -53,7 +54,7 @@ class Desk:
             self._server.server_close()
             self._thread.join()
 
-    def answer(self, path: str, body: bytes, headers: dict[str, str]) -> Wrong:
+    def answer(self, method: str, path: str, body: bytes, headers: dict[str, str]) -> Wrong:
         self.calls += 1
         self.times.append(time.monotonic())
         if not self._open:
@@ -61,6 +62,9 @@ class Desk:
         if wrong := self.wrong(path):
             return wrong
         self.headers.append(headers)
+        if method == "DELETE":
+            self.left.append(path.rpartition("/")[2])
+            return 200, b'{"Index": 2}'
         (self.beats if path.endswith("/heartbeat") else self.reports).append(json.loads(body))
         answer = {"Index": 1, "HeartbeatTTL": self.ttl, "Digest": "d1"}
         return 200, json.dumps(answer | {"Rejected": self.rejected}).encode()
@@ -69,12 +73,14 @@ class Desk:
 def _server(desk: Desk, port: int) -> ThreadingHTTPServer:
     class Handler(BaseHTTPRequestHandler):
         def do_PUT(self) -> None:
-            body = self.rfile.read(int(self.headers["Content-Length"]))
-            status, text = desk.answer(self.path, body, dict(self.headers))
+            body = self.rfile.read(int(self.headers.get("Content-Length", 0)))
+            status, text = desk.answer(self.command, self.path, body, dict(self.headers))
             self.send_response(status)
             self.send_header("Content-Length", str(len(text)))
             self.end_headers()
             self.wfile.write(text)
+
+        do_DELETE = do_PUT
 
         def log_message(self, format: str, *args: Any) -> None:
             pass

@@ -122,6 +122,17 @@ def test_stop_leaves_no_thread_and_no_process(tmp_path: Path, desk: Desk, make: 
         os.waitpid(-1, os.WNOHANG)
 
 
+def test_a_node_leaves_only_when_it_is_told_to(tmp_path: Path, desk: Desk, make: Make) -> None:
+    ink = folder(tmp_path, "ink", a="healthy node")
+    for leave in (False, True):
+        agent = make({"ink": ink})
+        agent.start()
+        until(partial(has_more_than, leave, desk.reports))
+        agent.stop(leave=leave)
+        assert desk.left == [(tmp_path / "data" / ID_FILE).read_text().strip()] * leave
+    assert desk.headers[-1]["X-Plugind-Node-Secret"]
+
+
 def test_the_probers_command_says_what_is_wrong() -> None:
     command = prober_command("no-such-type", "INFO", False)
     got = subprocess.run(command, input=b"{}\n", capture_output=True, timeout=30, check=False)

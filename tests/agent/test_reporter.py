@@ -305,3 +305,36 @@ def test_stop_is_quick_whatever_it_waits_for(desk: Desk, start: Start) -> None:
         subject.reporter.stop(5)
     assert time.monotonic() - started < 2
     Subject(desk).reporter.stop(5)
+
+
+def test_a_node_leaves_by_whichever_server_answers(
+    desk: Desk, second_desk: Desk, start: Start, log: Log
+) -> None:
+    subject = start(desk, second_desk)
+    until(lambda: subject.acknowledged)
+    desk.close()
+    subject.reporter.release(leave=True)
+    subject.reporter.stop(10)
+    assert second_desk.left == [NODE.node_id]
+    assert [each["event"] for each in log[-2:]] == [
+        "the node could not leave",
+        "the node has left",
+    ]
+
+
+def test_a_node_that_was_never_known_has_left(desk: Desk, start: Start, log: Log) -> None:
+    desk.wrong = lambda path: (404, b"node not found")
+    start(desk, ready=lambda: False).reporter.release(leave=True)
+    until(lambda: [each["event"] for each in log] == ["the node has left"])
+
+
+def test_a_server_that_hangs_does_not_hold_a_node_that_leaves(start: Start, log: Log) -> None:
+    with socket.create_server(("127.0.0.1", 0)) as silent:
+        subject = start(servers=[f"http://127.0.0.1:{silent.getsockname()[1]}"], timeout=30.0)
+        connection, _ = silent.accept()
+        with connection:
+            started = time.monotonic()
+            subject.reporter.release(leave=True)
+            subject.reporter.stop(0.3)
+        assert time.monotonic() - started < 2
+    assert "no answer from" in log[-1]["reason"]
