@@ -34,15 +34,26 @@ plugin_type "csi" {
   # How long a probe may take before the plugin is shown as unhealthy.
   # probe_timeout = "3s"
 
+  # How many probes in a row must fail until what was healthy is unhealthy. With 1 a dead driver is
+  # seen within a second; with more, that many intervals later.
+  # unhealthy_after = 1
+
+  # Bytes of memory beyond which the process that probes is started anew; 0: no limit.
+  # memory_limit = 536870912
+
   # Where drivers' sockets are: by default in /run/csi, and where Nomad's clients and kubelets keep
   # theirs. To look elsewhere instead:
   #
   #   sockets = ["/srv/csi/*.sock"]
   #
-  # A driver by itself, by the ID of its plugin; without a role it is asked for its halves:
+  # A driver by itself, by the ID of its plugin; without a role it is asked for its halves. How it
+  # is probed may differ from the others:
   #
   #   instance "nfs" {
-  #     endpoint = "unix:///srv/nfs/csi.sock"
-  #     role     = "node"
+  #     endpoint        = "unix:///srv/nfs/csi.sock"
+  #     role            = "node"
+  #     probe_interval  = "10s"
+  #     probe_timeout   = "20s"
+  #     unhealthy_after = 3
   #   }
 }

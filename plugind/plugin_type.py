@@ -8,7 +8,7 @@ get a count wrong.
 from __future__ import annotations
 
 from collections.abc import Callable, Collection, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, ClassVar
 
@@ -16,13 +16,15 @@ import click
 import pluggy
 from marshmallow import EXCLUDE, Schema
 
-from plugind.fields import Duration, Record
+from plugind.fields import Duration, Number, Record
 from plugind.model import Fingerprint
 
 ENTRY_POINT_GROUP = "plugind"
 
 hookspec = pluggy.HookspecMarker("plugind")
 hookimpl = pluggy.HookimplMarker("plugind")
+
+MEBIBYTE = 1 << 20
 
 ANY_ROLE = "*"
 """As a role in what a prober returns: all roles known of that plugin here, else the default."""
@@ -32,11 +34,57 @@ ANY_ROLE = "*"
 class Settings:
     """The settings that every plugin type has; a type adds its own in a subclass.
 
-    Both in seconds: how often each target is probed, and how long a probe may take.
+    ``probe_interval`` and ``probe_timeout`` are in seconds, ``memory_limit`` in bytes.
     """
 
     probe_interval: float
     probe_timeout: float
+    unhealthy_after: int
+    memory_limit: int
+
+
+@dataclass(frozen=True, kw_only=True)
+class Schedule:
+    """How one target is probed, where that is not as the type's settings say (None: it is)."""
+
+    probe_interval: float | None = None
+    probe_timeout: float | None = None
+    unhealthy_after: int | None = None
+
+    def over(self, settings: Settings) -> Settings:
+        """The settings as they are for that target."""
+        own: dict[str, Any] = {
+            "probe_interval": self.probe_interval,
+            "probe_timeout": self.probe_timeout,
+            "unhealthy_after": self.unhealthy_after,
+        }
+        return replace(
+            settings, **{name: value for name, value in own.items() if value is not None}
+        )
+
+
+def _probe_interval(default: float | None) -> Duration:
+    help = "how often each target is probed"
+    return Duration(
+        load_default=default, minimum=0.01, maximum=86_400, metadata=_help(help, default, "5s")
+    )
+
+
+def _probe_timeout(default: float | None) -> Duration:
+    help = "how long a probe may take"
+    return Duration(
+        load_default=default, minimum=0.01, maximum=3_600, metadata=_help(help, default, "10s")
+    )
+
+
+def _unhealthy_after(default: int | None) -> Number:
+    help = "how many probes in a row must fail until what was healthy is unhealthy"
+    return Number(load_default=default, minimum=1, maximum=1_000, metadata=_help(help, default, 3))
+
+
+def _help(help: str, default: object, example: object) -> dict[str, object]:
+    """Metadata of a setting; an example where the default is none."""
+    return {"help": help, **({"example": example} if default is None else {})}
 
 
 class SettingsSchema(Record):
@@ -48,18 +96,27 @@ class SettingsSchema(Record):
 
     record: ClassVar[type[Any] | None] = Settings
 
-    probe_interval = Duration(
-        load_default=1.5,
-        minimum=0.01,
-        maximum=86_400,
-        metadata={"help": "how often each target is probed"},
+    probe_interval = _probe_interval(1.5)
+    probe_timeout = _probe_timeout(3.0)
+    unhealthy_after = _unhealthy_after(1)
+    memory_limit = Number(
+        load_default=512 * MEBIBYTE,
+        metadata={
+            "help": "bytes of memory beyond which the process that probes is started anew; "
+            "0: no limit"
+        },
     )
-    probe_timeout = Duration(
-        load_default=3.0,
-        minimum=0.01,
-        maximum=3_600,
-        metadata={"help": "how long a probe may take"},
-    )
+
+
+class ScheduleSchema(Record):
+    """A block for one target, in which the schedule may differ from the type's: see
+    ``Prober.schedule``. A subclass adds fields, and its ``record`` is a subclass of Schedule."""
+
+    record: ClassVar[type[Any] | None] = Schedule
+
+    probe_interval = _probe_interval(None)
+    probe_timeout = _probe_timeout(None)
+    unhealthy_after = _unhealthy_after(None)
 
 
 class WireSchema(Schema):
@@ -76,8 +133,9 @@ class Prober:
     """Finds and asks a type's plugins on one machine. It lives in a process of its own.
 
     The core calls ``probe`` for each target in a thread of that target's, every
-    ``probe_interval``, so a probe that hangs delays no other; past ``probe_timeout`` the target's
-    instances are shown as unhealthy. The other methods are called from one thread.
+    ``probe_interval``, so a probe that hangs delays no other; past ``probe_timeout`` it has failed.
+    ``unhealthy_after`` probes that fail in a row make the target's instances unhealthy. The other
+    methods are called from one thread.
     """
 
     def discover(self) -> Mapping[str, Any]:
@@ -87,6 +145,15 @@ class Prober:
         ``==``: one that is no longer equal is closed and opened anew.
         """
         raise NotImplementedError
+
+    def schedule(self, target: Any) -> Schedule:
+        """Optional: how this target is probed, where that is not as the type's settings say.
+
+        Called once for each target when it is found. What is None in it is as in the settings. For
+        a block of configuration that says it, see ``ScheduleSchema``; a type whose ``probe`` keeps
+        the time itself takes ``Schedule.over(settings).probe_timeout``.
+        """
+        return Schedule()
 
     def watch(self, changed: Callable[[str | None], None]) -> None:
         """Optional: call ``changed(name)`` when that target should be probed at once, and
@@ -104,6 +171,7 @@ class Prober:
         ``AllocID``; and the fields of the type's fingerprint schema. What an unhealthy one leaves
         out keeps its last value. An exception makes all that the target last gave unhealthy, with
         the exception's text: raise ``plugind.errors.ProbeFailed`` for a text fit for people.
+        The core itself says of a healthy one that probes of it failed, or are slow.
         """
         raise NotImplementedError
 

@@ -18,7 +18,7 @@ from plugin_types.csi.roles import ROLES
 from plugin_types.csi.settings import CsiSettings
 from plugin_types.csi.sockets import Target, find_targets, plugin_id, too_long, unreachable
 from plugind.fields import SECOND, format_duration
-from plugind.plugin_type import ANY_ROLE, Prober
+from plugind.plugin_type import ANY_ROLE, Prober, Schedule
 
 Findings = dict[tuple[str, str], dict[str, Any]]
 
@@ -45,6 +45,9 @@ class CsiProber(Prober):
         with self._lock:
             self._found = frozenset(targets.values())
         return targets
+
+    def schedule(self, target: Target) -> Schedule:
+        return target.schedule
 
     def watch(self, changed: Callable[[str | None], None]) -> None:
         self._changed = changed
@@ -98,7 +101,8 @@ class Examiner:
         facts: Facts | None = None,
     ) -> None:
         self._target = target
-        self._settings = settings
+        self._refresh_interval = settings.refresh_interval
+        self._timeout = target.schedule.over(settings).probe_timeout
         self._changed = changed
         self._roles = (target.role,) if target.role else tuple(ROLES)
         self._facts = facts
@@ -107,7 +111,7 @@ class Examiner:
         self._driver = Driver(target.path, self._on_lost)
 
     def probe(self) -> Findings:
-        deadline = time.monotonic() + self._settings.probe_timeout
+        deadline = time.monotonic() + self._timeout
         findings = self._findings(self._examine(deadline))
         healthy = [fingerprint["Healthy"] for fingerprint in findings.values()]
         self._given_up = not any(healthy)
@@ -140,7 +144,7 @@ class Examiner:
         ask_all = now >= self._refresh_at
         calls = (PROBE, *(facts.calls_for(self._roles) if ask_all else ()))
         if ask_all:
-            self._refresh_at = now + self._settings.refresh_interval
+            self._refresh_at = now + self._refresh_interval
         answers = self._driver.ask(calls, deadline - now)
         if _is_unavailable(answers[PROBE]):
             if problem := unreachable(self._target.path):
@@ -177,7 +181,7 @@ class Examiner:
     def _told(self, refusal: Refusal) -> str:
         if not refusal.late:
             return str(refusal)
-        limit = format_duration(round(self._settings.probe_timeout * SECOND))
+        limit = format_duration(round(self._timeout * SECOND))
         if self._driver.connected:
             return f"no answer to {refusal.call} within {limit} (the driver hangs)"
         return (

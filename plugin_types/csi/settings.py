@@ -11,8 +11,8 @@ from typing import Any, ClassVar
 from marshmallow import ValidationError, fields, validate, validates_schema
 
 from plugin_types.csi.roles import ROLES
-from plugind.fields import Duration, Identifier, Record, Text
-from plugind.plugin_type import Settings, SettingsSchema
+from plugind.fields import Duration, Identifier, Text
+from plugind.plugin_type import Schedule, ScheduleSchema, Settings, SettingsSchema
 
 # Where Nomad's clients have their data_dir when nobody moved it: packages, and what its guides use.
 _NOMAD_DATA = ("/var/lib/nomad", "/opt/nomad/data", "/opt/nomad")
@@ -29,11 +29,12 @@ _SCHEME = "unix://"
 
 
 @dataclass(frozen=True)
-class NamedInstance:
-    """A driver that configuration names: its socket's path, and its only role here if said."""
+class NamedInstance(Schedule):
+    """A driver that configuration names: its socket's path, its only role here if said, and how it
+    is probed."""
 
     endpoint: str
-    role: str | None
+    role: str | None = None
 
 
 @dataclass(frozen=True)
@@ -72,7 +73,7 @@ class Endpoint(Text):
         return _absolute(path)
 
 
-class NamedInstanceSchema(Record):
+class NamedInstanceSchema(ScheduleSchema):
     """An ``instance "ID" { }`` block within the type's."""
 
     record: ClassVar[type[Any] | None] = NamedInstance

@@ -13,6 +13,7 @@ from pathlib import Path
 
 from plugin_types.csi.settings import CsiSettings
 from plugind.fields import ID_PATTERN
+from plugind.plugin_type import Schedule
 
 SOCKET_FILE = "csi.sock"
 PATH_MAXIMUM = 107
@@ -20,6 +21,7 @@ PATH_MAXIMUM = 107
 
 _UUID = r"[0-9a-f]{8}(?:-[0-9a-f]{4}){3}-[0-9a-f]{12}"
 _NOMAD_SOCKET = re.compile(rf"(.*/csi)/plugins/({_UUID})/{re.escape(SOCKET_FILE)}")
+_AS_ALL = Schedule()
 _NOMAD_KINDS = ("controller", "node", "monolith")
 
 
@@ -31,6 +33,7 @@ class Target:
     made); None where there is none.
     ``id`` is the plugin's. Where ``driver_names`` is set, the driver's own name takes its place
     once it is known. ``role`` is the only one that the driver has here; None: it is asked.
+    ``schedule`` is the block's that names it.
     """
 
     path: str
@@ -38,6 +41,7 @@ class Target:
     driver_names: bool = False
     role: str | None = None
     file: tuple[int, int, int] | None = None
+    schedule: Schedule = _AS_ALL
 
 
 def find_targets(settings: CsiSettings) -> dict[str, Target]:
@@ -49,7 +53,10 @@ def find_targets(settings: CsiSettings) -> dict[str, Target]:
     """
     paths = {path for pattern in settings.sockets for path in glob.iglob(pattern)}
     found = [_target(path) for path in sorted(paths) if _is_socket(path)]
-    named = [Target(block.endpoint, id, role=block.role) for id, block in settings.instance.items()]
+    named = [
+        Target(block.endpoint, id, role=block.role, schedule=block)
+        for id, block in settings.instance.items()
+    ]
     targets: dict[str, Target] = {}
     for target in named + found:
         targets.setdefault(os.path.realpath(target.path), target)

@@ -16,10 +16,11 @@ from typing import Any, NoReturn
 from plugind import logs
 from plugind.agent import lines
 from plugind.agent.findings import clean, examine
+from plugind.agent.judging import Judge
 from plugind.agent.lines import Alive, BadLine, Failed, Found, Message, Targets
 from plugind.errors import ProbeFailed
 from plugind.fields import SECOND, format_duration
-from plugind.plugin_type import Prober, Settings
+from plugind.plugin_type import Prober, Schedule, Settings
 
 TARGETS_MAXIMUM = 1_000
 """Targets of one type; each has a thread."""
@@ -82,9 +83,9 @@ class Probing:
             _log.warning("watch failed; changes are seen at the next look only", exc_info=True)
 
     def _keep_time(self, until: float) -> None:
-        """Tells of overdue probes. None that starts meanwhile can be overdue before ``limit``."""
+        """Tells of probes, and of a discover, that take too long."""
         while (now := time.monotonic()) < until:
-            soonest = min(until, now + self._limit)
+            soonest = until
             for target in self._targets.values():
                 soonest = min(soonest, target.check(now))
             if self._looking_since is not None and now > self._looking_since + self._limit:
@@ -147,9 +148,17 @@ class Probing:
             _log.warning("closing a target failed", target=known.name, exc_info=True)
 
     def _open(self, name: str, target: Any) -> None:
-        new = _Target(name, target, self._settings, self._probe, self._send)
+        settings = self._schedule(name, target).over(self._settings)
+        new = _Target(name, target, settings, self._probe, self._send)
         threading.Thread(target=new.run, name=f"probe {name}", daemon=True).start()
         self._targets = {**self._targets, name: new}
+
+    def _schedule(self, name: str, target: Any) -> Schedule:
+        try:
+            return self._prober.schedule(target)
+        except BaseException:
+            _log.warning("a target is probed like the others", target=name, exc_info=True)
+            return Schedule()
 
     def _probe(self, target: Any) -> tuple[dict[lines.Key, dict[str, Any]], tuple[str, ...]]:
         return examine(self._prober.probe(target), self._roles)
@@ -180,21 +189,34 @@ class _Target:
         self._send = send
         self._lock = threading.Lock()  # what is told of a target is told in order
         self._shut = False
+        self._limit = settings.probe_timeout + SLACK
         self._started: float | None = None
+        self._overdue_at = 0.0
+        self._overdue = False
+        self._judge = Judge(settings)
         self._told = b""
         self._flaws: tuple[str, ...] = ()
 
     def run(self) -> None:
         """Probes now, then at every interval and whenever woken, until shut."""
         while not self._shut:
-            self._started = started = time.monotonic()
-            outcome = self._outcome()
-            with self._lock:
-                self._started = None
-                self._tell(outcome)
+            started = self._begin()
+            self._end(self._outcome(), time.monotonic() - started)
             time.sleep(PAUSE)
             self.wake.wait(max(0.0, started + self._settings.probe_interval - time.monotonic()))
             self.wake.clear()
+
+    def _begin(self) -> float:
+        with self._lock:
+            self._started = started = time.monotonic()
+            self._overdue = False
+            self._overdue_at = started + self._limit
+        return started
+
+    def _end(self, outcome: Found | Failed, took: float) -> None:
+        with self._lock:
+            self._started = None
+            self._tell(self._judge.judge(outcome, took, again=self._overdue))
 
     def shut(self) -> None:
         """Nothing is told of the target from here on, even if its thread hangs and comes back."""
@@ -203,16 +225,20 @@ class _Target:
         self.wake.set()
 
     def check(self, now: float) -> float:
-        """Tells of a probe that is overdue; returns when to check again, at the earliest."""
+        """Tells of a probe that is overdue; returns when to check again, at the earliest.
+
+        One that never ends counts again whenever another would have ended in its place.
+        """
         with self._lock:
             if self._started is None:
-                return float("inf")
-            deadline = self._started + self._settings.probe_timeout + SLACK
-            if now < deadline:
-                return deadline
-            limit = format_duration(round(self._settings.probe_timeout * SECOND))
-            self._tell(Failed(self.name, time.time_ns(), f"no answer within {limit}"))
-            return float("inf")
+                return now + self._limit
+            if now >= self._overdue_at:
+                limit = format_duration(round(self._settings.probe_timeout * SECOND))
+                failed = Failed(self.name, time.time_ns(), f"no answer within {limit}")
+                self._tell(self._judge.judge(failed, now - self._started))
+                self._overdue = True
+                self._overdue_at = now + max(self._settings.probe_interval, self._limit)
+            return self._overdue_at
 
     def _outcome(self) -> Found | Failed:
         """Probes once. Whatever a probe raises, SystemExit too, must not end its thread."""

@@ -1,6 +1,7 @@
 """A plugin type whose targets are files that say what to do; run as a script, its prober's process.
 
 Each file holds one line: ``healthy ROLE...``, ``unhealthy ROLE...`` or one of the words below.
+Those called ``patient...`` have a schedule of their own, those called ``odd...`` none that works.
 Lines written to the FIFO ``.changed`` are handed to ``changed``.
 """
 
@@ -19,7 +20,14 @@ from marshmallow import fields
 from plugind import logs
 from plugind.agent.child import serve
 from plugind.errors import ProbeFailed
-from plugind.plugin_type import PluginType, Prober, Settings, SettingsSchema, WireSchema
+from plugind.plugin_type import (
+    PluginType,
+    Prober,
+    Schedule,
+    Settings,
+    SettingsSchema,
+    WireSchema,
+)
 
 
 @dataclass(frozen=True)
@@ -46,6 +54,13 @@ class PaperProber(Prober):
         if order == "many":
             return {f"t{number}": number for number in range(1_200)}
         return {file.name: file for file in self._folder.iterdir() if file.name[0] != "."}
+
+    def schedule(self, target: Any) -> Schedule:
+        if isinstance(target, Path) and target.name.startswith("odd"):
+            raise KeyError("timetable")
+        if isinstance(target, Path) and target.name.startswith("patient"):
+            return Schedule(probe_timeout=0.1, unhealthy_after=3)
+        return Schedule()
 
     def watch(self, changed: Callable[[str | None], None]) -> None:
         fifo = self._folder / ".changed"

@@ -90,6 +90,22 @@ def test_bad_probes_are_unhealthy_instances(paper: StartSupervisor) -> None:
     p.shows(well)
 
 
+def test_a_target_has_its_own_schedule(paper: StartSupervisor) -> None:
+    p = paper()
+    for name in ("a", "odd", "patient"):
+        p.order(name, "healthy node")
+    p.supervisor.start()
+    p.shows({name: {"node": HEALTHY} for name in ("a", "odd", "patient")})
+    for name in ("a", "odd", "patient"):
+        p.order(name, "hang")
+    doubt = "healthy; probes fail, but fewer than 3 in a row: no answer within 100ms"
+    until(lambda: p.plugins()["patient"] == {"node": (True, doubt)})
+    late = {"node": (False, "no answer within 200ms")}
+    p.shows({"a": late, "odd": late, "patient": {"node": (False, "no answer within 100ms")}})
+    p.order("patient", "healthy node")
+    until(lambda: p.plugins()["patient"] == {"node": HEALTHY})
+
+
 def test_a_failure_from_the_first_second_stands_under_the_targets_name(
     paper: StartSupervisor,
 ) -> None:

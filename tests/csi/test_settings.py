@@ -17,7 +17,7 @@ def load(**block: Any) -> CsiSettings:
 
 
 def test_defaults() -> None:
-    assert load() == CsiSettings(1.5, 3.0, DEFAULT_SOCKETS, {}, 60.0)
+    assert load() == CsiSettings(1.5, 3.0, 1, 512 << 20, DEFAULT_SOCKETS, {}, 60.0)
 
 
 def test_a_full_block() -> None:
@@ -26,15 +26,26 @@ def test_a_full_block() -> None:
         refresh_interval="5m",
         instance={
             "nfs": {"endpoint": "unix:///srv//nfs/csi.sock", "role": "node"},
-            "ebs": {"endpoint": "unix:///srv/ebs.sock"},
+            "ebs": {
+                "endpoint": "unix:///srv/ebs.sock",
+                "probe_interval": "5s",
+                "probe_timeout": "10s",
+                "unhealthy_after": 4,
+            },
         },
+        unhealthy_after=2,
+        memory_limit=0,
     ) == CsiSettings(
         1.5,
         3.0,
+        2,
+        0,
         ("/srv/*.sock",),
         {
             "nfs": NamedInstance("/srv/nfs/csi.sock", "node"),
-            "ebs": NamedInstance("/srv/ebs.sock", None),
+            "ebs": NamedInstance(
+                "/srv/ebs.sock", probe_interval=5.0, probe_timeout=10.0, unhealthy_after=4
+            ),
         },
         300.0,
     )
@@ -57,6 +68,12 @@ def test_a_full_block() -> None:
             "'a' and 'b' name the same socket",
         ),
         ({"refresh_interval": "0s"}, "must be from"),
+        ({"unhealthy_after": 0}, "must be from 1 to 1000"),
+        ({"memory_limit": "512M"}, "must be a whole number"),
+        (
+            {"instance": {"a": {"endpoint": "unix:///x", "unhealthy_after": 0}}},
+            "must be from 1 to 1000",
+        ),
     ],
 )
 def test_mistakes_are_told(block: Any, text: str) -> None:

@@ -105,12 +105,14 @@ def test_newer_nomad_with_two_plugins_takes_the_drivers_names(
 
 def test_an_instance_block_names_a_socket_that_globs_find_too(folder: Path) -> None:
     path = make_socket(folder / "run/csi/disks.sock")
-    block = {"endpoint": f"unix://{path}", "role": "node"}
+    block = {"endpoint": f"unix://{path}", "role": "node", "unhealthy_after": 3}
     settings = CsiType.settings_schema().load(
         {"sockets": globs_below(folder), "instance": {"ebs0": block}}
     )
     (target,) = find_targets(settings).values()
-    assert replace(target, file=None) == Target(str(path), "ebs0", role="node")
+    named = settings.instance["ebs0"]
+    assert replace(target, file=None) == Target(str(path), "ebs0", role="node", schedule=named)
+    assert named.over(settings) == replace(settings, unhealthy_after=3)
     assert target.file
 
 
