@@ -1,7 +1,7 @@
 """Keeps a prober's process running, from the agent's side, and holds what it tells.
 
-A process that dies or falls silent is started anew, later and later; meanwhile all that it gave is
-unhealthy and says so.
+A process that dies, falls silent or takes too much memory is started anew, later and later;
+meanwhile all that it gave is unhealthy and says so.
 """
 
 from __future__ import annotations
@@ -14,18 +14,23 @@ import threading
 import time
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import suppress
+from pathlib import Path
 from typing import IO, Any
 
 from plugind import logs
 from plugind.agent.backoff import Backoff
 from plugind.agent.lines import LINE_MAXIMUM, BadLine, Idle, Key, decode
 from plugind.agent.state import TypeState
+from plugind.plugin_type import MEBIBYTE
 
 SILENCE_MAXIMUM = 5.0
 """Seconds without a line after which a process counts as hung; it should send one every second."""
 
 START_MAXIMUM = 30.0
 """Seconds until the first line: a busy machine takes its time to start a process."""
+
+LOOK_INTERVAL = 1.0
+"""Seconds between two looks at a process: whether it said something, how much memory it has."""
 
 GRACE = 2.0
 """Seconds that a process is given to end by itself."""
@@ -39,7 +44,8 @@ _log = logs.get("agent")
 class Supervisor:
     """Runs ``command`` for the plugin type ``type`` whose settings block is ``block``.
 
-    ``changed`` is called, from a thread of the supervisor's, after each change of ``state``.
+    ``changed`` is called, from a thread of the supervisor's, after each change of ``state``. Where
+    the block has a ``memory_limit`` (bytes), the process is ended when it grows beyond.
     ``silence`` and ``grace`` are in seconds.
     """
 
@@ -66,6 +72,8 @@ class Supervisor:
         self._stopping = threading.Event()
         self._idle = False
         self._bad_lines = 0
+        self._memory_limit = int(block.get("memory_limit") or 0)
+        self._weigh_at = 0.0
         self._child: subprocess.Popen[bytes] | None = None
         self._thread = threading.Thread(target=self._run, name=f"supervise {type}", daemon=True)
 
@@ -127,11 +135,11 @@ class Supervisor:
             return f"could not be started ({error.strerror})"
         if child is None:
             return "was not wanted any more"
-        silent = not self._listen(child)
-        status = _end(child, 0.0 if silent else self._grace)
+        flaw = self._listen(child)
+        status = _end(child, 0.0 if flaw else self._grace)
         _close(child.stdout)
-        if silent:
-            return "gave no sign of life"
+        if flaw:
+            return flaw
         return f"ended (signal {-status})" if status < 0 else f"ended (status {status})"
 
     def _spawn(self) -> subprocess.Popen[bytes] | None:
@@ -142,29 +150,39 @@ class Supervisor:
             self._child = subprocess.Popen(self._command, stdin=pipe, stdout=pipe, bufsize=0)
             return self._child
 
-    def _listen(self, child: subprocess.Popen[bytes]) -> bool:
-        """Reads lines to the end of output; False when none came for too long.
+    def _listen(self, child: subprocess.Popen[bytes]) -> str:
+        """Reads lines to the end of output; returns why it must be ended before that, or "".
 
-        Only what poll finds at the end of its time-out counts: an agent that was stopped itself
-        (SIGSTOP) finds the lines that came meanwhile.
+        Silence is counted in looks that found nothing, not by the clock: one that was stopped
+        itself (SIGSTOP), alone or together with its children, cannot tell how long it was deaf.
         """
         assert child.stdin is not None
         assert child.stdout is not None
         with suppress(OSError, ValueError):  # dead already, or closed by stop(): EOF will tell
             child.stdin.write(self._block)
-        output = child.stdout.fileno()
-        poll = select.poll()
-        poll.register(output, select.POLLIN)
         splitter = Splitter()
         patience = START_MAXIMUM
-        while poll.poll(patience * 1000):
-            patience = self._silence
-            data = os.read(output, 1 << 16)
-            if not data:
-                return True
-            for line in splitter.split(data):
-                self._hear(line)
-        return False
+        for data in _read(child.stdout.fileno()):
+            if data == b"":
+                return ""
+            if data is None:
+                patience -= LOOK_INTERVAL
+            else:
+                patience = self._silence
+                for line in splitter.split(data):
+                    self._hear(line)
+            if patience <= 0:
+                return "gave no sign of life"
+            if self._has_grown(child.pid):
+                return f"grew past its memory limit of {_mebibytes(self._memory_limit)}"
+        raise AssertionError("a pipe has an end")
+
+    def _has_grown(self, pid: int) -> bool:
+        """Whether the process has more memory than it may; looks now and then only."""
+        if not self._memory_limit or time.monotonic() < self._weigh_at:
+            return False
+        self._weigh_at = time.monotonic() + LOOK_INTERVAL
+        return resident(pid) > self._memory_limit
 
     def _hear(self, line: bytes) -> None:
         try:
@@ -197,6 +215,27 @@ class Splitter:
         *whole, rest = (self._rest + data).split(b"\n")
         self._rest = rest[: LINE_MAXIMUM + 1]
         yield from whole
+
+
+def resident(pid: int) -> int:
+    """Bytes of memory that a process has in use; 0 when it is gone."""
+    try:
+        pages = Path(f"/proc/{pid}/statm").read_text().split()[1]
+    except (OSError, IndexError):
+        return 0
+    return int(pages) * os.sysconf("SC_PAGE_SIZE")
+
+
+def _mebibytes(number: int) -> str:
+    return f"{number / MEBIBYTE:.4g} MiB"
+
+
+def _read(output: int) -> Iterator[bytes | None]:
+    """What comes out of a pipe, b"" at its end; None for each look that found nothing."""
+    poll = select.poll()
+    poll.register(output, select.POLLIN)
+    while True:
+        yield os.read(output, 1 << 16) if poll.poll(LOOK_INTERVAL * 1000) else None
 
 
 def _end(child: subprocess.Popen[bytes], grace: float) -> int:

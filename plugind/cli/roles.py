@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import os
 import socket
+from collections.abc import Mapping
 from contextlib import ExitStack
+from typing import Any
 
 from plugind import __version__, logs
 from plugind.agent import Agent
@@ -100,10 +102,18 @@ class Roles:
             servers=servers,
             token_file=client.token_file,
             ca_file=client.ca_file,
-            types={name: settings.type_blocks[name] for name in self._registry.types},
+            types=_blocks(settings),
             log_level=settings.log_level,
             log_json=settings.log_json,
         )
+
+
+def _blocks(settings: Settings) -> dict[str, Mapping[str, Any]]:
+    """The block of each type; with what the agent itself must know also where it is a default."""
+    return {
+        name: {**block, "memory_limit": settings.types[name].memory_limit}
+        for name, block in settings.type_blocks.items()
+    }
 
 
 def _address(sock: socket.socket) -> str:

@@ -100,6 +100,10 @@ class PaperProber(Prober):
     def die(self, target: Path) -> Any:
         os._exit(7)
 
+    def eat(self, target: Path) -> Any:
+        self._eaten = b"x" * (200 << 20)
+        return {(target.name, "node"): {"Healthy": True}}
+
     def flood(self, target: Path) -> Any:
         return {(f"x{number}", "node"): {"Healthy": True} for number in range(1_001)}
 

@@ -12,7 +12,7 @@ from typing import Any
 import pytest
 
 from plugind.agent.lines import LINE_MAXIMUM
-from plugind.agent.supervisor import Splitter
+from plugind.agent.supervisor import Splitter, resident
 from tests.agent.conftest import StartSupervisor
 from tests.agent.desk import until
 
@@ -233,6 +233,36 @@ def test_a_silent_prober_is_killed(paper: StartSupervisor) -> None:
     p.shows({"a": {"node": silent}})
     assert not is_running(pid)
     p.shows({"a": {"node": HEALTHY}})
+
+
+def test_a_prober_that_takes_too_much_memory_is_restarted(paper: StartSupervisor) -> None:
+    p = paper(block={"memory_limit": 128 << 20})
+    p.order("a", "healthy node")
+    p.order("b", "healthy node")
+    p.supervisor.start()
+    p.shows({"a": {"node": HEALTHY}, "b": {"node": HEALTHY}})
+    pid = p.supervisor.pid
+    assert pid is not None
+    assert 0 < resident(pid) < 128 << 20
+    p.order("a", "eat")
+    reason = "the prober of paper grew past its memory limit of 128 MiB and is being restarted"
+    p.shows({"a": {"node": (False, reason)}, "b": {"node": (False, reason)}})
+    assert not is_running(pid)
+    assert resident(pid) == 0
+    p.order("a", "healthy node")
+    p.shows({"a": {"node": HEALTHY}, "b": {"node": HEALTHY}})
+
+
+def test_without_a_limit_it_may_take_what_it_likes(paper: StartSupervisor) -> None:
+    p = paper(block={"memory_limit": 0})
+    p.order("a", "eat")
+    p.supervisor.start()
+    p.shows({"a": {"node": (True, None)}})
+    pid = p.supervisor.pid
+    assert pid is not None
+    assert resident(pid) > 200 << 20
+    time.sleep(1.2)  # there is no event for a look that finds nothing wrong
+    assert p.supervisor.pid == pid
 
 
 def test_stop_ends_a_prober_that_hangs(paper: StartSupervisor) -> None:
