@@ -142,7 +142,9 @@ class Prober:
         """The targets that there are: a name for people (a socket's path, say) and what to probe.
 
         Called at start, after ``changed(None)``, and every second. Targets are compared with
-        ``==``: one that is no longer equal is closed and opened anew.
+        ``==``: one that is no longer equal is closed and opened anew. When settings change the
+        process is started anew, and a prober made of those before is asked this once and nothing
+        else: what only it finds has been taken out of the configuration.
         """
         raise NotImplementedError
 

@@ -37,6 +37,15 @@ class Process:
     def logged(self) -> str:
         return self.log.read_text()
 
+    @property
+    def children(self) -> list[int]:
+        """The processes that it started and that run."""
+        stats = [path.read_text() for path in Path("/proc").glob("[0-9]*/stat") if path.exists()]
+        fields = [(stat.split()[0], *stat.rpartition(")")[2].split()[:2]) for stat in stats]
+        return [
+            int(pid) for pid, state, parent in fields if int(parent) == self.pid and state != "Z"
+        ]
+
     def send(self, number: signal.Signals) -> None:
         self.popen.send_signal(number)
 

@@ -52,5 +52,53 @@ def test_declarations_follow_the_configuration_and_mistakes_change_nothing(here:
     assert process.stop() == 0
 
 
+def test_a_types_settings_follow_the_configuration(here: Machine) -> None:
+    _, client = here.server()
+    one, two = here.driver("one.sock", "--no-controller"), here.driver("two.sock")
+    file = here.folder / "agent.hcl"
+
+    def configure(*instances: str, more: str = "") -> None:
+        blocks = "".join(
+            f'instance "{id}" {{ endpoint = "unix://{here.folder}/sockets/{id}.sock" }}\n'
+            for id in instances
+        )
+        file.write_text(f'plugin_type "csi" {{\nsockets = []\n{more}\n{blocks}}}\n')
+
+    configure("one", "two")
+    agent = here.start(
+        *("agent", "--config", file, "--client-enabled", "true"),
+        *("--client-servers", client.address, "--data-dir", here.folder / "data"),
+    )
+    eventually(lambda: counts(client, "two") == (1, 1, 1, 1))
+    index = client.plugin("csi", "one").index
+    (prober,) = agent.children
+
+    configure("one", "two", more="nonsense = 1")
+    agent.send(signal.SIGHUP)
+    eventually(lambda: "the configuration has a mistake" in agent.logged)
+    configure("one", "two")
+    agent.send(signal.SIGHUP)
+    eventually(lambda: "reloaded" in agent.logged)
+    assert agent.children == [prober], "nothing changed"
+
+    configure("one", more='probe_interval = "1s"')
+    agent.send(signal.SIGHUP)
+    eventually(lambda: counts(client, "two") is None)
+    eventually(lambda: len(agent.children) == 1 and agent.children != [prober])
+    assert client.plugin("csi", "one").index == index, "it was never said to be ill"
+    one.kill()
+    eventually(lambda: counts(client, "one") == (0, 0, 0, 1))
+    assert two.popen.poll() is None
+
+    file.write_text('plugin_types { disabled = ["csi"] }')
+    agent.send(signal.SIGHUP)
+    eventually(lambda: counts(client, "one") is None)
+    eventually(lambda: not agent.children)
+    configure("two")
+    agent.send(signal.SIGHUP)
+    eventually(lambda: counts(client, "two") == (1, 1, 1, 1))
+    assert agent.stop() == 0
+
+
 def _message(client: Client) -> str:
     return str(client.health().value["server"]["message"])

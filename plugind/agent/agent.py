@@ -6,7 +6,7 @@ import sys
 import threading
 import time
 import uuid
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -49,10 +49,10 @@ class Agent:
         self._servers = servers
         self._token_file = token_file
         self._ca_file = ca_file
-        start = command or (lambda type: prober_command(type, log_level, log_json))
-        self._supervisors = {
-            type: Supervisor(type, start(type), types[type], self._changed) for type in types
-        }
+        self._command = command or (lambda type: prober_command(type, log_level, log_json))
+        self._supervisors = {type: self._supervisor(type, types[type]) for type in types}
+        self._retired: set[str] = set()
+        self._refused = ""
         self._lock = threading.Lock()
         self._identity: Identity | None = None
         self._reporter: Reporter | None = None
@@ -78,6 +78,34 @@ class Agent:
             self._reporter.start()
         _log.info("watching", node=self._identity.node_id, types=",".join(self._supervisors))
 
+    def reload(self, types: Mapping[str, Mapping[str, Any]]) -> None:
+        """From now on exactly these types are watched, with these blocks; those that did not change
+        are left alone.
+
+        Of a type that changed all stays as it is shown until its new process answers. What a block
+        no longer has, and what a type had that is no longer there, has left on purpose.
+        """
+        with self._lock:
+            self._refused = ""
+            if self._reporter is None:
+                return
+            running = self._supervisors.keys() - self._retired
+            changed = {type for type in types if self._differs(type, types[type])}
+            ended = (running - types.keys()) | (running & changed)
+            self._end(ended)
+            successors = {type: self._successor(type, types.get(type)) for type in ended | changed}
+            self._supervisors = {**self._supervisors, **successors}
+            self._retired = self._supervisors.keys() - types.keys()
+            for type in changed:
+                self._supervisors[type].start()
+            self._reporter.changed()
+        if ended | changed:
+            _log.info("settings changed", types=",".join(sorted(ended | changed)))
+
+    def refuse_reload(self, reason: str) -> None:
+        """A reload was tried and had mistakes: health says so until one succeeds."""
+        self._refused = reason
+
     def stop(self, timeout: float = STOP_TIMEOUT, *, leave: bool = False) -> None:
         """Ends the probers and all threads; again does nothing.
 
@@ -90,10 +118,7 @@ class Agent:
                 return
             deadline = time.monotonic() + timeout
             self._reporter.release(leave=leave)
-            for supervisor in self._supervisors.values():
-                supervisor.release()
-            for supervisor in self._supervisors.values():
-                supervisor.stop()
+            self._end(self._supervisors)
             self._reporter.stop(max(0.0, deadline - time.monotonic()))
             self._identity.release()
             self._identity = self._reporter = None
@@ -102,7 +127,36 @@ class Agent:
         """Whether this node is connected to a server: True and "ok", or False, since when not and
         why."""
         reporter = self._reporter
-        return reporter.health() if reporter else (False, "the agent is not running")
+        ok, message = reporter.health() if reporter else (False, "the agent is not running")
+        if self._refused:
+            message += f"; the configuration was not reloaded: {self._refused}"
+        return ok, message
+
+    def _supervisor(self, type: str, block: Mapping[str, Any], **known: Any) -> Supervisor:
+        return Supervisor(type, self._command(type), block, self._changed, **known)
+
+    def _differs(self, type: str, block: Mapping[str, Any]) -> bool:
+        if type in self._retired or type not in self._supervisors:
+            return True
+        return self._supervisors[type].block != block
+
+    def _end(self, types: Iterable[str]) -> None:
+        """Ends the processes of types, all at once."""
+        for type in types:
+            self._supervisors[type].release()
+        for type in types:
+            self._supervisors[type].stop()
+
+    def _successor(self, type: str, block: Mapping[str, Any] | None) -> Supervisor:
+        """What goes on with what is known of a type; without a block it will not be started."""
+        known = self._supervisors.get(type)
+        if known is None:
+            assert block is not None
+            return self._supervisor(type, block)
+        if block is None:
+            return self._supervisor(type, known.block, state=known.state.retired())
+        before = None if type in self._retired else known.block
+        return self._supervisor(type, block, state=known.state, before=before)
 
     def _changed(self) -> None:
         if reporter := self._reporter:

@@ -1,8 +1,8 @@
 """A prober's process: ``python -m plugind.agent.child TYPE LOG_LEVEL text|json``.
 
-Its first line on standard input is the type's settings block as JSON; then the end of input means
-that the agent is gone. Standard output carries the lines of ``plugind.agent.lines`` and nothing
-else.
+Its first line on standard input is JSON: the type's block as ``settings``, and after a reload the
+one that was in force as ``before`` (else null); then the end of input means that the agent is gone.
+Standard output carries the lines of ``plugind.agent.lines`` and nothing else.
 """
 
 from __future__ import annotations
@@ -42,10 +42,10 @@ def serve(load: Callable[[], PluginType]) -> int:
     """
     stdin, stdout = _take_pipes()
     _set_signals()
-    block = stdin.readline()
+    orders = stdin.readline()
     threading.Thread(target=_exit_with_agent, args=(stdin,), daemon=True).start()
     try:
-        _run(load(), block, Sender(stdout))
+        _run(load(), orders, Sender(stdout))
     except ValidationError as error:
         _log.error("bad settings; mend the plugin_type block", mistakes=str(error.messages))
     except PlugindError as error:
@@ -74,13 +74,17 @@ class Sender:
                 os._exit(0)  # nobody listens: the agent is gone
 
 
-def _run(plugin_type: PluginType, block: bytes, send: Sender) -> None:
-    settings = plugin_type.settings_schema().load(json.loads(block))
+def _run(plugin_type: PluginType, line: bytes, send: Sender) -> None:
+    orders = json.loads(line)
+    schema = plugin_type.settings_schema()
+    settings = schema.load(orders["settings"])
     prober = plugin_type.prober(settings)
     if prober is None:
         send(Idle())
         return
-    Probing(prober, settings, plugin_type.roles, send).run()
+    before = orders["before"]
+    earlier = before and (lambda: plugin_type.prober(schema.load(before)))
+    Probing(prober, settings, plugin_type.roles, send, earlier).run()
 
 
 def _take_pipes() -> tuple[BinaryIO, BinaryIO]:

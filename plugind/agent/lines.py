@@ -3,6 +3,7 @@
 One message a line::
 
     {"targets": [NAME, ...]}                                the targets there are, when that changed
+    {"targets": [NAME, ...], "dropped": [NAME, ...]}        and those that a reload took away
     {"target": NAME, "time": NS, "instances": [{"id", "role", "fingerprint"}, ...]}
                                                             a probe's result, when it changed
     {"target": NAME, "time": NS, "failure": TEXT}           a probe raised, or did not answer
@@ -33,9 +34,13 @@ class BadLine(PlugindError):
 
 @dataclass(frozen=True, slots=True)
 class Targets:
-    """The names of all targets that there are now; nothing is told of any other from here on."""
+    """The names of all targets that there are now; nothing is told of any other from here on.
+
+    ``dropped`` are not among them because configuration no longer has them.
+    """
 
     names: frozenset[str]
+    dropped: frozenset[str] = frozenset()
 
 
 @dataclass(frozen=True, slots=True)
@@ -83,8 +88,9 @@ def encode(message: Message) -> bytes:
 
 def _value(message: Message) -> dict[str, Any]:
     match message:
-        case Targets(names):
-            return {"targets": sorted(names)}
+        case Targets(names, dropped):
+            also = {"dropped": sorted(dropped)} if dropped else {}
+            return {"targets": sorted(names), **also}
         case Found(target, time, found):
             instances = [
                 {"id": id, "role": role, "fingerprint": found[id, role]}
@@ -112,13 +118,21 @@ def decode(line: bytes) -> Message:
             return Found(target, time, dict(_instance(item) for item in items))
         case {"target": str(target), "time": int(time), "failure": str(reason)}:
             return Failed(target, time, reason)
-        case {"targets": list(names)} if all(isinstance(name, str) for name in names):
-            return Targets(frozenset(names))
+        case {"targets": names, "dropped": dropped}:
+            return Targets(_names(names), _names(dropped))
+        case {"targets": names}:
+            return Targets(_names(names))
         case {"alive": int(count)}:
             return Alive(count)
         case {"idle": True}:
             return Idle()
     raise _no_message(value)
+
+
+def _names(items: Any) -> frozenset[str]:
+    if isinstance(items, list) and all(isinstance(item, str) for item in items):
+        return frozenset(items)
+    raise _no_message(items)
 
 
 def _instance(item: Any) -> tuple[Key, Mapping[str, Any]]:

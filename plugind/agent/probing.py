@@ -39,7 +39,8 @@ _log = logs.get("prober")
 class Probing:
     """Runs ``prober`` and hands messages to ``send``, which is called from many threads.
 
-    ``roles`` are those of the plugin type.
+    ``roles`` are those of the plugin type. ``before`` makes a prober of the settings before a
+    reload: what it finds and ``prober`` does not has been taken out of the configuration.
     """
 
     def __init__(
@@ -48,7 +49,9 @@ class Probing:
         settings: Settings,
         roles: Collection[str],
         send: Callable[[Message], None],
+        before: Callable[[], Prober | None] | None = None,
     ) -> None:
+        self._before = before
         self._prober = prober
         self._settings = settings
         self._roles = roles
@@ -135,11 +138,22 @@ class Probing:
         names = frozenset(found)
         if self._names != names:
             self._names = names
-            self._send(Targets(names))
+            self._send(Targets(names, self._dropped(names)))
         for known in closed:
             self._close(known)
         for name in sorted(found.keys() - kept.keys()):
             self._open(name, found[name])
+
+    def _dropped(self, names: frozenset[str]) -> frozenset[str]:
+        """What only the settings before find. Asked now, so that what just happens to be away is
+        not among it."""
+        before, self._before = self._before, None
+        try:
+            earlier = before() if before else None
+            return frozenset(earlier.discover()) - names if earlier else frozenset()
+        except BaseException:
+            _log.warning("what the settings before found is not known", exc_info=True)
+            return frozenset()
 
     def _close(self, known: _Target) -> None:
         try:

@@ -83,19 +83,21 @@ class TypeState:
     def after(self, message: Message) -> TypeState:
         """The state once the prober sent that message."""
         match message:
-            case Targets(names):
-                kept = {name: one for name, one in self.targets.items() if name in names}
-                went = {name: one.had for name, one in self.targets.items() if name not in names}
-                gone = dict(list({**self.gone, **went}.items())[-GONE_MAXIMUM:])
-                return replace(self, names=names, targets=kept, gone=gone)
+            case Targets():
+                return self._among(message)
             case Idle():
-                return TypeState(frozenset())
+                return self.retired()
             case Found(name):
                 target, left = self._target(name).found(message)
                 return self._with(name, target, left)
             case Failed(name, time, reason):
                 return self._with(name, self._target(name).failed(name, reason, time))
         return self
+
+    def retired(self) -> TypeState:
+        """The state once configuration no longer has the type: all that it had left on purpose."""
+        everything = self.targets.keys() | self.gone.keys()
+        return TypeState(frozenset(), left=self.left.union(*map(self._had, everything)))
 
     def after_death(self, reason: str, time: int) -> TypeState:
         """The state while there is no prober: nothing that is shown can be called healthy."""
@@ -117,15 +119,36 @@ class TypeState:
                 all.setdefault(key, {})[name] = shown
         return all
 
+    def _among(self, told: Targets) -> TypeState:
+        """The state with no other targets than those told of."""
+        kept = {name: one for name, one in self.targets.items() if name in told.names}
+        went = {name: one.had for name, one in self.targets.items() if name not in told.names}
+        gone = dict(list({**self.gone, **went}.items())[-GONE_MAXIMUM:])
+        left = frozenset(key for name in told.dropped for key in self._had(name))
+        return TypeState(
+            told.names,
+            kept,
+            _without_shown(self.left | left, kept),
+            {name: had for name, had in gone.items() if name not in told.dropped},
+        )
+
+    def _had(self, name: str) -> frozenset[Key]:
+        return self._target(name).had
+
     def _target(self, name: str) -> Target:
         return self.targets.get(name, Target(had=self.gone.get(name, frozenset())))
 
     def _with(self, name: str, target: Target, left: frozenset[Key] = frozenset()) -> TypeState:
         targets = {**self.targets, name: target}
-        back = {key for other in targets.values() for key in other.shown}
-        left = frozenset(key for key in self.left | left if not _is_back(key, back))
+        left = _without_shown(self.left | left, targets)
         gone = {other: had for other, had in self.gone.items() if other != name}
         return replace(self, targets=targets, left=left, gone=gone)
+
+
+def _without_shown(left: frozenset[Key], targets: Mapping[str, Target]) -> frozenset[Key]:
+    """What left on purpose and no target shows again."""
+    back = {key for target in targets.values() for key in target.shown}
+    return frozenset(key for key in left if not _is_back(key, back))
 
 
 def _covered(key: Key, now: Collection[Key]) -> bool:

@@ -19,7 +19,7 @@ from typing import IO, Any
 
 from plugind import logs
 from plugind.agent.backoff import Backoff
-from plugind.agent.lines import LINE_MAXIMUM, BadLine, Idle, Key, decode
+from plugind.agent.lines import LINE_MAXIMUM, BadLine, Idle, Key, Targets, decode
 from plugind.agent.state import TypeState
 from plugind.plugin_type import MEBIBYTE
 
@@ -38,6 +38,8 @@ GRACE = 2.0
 BACKOFF = Backoff(0.5, 30.0)
 BAD_LINES_LOGGED = 5
 
+_NOTHING = TypeState()
+
 _log = logs.get("agent")
 
 
@@ -47,6 +49,9 @@ class Supervisor:
     ``changed`` is called, from a thread of the supervisor's, after each change of ``state``. Where
     the block has a ``memory_limit`` (bytes), the process is ended when it grows beyond.
     ``silence`` and ``grace`` are in seconds.
+
+    After a reload ``state`` is what the supervisor before knew, and ``before`` its block: that is
+    shown until the new process has found its targets, which must not take it long.
     """
 
     def __init__(
@@ -56,18 +61,21 @@ class Supervisor:
         block: Mapping[str, Any],
         changed: Callable[[], None],
         *,
+        state: TypeState = _NOTHING,
+        before: Mapping[str, Any] | None = None,
         silence: float = SILENCE_MAXIMUM,
         grace: float = GRACE,
         backoff: Backoff = BACKOFF,
     ) -> None:
         self.type = type
         self._command = command
-        self._block = json.dumps(block).encode() + b"\n"
+        self.block = block
+        self._before = before
         self._changed = changed
         self._silence = silence
         self._grace = grace
         self._backoff = backoff
-        self._state = TypeState()
+        self._state = state
         self._lock = threading.Lock()
         self._stopping = threading.Event()
         self._idle = False
@@ -159,8 +167,10 @@ class Supervisor:
         assert child.stdin is not None
         assert child.stdout is not None
         with suppress(OSError, ValueError):  # dead already, or closed by stop(): EOF will tell
-            child.stdin.write(self._block)
+            orders = {"settings": self.block, "before": self._before}
+            child.stdin.write(json.dumps(orders).encode() + b"\n")
         splitter = Splitter()
+        late_at = time.monotonic() + START_MAXIMUM
         patience = START_MAXIMUM
         for data in _read(child.stdout.fileno()):
             if data == b"":
@@ -173,6 +183,8 @@ class Supervisor:
                     self._hear(line)
             if patience <= 0:
                 return "gave no sign of life"
+            if self._before is not None and time.monotonic() > late_at:
+                return "has not found its targets"
             if self._has_grown(child.pid):
                 return f"grew past its memory limit of {_mebibytes(self._memory_limit)}"
         raise AssertionError("a pipe has an end")
@@ -193,6 +205,8 @@ class Supervisor:
                 _log.warning("bad line of a prober", type=self.type, flaw=str(error))
             return
         self._idle = self._idle or message == Idle()
+        if isinstance(message, Targets | Idle):
+            self._before = None
         self._become(lambda state: state.after(message))
 
     def _become(self, next: Callable[[TypeState], TypeState]) -> None:

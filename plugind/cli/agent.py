@@ -32,7 +32,7 @@ def agent(paths: tuple[Path, ...], dev: bool, flags: Mapping[str, str]) -> None:
     """Run the server, the client (the agent that watches this machine's plugins), or both.
 
     SIGTERM and SIGINT end it, after what is in flight is done. SIGHUP reads the configuration anew:
-    declarations take effect, all else at the next start.
+    declarations, plugin types and their settings take effect, all else at the next start.
     """
     signals = _signals()
     with ExitStack() as until_end:
@@ -75,8 +75,7 @@ def _signals() -> Iterator[int]:
 def _reload(roles: Roles, read: Callable[[], tuple[Settings, Registry]]) -> None:
     """Puts the configuration in force as it stands now; one with a mistake changes nothing."""
     try:
-        settings, _ = read()
-        roles.reload(settings)
+        roles.reload(*read())
     except ConfigError as error:
         for mistake in error.mistakes:
             _log.error(

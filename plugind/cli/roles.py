@@ -17,6 +17,8 @@ from plugind.errors import PlugindError
 from plugind.registry import Registry
 from plugind.server import Server, listen
 
+Blocks = dict[str, Mapping[str, Any]]
+
 _log = logs.get("main")
 
 
@@ -36,6 +38,8 @@ class Roles:
         self._data_dir = settings.data_dir
         self._services: Services | None = None
         self._agent: Agent | None = None
+        self._blocks = _blocks(settings)
+        self._leave = settings.client.leave_on_terminate
         self._until_stop = ExitStack()
 
     def start(self) -> None:
@@ -52,25 +56,42 @@ class Roles:
                 self._until_stop.callback(self._stop_agent, self._agent)
             undo.pop_all()
 
-    def reload(self, settings: Settings) -> None:
-        """Puts new declarations in force; everything else is read at start only.
+    def reload(self, settings: Settings, registry: Registry) -> None:
+        """Puts in force what can change while it runs: declarations, the plugin types' blocks, and
+        whether the node leaves at the end. Everything else is read at start only.
 
         Raises PlugindError when it could not be done.
         """
         if self._services is not None:
             self._services.reload(settings.declarations)
+        if self._agent is not None:
+            self._blocks = self._reloaded_blocks(settings, registry)
+            self._agent.reload(self._blocks)
+        self._leave = settings.client.leave_on_terminate
+
+    def _reloaded_blocks(self, settings: Settings, registry: Registry) -> Blocks:
+        """A type that is away though nobody disabled it, as while its package is being upgraded,
+        stays as it was."""
+        blocks = _blocks(settings)
+        for name in self._blocks.keys() - blocks.keys():
+            if settings.plugin_types.allows(name):
+                blocks[name] = self._blocks[name]
+                reason = registry.problems.get(name, "it is not installed any more")
+                _log.warning("a plugin type stays as it was", name=name, reason=reason)
+        return blocks
 
     def refuse_reload(self, reason: str) -> None:
         """What is in force stays so, and health says why."""
-        if self._services is not None:
-            self._services.refuse_reload(reason)
+        for role in (self._services, self._agent):
+            if role is not None:
+                role.refuse_reload(reason)
 
     def stop(self) -> None:
         """Finishes what is in flight, then ends everything. Again does nothing."""
         self._until_stop.close()
 
     def _stop_agent(self, agent: Agent) -> None:
-        agent.stop(leave=self._settings.client.leave_on_terminate)
+        agent.stop(leave=self._leave)
 
     def _listen(self) -> socket.socket:
         sock = listen(self._settings.bind_addr, self._settings.ports.http)
@@ -102,13 +123,13 @@ class Roles:
             servers=servers,
             token_file=client.token_file,
             ca_file=client.ca_file,
-            types=_blocks(settings),
+            types=self._blocks,
             log_level=settings.log_level,
             log_json=settings.log_json,
         )
 
 
-def _blocks(settings: Settings) -> dict[str, Mapping[str, Any]]:
+def _blocks(settings: Settings) -> Blocks:
     """The block of each type; with what the agent itself must know also where it is a default."""
     return {
         name: {**block, "memory_limit": settings.types[name].memory_limit}

@@ -122,6 +122,104 @@ def test_stop_leaves_no_thread_and_no_process(tmp_path: Path, desk: Desk, make: 
         os.waitpid(-1, os.WNOHANG)
 
 
+class Blocks(dict[str, dict[str, Any]]):
+    """Settings blocks of paper types, as configuration would have them."""
+
+    def with_type(self, type: str, folder: Path, **more: str) -> Blocks:
+        usual = {"folder": str(folder), "probe_interval": "50ms", "probe_timeout": "200ms"}
+        return Blocks({**self, type: usual | more})
+
+    def without(self, type: str) -> Blocks:
+        return Blocks({name: block for name, block in self.items() if name != type})
+
+
+def pids(agent: Agent) -> dict[str, int | None]:
+    return {type: each.pid for type, each in agent._supervisors.items()}
+
+
+def unhealthy(reports: list[Any]) -> list[Any]:
+    return [
+        fingerprint
+        for report in reports
+        for ids in report["Plugins"].values()
+        for roles in ids.values()
+        for fingerprint in roles.values()
+        if fingerprint and not fingerprint["Healthy"]
+    ]
+
+
+def test_a_reload_restarts_what_changed_and_nothing_else(
+    tmp_path: Path, desk: Desk, make: Make
+) -> None:
+    ink = folder(tmp_path, "ink", a="healthy node")
+    pen = folder(tmp_path, "pen", b="healthy node")
+    blocks = Blocks().with_type("ink", ink).with_type("pen", pen)
+    agent = make({"ink": ink, "pen": pen})
+    agent.start()
+    until(lambda: desk.reports)
+    before = pids(agent)
+    agent.reload(blocks)
+    assert pids(agent) == before, "nothing changed"
+
+    agent.reload(blocks.with_type("pen", pen, probe_interval="60ms"))
+    until(lambda: pids(agent)["pen"] not in (before["pen"], None))
+    assert pids(agent)["ink"] == before["ink"]
+    part = pen / ".part"
+    part.write_text("healthy node controller")
+    os.replace(part, pen / "b")
+    until(lambda: "controller" in desk.reports[-1]["Plugins"]["pen"]["b"])
+    assert not unhealthy(desk.reports), "nobody was ill because of it"
+
+
+def test_what_a_reload_takes_away_has_left_on_purpose(
+    tmp_path: Path, desk: Desk, make: Make
+) -> None:
+    old = folder(tmp_path, "old", a="healthy node", b="healthy node", gone="healthy node")
+    new = folder(tmp_path, "new", a="healthy node")
+    agent = make({"ink": old})
+    agent.start()
+    until(lambda: desk.reports)
+    (old / "gone").unlink()
+    agent.reload(Blocks().with_type("ink", new))
+    until(lambda: None in desk.reports[-1]["Plugins"]["ink"].get("b", {}).values())
+    plugins = desk.reports[-1]["Plugins"]["ink"]
+    assert plugins["a"]["node"]["Healthy"]
+    assert "gone" not in plugins, "what just happened to be away is missing, and not gone for good"
+    until(lambda: not agent._supervisors["ink"].state.left)
+
+    agent.reload(Blocks())
+    left = {"node": None}
+    until(lambda: desk.reports[-1]["Plugins"] == {"ink": {"a": left, "gone": left}})
+    agent.reload(Blocks().with_type("ink", new))
+    until(lambda: desk.reports[-1]["Plugins"].get("ink", {}).get("a", {}).get("node"))
+    assert not unhealthy(desk.reports)
+    agent.stop()
+    with pytest.raises(ChildProcessError):
+        os.waitpid(-1, os.WNOHANG)
+
+
+def test_a_reload_adds_types(tmp_path: Path, desk: Desk, make: Make) -> None:
+    agent = make({})
+    agent.reload(Blocks())
+    agent.start()
+    until(lambda: desk.reports)
+    agent.reload(Blocks().with_type("ink", folder(tmp_path, "ink", a="healthy node")))
+    until(lambda: desk.reports[-1]["Plugins"])
+
+
+def test_a_reload_that_was_refused_is_in_health_until_one_succeeds(desk: Desk, make: Make) -> None:
+    agent = make({})
+    agent.start()
+    until(lambda: agent.health() == (True, "ok"))
+    agent.refuse_reload("a.hcl:1:1: what is this?")
+    assert agent.health() == (
+        True,
+        "ok; the configuration was not reloaded: a.hcl:1:1: what is this?",
+    )
+    agent.reload({})
+    assert agent.health() == (True, "ok")
+
+
 def test_a_node_leaves_only_when_it_is_told_to(tmp_path: Path, desk: Desk, make: Make) -> None:
     ink = folder(tmp_path, "ink", a="healthy node")
     for leave in (False, True):

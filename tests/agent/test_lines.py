@@ -36,7 +36,7 @@ fingerprints = st.builds(
     st.booleans(),
 )
 messages: st.SearchStrategy[Message] = st.one_of(
-    st.builds(Targets, st.frozensets(text)),
+    st.builds(Targets, st.frozensets(text), st.frozensets(text)),
     st.builds(
         Found, text, numbers, st.dictionaries(st.tuples(text, text), fingerprints, max_size=3)
     ),
@@ -67,6 +67,7 @@ def test_junk_is_a_bad_line(line: bytes) -> None:
         b"[]",
         b"1",
         b'{"targets": [1]}',
+        b'{"targets": ["a"], "dropped": [1]}',
         b'{"target": "a", "time": 1, "instances": [{"id": "a"}]}',
         b'{"target": "a", "time": 1, "instances": [{"id":"a","role":"r","fingerprint":{}}]}',
         b'{"target": "a", "failure": "b"}',

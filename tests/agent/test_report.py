@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from dataclasses import replace
 from typing import Any
 
@@ -17,6 +17,7 @@ from plugind.agent.state import TypeState
 NAMES = ["t1", "t2", "no id!"]
 DEATH = "ended"
 ACKNOWLEDGED = "acknowledged"
+RETIRED = "retired"
 ORIGIN = report.Origin("n1", "dc1", "0", "run")
 
 X, Y, T1 = "x", "y", "t1"
@@ -44,7 +45,12 @@ events = st.lists(
         st.builds(lambda name, result: Found(name, 0, result), names, results),
         st.builds(lambda name: Failed(name, 0, "failed"), names),
         st.builds(Targets, st.frozensets(names)),
-        st.sampled_from([DEATH, ACKNOWLEDGED]),
+        st.builds(
+            lambda names, dropped: Targets(names, dropped - names),
+            st.frozensets(names),
+            st.frozensets(names),
+        ),
+        st.sampled_from([DEATH, ACKNOWLEDGED, DEATH, ACKNOWLEDGED, RETIRED]),
     ),
     min_size=3,
     max_size=10,
@@ -75,6 +81,8 @@ def after(history: list[Any]) -> TypeState:
         elif event == ACKNOWLEDGED:
             told = report.build(ORIGIN, {"paper": state})
             state = state.acknowledged(report.left(told, "paper"))
+        elif event == RETIRED:
+            state = state.retired()
         else:
             state = state.after(event)
     return state
@@ -108,18 +116,25 @@ class Naive:
                     self.good[name] = {(name, "*"): False}
                 self.had.setdefault(name, set()).update(self.good.get(name, {}))
                 self.good.setdefault(name, {})
-            case Targets(names):
-                for name in set(self.good) - names:
-                    del self.good[name]
-                    self.trouble.pop(name, None)
+            case Targets(names, dropped):
+                self.lose(set(self.good) - names, dropped)
+            case "retired":
+                self.lose(set(self.good), set(self.had))
             case "ended":
                 self.trouble |= {name: "dead" for name, good in self.good.items() if good}
             case "acknowledged":
                 self.owed -= {key for key, value in self.report().items() if value is None}
-        if isinstance(event, Found | Failed):
+        if isinstance(event, Found | Failed | Targets):
             shown = [key for name in self.good for key in self.good[name]]
             self.owed -= set(shown)
             self.owed -= {(id, "*") for id, _ in shown}
+
+    def lose(self, went: Collection[str], dropped: Collection[str]) -> None:
+        for name in went:
+            del self.good[name]
+            self.trouble.pop(name, None)
+        for name in dropped:
+            self.owed |= self.had.pop(name, set())
 
     def part(self, name: str) -> None:
         now = set(self.good[name])
@@ -169,6 +184,8 @@ ONE = Found("t1", 0, {(X, NODE): {"Healthy": True}})
 @example([BOTH, UNSAID, Failed("t1", 0, "failed"), ONE])
 @example([BOTH, UNSAID, Targets(frozenset())])
 @example([BOTH, Targets(frozenset()), Targets(frozenset({"t1"})), ONE])
+@example([BOTH, Targets(frozenset(), frozenset({"t1"})), UNSAID, RETIRED])
+@example([BOTH, Found("t2", 0, ONE.instances), Targets(frozenset({"t2"}), frozenset({"t1"}))])
 @given(events)
 def test_any_history_gives_what_the_rules_say(history: list[Any]) -> None:
     naive = Naive()

@@ -11,7 +11,9 @@ from typing import Any
 
 import pytest
 
-from plugind.agent.lines import LINE_MAXIMUM
+from plugind.agent import supervisor
+from plugind.agent.lines import LINE_MAXIMUM, Found
+from plugind.agent.state import TypeState
 from plugind.agent.supervisor import Splitter, resident
 from tests.agent.conftest import StartSupervisor
 from tests.agent.desk import until
@@ -40,6 +42,30 @@ def test_targets_come_change_and_go(paper: StartSupervisor) -> None:
     p.remove("b")
     p.shows({"a": both})
     until((p.folder / ".closed-b").exists)
+
+
+def test_a_prober_that_does_not_find_its_targets_after_a_reload_is_told_of(
+    paper: StartSupervisor, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(supervisor, "START_MAXIMUM", 1.0)
+    known = TypeState().after(Found("a", 1, {("a", "node"): {"Healthy": True}}))
+    p = paper(state=known, before={"folder": "none"})
+    p.order(".discover", "hang")
+    p.supervisor.start()
+    assert p.plugins() == {"a": {"node": (True, None)}}
+    reason = "the prober of paper has not found its targets and is being restarted"
+    p.shows({"a": {"node": (False, reason)}})
+
+
+def test_settings_before_that_do_not_work_any_more_do_no_harm(
+    paper: StartSupervisor, capfd: pytest.CaptureFixture[str]
+) -> None:
+    p = paper(before={"folder": 5})
+    p.order("a", "healthy node")
+    p.supervisor.start()
+    p.shows({"a": {"node": HEALTHY}})
+    p.supervisor.stop()
+    assert "what the settings before found is not known" in capfd.readouterr().err
 
 
 def test_what_left_on_purpose_is_told_until_it_is_acknowledged(paper: StartSupervisor) -> None:
