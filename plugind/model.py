@@ -29,6 +29,11 @@ def node_of(node_id: str) -> str:
     return f"node/{node_id}"
 
 
+def is_list(resource: str) -> bool:
+    """Whether a resource is a list, which there always is, empty as it may be."""
+    return resource == NODES or resource.startswith(plugins_of(""))
+
+
 class PluginKey(NamedTuple):
     """Names one plugin: the name of its type, and its ID."""
 

@@ -18,6 +18,7 @@ from plugind.model import (
     Node,
     PluginKey,
     Stamp,
+    is_list,
     node_of,
     plugins_of,
 )
@@ -140,7 +141,7 @@ class Catalogue:
         stamp = self._stamps.get(resource)
         if stamp is not None:
             changed = stamp.modify_index
-        elif _is_list(resource):
+        elif is_list(resource):
             changed = FIRST_INDEX
         else:
             changed = self._removed.get(resource, self._horizon)
@@ -167,7 +168,3 @@ class Catalogue:
         while len(self._removed) > REMOVALS_REMEMBERED:
             oldest = next(iter(self._removed))
             self._horizon = max(self._horizon, self._removed.pop(oldest))
-
-
-def _is_list(resource: str) -> bool:
-    return resource == NODES or resource.startswith(plugins_of(""))

@@ -14,7 +14,7 @@ from plugind.errors import StoreError
 from plugind.store.maintenance import Summary
 from plugind.store.maintenance import backup as back_up
 from plugind.store.maintenance import check as look_through
-from plugind.store.sqlite import FILE_NAME
+from plugind.store.sqlite_file import FILE_NAME
 
 
 @click.group()

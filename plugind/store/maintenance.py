@@ -9,17 +9,11 @@ from collections.abc import Iterator
 from contextlib import closing, contextmanager
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
 from plugind.errors import StoreError
-from plugind.store.sqlite import MIGRATIONS
-
-_STRAYS = """
-    SELECT count(*) FROM instances WHERE node_id NOT IN (SELECT id FROM nodes)
-"""
-_AHEAD = """
-    SELECT count(*) FROM stamps WHERE modify_index > (SELECT last_index FROM store)
-"""
+from plugind.store.base import Contents
+from plugind.store.sqlite_file import MIGRATIONS, Damaged, migrate, schema, translated
+from plugind.store.sqlite_rows import contents
 
 
 @dataclass(frozen=True, slots=True)
@@ -35,21 +29,15 @@ class Summary:
 
 def check(path: Path) -> Summary:
     """Looks through a whole file, as of one moment. Raises StoreError with what is wrong."""
-    with _opened(path) as db:
-        db.execute("BEGIN")
-        (schema,) = _row(db, "PRAGMA user_version")
-        if not 0 < schema <= len(MIGRATIONS):
-            raise StoreError(f"{path}: its schema is {schema}, not one of 1 to {len(MIGRATIONS)}")
-        (found,) = _row(db, "PRAGMA integrity_check(1)")
-        if found != "ok":
-            raise StoreError(f"{path} is damaged: {' '.join(str(found).split())}")
-        for query, wrong in ((_STRAYS, "instances have no node"), (_AHEAD, "stamps are ahead")):
-            (count,) = _row(db, query)
-            if count:
-                raise StoreError(f"{path} is damaged: {count} {wrong}")
-        tables = ("nodes", "instances", "declarations")
-        counts = [_row(db, f"SELECT count(*) FROM {table}")[0] for table in tables]
-        return Summary(schema, _row(db, "SELECT last_index FROM store")[0], *counts)
+    with snapshot(path) as db:
+        version = schema(db)
+        migrate(db, path)
+        return summary(version, contents(db))
+
+
+def summary(version: int, found: Contents) -> Summary:
+    counts = (found.nodes, found.instances, found.declarations)
+    return Summary(version, found.index, *(len(each) for each in counts))
 
 
 def backup(source: Path, target: Path) -> Summary:
@@ -57,42 +45,54 @@ def backup(source: Path, target: Path) -> Summary:
     there yet. Raises StoreError."""
     if target.exists():
         raise StoreError(f"{target} is there already: choose another name")
-    try:
-        with tempfile.TemporaryDirectory(prefix=".plugind-", dir=target.parent) as folder:
-            copy = Path(folder) / "copy"
-            with _opened(source) as db:
-                db.execute("VACUUM INTO ?", (str(copy),))
-            summary = check(copy)
-            copy.chmod(0o600)  # it has the hashes of the nodes' secrets
-            _sync(copy)
-            os.link(copy, target)  # a rename would overwrite what came there meanwhile
-            _sync(target.parent)
-    except OSError as error:
-        raise StoreError(f"{target}: {error.strerror}") from error
-    return summary
+    with (
+        translated(target),
+        tempfile.TemporaryDirectory(prefix=".plugind-", dir=target.parent) as folder,
+    ):
+        copy = Path(folder) / "copy"
+        with opened(source) as db:
+            db.execute("VACUUM INTO ?", (str(copy),))
+        found = check(copy)
+        copy.chmod(0o600)  # it has the hashes of the nodes' secrets
+        sync(copy)
+        os.link(copy, target)  # a rename would overwrite what came there meanwhile
+        sync(target.parent)
+    return found
 
 
 @contextmanager
-def _opened(path: Path) -> Iterator[sqlite3.Connection]:
-    """A connection to a file that must be there; what SQLite raises becomes a StoreError."""
+def opened(path: Path) -> Iterator[sqlite3.Connection]:
+    """A connection to a file that must be there. What goes wrong in the block, as well, becomes a
+    StoreError that names the file."""
     if not path.is_file():
         raise StoreError(f"{path} is not there")
-    try:
-        uri = f"{path.absolute().as_uri()}?mode=rw"
-        with closing(sqlite3.connect(uri, uri=True, isolation_level=None, timeout=10.0)) as db:
-            yield db
-    except sqlite3.Error as error:
-        raise StoreError(f"{path}: {error}") from error
+    uri = f"{path.absolute().as_uri()}?mode=rw"
+    with (
+        translated(path),
+        closing(sqlite3.connect(uri, uri=True, isolation_level=None, timeout=10.0)) as db,
+    ):
+        yield db
 
 
-def _row(db: sqlite3.Connection, query: str) -> tuple[Any, ...]:
-    row: tuple[Any, ...] | None = db.execute(query).fetchone()
-    if row is None:
-        raise sqlite3.DatabaseError("a row that must be there is missing")
-    return row
+@contextmanager
+def snapshot(path: Path) -> Iterator[sqlite3.Connection]:
+    """A file as of one moment, copied to memory: one of plugind's, with no damage in its pages."""
+    with (
+        translated(path),
+        closing(sqlite3.connect(":memory:", isolation_level=None)) as copy,
+    ):
+        with opened(path) as db:
+            db.backup(copy)
+        if schema(copy) == 0:
+            raise StoreError(f"{path}: its schema is 0, not one of 1 to {len(MIGRATIONS)}")
+        (found,) = copy.execute("PRAGMA integrity_check(1)").fetchone()
+        if found != "ok":
+            raise Damaged(" ".join(str(found).split()))
+        yield copy
 
 
-def _sync(path: Path) -> None:
+def sync(path: Path) -> None:
+    """Makes a file's contents, or a folder's names, durable."""
     handle = os.open(path, os.O_RDONLY)
     try:
         os.fsync(handle)

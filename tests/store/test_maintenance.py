@@ -11,8 +11,13 @@ from pathlib import Path
 
 import pytest
 
+from plugind.errors import StoreError
+from plugind.store.maintenance import check
+from plugind.store.sqlite import SqliteStore
 from tests.processes import PLUGIND
 from tests.support import FakeAgent, down, serving, up
+
+NODE = "11111111-2222-4333-8444-555555555555"
 
 
 def store(*words: str | Path) -> subprocess.CompletedProcess[str]:
@@ -57,19 +62,40 @@ def test_a_backup_while_reports_pour_in_has_what_was_acknowledged(tmp_path: Path
     [
         ("DELETE FROM nodes", "1 instances have no node"),
         ("UPDATE store SET last_index = 1", "stamps are ahead"),
-        ("DELETE FROM store", "missing"),
+        ("DELETE FROM store", "store: one row must be there, not 0"),
+        ("DELETE FROM stamps WHERE resource = 'plugin/csi/ebs0'", "1 resources have no stamp"),
+        ("DELETE FROM stamps WHERE resource = 'plugins/csi'", "the first 'plugins/csi'"),
+        ("INSERT INTO stamps VALUES ('plugin/csi/x', 1, 1, 1, 1)", "1 stamps are of nothing"),
+        ("UPDATE nodes SET meta = '{'", f"nodes {NODE}: meta: "),
+        ("UPDATE nodes SET meta = '{\"a\": 1}'", f"nodes {NODE}: meta: is no text"),
+        ("UPDATE instances SET details = '[]'", f"instances {NODE}/csi/ebs0/node: details: is no"),
+        ("UPDATE instances SET updated = 'x'", "updated: is no number"),
+        ("UPDATE nodes SET name = CAST(x'ff' AS TEXT)", "UTF-8"),
         ("PRAGMA user_version = 99", "its schema is 99"),
     ],
 )
 def test_damage_is_told_in_one_line(tmp_path: Path, fault: str, told: str) -> None:
     with serving(tmp_path, live=False) as api:
-        FakeAgent(api).report({"ebs0": {"node": up()}})
+        FakeAgent(api, NODE).report({"ebs0": {"node": up()}})
     with closing(sqlite3.connect(tmp_path / "plugind.db")) as db, db:
         db.execute(fault)
+    with pytest.raises(StoreError) as checked:
+        check(tmp_path / "plugind.db")
+    assert told in str(checked.value)
+    with pytest.raises(StoreError) as loaded, closing(SqliteStore(None, tmp_path)) as opened:
+        opened.load()  # nor is it served
+    for caught in (checked, loaded):
+        assert str(tmp_path / "plugind.db") in str(caught.value)
+        assert "\n" not in str(caught.value)
+
+
+def test_the_command_fails_where_there_is_damage(tmp_path: Path) -> None:
+    (tmp_path / "plugind.db").write_text("not a database at all, but long enough to be looked at")
     done = store("check", "--data-dir", tmp_path)
     assert done.returncode == 1
-    assert told in done.stderr
-    assert done.stderr.count("\n") == 1
+    assert done.stderr == (
+        f"Error: the store {tmp_path}/plugind.db: file is not a database (SQLITE_NOTADB)\n"
+    )
 
 
 def test_a_backup_serves_the_same_answers(tmp_path: Path) -> None:
