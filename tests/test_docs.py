@@ -35,6 +35,7 @@ UNTESTED = {
     "nomad plugin status": "needs a Nomad",
     "plugind store backup /var/backups/plugind.db --config /etc/plugind": "tests/store runs it",
     "plugind store check --config /etc/plugind": "tests/store runs it",
+    "plugind store restore /var/backups/plugind.db --config /etc/plugind": "tests/store runs it",
 }
 
 

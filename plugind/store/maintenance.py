@@ -61,12 +61,13 @@ def backup(source: Path, target: Path) -> Summary:
 
 
 @contextmanager
-def opened(path: Path) -> Iterator[sqlite3.Connection]:
+def opened(path: Path, mode: str = "rw") -> Iterator[sqlite3.Connection]:
     """A connection to a file that must be there. What goes wrong in the block, as well, becomes a
-    StoreError that names the file."""
+    StoreError that names the file. Only with mode "ro" is the file surely left as it is: else the
+    last one that closes it folds its log in, as far as the log can be read."""
     if not path.is_file():
         raise StoreError(f"{path} is not there")
-    uri = f"{path.absolute().as_uri()}?mode=rw"
+    uri = f"{path.absolute().as_uri()}?mode={mode}"
     with (
         translated(path),
         closing(sqlite3.connect(uri, uri=True, isolation_level=None, timeout=10.0)) as db,
@@ -75,13 +76,13 @@ def opened(path: Path) -> Iterator[sqlite3.Connection]:
 
 
 @contextmanager
-def snapshot(path: Path) -> Iterator[sqlite3.Connection]:
+def snapshot(path: Path, mode: str = "rw") -> Iterator[sqlite3.Connection]:
     """A file as of one moment, copied to memory: one of plugind's, with no damage in its pages."""
     with (
         translated(path),
         closing(sqlite3.connect(":memory:", isolation_level=None)) as copy,
     ):
-        with opened(path) as db:
+        with opened(path, mode) as db:
             db.backup(copy)
         if schema(copy) == 0:
             raise StoreError(f"{path}: its schema is 0, not one of 1 to {len(MIGRATIONS)}")

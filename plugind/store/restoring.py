@@ -1,0 +1,158 @@
+"""Puts a backup in the place of the embedded store's file, while no server runs.
+
+Clients go on from the indexes that they have, so the restored store begins beyond all of them, and
+every resource reads as changed. Killed at any point, this leaves either file whole under the name.
+"""
+
+from __future__ import annotations
+
+import os
+import sqlite3
+import time
+import uuid
+from collections.abc import Collection, Iterator, Mapping
+from contextlib import contextmanager, suppress
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from pathlib import Path
+
+from plugind.errors import StoreError
+from plugind.model import Stamp, is_list
+from plugind.store.maintenance import Summary, opened, snapshot, summary, sync
+from plugind.store.sqlite_file import FILE_NAME, lock, migrate, schema, transaction, translated
+from plugind.store.sqlite_rows import STAMP, contents, head
+
+LEAP = 2**32
+"""Beyond the backup's index, where nobody can say which indexes clients have seen since."""
+
+# SQLite takes them for those of whatever lies beside them. The index of a log is made anew from it.
+_LOGS = ("-wal", "-journal")
+_INDEX = "-shm"
+
+
+@dataclass(frozen=True, slots=True)
+class Restored:
+    """What is in force now, and the name under which what was there before is kept, if any was."""
+
+    summary: Summary
+    kept: Path | None
+
+
+@dataclass(frozen=True, slots=True)
+class _Replaced:
+    """What clients may have seen of the file that goes; ``stamps`` is None if nobody can say."""
+
+    index: int = 0
+    stamps: Mapping[str, Stamp] | None = None
+
+
+def restore(source: Path, data_dir: Path, lists: Collection[str]) -> Restored:
+    """Puts the copy ``source`` in force; ``lists`` are the resources that clients may wait for
+    even where nothing was in them. Raises StoreError, and then nothing has changed."""
+    target = data_dir / FILE_NAME
+    with snapshot(source) as db:
+        migrate(db, source)
+        contents(db)  # all of it can be read
+        with _locked(data_dir), translated(target):
+            replaced = _replaced(target)
+            _renumber(db, replaced, lists, time.time_ns())
+            with _written(db, target) as new:
+                kept = _set_aside(target, is_sound=replaced.stamps is not None)
+                new.replace(target)
+                sync(data_dir)
+        return Restored(summary(schema(db), contents(db)), kept)
+
+
+def _replaced(path: Path) -> _Replaced:
+    with suppress(StoreError), snapshot(path, "ro") as db:
+        migrate(db, path)
+        found = contents(db)
+        return _Replaced(found.index, found.stamps)
+    with suppress(StoreError), opened(path, "ro") as db:
+        return _Replaced(head(db)[1])
+    return _Replaced()
+
+
+def _renumber(
+    db: sqlite3.Connection, replaced: _Replaced, lists: Collection[str], now: int
+) -> None:
+    """Makes it another store, that goes on where the replaced one ended, all of it changed now.
+
+    A resource that the replaced one did not have, or another by the same name, is created anew.
+    """
+    found, old = contents(db).stamps, replaced.stamps
+    index = max(head(db)[1], replaced.index) + (LEAP if old is None else 1)
+    anew = [each for each in found if old is not None and _is_another(each, found, old)]
+    touched = {*found, *lists, *(each for each in old or () if is_list(each))}
+    with transaction(db):
+        db.execute("UPDATE store SET identity = ?, last_index = ?", (str(uuid.uuid4()), index))
+        db.executemany("DELETE FROM stamps WHERE resource = ?", [(each,) for each in anew])
+        db.executemany(STAMP, [(each, index, now) for each in touched])
+
+
+def _is_another(resource: str, found: Mapping[str, Stamp], old: Mapping[str, Stamp]) -> bool:
+    ours, theirs = found[resource], old.get(resource)
+    return theirs is None or (
+        (ours.create_index, ours.create_time) != (theirs.create_index, theirs.create_time)
+    )
+
+
+@contextmanager
+def _written(db: sqlite3.Connection, target: Path) -> Iterator[Path]:
+    """A durable file beside the target with what ``db`` holds; one left there is of a kill."""
+    new = target.with_name(f"{target.name}.restoring")
+    new.unlink(missing_ok=True)
+    try:
+        os.close(os.open(new, os.O_CREAT | os.O_EXCL | os.O_WRONLY, 0o600))
+        db.execute("VACUUM INTO ?", (str(new),))
+        _give_to_owner(new)
+        sync(new)
+        yield new
+    finally:
+        new.unlink(missing_ok=True)
+
+
+def _set_aside(target: Path, *, is_sound: bool) -> Path | None:
+    """Gives the file there is a second name, and takes away its log, which would be taken for the
+    new one's. A sound file has it folded in by then, another keeps it beside its second name."""
+    if is_sound:
+        _fold(target)
+    moment = datetime.now(UTC).strftime("%Y%m%dT%H%M%S.%fZ")
+    kept = f"{target}.replaced-{moment}"
+    for part in ("", *_LOGS):
+        if _size(Path(f"{target}{part}")):
+            os.link(f"{target}{part}", f"{kept}{part}")
+    sync(target.parent)
+    for part in (*_LOGS, _INDEX):
+        Path(f"{target}{part}").unlink(missing_ok=True)
+    sync(target.parent)
+    return Path(kept) if Path(kept).exists() else None
+
+
+def _size(path: Path) -> int:
+    return path.stat().st_size if path.exists() else 0
+
+
+def _fold(path: Path) -> None:
+    with opened(path) as db:
+        db.execute("PRAGMA busy_timeout = 1000")
+        is_busy, *_ = db.execute("PRAGMA wal_checkpoint(TRUNCATE)").fetchone()
+    if is_busy:
+        raise StoreError(f"{path} is in use by another program")
+
+
+@contextmanager
+def _locked(data_dir: Path) -> Iterator[None]:
+    taken = lock(data_dir)
+    try:
+        _give_to_owner(data_dir / f"{FILE_NAME}.lock")
+        yield
+    finally:
+        os.close(taken)
+
+
+def _give_to_owner(path: Path) -> None:
+    """The folder is the server's user's, who must be able to open what another makes in it."""
+    folder = path.parent.stat()
+    with suppress(PermissionError):
+        os.chown(path, folder.st_uid, folder.st_gid, follow_symlinks=False)
