@@ -9,7 +9,8 @@ run: $(VENV)/installed  ## a server, an agent and two sample drivers, until Ctrl
 	@exec $(BIN)/python examples/run.py
 
 test: $(VENV)/tested  ## the whole suite, in under 5 minutes
-	$(BIN)/pytest
+	$(BIN)/pytest -n 3 --dist worksteal -m "not soak and not alone"
+	$(BIN)/pytest -m alone
 
 soak: $(VENV)/tested  ## the long runs: random faults, kills at every sync, fuzzing
 	$(BIN)/pytest -m soak --timeout 600

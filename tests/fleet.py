@@ -4,16 +4,16 @@ from __future__ import annotations
 
 import signal
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from contextlib import suppress
 from dataclasses import dataclass, field
+from functools import partial
 from random import Random
 from typing import Any
 
 from plugind.client import Answer, Client
 from plugind.errors import Refused, Unreachable
 from tests.processes import Machine, Process
-from tests.support import eventually
 
 NODES = ("one", "two")
 PLUGINS = ("ebs0", "nfs")
@@ -89,7 +89,7 @@ class Fleet:
 
     def round(self) -> None:
         """Something happens on each node, perhaps something to the server too, in any order."""
-        happenings = [self._something_on(node) for node in NODES]
+        happenings = [partial(self._something_on, node) for node in NODES]
         if self.random.random() < 0.3:
             happenings.append(self.restart_server)
         self.random.shuffle(happenings)
@@ -102,23 +102,29 @@ class Fleet:
             self.forget(self.random.choice(PLUGINS))
         self.settle()
 
-    def _something_on(self, node: str) -> Callable[[], None]:
+    def _something_on(self, node: str) -> None:
         id_ = self.random.choice(PLUGINS)
         driver, agent = self.drivers.get((node, id_)), self.agents[node]
         if self.random.random() < 0.3:
             if agent.state == "running":
-                return lambda: self.end_agent(node, self.random.choice(("stopped", "dead")))
-            return lambda: self.revive_agent(node)
-        if driver is None or not driver.lives:
-            return lambda: self.start_driver(node, id_)
-        if driver.state != "well":
-            return lambda: self.mend_driver(node, id_)
-        what = self.random.choice(("slow", "failing", "hung", "dead", "gone", "upgraded", "moved"))
-        if what == "upgraded":
-            return lambda: self.upgrade_driver(node, id_)
-        if what == "moved":
-            return lambda: self.move_driver(node, id_)
-        return lambda: self.break_driver(node, id_, what)
+                self.end_agent(node, self.random.choice(("stopped", "dead")))
+            else:
+                self.revive_agent(node)
+        elif driver is None or not driver.lives:
+            self.start_driver(node, id_)
+        elif driver.state != "well":
+            self.mend_driver(node, id_)
+        else:
+            self._harm(node, id_)
+
+    def _harm(self, node: str, id_: str) -> None:
+        match self.random.choice(("slow", "failing", "hung", "dead", "gone", "upgraded", "moved")):
+            case "upgraded":
+                self.upgrade_driver(node, id_)
+            case "moved":
+                self.move_driver(node, id_)
+            case state:
+                self.break_driver(node, id_, state)
 
     def start_driver(self, node: str, id_: str, roles: frozenset[str] = BOTH) -> None:
         self._note("start", node, id_, *sorted(roles))
@@ -226,7 +232,13 @@ class Fleet:
             raise AssertionError(self._told(f"the list never came to {want}: {answer.value}"))
         self._check_creation(answer.value)
         for id_ in PLUGINS:
-            eventually(lambda id_=id_: self._body(id_) == self._true_body(id_))
+            self._settle_body(id_)
+
+    def _settle_body(self, id_: str) -> None:
+        want, deadline = self._true_body(id_), time.monotonic() + PATIENCE
+        while (told := self._body(id_)) != want:
+            assert time.monotonic() < deadline, self._told(f"{id_} is {want}, and was told {told}")
+            time.sleep(0.05)
 
     def _answers(self, deadline: float) -> Iterator[Answer]:
         index = 0

@@ -39,6 +39,7 @@ def test_random_faults_for_minutes(tmp_path: Path) -> None:
             fleet.round()
 
 
+@pytest.mark.alone
 def test_promises_with_ten_drivers_beside(tmp_path: Path) -> None:
     """On default settings: killed within 1 s, hung within 5 s, back within 5 s."""
     others = [f"other{n}" for n in range(10)]

@@ -196,7 +196,8 @@ class _Control(socketserver.ThreadingUnixStreamServer):
                 self.server.driver.tell(self.rfile.readline(4096).decode(errors="replace"))
             except PlugindError as error:
                 answer = str(error)
-            self.wfile.write(f"{answer}\n".encode())
+            with suppress(OSError):  # who asked need not wait for the answer
+                self.wfile.write(f"{answer}\n".encode())
 
 
 def _control(path: str, driver: Sample) -> ExitStack:
