@@ -71,11 +71,17 @@ class Machine:
     folder: Path
     started: list[Process] = field(default_factory=list)
 
-    def start(self, *command: str | Path, environ: Mapping[str, str] | None = None) -> Process:
+    def start(
+        self,
+        *command: str | Path,
+        environ: Mapping[str, str] | None = None,
+        wrapper: Sequence[str] = (),
+    ) -> Process:
+        """Starts a command of plugind's, by way of one that ends in executing it."""
         log = self.folder / f"{len(self.started)}.log"
         with log.open("wb") as stream:
             popen = subprocess.Popen(
-                [PLUGIND, *command],
+                [*wrapper, PLUGIND, *command],
                 stdin=subprocess.DEVNULL,
                 stdout=subprocess.DEVNULL,
                 stderr=stream,
@@ -86,7 +92,7 @@ class Machine:
         return self.started[-1]
 
     def server(
-        self, name: str = "server", port: int = 0, options: Sequence[str] = ()
+        self, name: str = "server", port: int = 0, *options: str, wrapper: Sequence[str] = ()
     ) -> tuple[Process, Client]:
         """A server with data of its own, and a client of it, once it answers."""
         process = self.start(
@@ -94,6 +100,7 @@ class Machine:
             *("--server-enabled", "true", "--ports-http", str(port)),
             *("--data-dir", self.folder / name),
             *options,
+            wrapper=wrapper,
         )
         address = eventually(lambda: re.search(r"address=(http://\S+)", process.logged))
         return process, Client(address[1])

@@ -17,6 +17,7 @@ from plugind.node_schemas import Report
 from plugind.plugin_schemas import PluginSchemas
 from plugind.registry import load_registry
 from plugind.store.sqlite import SqliteStore
+from tests.support import eventually
 
 NODE = "11111111-2222-4333-8444-55555555%04d"
 
@@ -24,9 +25,9 @@ NODE = "11111111-2222-4333-8444-55555555%04d"
 class Faulty(SqliteStore):
     """The real store, that fails or waits when it is told to."""
 
-    def __init__(self, data_dir: Path) -> None:
+    def __init__(self, data_dir: Path, fault: Exception | None = None) -> None:
         super().__init__(None, data_dir)
-        self.fault: Exception | None = None
+        self.fault = fault
         self.may_commit = threading.Event()
         self.may_commit.set()
         self.commits: list[int] = []
@@ -42,10 +43,10 @@ class Faulty(SqliteStore):
 class House:
     """Store, catalogue and intake, without the rest."""
 
-    def __init__(self, data_dir: Path) -> None:
+    def __init__(self, data_dir: Path, fault: Exception | None = None) -> None:
         registry = load_registry()
         schemas = {name: PluginSchemas.of(type_) for name, type_ in registry.types.items()}
-        self.store = Faulty(data_dir)
+        self.store = Faulty(data_dir, fault)
         contents = self.store.load()
         self.catalogue = Catalogue(contents, schemas)
         self.intake = Intake(self.store, contents, self.catalogue, schemas, registry.origins)
@@ -121,6 +122,19 @@ def test_a_failed_commit_takes_everything_back(house: House, fault: Exception) -
     house.store.fault = None
     assert house.report(0, healthy=False) == 3
     assert house.intake.trouble == ""
+
+
+def test_trouble_from_the_start_is_told_and_its_end_is_seen_without_a_change(
+    tmp_path: Path,
+) -> None:
+    house = House(tmp_path, StoreError("the disk is full"))
+    eventually(lambda: house.intake.trouble == "the disk is full")
+    assert house.catalogue.index == 1
+    house.store.fault = None
+    eventually(lambda: house.intake.trouble == "", within=5)
+    assert house.store.load().index == house.catalogue.index == 1
+    assert house.report(0) == 2
+    house.close()
 
 
 def test_a_mistake_of_one_request_is_its_own(house: House) -> None:

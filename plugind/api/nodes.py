@@ -13,7 +13,7 @@ from plugind.api.reads import read
 from plugind.api.reply import Reply, json_reply, replies
 from plugind.catalogue import Catalogue
 from plugind.client import NODE_SECRET_HEADER
-from plugind.errors import BadRequest, TooLarge
+from plugind.errors import BadRequest, StoreError, TooLarge
 from plugind.fields import SECOND, is_node_id
 from plugind.intake import Accepted, Intake
 from plugind.liveness import Liveness
@@ -76,7 +76,13 @@ def nodes_blueprint(
     def report(node_id: str) -> Reply:
         secret = _secret()
         _check(node_id)
-        return heard_of(node_id, intake.report(node_id, secret, load(_REPORT, _document())))
+        document = load(_REPORT, _document())
+        try:
+            return heard_of(node_id, intake.report(node_id, secret, document))
+        except StoreError:
+            if catalogue.has_node(node_id):
+                liveness.beat(node_id)  # it is not silent, though nothing can be written of it
+            raise
 
     @blueprint.put("/v1/node/<node_id>/heartbeat")
     @replies

@@ -109,6 +109,10 @@ class Catalogue:
         with self._lock:
             return self._held.nodes.get(node_id), dict(self._held.on_node(node_id))
 
+    def has_node(self, node_id: str) -> bool:
+        with self._lock:
+            return node_id in self._held.nodes
+
     def cloned(self) -> list[str]:
         """The names of the nodes that two agents report as."""
         with self._lock:

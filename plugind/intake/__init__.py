@@ -13,6 +13,7 @@ import threading
 import time
 from collections.abc import Callable, Collection, Iterable, Mapping
 from concurrent.futures import Future
+from contextlib import suppress
 from dataclasses import dataclass, field
 
 from plugind import logs
@@ -28,6 +29,8 @@ from plugind.plugin_schemas import PluginSchemas
 from plugind.store.base import Contents, Store
 
 BATCH_MAXIMUM = 256
+PROOF_EVERY = 1.0
+"""Seconds between two tries to write, while the store cannot be written and nobody else tries."""
 
 _log = logs.get("intake")
 
@@ -77,6 +80,7 @@ class Intake:
         self._planner = Planner(self._planned, schemas, generations)
         self._queue: queue.SimpleQueue[_Request | None] = queue.SimpleQueue()
         self._trouble = ""
+        self._prove_at = 0.0
         self._runs = Runs(calm)
         self._gate = threading.Lock()
         self._closed = False
@@ -175,13 +179,46 @@ class Intake:
         return request.answer.result()
 
     def _run(self) -> None:
+        self._prove()  # a server that starts on a full disk says so before it is asked to write
         open_ = True
         while open_:
-            batch = [self._queue.get()]
+            batch = [self._next()]
             while batch[-1] is not None and len(batch) < BATCH_MAXIMUM and not self._queue.empty():
                 batch.append(self._queue.get())
             open_ = batch[-1] is not None
             self._take([request for request in batch if request is not None])
+
+    def _next(self) -> _Request | None:
+        """What is to be done next. Meanwhile trouble is watched for its end, for it may be that
+        nothing is left to be written that would show it."""
+        while self._trouble:
+            wait = self._prove_at - time.monotonic()
+            if wait <= 0:
+                self._prove()
+                continue
+            with suppress(queue.Empty):
+                return self._queue.get(timeout=wait)
+        return self._queue.get()
+
+    def _prove(self) -> None:
+        try:
+            self._store.commit(())
+        except Exception as error:
+            self._troubled(error)
+        else:
+            self._relieved()
+
+    def _troubled(self, error: Exception) -> None:
+        """Tells of each trouble once, for those who are refused come again and again."""
+        old, self._trouble = self._trouble, str(error)
+        self._prove_at = time.monotonic() + PROOF_EVERY
+        if self._trouble != old:
+            _log.error("the store cannot be written; reads go on", reason=self._trouble)
+
+    def _relieved(self) -> None:
+        if self._trouble:
+            self._trouble = ""
+            _log.info("the store can be written again")
 
     def _take(self, batch: Iterable[_Request]) -> None:
         """Plans, commits, tells and answers. The whole batch is durable before any of it is
@@ -202,15 +239,14 @@ class Intake:
             self._take_back(planned, error)
             return
         if changes:
-            self._trouble = ""
+            self._relieved()
         self._catalogue.publish(zip(indexes, changes, strict=True))
         given = iter(indexes)
         for request, change in planned:
             request.answer.set_result(next(given) if change else self._catalogue.index)
 
     def _take_back(self, planned: list[tuple[_Request, Change]], error: Exception) -> None:
-        self._trouble = str(error)
-        _log.error("nothing was written", requests=len(planned), reason=self._trouble)
+        self._troubled(error)
         for _, change in reversed(planned):
             self._planned.apply(change.back())
         for request, _ in planned:

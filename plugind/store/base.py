@@ -58,7 +58,8 @@ class Store(ABC):
         """Makes changes durable, all of them or none, before it returns the index of each.
 
         An index is greater than all that came before. The stamps of what a change touched get its
-        index; a resource that was not there before is created by it.
+        index; a resource that was not there before is created by it. With no changes it only proves
+        that it could write some.
         """
 
     @abstractmethod

@@ -12,7 +12,7 @@ from pathlib import Path
 
 from plugind.errors import StoreError
 from plugind.store.base import Contents
-from plugind.store.sqlite_file import MIGRATIONS, Damaged, migrate, schema, translated
+from plugind.store.sqlite_file import MIGRATIONS, Damaged, migrate, opened, schema, translated
 from plugind.store.sqlite_rows import contents
 
 
@@ -58,21 +58,6 @@ def backup(source: Path, target: Path) -> Summary:
         os.link(copy, target)  # a rename would overwrite what came there meanwhile
         sync(target.parent)
     return found
-
-
-@contextmanager
-def opened(path: Path, mode: str = "rw") -> Iterator[sqlite3.Connection]:
-    """A connection to a file that must be there. What goes wrong in the block, as well, becomes a
-    StoreError that names the file. Only with mode "ro" is the file surely left as it is: else the
-    last one that closes it folds its log in, as far as the log can be read."""
-    if not path.is_file():
-        raise StoreError(f"{path} is not there")
-    uri = f"{path.absolute().as_uri()}?mode={mode}"
-    with (
-        translated(path),
-        closing(sqlite3.connect(uri, uri=True, isolation_level=None, timeout=10.0)) as db,
-    ):
-        yield db
 
 
 @contextmanager

@@ -18,8 +18,16 @@ from pathlib import Path
 
 from plugind.errors import StoreError
 from plugind.model import Stamp, is_list
-from plugind.store.maintenance import Summary, opened, snapshot, summary, sync
-from plugind.store.sqlite_file import FILE_NAME, lock, migrate, schema, transaction, translated
+from plugind.store.maintenance import Summary, snapshot, summary, sync
+from plugind.store.sqlite_file import (
+    FILE_NAME,
+    lock,
+    migrate,
+    opened,
+    schema,
+    transaction,
+    translated,
+)
 from plugind.store.sqlite_rows import STAMP, contents, head
 
 LEAP = 2**32

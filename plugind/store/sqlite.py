@@ -17,7 +17,15 @@ from plugind.fields import Record
 from plugind.model import Change
 from plugind.plugin_type import hookimpl
 from plugind.store.base import Contents, Store
-from plugind.store.sqlite_file import FILE_NAME, lock, migrate, transaction, translated
+from plugind.store.guard import Guard, check_before_opening
+from plugind.store.sqlite_file import (
+    FILE_NAME,
+    lock,
+    migrate,
+    opened,
+    transaction,
+    translated,
+)
 from plugind.store.sqlite_rows import (
     DECLARATIONS,
     INSTANCES,
@@ -48,6 +56,7 @@ class SqliteStore(Store):
         self._lock = lock(data_dir)
         with ExitStack() as undo, translated(self._path):
             undo.callback(os.close, self._lock)
+            check_before_opening(self._path)
             self._db = sqlite3.connect(
                 self._path, isolation_level=None, check_same_thread=False, timeout=10.0
             )
@@ -56,6 +65,7 @@ class SqliteStore(Store):
             self._db.execute("PRAGMA synchronous = FULL")
             migrate(self._db, self._path)
             self._identity, self._index = head(self._db)
+            self._guard = Guard(self._path)
             undo.pop_all()
 
     @property
@@ -68,12 +78,19 @@ class SqliteStore(Store):
 
     def commit(self, changes: Sequence[Change]) -> Sequence[int]:
         indexes = range(self._index + 1, self._index + 1 + len(changes))
+        last = self._index + len(changes)
         with translated(self._path), transaction(self._db):
             for index, change in zip(indexes, changes, strict=True):
                 self._write(index, change)
-            self._db.execute("UPDATE store SET last_index = ?", (indexes[-1],))
-        self._index = indexes[-1]
+            self._db.execute("UPDATE store SET last_index = ?", (last,))
+            self._guard.check(lambda: self._holds(self._index))
+        self._index = last
         return indexes
+
+    def _holds(self, index: int) -> bool:
+        """Whether the files are, to one who comes new to them, this store at an index."""
+        with opened(self._path, "ro") as db:
+            return head(db) == (self._identity, index)
 
     def close(self) -> None:
         with ExitStack() as until_end, translated(self._path):

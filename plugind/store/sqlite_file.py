@@ -10,7 +10,7 @@ import os
 import sqlite3
 import uuid
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import closing, contextmanager
 from pathlib import Path
 
 from plugind.errors import StoreError
@@ -78,6 +78,21 @@ def transaction(db: sqlite3.Connection) -> Iterator[None]:
         if db.in_transaction:
             db.execute("ROLLBACK")
         raise
+
+
+@contextmanager
+def opened(path: Path, mode: str = "rw") -> Iterator[sqlite3.Connection]:
+    """A connection to a file that must be there. What goes wrong in the block, as well, becomes a
+    StoreError that names the file. Only with mode "ro" is the file surely left as it is: else the
+    last one that closes it folds its log in, as far as the log can be read."""
+    if not path.is_file():
+        raise StoreError(f"{path} is not there")
+    uri = f"{path.absolute().as_uri()}?mode={mode}"
+    with (
+        translated(path),
+        closing(sqlite3.connect(uri, uri=True, isolation_level=None, timeout=10.0)) as db,
+    ):
+        yield db
 
 
 def lock(data_dir: Path) -> int:
