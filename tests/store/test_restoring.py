@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 import shutil
 import sqlite3
 import subprocess
@@ -48,6 +49,7 @@ class Past:
     copy: Path
     created: dict[str, int]
     seen: dict[str, int]
+    digests: dict[str, str]
 
     @property
     def file(self) -> Path:
@@ -73,7 +75,7 @@ def past(tmp_path: Path) -> Past:
         one.report({"same": {"node": down()}, "again": {"node": up()}})
         two.report({"new": {"node": up()}})
         seen = {path: api.call("GET", path).index for path in READS}
-    return Past(data, copy, created, seen)
+    return Past(data, copy, created, seen, {each.node_id: each.digest for each in (one, two)})
 
 
 def created_at(api: Api, name: str) -> int:
@@ -99,6 +101,8 @@ def test_whoever_waits_from_an_index_of_the_replaced_database_is_woken(past: Pas
         # Only the one that nobody took away meanwhile is the plugin that it was.
         assert created_at(api, "same") == past.created["same"]
         assert created_at(api, "forgotten") == created_at(api, "again") == before + 1
+        for node_id, digest in past.digests.items():
+            assert FakeAgent(api, node_id).beat(digest).status == 409, "it wants to be told anew"
         agent = FakeAgent(api, NODES[0])
         assert agent.report({"same": {"node": down()}}).json["Index"] == before + 2
 
@@ -182,6 +186,35 @@ def test_a_folder_that_was_never_used(past: Past, tmp_path: Path) -> None:
     assert done.returncode == 0
     assert check(tmp_path / "fresh/plugind.db").instances == 3
     assert names(tmp_path / "fresh") == {"plugind.db", "plugind.db.lock"}
+
+
+def test_what_root_restores_is_the_server_user_s(past: Past) -> None:
+    if os.geteuid() == 0:
+        os.chown(past.data, 65534, 65534)
+    past.file.with_name("plugind.db.lock").unlink()
+    restore(past.copy, past.data, ())
+    owner = past.data.stat().st_uid
+    for name in ("plugind.db", "plugind.db.lock"):
+        assert (past.data / name).stat().st_uid == owner
+
+
+def test_a_full_disk_changes_nothing(past: Past) -> None:
+    prlimit = shutil.which("prlimit")
+    assert prlimit, "install prlimit (util-linux)"
+    before = (past.index, names(past.data))
+    done = subprocess.run(
+        [
+            *(prlimit, "--fsize=8192:", PLUGIND),
+            *("store", "restore", past.copy, "--data-dir", past.data),
+        ],
+        capture_output=True,
+        text=True,
+        timeout=30,
+    )
+    assert done.returncode == 1
+    assert done.stderr.startswith(f"Error: the store {past.file}: ")
+    assert done.stderr.count("\n") == 1
+    assert (past.index, names(past.data)) == before
 
 
 def test_a_running_server_is_left_alone(past: Past) -> None:
