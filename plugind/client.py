@@ -6,6 +6,7 @@ Refused when the server answers with an error.
 
 from __future__ import annotations
 
+import json
 import os
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -20,6 +21,12 @@ from plugind.fields import format_duration
 
 DEFAULT_ADDRESS = "http://127.0.0.1:4646"
 NODE_SECRET_HEADER = "X-Plugind-Node-Secret"
+ANSWER_MAXIMUM = 1 << 28
+"""Bytes of what is read."""
+
+ACKNOWLEDGEMENT_MAXIMUM = 1 << 24
+"""Bytes of the answer to a write: whoever sends more is no plugind, and must not fill an agent."""
+
 _WAIT_SLACK = 1 / 16  # a server adds up to this share of a blocking query's wait
 
 
@@ -46,8 +53,7 @@ class Client:
         ca_file: str | None = None,
         timeout: float = 10.0,
     ) -> None:
-        parts = urlsplit(address)
-        if parts.scheme not in ("http", "https") or not parts.hostname:
+        if not _is_address(address):
             raise Unreachable(f"{address!r} is no server address; it looks like {DEFAULT_ADDRESS}")
         self.address = address.rstrip("/")
         self._timeout = timeout
@@ -139,7 +145,7 @@ class Client:
     def _object(
         self, method: str, path: str, body: Any, headers: Mapping[str, str]
     ) -> Mapping[str, Any]:
-        value = self._call(method, path, {}, body, headers).value
+        value = self._call(method, path, {}, body, headers, maximum=ACKNOWLEDGEMENT_MAXIMUM).value
         if not isinstance(value, dict):
             raise self._not_ours()
         return value
@@ -152,6 +158,7 @@ class Client:
         body: Any = None,
         headers: Mapping[str, str] | None = None,
         patience: float = 0.0,
+        maximum: int = ANSWER_MAXIMUM,
     ) -> Answer:
         try:
             response = self._session.request(
@@ -164,19 +171,23 @@ class Client:
                 allow_redirects=False,
                 # Here, not in the session: there an environment variable would go before it.
                 verify=self._verify,
+                stream=True,
             )
-        except requests.RequestException as error:
+            content = _content(response, maximum)
+        except (requests.RequestException, ValueError) as error:  # urllib3 has some of its own
             raise Unreachable(
                 f"no answer from {self.address}: {_reason(error)}; is that the right address, "
                 "and is the server running?"
             ) from error
         if response.status_code >= 400:
-            text = " ".join(response.text.split())[:500] or response.reason
+            text = " ".join(content.decode(errors="replace").split())[:500] or response.reason
             raise Refused(response.status_code, text)
+        if response.status_code >= 300 or len(content) > maximum:
+            raise self._not_ours()
         try:
-            value = response.json()
+            value = json.loads(content)
             index = int(response.headers.get("X-Nomad-Index", 0))
-        except ValueError as error:
+        except (ValueError, RecursionError) as error:
             raise self._not_ours() from error
         return Answer(value, index)
 
@@ -184,6 +195,25 @@ class Client:
         return Unreachable(
             f"{self.address} did not answer as a plugind does; is that the right address?"
         )
+
+
+def _is_address(text: str) -> bool:
+    try:
+        parts = urlsplit(text)
+    except ValueError:
+        return False
+    return parts.scheme in ("http", "https") and bool(parts.hostname)
+
+
+def _content(response: requests.Response, maximum: int) -> bytes:
+    """The body, of which not much more than the maximum is read."""
+    content = bytearray()
+    with response:
+        for part in response.iter_content(1 << 16):
+            content += part
+            if len(content) > maximum:
+                break
+    return bytes(content)
 
 
 def _reason(error: BaseException) -> str:

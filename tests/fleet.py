@@ -321,7 +321,7 @@ class Fleet:
         self.created = created
 
     def _serve(self, port: int) -> tuple[Process, Client]:
-        return self.machine.server("server", port, "--server-heartbeat-ttl", TTL)
+        return self.machine.server(port=port, server_heartbeat_ttl=TTL)
 
     def _note(self, *words: str) -> None:
         self.story.append(" ".join(words))

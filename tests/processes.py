@@ -14,7 +14,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from plugin_types.csi.control import control_path
+from plugin_types.csi.control import control_path, tell
 from plugin_types.csi.sockets import unreachable
 from plugind.client import Client
 from tests.support import eventually
@@ -92,14 +92,20 @@ class Machine:
         return self.started[-1]
 
     def server(
-        self, name: str = "server", port: int = 0, *options: str, wrapper: Sequence[str] = ()
+        self,
+        name: str = "server",
+        port: int = 0,
+        *,
+        wrapper: Sequence[str] = (),
+        **settings: str,
     ) -> tuple[Process, Client]:
-        """A server with data of its own, and a client of it, once it answers."""
+        """A server with data of its own, and a client of it, once it answers; ``settings`` by
+        name (``server_heartbeat_ttl="2s"``)."""
         process = self.start(
             "agent",
             *("--server-enabled", "true", "--ports-http", str(port)),
             *("--data-dir", self.folder / name),
-            *options,
+            environ=_variables(settings),
             wrapper=wrapper,
         )
         address = eventually(lambda: re.search(r"address=(http://\S+)", process.logged))
@@ -117,7 +123,7 @@ class Machine:
             *("--data-dir", self.folder / f"agent-{name}"),
             environ={
                 "PLUGIND_PLUGIN_TYPE_CSI_SOCKETS": globs,
-                **{f"PLUGIND_{key.upper()}": value for key, value in settings.items()},
+                **_variables(settings),
             },
         )
 
@@ -136,8 +142,11 @@ class Machine:
 
     def tell(self, socket: str, *words: str) -> None:
         """Tells a sample driver what to do from now on."""
-        path = self.folder / "sockets" / socket
-        subprocess.run([PLUGIND, "csi-tell", "--socket", path, *words], check=True, timeout=20)
+        tell(str(self.folder / "sockets" / socket), " ".join(words))
+
+
+def _variables(settings: Mapping[str, str]) -> dict[str, str]:
+    return {f"PLUGIND_{name.upper()}": value for name, value in settings.items()}
 
 
 @contextmanager

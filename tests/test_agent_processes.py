@@ -2,11 +2,15 @@
 
 from __future__ import annotations
 
+import os
+import signal
 from collections.abc import Iterator
+from contextlib import closing
 from pathlib import Path
 
 import pytest
 
+from tests.agent.desk import Desk
 from tests.processes import Machine, counts, instance, machine
 from tests.support import eventually
 
@@ -18,7 +22,7 @@ def here(tmp_path: Path) -> Iterator[Machine]:
 
 
 def test_a_node_that_leaves_takes_its_instances_along(here: Machine) -> None:
-    server, client = here.server()
+    _, client = here.server()
     agent = here.agent("vm", client.address, client_leave_on_terminate="true")
     here.driver("vm/nfs.sock", "--no-controller")
     eventually(lambda: counts(client, "nfs") == (0, 0, 1, 1))
@@ -26,11 +30,6 @@ def test_a_node_that_leaves_takes_its_instances_along(here: Machine) -> None:
     assert counts(client, "nfs") is None
     assert client.nodes().value == []
     assert "the node has left" in agent.logged
-    again = here.agent("vm", client.address, client_leave_on_terminate="true")
-    eventually(lambda: counts(client, "nfs") == (0, 0, 1, 1))
-    server.stop()
-    assert again.stop() == 0
-    assert "the node could not leave" in again.logged
 
 
 def test_slow_answers_are_one_change_and_a_failure_that_is_allowed_another(here: Machine) -> None:
@@ -49,7 +48,7 @@ def test_slow_answers_are_one_change_and_a_failure_that_is_allowed_another(here:
     slow = client.plugin("csi", "nfs", index=index)
     (told,) = slow.value["Nodes"].values()
     assert told["HealthDescription"].startswith("healthy; slow: answers take ")
-    assert client.plugin("csi", "nfs", index=slow.index, wait=1.5).index == slow.index
+    assert client.plugin("csi", "nfs", index=slow.index, wait=1.2).index == slow.index
 
     here.tell("vm/nfs.sock", "ok")
     brisk = client.plugin("csi", "nfs", index=slow.index)
@@ -63,3 +62,44 @@ def test_slow_answers_are_one_change_and_a_failure_that_is_allowed_another(here:
     )
     assert client.plugin("csi", "nfs", index=doubt.index, wait=0.5).index == doubt.index
     assert counts(client, "nfs") == (0, 0, 1, 1)
+
+
+def test_a_server_that_was_away_is_told_the_latest_state_once(here: Machine) -> None:
+    with closing(Desk()) as desk:
+        here.agent("vm", desk.address, plugin_type_csi_probe_interval="50ms")
+        here.driver("vm/nfs.sock", "--no-controller")
+        eventually(lambda: desk.reports and desk.reports[-1]["Plugins"])
+        port = desk.port
+    for word in ("not-ready", "ok", "not-ready", "ok", "fail the last word"):
+        here.tell("vm/nfs.sock", *word.split())
+    with closing(Desk(port)) as back:
+        back.ttl = 300_000_000
+        eventually(lambda: len(back.beats) > 2)
+        (report,) = back.reports
+    told = report["Plugins"]["csi"]["nfs"]["node"]["HealthDescription"]
+    assert told.endswith("the last word")
+
+
+def test_agents_that_were_stopped_settle_to_the_truth(here: Machine) -> None:
+    """One is stopped alone, the other together with its probers."""
+    _, client = here.server(server_heartbeat_ttl="1s")
+    agents = {name: here.agent(name, client.address) for name in ("one", "two")}
+    for name in agents:
+        here.driver(f"{name}/well.sock", "--no-controller")
+    dies = [here.driver(f"{name}/dies.sock", "--no-controller") for name in agents]
+    eventually(lambda: counts(client, "well") == counts(client, "dies") == (0, 0, 2, 2))
+    probers = {name: agent.children for name, agent in agents.items()}
+    stopped = [agent.pid for agent in agents.values()] + probers["two"]
+    for pid in stopped:
+        os.kill(pid, signal.SIGSTOP)
+    eventually(lambda: counts(client, "well") == (0, 0, 0, 2))
+    assert "nothing heard of node" in str(client.plugin("csi", "well").value)
+    for driver in dies:
+        driver.kill()
+    for pid in stopped:
+        os.kill(pid, signal.SIGCONT)
+    eventually(lambda: str(client.plugin("csi", "dies").value).count("refused") == 2, within=5)
+    eventually(lambda: counts(client, "well") == (0, 0, 2, 2), within=5)
+    index = client.plugin("csi", "well").index
+    assert client.plugin("csi", "well", index=index, wait=1.2).index == index
+    assert {name: agent.children for name, agent in agents.items()} == probers

@@ -74,7 +74,7 @@ def test_promises_with_ten_drivers_beside(tmp_path: Path) -> None:
 
 def test_a_clone_is_told_of_until_it_is_gone(tmp_path: Path) -> None:
     with machine(tmp_path) as made:
-        _, client = made.server("server", 0, "--server-heartbeat-ttl", "1s")
+        _, client = made.server(server_heartbeat_ttl="1s")
         made.driver("vm/ebs0.sock")
         first = made.agent("vm", client.address)
         eventually(lambda: counts(client, "ebs0") == WELL)
@@ -92,7 +92,7 @@ def test_a_clone_is_told_of_until_it_is_gone(tmp_path: Path) -> None:
 
 def test_an_agent_that_lost_its_data_is_a_new_node_beside_the_silent_one(tmp_path: Path) -> None:
     with machine(tmp_path) as made:
-        _, client = made.server("server", 0, "--server-heartbeat-ttl", "1s")
+        _, client = made.server(server_heartbeat_ttl="1s")
         made.driver("vm/ebs0.sock")
         agent = made.agent("vm", client.address)
         eventually(lambda: counts(client, "ebs0") == WELL)

@@ -98,8 +98,8 @@ class Agent:
             self._retired = self._supervisors.keys() - types.keys()
             for type in changed:
                 self._supervisors[type].start()
-            self._reporter.changed()
         if ended | changed:
+            self._changed()
             _log.info("settings changed", types=",".join(sorted(ended | changed)))
 
     def refuse_reload(self, reason: str) -> None:

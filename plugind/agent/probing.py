@@ -30,6 +30,7 @@ NAME_MAXIMUM = 256
 
 ALIVE_INTERVAL = 1.0
 DISCOVER_INTERVAL = 1.0
+ABSENCE = 1.0  # a clock that is so late was stopped (SIGSTOP), and what it looks after as well
 SLACK = 0.2  # for a probe that keeps its time itself and has to come back with why it failed
 PAUSE = 0.02  # between two looks, so that a flood of changed() is no busy loop
 
@@ -207,6 +208,7 @@ class _Target:
         self._started: float | None = None
         self._overdue_at = 0.0
         self._overdue = False
+        self._excused = False
         self._judge = Judge(settings)
         self._told = b""
         self._flaws: tuple[str, ...] = ()
@@ -223,13 +225,16 @@ class _Target:
     def _begin(self) -> float:
         with self._lock:
             self._started = started = time.monotonic()
-            self._overdue = False
+            self._overdue = self._excused = False
             self._overdue_at = started + self._limit
         return started
 
     def _end(self, outcome: Found | Failed, took: float) -> None:
         with self._lock:
             self._started = None
+            if took > self._limit + ABSENCE and not self._overdue:
+                self.wake.set()  # it was stopped meanwhile, which says nothing: ask again
+                return
             self._tell(self._judge.judge(outcome, took, again=self._overdue))
 
     def shut(self) -> None:
@@ -246,6 +251,9 @@ class _Target:
         with self._lock:
             if self._started is None:
                 return now + self._limit
+            if now >= self._overdue_at + ABSENCE and not self._excused:
+                self._excused = True
+                self._overdue_at = now + self._limit
             if now >= self._overdue_at:
                 limit = format_duration(round(self._settings.probe_timeout * SECOND))
                 failed = Failed(self.name, time.time_ns(), f"no answer within {limit}")

@@ -6,6 +6,7 @@ import json
 import threading
 import time
 from collections.abc import Callable
+from contextlib import suppress
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from typing import Any
 
@@ -26,7 +27,7 @@ def until(true: Callable[[], object], what: Callable[[], str] = lambda: "it") ->
 class Desk:
     """Takes reports and heartbeats, and keeps them in the order they came.
 
-    ``wrong(path)`` may give a status and body to answer instead.
+    ``wrong(path)`` may give a status and body to answer instead; a redirection leads ``elsewhere``.
     """
 
     def __init__(self, port: int = 0) -> None:
@@ -38,6 +39,7 @@ class Desk:
         self.calls = 0
         self.ttl = 30 * SECOND
         self.rejected: list[Any] = []
+        self.elsewhere = ""
         self.wrong: Callable[[str], Wrong | None] = lambda path: None
         self._server = _server(self, port)
         self.port = self._server.server_address[1]
@@ -77,8 +79,11 @@ def _server(desk: Desk, port: int) -> ThreadingHTTPServer:
             status, text = desk.answer(self.command, self.path, body, dict(self.headers))
             self.send_response(status)
             self.send_header("Content-Length", str(len(text)))
+            if 300 <= status < 400:
+                self.send_header("Location", desk.elsewhere + self.path)
             self.end_headers()
-            self.wfile.write(text)
+            with suppress(ConnectionError):  # whoever has heard enough hangs up
+                self.wfile.write(text)
 
         do_DELETE = do_PUT
 

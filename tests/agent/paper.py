@@ -93,6 +93,7 @@ class PaperProber(Prober):
         sys.exit("bye")
 
     def hang(self, target: Path) -> Any:
+        (self._folder / f".hanging-{target.name}").touch()
         while _text(target) == "hang":
             time.sleep(0.01)
         return self.probe(target)

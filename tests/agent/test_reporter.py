@@ -7,6 +7,7 @@ import socket
 import threading
 import time
 from collections.abc import Callable, Iterator
+from contextlib import closing
 from pathlib import Path
 from typing import Any
 
@@ -16,6 +17,7 @@ from plugind.agent.backoff import Backoff
 from plugind.agent.identity import Identity
 from plugind.agent.reporter import Reporter
 from plugind.agent.token_file import TokenFile
+from plugind.client import ACKNOWLEDGEMENT_MAXIMUM
 from plugind.errors import TokenError
 from tests.agent.desk import SECOND, Desk, until
 
@@ -193,9 +195,33 @@ def test_refusals_are_retried_slowly() -> None:
     assert max(backoff.delay(10) for _ in range(100)) > 5
 
 
+def test_a_redirection_is_not_followed(desk: Desk, second_desk: Desk, start: Start) -> None:
+    """Who is redirected gives its secret to somebody who was never configured."""
+    with closing(Desk()) as stranger:
+        desk.elsewhere = stranger.address
+        desk.wrong = lambda path: (307, b'{"Digest": "d", "HeartbeatTTL": 1}')
+        subject = start(desk, second_desk)
+        until(lambda: subject.acknowledged)
+        assert second_desk.reports == [{"Number": 0}]
+        assert not stranger.calls
+
+
+@pytest.mark.parametrize("name", ["nothing.invalid", "a" * 64, "..", "xn--a", "[::"])
+def test_a_name_that_is_no_hosts_is_passed_over(
+    desk: Desk, start: Start, name: str, log: Log
+) -> None:
+    subject = start(servers=[f"http://{name}:4646", desk.address])
+    until(lambda: subject.acknowledged)
+    events = [each["event"] for each in log]
+    assert events == ["no server takes reports; trying on", "connected"]
+
+
 @pytest.mark.parametrize(
     "answer",
     [
+        b'{"Digest": "d", "HeartbeatTTL": 1}' + b" " * ACKNOWLEDGEMENT_MAXIMUM,
+        b"\xff\xfe",
+        b"[" * 100_000,
         b"[]",
         b"{}",
         b'"x"',
@@ -204,6 +230,7 @@ def test_refusals_are_retried_slowly() -> None:
         b'{"Digest": 1, "HeartbeatTTL": 1}',
         b'{"Digest": "d", "HeartbeatTTL": 0}',
     ],
+    ids=lambda answer: answer[:40].hex() if answer[:1] > b"~" else answer[:40].decode(),
 )
 def test_a_wrong_answer_is_a_failure(
     desk: Desk, second_desk: Desk, start: Start, answer: bytes

@@ -291,6 +291,27 @@ def test_without_a_limit_it_may_take_what_it_likes(paper: StartSupervisor) -> No
     assert p.supervisor.pid == pid
 
 
+def test_a_prober_that_was_stopped_does_not_blame_its_targets(paper: StartSupervisor) -> None:
+    p = paper(block={"probe_timeout": "1s"})
+    p.order("a", "healthy node")
+    p.supervisor.start()
+    p.shows({"a": {"node": HEALTHY}})
+    pid = p.supervisor.pid
+    assert pid is not None
+    p.order("a", "hang")
+    until((p.folder / ".hanging-a").exists)
+    os.kill(pid, signal.SIGSTOP)
+    changes = p.changes
+    time.sleep(2.5)  # longer than it takes to call a probe overdue
+    os.kill(pid, signal.SIGCONT)
+    p.order("b", "healthy node")
+    p.shows({"a": {"node": HEALTHY}, "b": {"node": HEALTHY}})
+    p.order("a", "healthy controller")
+    p.shows({"a": {"node": None, "controller": HEALTHY}, "b": {"node": HEALTHY}})
+    assert p.changes == changes + 3, "b came, b was probed, a has another half"
+    assert p.supervisor.pid == pid
+
+
 def test_stop_ends_a_prober_that_hangs(paper: StartSupervisor) -> None:
     p = paper()
     p.order("a", "hang")

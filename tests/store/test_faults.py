@@ -9,7 +9,7 @@ import resource
 import shutil
 import sqlite3
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import closing
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -34,7 +34,7 @@ class Rig:
     """A server, and one agent of it that reports another version of its plugin each time."""
 
     here: Machine
-    options: tuple[str, ...] = ()
+    settings: Mapping[str, str] = field(default_factory=dict)
     wrapper: tuple[str, ...] = ()
     number: int = 0
     acknowledged: int = 0
@@ -47,9 +47,7 @@ class Rig:
         self.start()
 
     def start(self) -> None:
-        self.process, self.client = self.here.server(
-            "server", 0, *self.options, wrapper=self.wrapper
-        )
+        self.process, self.client = self.here.server(wrapper=self.wrapper, **self.settings)
 
     @property
     def data(self) -> Path:
@@ -139,7 +137,7 @@ def test_a_full_disk_is_over_when_there_is_room_again(here: Machine) -> None:
 
 
 def test_a_node_whose_reports_cannot_be_written_is_not_called_silent(here: Machine) -> None:
-    rig = Rig(here, ("--server-heartbeat-ttl", "1s"))
+    rig = Rig(here, {"server_heartbeat_ttl": "1s"})
     assert rig.report()
     rig.may_write(0)
     until = time.monotonic() + 1.8  # its time to live and the grace are over by then
