@@ -6,6 +6,7 @@ resolved by name, where it is wanted: in an agent's child process, and in the sa
 
 from __future__ import annotations
 
+import os
 from collections.abc import Collection, Mapping, Sequence
 from pathlib import Path
 from pkgutil import resolve_name
@@ -51,6 +52,9 @@ class CsiType(PluginType):
         return summarise(fingerprints)
 
     def prober(self, settings: CsiSettings) -> Prober:
+        # gRPC writes lines of its own to standard error, which are no log of ours and tell nothing
+        # that a probe does not.
+        os.environ.setdefault("GRPC_VERBOSITY", "NONE")
         prober: Prober = resolve_name("plugin_types.csi.prober:CsiProber")(settings)
         return prober
 

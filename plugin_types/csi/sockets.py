@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import glob
+import hashlib
 import os
 import re
 import socket
@@ -48,11 +49,12 @@ def find_targets(settings: CsiSettings) -> dict[str, Target]:
     """What there is to probe, by the socket's path.
 
     A socket that is reached by several paths is one target: of the block that names it, else of the
-    first path. What an ``instance`` block names is there whether its socket exists or not, so that
-    a driver that was never started is told of.
+    first path. What stands in the place of a socket and is none is a target too, and so is what an
+    ``instance`` block names whether its socket exists or not: a driver that was never started is
+    told of.
     """
     paths = {path for pattern in settings.sockets for path in glob.iglob(pattern)}
-    found = [_target(path) for path in sorted(paths) if _is_socket(path)]
+    found = [_target(path) for path in sorted(paths) if os.path.exists(path)]
     named = [
         Target(block.endpoint, id, role=block.role, schedule=block)
         for id, block in settings.instance.items()
@@ -73,9 +75,14 @@ def _file(path: str) -> tuple[int, int, int] | None:
 
 
 def plugin_id(name: str) -> str:
-    """The name as a plugin's ID: every character that an ID cannot have becomes a dash."""
+    """The name as a plugin's ID: every character that an ID cannot have becomes a dash.
+
+    A name of which nothing is left gets an ID that no other such name has.
+    """
     id = re.sub(r"[^A-Za-z0-9._-]", "-", name).lstrip("._-")[:128]
-    return id if ID_PATTERN.fullmatch(id) else "unnamed"
+    if ID_PATTERN.fullmatch(id):
+        return id
+    return f"unnamed-{hashlib.blake2b(name.encode(errors='replace'), digest_size=4).hexdigest()}"
 
 
 def too_long(path: str) -> str:

@@ -10,7 +10,6 @@ import threading
 from collections.abc import Callable, Collection
 
 import watchfiles
-from watchfiles._rust_notify import WatchfilesRustInternalError
 
 from plugin_types.csi.sockets import folders_to_watch
 from plugind import logs
@@ -39,7 +38,7 @@ def watch_forever(patterns: Collection[str], look_again: Callable[[], None]) -> 
                 pause.wait(CHECK_MS / 1000)
         except FileNotFoundError:
             pause.wait(0.05)  # a folder went away just now
-        except (OSError, WatchfilesRustInternalError) as error:
+        except (OSError, RuntimeError) as error:  # the second is how watchfiles' own are caught
             if str(error) != trouble:
                 trouble = str(error)
                 _log.warning("cannot watch; sockets are looked for every second", reason=trouble)

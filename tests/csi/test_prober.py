@@ -237,9 +237,23 @@ def test_a_path_that_no_socket_can_have(kit: Make, folder: Path) -> None:
     assert "longer than the 107 bytes" in reason
 
 
-def test_a_file_that_is_no_socket(kit: Make, path: Path) -> None:
-    path.touch()
+@pytest.mark.parametrize("make", [Path.touch, Path.mkdir])
+def test_a_file_that_is_no_socket(
+    kit: Make, on: Kit, path: Path, make: Callable[[Path], None]
+) -> None:
+    make(path)
     assert kit(**named(path)).health() == sick("nfs", f"{path} is no socket", ANY_ROLE)
+    assert on.health() == sick("disks", f"{path} is no socket", ANY_ROLE)
+
+
+def test_grpc_logs_only_where_somebody_wants_it(monkeypatch: pytest.MonkeyPatch) -> None:
+    settings = CsiType.settings_schema().load({})
+    monkeypatch.delenv("GRPC_VERBOSITY", raising=False)
+    CsiType().prober(settings)
+    assert os.environ["GRPC_VERBOSITY"] == "NONE"
+    monkeypatch.setenv("GRPC_VERBOSITY", "DEBUG")
+    CsiType().prober(settings)
+    assert os.environ["GRPC_VERBOSITY"] == "DEBUG"
 
 
 def test_odd_characters_in_a_path(kit: Make, folder: Path) -> None:

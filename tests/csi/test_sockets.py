@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import shutil
 import socket
 from collections.abc import Callable
@@ -64,6 +65,7 @@ def test_the_default_layouts(folder: Path) -> None:
     (folder / "run/csi/gone.sock").symlink_to(folder / "nowhere")
     assert ids(folder) == {
         "run/csi/ebs0.sock": "ebs0",
+        "run/csi/file.sock": "file",
         "run/csi/nfs/csi.sock": "nfs",
         "var/lib/nomad/client/csi/controller/ebs1/csi.sock": "ebs1",
         "opt/nomad/data/client/csi/monolith/hostpath-plugin0/csi.sock": "hostpath-plugin0",
@@ -101,6 +103,15 @@ def test_newer_nomad_with_two_plugins_takes_the_drivers_names(
     assert "nothing listens" in health
     with sample(path, "--name", "ebs.csi/aws", "--no-controller"):
         assert on.health() == {("ebs.csi-aws", "node"): "healthy"}
+
+
+def test_names_of_which_no_id_is_left_are_told_apart(folder: Path) -> None:
+    for name in ("é", "ü", "__"):
+        make_socket(folder / f"run/csi/{name}.sock")
+    found = ids(folder)
+    assert len(set(found.values())) == 3
+    assert all(re.fullmatch("unnamed-[0-9a-f]{8}", id) for id in found.values())
+    assert ids(folder) == found
 
 
 def test_an_instance_block_names_a_socket_that_globs_find_too(folder: Path) -> None:
