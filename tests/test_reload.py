@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 
 from plugind.client import Client
-from tests.processes import Machine, counts, machine
+from tests.processes import Machine, counts, instance, machine
 from tests.support import eventually
 
 DECLARED = 'plugin "csi" "ebs0" {{ nodes_expected = {} }}\n'
@@ -88,15 +88,17 @@ def test_a_types_settings_follow_the_configuration(here: Machine) -> None:
     assert client.plugin("csi", "one").index == index, "it was never said to be ill"
     one.kill()
     eventually(lambda: counts(client, "one") == (0, 0, 0, 1))
-    assert two.popen.poll() is None
 
     file.write_text('plugin_types { disabled = ["csi"] }')
     agent.send(signal.SIGHUP)
     eventually(lambda: counts(client, "one") is None)
     eventually(lambda: not agent.children)
-    configure("two")
+    configure("two", more="unhealthy_after = 1000")
     agent.send(signal.SIGHUP)
     eventually(lambda: counts(client, "two") == (1, 1, 1, 1))
+    assert two.stop() == 0
+    eventually(lambda: "no socket at" in instance(client, "two")["HealthDescription"])
+    assert counts(client, "two") == (1, 1, 1, 1), "its socket went, which is a failure like others"
     assert agent.stop() == 0
 
 

@@ -27,12 +27,15 @@ STREAK = 3
 
 
 class Judge:
-    """What is told of one target, which is probed as ``settings`` say."""
+    """What is told of one target, which is probed as ``settings`` say.
 
-    def __init__(self, settings: Settings) -> None:
+    ``before`` judged the target that had the same name.
+    """
+
+    def __init__(self, settings: Settings, before: Judge | None = None) -> None:
         self._allowed = settings.unhealthy_after
         self._timeout = settings.probe_timeout
-        self._standings: dict[Key, Standing] = {}
+        self._standings: dict[Key, Standing] = before._standings if before else {}
         self._pace = Pace()
 
     def judge(self, outcome: Found | Failed, took: float, *, again: bool = False) -> Found | Failed:

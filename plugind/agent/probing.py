@@ -132,18 +132,18 @@ class Probing:
             for name, known in self._targets.items()
             if name in found and known.target == found[name]
         }
-        closed = [known for name, known in self._targets.items() if name not in kept]
-        for known in closed:
+        closed = {name: known for name, known in self._targets.items() if name not in kept}
+        for known in closed.values():
             known.shut()
         self._targets = kept
         names = frozenset(found)
         if self._names != names:
             self._names = names
             self._send(Targets(names, self._dropped(names)))
-        for known in closed:
+        for known in closed.values():
             self._close(known)
         for name in sorted(found.keys() - kept.keys()):
-            self._open(name, found[name])
+            self._open(name, found[name], closed.get(name))
 
     def _dropped(self, names: frozenset[str]) -> frozenset[str]:
         """What only the settings before find. Asked now, so that what just happens to be away is
@@ -162,9 +162,10 @@ class Probing:
         except BaseException:
             _log.warning("closing a target failed", target=known.name, exc_info=True)
 
-    def _open(self, name: str, target: Any) -> None:
+    def _open(self, name: str, target: Any, before: _Target | None) -> None:
         settings = self._schedule(name, target).over(self._settings)
-        new = _Target(name, target, settings, self._probe, self._send)
+        judge = Judge(settings, before.judge if before else None)
+        new = _Target(name, target, settings, judge, self._probe, self._send)
         threading.Thread(target=new.run, name=f"probe {name}", daemon=True).start()
         self._targets = {**self._targets, name: new}
 
@@ -193,11 +194,13 @@ class _Target:
         name: str,
         target: Any,
         settings: Settings,
+        judge: Judge,
         probe: _Probe,
         send: Callable[[Message], None],
     ) -> None:
         self.name = name
         self.target = target
+        self.judge = judge
         self.wake = threading.Event()
         self._settings = settings
         self._probe = probe
@@ -209,7 +212,6 @@ class _Target:
         self._overdue_at = 0.0
         self._overdue = False
         self._excused = False
-        self._judge = Judge(settings)
         self._told = b""
         self._flaws: tuple[str, ...] = ()
 
@@ -235,7 +237,7 @@ class _Target:
             if took > self._limit + ABSENCE and not self._overdue:
                 self.wake.set()  # it was stopped meanwhile, which says nothing: ask again
                 return
-            self._tell(self._judge.judge(outcome, took, again=self._overdue))
+            self._tell(self.judge.judge(outcome, took, again=self._overdue))
 
     def shut(self) -> None:
         """Nothing is told of the target from here on, even if its thread hangs and comes back."""
@@ -257,7 +259,7 @@ class _Target:
             if now >= self._overdue_at:
                 limit = format_duration(round(self._settings.probe_timeout * SECOND))
                 failed = Failed(self.name, time.time_ns(), f"no answer within {limit}")
-                self._tell(self._judge.judge(failed, now - self._started))
+                self._tell(self.judge.judge(failed, now - self._started))
                 self._overdue = True
                 self._overdue_at = now + max(self._settings.probe_interval, self._limit)
             return self._overdue_at

@@ -79,6 +79,14 @@ def test_a_half_that_failed_often_enough_takes_no_other_along() -> None:
     assert judge.judge(FAILED, 0.01) == FAILED
 
 
+def test_a_target_that_takes_the_place_of_another_goes_on_with_its_health() -> None:
+    first = Judge(settings(2))
+    first.judge(GOOD, 0.01)
+    second = Judge(settings(2), first)
+    assert short(second.judge(FAILED, 0.01)).startswith("healthy; probes fail")
+    assert second.judge(FAILED, 0.01) == FAILED
+
+
 def test_what_left_on_purpose_is_not_kept() -> None:
     judge = Judge(settings(3))
     judge.judge(GOOD, 0.01)
