@@ -28,6 +28,10 @@ _UNITS = {
     "m": 60 * SECOND,
     "h": 3600 * SECOND,
 }
+_BOOLS = {
+    **dict.fromkeys(("1", "t", "T", "true", "TRUE", "True"), True),
+    **dict.fromkeys(("0", "f", "F", "false", "FALSE", "False"), False),
+}
 _PART = r"(\d+\.?\d*|\.\d+)(ns|us|µs|μs|ms|s|m|h)"
 _DURATION = re.compile(rf"[+-]?(?:0|(?:{_PART})+)", re.ASCII)
 _EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
@@ -103,6 +107,13 @@ def parse_time(text: str) -> int:
     if not 0 <= nanoseconds <= INT64_MAX:
         raise ValueError(f"time out of range: {text!r}")
     return nanoseconds
+
+
+def parse_bool(text: str) -> bool:
+    """What Go reads as true or false (https://pkg.go.dev/strconv#ParseBool). Raises ValueError."""
+    if text not in _BOOLS:
+        raise ValueError(f"neither true nor false: {text[:64]!r}")
+    return _BOOLS[text]
 
 
 class Duration(fields.Field[float]):

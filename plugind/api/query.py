@@ -12,16 +12,12 @@ from flask import request
 from marshmallow import EXCLUDE, ValidationError, fields
 
 from plugind.errors import BadRequest
-from plugind.fields import SECOND, Record, parse_duration
+from plugind.fields import SECOND, Record, parse_bool, parse_duration
 
 WAIT_DEFAULT = 300.0
 WAIT_MAXIMUM = 600.0
 _WAIT_SPREAD = 1 / 16  # of the wait, added at random so that clients do not come back all at once
 _UINT64_MAX = 2**64 - 1
-_BOOLS = {
-    **dict.fromkeys(("", "1", "t", "T", "true", "TRUE", "True"), True),
-    **dict.fromkeys(("0", "f", "F", "false", "FALSE", "False"), False),
-}
 
 
 class _Parameter(fields.Field[Any]):
@@ -53,9 +49,7 @@ def _wait(text: str) -> float:
 
 
 def _bool(text: str) -> bool:
-    if text not in _BOOLS:
-        raise ValueError(text)
-    return _BOOLS[text]
+    return not text or parse_bool(text)  # "?stale" means true
 
 
 @dataclass(frozen=True, slots=True)

@@ -1,0 +1,233 @@
+"""The parser's tree to a function of a row: what each operand means, and the bounds.
+
+What is expensive is bounded here: how many terms and patterns, how deep. An ``any`` inside another
+goes over what the outer one named, so that no expression costs more than a row's size times its
+terms.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass, replace
+from functools import lru_cache, partial
+from typing import Any
+
+from lark import Token, Tree
+
+from plugind.filtering.kinds import ANY, NUMBER, TEXT, Fields, Kind, List, Map, Scalar, kind_of
+from plugind.filtering.literals import read, unquote
+from plugind.filtering.matching import (
+    Filter,
+    Value,
+    against_field,
+    against_value,
+    comparable,
+    not_empty,
+)
+from plugind.filtering.parsing import Node, parse, refusal
+from plugind.filtering.selecting import Refuse, Row, Selected, pointer, select
+
+NESTING_MAXIMUM = 32
+TERMS_MAXIMUM = 128
+PATTERNS_MAXIMUM = 8
+
+
+@lru_cache(maxsize=32)
+def compile(expression: str, fields: Fields) -> Filter:
+    """The function that tells whether a row is wanted.
+
+    Raises BadRequest, whose text says where the expression is wrong and what was expected. So does
+    the function, of a value whose kind nobody could know before.
+    """
+    return _Compiler(expression).filter(parse(expression), _Scope(fields))
+
+
+@dataclass(frozen=True, slots=True)
+class _Scope:
+    """What names mean at a place. ``over`` are those of the any or all right around it."""
+
+    fields: Fields
+    over: tuple[str, ...] | None = None
+    nesting: int = 0
+
+
+class _Compiler:
+    def __init__(self, text: str) -> None:
+        self._text = text
+        self._terms = 0
+        self._patterns = 0
+
+    def filter(self, node: Node, scope: _Scope) -> Filter:
+        match node:
+            case Tree(data="or_", children=parts):
+                return _either([self.filter(part, scope) for part in parts])
+            case Tree(data="and_", children=parts):
+                return _both([self.filter(part, scope) for part in parts])
+            case Tree(data="not_", children=[Token() as opening, inner]):
+                return _opposite(self.filter(inner, self._deeper(opening, scope)))
+            case Tree(data="group", children=[Token() as opening, inner]):
+                return self.filter(inner, self._deeper(opening, scope))
+            case Tree(data="match", children=[left, Token() as operator, right]):
+                return self._match(left, operator, right, scope)
+            case Tree(data="emptiness", children=[left, Token() as operator]):
+                return self._emptiness(left, operator, scope)
+            case Tree(data="quantified", children=[Token() as opening, source, names, body]):
+                return self._quantified(opening, source, names, body, self._deeper(opening, scope))
+        raise AssertionError(node)
+
+    def _deeper(self, opening: Token, scope: _Scope) -> _Scope:
+        if scope.nesting == NESTING_MAXIMUM:
+            raise self._at(opening)(f"nested more than {NESTING_MAXIMUM} deep")
+        return replace(scope, nesting=scope.nesting + 1)
+
+    def _match(self, left: Node, operator: Token, right: Node, scope: _Scope) -> Filter:
+        self._count_term(operator)
+        name = operator.split()[-1].replace("!=", "==")
+        side = f"left of {name}"
+        if name == "in":
+            left, right, name, side = right, left, "contains", "right of in"
+        made = self._relation(name, self._field(left, scope, side), right, scope)
+        return _opposite(made) if operator.startswith(("!", "not")) else made
+
+    def _relation(self, name: str, left: Selected, right: Node, scope: _Scope) -> Filter:
+        refuse = self._at(right)
+        if name == "matches":
+            self._patterns += 1
+            if self._patterns > PATTERNS_MAXIMUM:
+                raise refuse(f"more than {PATTERNS_MAXIMUM} patterns")
+        elif name != "contains" and left.kind != ANY:
+            comparable(name, left.name, left.kind, refuse)
+        if isinstance(right, Tree) and _is_field(name, left.kind, self._steps(right), scope):
+            field = select(self._steps(right), scope.fields, refuse)
+            return against_field(name, left, field, refuse)
+        return against_value(name, left, self._value(right), refuse)
+
+    def _emptiness(self, left: Node, operator: Token, scope: _Scope) -> Filter:
+        self._count_term(operator)
+        made = not_empty(self._field(left, scope, "left of is"), self._at(left))
+        return made if "not" in operator else _opposite(made)
+
+    def _quantified(
+        self, quantifier: Token, source: Node, names: Node, body: Node, scope: _Scope
+    ) -> Filter:
+        self._count_term(quantifier)
+        collection = self._field(source, scope, f"right of {quantifier}")
+        if scope.over is not None and self._steps(source)[0] not in scope.over:
+            raise self._at(source)("an any or all inside another goes over what that one names")
+        named = self._named(collection, names)
+        known = {name: kind for name, kind in named if name != "_"}
+        fields = Fields({**scope.fields.by_name, **known})
+        part = self.filter(body, replace(scope, fields=fields, over=tuple(known)))
+        written = tuple(name for name, _ in named)
+        return _each(collection, written, part, quantifier == "all", self._at(source))
+
+    def _named(self, collection: Selected, names: Node) -> list[tuple[str, Kind]]:
+        """The names of an any or all, and what they are. One alone is an item of a list, or a key
+        of a map; two are its index or key, and the item."""
+        written = [str(name) for name in names.children] if isinstance(names, Tree) else []
+        if written == written[:1] * 2 and "_" not in written:
+            raise self._at(names)(f"{written[0]} cannot name both the key and the value")
+        match collection.kind:
+            case List(of=of):
+                kinds: tuple[Kind, ...] = (of,) if len(written) == 1 else (NUMBER, of)
+            case Map(of=of):
+                kinds = (TEXT, of)
+            case kind if kind == ANY:
+                kinds = (ANY, ANY)
+            case kind:
+                raise self._at(names)(f"{collection.name} is {kind.name}, not a list or a map")
+        return list(zip(written, kinds, strict=False))
+
+    def _field(self, node: Node, scope: _Scope, side: str) -> Selected:
+        steps = self._steps(node)
+        if not steps:
+            names = ", ".join(sorted(scope.fields.by_name))
+            raise self._at(node)(f"{side} stands a field, not a value; there are: {names}")
+        return select(steps, scope.fields, self._at(node))
+
+    def _steps(self, node: Node) -> list[str]:
+        """The steps of a path or of a pointer in quotes; none for a value."""
+        if isinstance(node, Tree):
+            return [self._text_of(part) for part in node.children if isinstance(part, Token)]
+        return pointer(self._text_of(node)) if node.startswith('"/') else []
+
+    def _value(self, node: Node) -> Value:
+        if isinstance(node, Tree):
+            return Value(".".join(self._steps(node)))
+        return Value(self._text_of(node), node.type == "NUMBER")
+
+    def _text_of(self, token: Token) -> str:
+        if token.type not in ("STRING", "RAW"):
+            return str(token)
+        try:
+            return unquote(token)
+        except ValueError as error:
+            raise self._at(token)(str(error)) from error
+
+    def _count_term(self, token: Token) -> None:
+        self._terms += 1
+        if self._terms > TERMS_MAXIMUM:
+            raise self._at(token)(f"more than {TERMS_MAXIMUM} comparisons")
+
+    def _at(self, node: Node) -> Refuse:
+        token = node
+        while isinstance(token, Tree):
+            token = token.children[0]
+        return partial(refusal, self._text, token.start_pos or 0)
+
+
+def _is_field(name: str, kind: Kind, steps: list[str], scope: _Scope) -> bool:
+    """Whether a word without quotes on the right is a field.
+
+    Beside ``==`` it is a value wherever it can be read as one, as in go-bexpr, which has no fields
+    there; the operators of order are ours, and take fields.
+    """
+    if name in ("contains", "matches"):
+        return False
+    if name != "==":
+        return True
+    if steps[0] not in scope.fields.by_name or not isinstance(kind, Scalar) or kind in (TEXT, ANY):
+        return False
+    try:
+        read(kind, ".".join(steps))
+    except ValueError:
+        return True
+    return False
+
+
+def _both(parts: list[Filter]) -> Filter:
+    return lambda row: all(part(row) for part in parts)
+
+
+def _either(parts: list[Filter]) -> Filter:
+    return lambda row: any(part(row) for part in parts)
+
+
+def _opposite(part: Filter) -> Filter:
+    return lambda row: not part(row)
+
+
+def _each(
+    collection: Selected, names: tuple[str, ...], part: Filter, every: bool, refuse: Refuse
+) -> Filter:
+    """Whether the part holds for every item, or for one of them; of none, every and not one."""
+
+    def filter(row: Row) -> bool:
+        found = collection.get(row)
+        if found is None:
+            return every
+        scope = dict(row)
+        for values in _items(found, len(names)):
+            scope.update(zip(names, values, strict=True))
+            if part(scope) != every:
+                return not every
+        return every
+
+    def _items(found: Any, count: int) -> Iterable[tuple[Any, ...]]:
+        if not isinstance(found, Mapping | list):
+            raise refuse(f"{collection.name} is {kind_of(found).name}, not a list or a map")
+        if count == 1:
+            return zip(found, strict=True)
+        return found.items() if isinstance(found, Mapping) else enumerate(found)
+
+    return filter

@@ -1,0 +1,79 @@
+"""The values that are written in an expression: their escapes, and how each kind reads them."""
+
+from __future__ import annotations
+
+import math
+import re
+from collections.abc import Callable
+
+from plugind.fields import parse_bool, parse_time
+from plugind.filtering.kinds import BOOL, NUMBER, TEXT, TIME, Scalar
+
+_ESCAPE = re.compile(
+    r"\\(?:([abfnrtv\\\"])|x([0-9A-Fa-f]{2})|([0-3][0-7]{2})"
+    r"|u([0-9A-Fa-f]{4})|U([0-9A-Fa-f]{8})|(?s:.))"
+)
+_LETTERS = dict(zip('abfnrtv\\"', '\a\b\f\n\r\t\v\\"', strict=True))
+_NUMBER = re.compile(
+    r"[+-]?(?:0(?:x[0-9a-f_]+|o[0-7_]+|b[01_]+)|(?:0|[1-9][0-9_]*)(?:\.[0-9]+)?(?:e[+-]?[0-9]+)?)",
+    re.ASCII | re.IGNORECASE,
+)
+
+
+def unquote(quoted: str) -> str:
+    """The text between double quotes, with the escapes of Go, or between backticks, as it stands.
+
+    Raises ValueError, saying which escape is none.
+    """
+    inner = quoted[1:-1]
+    if quoted[0] == "`":
+        return inner.replace("\r", "")  # as Go does
+    # An escape may be one byte of a character, so the whole is put together from bytes.
+    parts: list[bytes] = []
+    end = 0
+    for found in _ESCAPE.finditer(inner):
+        parts += inner[end : found.start()].encode(), _escaped(found)
+        end = found.end()
+    try:
+        return b"".join([*parts, inner[end:].encode()]).decode()
+    except UnicodeDecodeError as error:
+        raise ValueError("its escapes are not UTF-8") from error
+
+
+def _escaped(found: re.Match[str]) -> bytes:
+    letter, byte, octal, short, long = found.groups()
+    if letter:
+        return _LETTERS[letter].encode()
+    if byte or octal:
+        return bytes([int(byte, 16) if byte else int(octal, 8)])
+    code = int(short or long or "110000", 16)
+    try:
+        return chr(code).encode()
+    except (ValueError, OverflowError) as error:  # no escape, a surrogate, or beyond Unicode
+        raise ValueError(f"{found[0]} is no escape; write \\\\ for \\") from error
+
+
+def read(kind: Scalar, text: str) -> object:
+    """A text read as a value of a kind. Raises ValueError when it is none."""
+    return _READERS[kind](text)
+
+
+def number(text: str) -> int | float:
+    """A number as Go writes them, without what only some of its kinds take (010, inf, NaN)."""
+    if not _NUMBER.fullmatch(text):
+        raise ValueError(text)
+    try:
+        return int(text, 0)
+    except ValueError:
+        value = float(text)
+    if not math.isfinite(value):
+        raise ValueError(text)
+    return value
+
+
+_READERS: dict[Scalar, Callable[[str], object]] = {
+    TEXT: str,
+    NUMBER: number,
+    BOOL: parse_bool,
+    TIME: parse_time,
+}

@@ -1,0 +1,99 @@
+"""Text to the parser's tree, or one line that says where it is wrong and what was expected there.
+
+The grammar is in grammar.lark. The parser is made once, when this module is imported, and takes no
+recursion, so only the text's length bounds it.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Collection
+from pathlib import Path
+from typing import Any
+
+from lark import Lark, Token, Tree, UnexpectedInput
+
+from plugind.errors import BadRequest, Mistake
+
+LENGTH_MAXIMUM = 4096
+
+Node = Tree[Token] | Token
+
+_PARSER = Lark(
+    Path(__file__).with_name("grammar.lark").read_text(),
+    parser="lalr",
+    maybe_placeholders=False,
+)
+
+# What may stand at a place, told from what the parser would take there; the first that fits.
+_EXPECTED = {
+    "LPAR": 'a comparison, such as ID == "ebs0"',
+    "NUMBER": "a value: text in quotes, a word, or a number",
+    "WORD": "a name",
+    "NAME": "a name",
+    "STRING": "text in quotes",
+    "OPERATOR": "an operator (==, !=, <, <=, >, >=, in, contains, matches, is empty)",
+    "_AS": "as, and a name",
+    "_COMMA": "{, or a second name",
+    "_LBRACE": "{",
+    "_RSQB": "]",
+    "_RPAR": "and, or, or the ) of this (",
+    "_RBRACE": "and, or, or the } of this {",
+    "_AND": "and, or",
+}
+
+_UNCLOSED = {
+    '"': "this text in quotes is not closed on its line",
+    "`": "this text in backticks is never closed",
+}
+
+# What people write who think of another language.
+_HABITS = {
+    "'": 'text stands in double quotes, such as "ebs0"',
+    "=": "write == for equals",
+    "&": "write and",
+    "|": "write or",
+    "!": "write not",
+}
+
+
+def parse(text: str) -> Node:
+    """The tree of an expression. Raises BadRequest."""
+    if len(text) > LENGTH_MAXIMUM:
+        raise BadRequest(f"the filter is longer than {LENGTH_MAXIMUM} characters")
+    try:
+        text.encode()
+        return _PARSER.parse(text)
+    except UnicodeEncodeError as error:
+        raise refusal(text, error.start, "this is no Unicode character") from error
+    except UnexpectedInput as error:
+        raise _syntax_error(error, text) from error
+
+
+def refusal(text: str, offset: int, what: str) -> BadRequest:
+    """An error that says where it is in the text."""
+    line = text.count("\n", 0, offset) + 1
+    column = offset - text.rfind("\n", 0, offset)
+    return BadRequest(str(Mistake("filter", line, column, what)))
+
+
+def _syntax_error(error: UnexpectedInput, text: str) -> BadRequest:
+    offset = error.pos_in_stream or 0
+    if getattr(getattr(error, "token", None), "type", None) == "$END":
+        offset = len(text.rstrip())
+    parser: Any = error.interactive_parser  # typed as None until the parser has set it
+    return refusal(text, offset, _what(text[:offset], text[offset:], parser.accepts()))
+
+
+def _what(before: str, rest: str, taken: Collection[str]) -> str:
+    """What is wrong between two parts of a text, of which the parser took the first."""
+    expected = next((what for name, what in _EXPECTED.items() if name in taken), "the end")
+    if not rest.strip():
+        return f"the filter ends too early; expected {expected}"
+    if rest[0] in _UNCLOSED and "STRING" in taken:
+        return _UNCLOSED[rest[0]]
+    if rest[0] in _HABITS and not rest.startswith(("==", "!=")):
+        return _HABITS[rest[0]]
+    found = ascii(rest.split(maxsplit=1)[0][:20])
+    if rest[0] in "-+:@%*." and before and not before[-1].isspace():
+        return f"{found} cannot be part of a word; put the text in double quotes"
+    return f"expected {expected}, not {found}"
