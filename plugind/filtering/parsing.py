@@ -93,6 +93,8 @@ def _what(before: str, rest: str, taken: Collection[str]) -> str:
         return _UNCLOSED[rest[0]]
     if rest[0] in _HABITS and not rest.startswith(("==", "!=")):
         return _HABITS[rest[0]]
+    if rest[0] in ")}" and "$END" in taken:
+        return f"this {rest[0]} closes nothing"
     found = ascii(rest.split(maxsplit=1)[0][:20])
     if rest[0] in "-+:@%*." and before and not before[-1].isspace():
         return f"{found} cannot be part of a word; put the text in double quotes"
