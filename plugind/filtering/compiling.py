@@ -186,7 +186,7 @@ def _is_field(name: str, kind: Kind, steps: list[str], scope: _Scope) -> bool:
         return False
     if name != "==":
         return True
-    if steps[0] not in scope.fields.by_name or not isinstance(kind, Scalar) or kind in (TEXT, ANY):
+    if steps[0] not in scope.fields.by_name or not isinstance(kind, Scalar) or kind == ANY:
         return False
     try:
         read(kind, ".".join(steps))

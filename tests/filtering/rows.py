@@ -28,6 +28,7 @@ class RowSchema(Schema):
     V = Time()
     S = fields.List(fields.String())
     L = fields.List(fields.Integer())
+    D = fields.List(Time(), data_key="Days")
     M = fields.Dict(Text(), Text())
     R = fields.Nested(ItemSchema)
     G = fields.List(fields.Nested(ItemSchema))
@@ -51,11 +52,20 @@ ROW: dict[str, Any] = {
     "V": "2026-01-31T23:00:00Z",
     "S": ["web", "db"],
     "L": [1, 2],
+    "Days": [None, "2026-01-31T00:00:00Z"],
     "M": {"zone": "z1", "a.b/c": "16", "empty": ""},
     "R": {"T": "inner", "N": 7},
     "G": [{"T": "one", "N": 1}, {"T": "two", "N": 2}],
     "Q": [],
-    "A": {"n": 4, "t": "4", "b": True, "none": None, "list": [1, "x", True], "map": {"k": 1}},
+    "A": {
+        "n": 4,
+        "t": "4",
+        "b": True,
+        "none": None,
+        "list": [1, "x", True],
+        "ones": [1],
+        "map": {"k": 1},
+    },
     "X": [3, "3", {"k": "v"}],
     "Nothing": None,
     "Renamed": False,

@@ -114,6 +114,9 @@ text in text, items in lists, keys in maps
   true in A.list
 - 2 in A.list
 - "1.5" in A.list
+- true in A.ones
+  "2026-01-31T01:00:00+01:00" in Days
+- "2026-01-30T00:00:00Z" in Days
   k in A.map
   3 in X
   "3" in X
@@ -194,6 +197,8 @@ each of a list or map
 - any Q as q { q.N == 1 or N == 2 }
   any L as i, n { i < n }
   any L as i, _ { i == 1 }
+  any S as i, s { i == 0 and s == web }
+  all G as i, g { i < g.N }
 - any L as i, _ { i == 2 }
   all L as _, n { n != 0 }
   any M as k { k == zone }
@@ -223,6 +228,9 @@ precedence, and words that are keywords elsewhere
   T != or or T != in
 - not in S
   not not in S
+  not in in S
+- not in not in S
+- in in S
   any not in S
 - any in S or all in S
   T != any and T != all
