@@ -1,8 +1,7 @@
 """The parser's tree to a function of a row: what each operand means, and the bounds.
 
 What is expensive is bounded here: how many terms and patterns, how deep. An ``any`` inside another
-goes over what the outer one named, so that no expression costs more than a row's size times its
-terms.
+goes over what the outer one named, so that together they ask of each item of a row once.
 """
 
 from __future__ import annotations
@@ -15,7 +14,7 @@ from typing import Any
 from lark import Token, Tree
 
 from plugind.filtering.kinds import ANY, NUMBER, TEXT, Fields, Kind, List, Map, Scalar, kind_of
-from plugind.filtering.literals import read, unquote
+from plugind.filtering.literals import read, shown, unquote
 from plugind.filtering.matching import (
     Filter,
     Value,
@@ -82,8 +81,8 @@ class _Compiler:
 
     def _match(self, left: Node, operator: Token, right: Node, scope: _Scope) -> Filter:
         self._count_term(operator)
-        name = operator.split()[-1].replace("!=", "==")
-        side = f"left of {name}"
+        written = operator.split()[-1]
+        name, side = written.replace("!=", "=="), f"left of {written}"
         if name == "in":
             left, right, name, side = right, left, "contains", "right of in"
         made = self._relation(name, self._field(left, scope, side), right, scope)
@@ -126,7 +125,7 @@ class _Compiler:
         of a map; two are its index or key, and the item."""
         written = [str(name) for name in names.children] if isinstance(names, Tree) else []
         if written == written[:1] * 2 and "_" not in written:
-            raise self._at(names)(f"{written[0]} cannot name both the key and the value")
+            raise self._at(names)(f"{shown(written[0])} cannot name both the key and the value")
         match collection.kind:
             case List(of=of):
                 kinds: tuple[Kind, ...] = (of,) if len(written) == 1 else (NUMBER, of)

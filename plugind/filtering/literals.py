@@ -50,7 +50,12 @@ def _escaped(found: re.Match[str]) -> bytes:
     try:
         return chr(code).encode()
     except (ValueError, OverflowError) as error:  # no escape, a surrogate, or beyond Unicode
-        raise ValueError(f"{found[0]} is no escape; write \\\\ for \\") from error
+        raise ValueError(f"\\{shown(found[0][1:])} is no escape; write \\\\ for \\") from error
+
+
+def shown(text: str) -> str:
+    """A text that a stranger wrote, on one line and short."""
+    return ascii(text[:64])[1:-1]
 
 
 def read(kind: Scalar, text: str) -> object:

@@ -27,8 +27,8 @@ from plugind.filtering.kinds import (
     Scalar,
     kind_of,
 )
-from plugind.filtering.literals import number, read
-from plugind.filtering.selecting import Refuse, Row, Selected, shown
+from plugind.filtering.literals import number, read, shown
+from plugind.filtering.selecting import Refuse, Row, Selected
 
 PATTERN_MAXIMUM = 512
 _PATTERN_MEMORY = 512 * 1024  # of a compiled pattern; bounds its size and so its time as well

@@ -8,6 +8,7 @@ from typing import Any
 
 from plugind.errors import BadRequest
 from plugind.filtering.kinds import ANY, Fields, Kind, List, Map
+from plugind.filtering.literals import shown
 
 Row = Mapping[str, Any]
 Refuse = Callable[[str], BadRequest]
@@ -34,11 +35,6 @@ def select(steps: Sequence[str], fields: Fields, refuse: Refuse) -> Selected:
     for number, step in enumerate(steps):
         kind = _inside(kind, step, shown(".".join(steps[:number])), refuse)
     return Selected(shown(".".join(steps)), kind, _getter(steps))
-
-
-def shown(text: str) -> str:
-    """A text that a stranger wrote, on one line and short."""
-    return ascii(text[:64])[1:-1]
 
 
 def _inside(kind: Kind, step: str, outer: str, refuse: Refuse) -> Kind:

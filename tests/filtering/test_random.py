@@ -5,6 +5,7 @@ from __future__ import annotations
 import re
 from typing import Any
 
+import pytest
 from hypothesis import HealthCheck, event, example, given, settings
 from hypothesis import strategies as st
 
@@ -27,6 +28,19 @@ LEXEMES = [
 def test_an_expression_means_what_its_tree_means(
     written: tuple[str, Any], some: list[dict[str, Any]]
 ) -> None:
+    check(written, some)
+
+
+@pytest.mark.soak
+@settings(patient, max_examples=10_000)
+@given(expressions(), st.lists(rows, min_size=1, max_size=4))
+def test_many_expressions_mean_what_their_trees_mean(
+    written: tuple[str, Any], some: list[dict[str, Any]]
+) -> None:
+    check(written, some)
+
+
+def check(written: tuple[str, Any], some: list[dict[str, Any]]) -> None:
     text, tree = written
     keep = filtering.compile(text, FIELDS)
     for row in some:

@@ -1,0 +1,58 @@
+"""What docs/filtering.md says of filters is so."""
+
+from __future__ import annotations
+
+import json
+import re
+from pathlib import Path
+
+import pytest
+
+from plugind import filtering
+from plugind.errors import BadRequest
+from plugind.filtering.compiling import NESTING_MAXIMUM, PATTERNS_MAXIMUM, TERMS_MAXIMUM
+from plugind.filtering.matching import PATTERN_MAXIMUM
+from plugind.filtering.parsing import LENGTH_MAXIMUM
+from plugind.node_schemas import NodeSchema
+from plugind.plugin_schemas import PluginSchemas
+from plugind.registry import plugin_type
+
+TEXT = (Path(__file__).parents[2] / "docs/filtering.md").read_text()
+PLUGINS = filtering.fields_of(PluginSchemas.of(plugin_type("csi")).row)
+NODES = filtering.fields_of(NodeSchema())
+
+
+def blocks(kind: str) -> list[str]:
+    return re.findall(rf"^```{kind}\n(.*?)^```$", TEXT, re.MULTILINE | re.DOTALL)
+
+
+def test_every_example_is_true_of_its_row() -> None:
+    rows, examples = blocks("json"), blocks("filter")
+    shown = zip((PLUGINS, NODES), map(json.loads, rows), examples, strict=True)
+    for fields, row, expressions in shown:
+        for expression in expressions.splitlines():
+            assert filtering.compile(expression, fields)(row), expression
+
+
+def test_what_is_written_in_the_text_is_so() -> None:
+    row, _ = map(json.loads, blocks("json"))
+    for wrong in ("NodesHealthy == two", 'NodesHealthy == "010"'):
+        with pytest.raises(BadRequest, match="NodesHealthy is a number, not '"):
+            filtering.compile(wrong, PLUGINS)
+    assert filtering.compile('NodesHealthy == "2"', PLUGINS)(row)
+    assert not filtering.compile("NodesHealthy == NodesExpected", PLUGINS)(row)
+    assert filtering.compile("Provider == ID", PLUGINS)({**row, "Provider": "ID"})
+    assert filtering.compile(r'ID == "a \"quoted\" word\n"', PLUGINS)({"ID": 'a "quoted" word\n'})
+
+
+def test_the_mistake_shown_is_what_is_told() -> None:
+    (shown,) = blocks("text")
+    with pytest.raises(BadRequest) as raised:
+        filtering.compile("NodesHealthy < NodesExpcted", PLUGINS)
+    assert str(raised.value).startswith(shown.strip().removesuffix("..."))
+
+
+def test_the_limits_shown_are_those_in_force() -> None:
+    bounds = f"{LENGTH_MAXIMUM:,} characters, {TERMS_MAXIMUM} comparisons, nested {NESTING_MAXIMUM}"
+    assert f"| an expression | {bounds} deep |" in TEXT
+    assert f"| patterns | {PATTERNS_MAXIMUM}, each of {PATTERN_MAXIMUM} characters |" in TEXT
