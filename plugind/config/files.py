@@ -42,10 +42,15 @@ def _files(path: Path) -> Iterator[Path]:
     if not path.is_dir():
         yield path
         return
-    files = sorted(file for file in path.iterdir() if _counts(file))
+    files = files_in(path)
     if not files:
         raise FileNotFoundError(0, f"the folder holds no file that ends in {' or '.join(SUFFIXES)}")
     yield from files
+
+
+def files_in(folder: Path) -> list[Path]:
+    """The files of a folder that end in SUFFIXES, in the order of their names; raises OSError."""
+    return sorted(file for file in folder.iterdir() if _counts(file))
 
 
 def _counts(file: Path) -> bool:

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Iterator
+from itertools import chain
 from pathlib import Path
 from typing import Any
 
@@ -17,8 +18,8 @@ from lark import Token, Tree, UnexpectedInput
 
 from plugind.config import hcl_json
 from plugind.config.hcl_strings import Refused, heredoc, quoted
-from plugind.config.scan import Positions, check
-from plugind.config.text import checked, read
+from plugind.config.scan import Positions, cuts
+from plugind.config.text import SIZE_MAXIMUM, checked, read
 from plugind.config.tree import Attribute, Block, Body, Place, ValuePath, raise_any, refuse
 from plugind.errors import ConfigError, Mistake
 from plugind.fields import INT64_MAX
@@ -34,28 +35,45 @@ def parse_file(path: Path) -> Body:
 
     Raises ConfigError with every mistake that can be seen, also when the file cannot be read.
     """
+    return read_file(path)[1]
+
+
+def read_file(path: Path, maximum: int = SIZE_MAXIMUM) -> tuple[str, Body]:
+    """The text of a file of at most so many bytes, and its tree, as ``parse_file`` gives it."""
     place = Place(str(path), folder=path.absolute().parent)
-    text = read(path, place)
-    return hcl_json.parse_text(text, place) if path.suffix == ".json" else parse_text(text, place)
+    text = read(path, place, maximum)
+    parse = hcl_json.parse_text if path.suffix == ".json" else parse_text
+    return text, parse(text, place, maximum)
 
 
-def parse_text(text: str, start: Place) -> Body:
-    """The tree of HCL text; ``start`` names the source. Raises ConfigError with every mistake."""
-    text = checked(text, start)
-    check(text + "\n", start)
-    try:
-        root = hcl2.parses_to_tree(text)
-    except UnexpectedInput as error:
-        raise _syntax_error(error, text, start) from error
+def parse_text(text: str, start: Place, maximum: int = SIZE_MAXIMUM) -> Body:
+    """The tree of HCL text; ``start`` names the source. Raises ConfigError with every mistake.
+
+    Long text is parsed piece by piece: the parser's own tree takes a hundred times the text's
+    memory, and more than twice the time when it is large.
+    """
+    text = checked(text, start, maximum)
+    bodies = []
     walker = _Walker(start)
-    body = walker.body(root.children[0], start.at(1, 1))
+    begin = 0
+    for end in [*cuts(text + "\n", start), len(text)]:
+        try:
+            root = hcl2.parses_to_tree(text[begin:end])
+        except UnexpectedInput as error:
+            raise _syntax_error(error, text, begin, start) from error
+        bodies.append(walker.body(root.children[0], start.at(1, 1)))
+        walker.lines_above += text.count("\n", begin, end)
+        begin = end
     raise_any(walker.mistakes)
-    return body
+    attributes = chain.from_iterable(body.attributes for body in bodies)
+    blocks = chain.from_iterable(body.blocks for body in bodies)
+    return Body(start.at(1, 1), tuple(attributes), tuple(blocks))
 
 
-def _syntax_error(error: UnexpectedInput, text: str, start: Place) -> ConfigError:
-    """One line for people, in place of the parser's list of tokens."""
-    offset = error.pos_in_stream if error.pos_in_stream is not None else len(text)
+def _syntax_error(error: UnexpectedInput, text: str, begin: int, start: Place) -> ConfigError:
+    """One line for people, in place of the parser's list of tokens; ``begin`` is where the piece
+    begins that the parser was given."""
+    offset = begin + error.pos_in_stream if error.pos_in_stream is not None else len(text)
     rest = text[offset:].lstrip(" \t\r")
     offset = len(text) - len(rest)
     word = rest.split(maxsplit=1)[0][:20] if rest.strip() else ""
@@ -77,11 +95,12 @@ def _syntax_error(error: UnexpectedInput, text: str, start: Place) -> ConfigErro
 class _Walker:
     """Turns the parser's tree into ours, noting what is refused on the way.
 
-    Recursion goes as deep as brackets are nested, which ``scan.check`` bounds.
+    Recursion goes as deep as brackets are nested, which ``scan.cuts`` bounds.
     """
 
     def __init__(self, start: Place) -> None:
         self.mistakes: list[Mistake] = []
+        self.lines_above = 0
         self._start = start
 
     def body(self, node: Any, place: Place) -> Body:
@@ -192,7 +211,7 @@ class _Walker:
         return text
 
     def _place(self, node: Node) -> Place:
-        return self._start.at(node.meta.line, node.meta.column)
+        return self._start.at(self.lines_above + node.meta.line, node.meta.column)
 
     def _refuse(self, node: Node, text: str) -> None:
         self.mistakes.append(self._place(node).mistake(text))

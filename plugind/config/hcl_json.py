@@ -12,7 +12,7 @@ import re
 from typing import Any
 
 from plugind.config.scan import DEPTH_MAXIMUM, Positions
-from plugind.config.text import checked
+from plugind.config.text import SIZE_MAXIMUM, checked
 from plugind.config.tree import Attribute, Block, Body, Place, ValuePath, raise_any, refuse
 from plugind.errors import Mistake
 from plugind.fields import INT64_MAX
@@ -21,9 +21,9 @@ _LEXEME = re.compile(r'"(?:[^"\\]|\\.)*"|[{}\[\]]|[^\s{}\[\],:"]+')
 _DIGITS = re.compile(r"-?[0-9]+")
 
 
-def parse_text(text: str, start: Place) -> Body:
+def parse_text(text: str, start: Place, maximum: int = SIZE_MAXIMUM) -> Body:
     """The tree of JSON text, which must be one object. Raises ConfigError with every mistake."""
-    text = checked(text, start)
+    text = checked(text, start, maximum)
     try:
         value = json.loads(text, parse_int=str, parse_float=str)
     except json.JSONDecodeError as error:

@@ -2,7 +2,7 @@
 
 Nearly every syntax error is a quote or a bracket without its partner. A grammar notices that far
 behind the place, often at the end of the file; this names the place itself. It also bounds the
-nesting, so that the tree can be walked by recursion.
+nesting, so that the tree can be walked by recursion, and sees where long text can be cut.
 """
 
 from __future__ import annotations
@@ -13,6 +13,7 @@ from bisect import bisect_left
 from plugind.config.tree import Place, refuse
 
 DEPTH_MAXIMUM = 32
+PIECE = 16 * 1024
 
 _LEXEME = re.compile(
     r"""
@@ -24,6 +25,7 @@ _LEXEME = re.compile(
     """,
     re.VERBOSE | re.ASCII,
 )
+_LINE_END = re.compile(r"[ \t]*\r?\n")
 _OPENER = {"]": "[", "}": "{", ")": "("}
 _LEFT_OPEN = {
     '"': 'this string is not closed on its line (write \\n for a new line in it, \\" for a quote)',
@@ -45,16 +47,25 @@ class Positions:
         return self._start.at(line + 1, column)
 
 
-def check(text: str, start: Place) -> None:
-    """Raises ConfigError at the first quote, comment, heredoc or bracket without its partner, or
-    nested more than DEPTH_MAXIMUM deep. The text must end with a new line."""
+def cuts(text: str, start: Place) -> list[int]:
+    """Where the text can be cut into pieces of about PIECE characters: after the line on which a
+    block or a value that stands in no other ends.
+
+    Raises ConfigError at the first quote, comment, heredoc or bracket without its partner, or
+    nested more than DEPTH_MAXIMUM deep. The text must end with a new line.
+    """
     opened: list[re.Match[str]] = []
+    found = [0]
     for lexeme in _LEXEME.finditer(text):
         if flaw := _flaw(lexeme, opened):
             raise refuse(Positions(text, start).at(lexeme.start()), flaw)
+        if lexeme[0] == "}" and not opened and lexeme.end() - found[-1] >= PIECE:
+            line_end = _LINE_END.match(text, lexeme.end())
+            found += [line_end.end()] if line_end else []
     if opened:
         place = Positions(text, start).at(opened[-1].start())
         raise refuse(place, f"this {opened[-1][0]} is never closed")
+    return [cut for cut in found if 0 < cut < len(text) - 1]
 
 
 def _flaw(lexeme: re.Match[str], opened: list[re.Match[str]]) -> str:

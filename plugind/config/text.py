@@ -10,16 +10,16 @@ SIZE_MAXIMUM = 1024 * 1024
 """Bytes of a file, or characters of a text."""
 
 
-def read(path: Path, place: Place) -> str:
+def read(path: Path, place: Place, maximum: int = SIZE_MAXIMUM) -> str:
     """The text of a file. Raises ConfigError, saying why, when it cannot be had."""
     try:
         with path.open("rb") as file:
-            data = file.read(SIZE_MAXIMUM + 1)
+            data = file.read(maximum + 1)
     except (OSError, ValueError) as error:
         reason = error.strerror if isinstance(error, OSError) and error.strerror else str(error)
         raise refuse(place, f"cannot be read: {reason}") from error
-    if len(data) > SIZE_MAXIMUM:
-        raise _too_large(place)
+    if len(data) > maximum:
+        raise _too_large(place, maximum)
     try:
         return data.decode()
     except UnicodeDecodeError as error:
@@ -28,11 +28,11 @@ def read(path: Path, place: Place) -> str:
         raise refuse(place.at(line, column), "not UTF-8 text; save the file as UTF-8") from error
 
 
-def checked(text: str, place: Place) -> str:
+def checked(text: str, place: Place, maximum: int = SIZE_MAXIMUM) -> str:
     """The text without its byte-order mark. Raises ConfigError for what no text should hold."""
     text = text.removeprefix("\ufeff")
-    if len(text) > SIZE_MAXIMUM:
-        raise _too_large(place)
+    if len(text) > maximum:
+        raise _too_large(place, maximum)
     for line, content in enumerate(text.split("\n"), 1):
         if "\0" in content:
             raise refuse(place.at(line, content.index("\0") + 1), "a NUL character; is this text?")
@@ -43,5 +43,5 @@ def checked(text: str, place: Place) -> str:
     return text
 
 
-def _too_large(place: Place) -> Exception:
-    return refuse(place, f"larger than {SIZE_MAXIMUM // 1024} KiB, which no configuration needs")
+def _too_large(place: Place, maximum: int) -> Exception:
+    return refuse(place, f"larger than {maximum // 1024} KiB, which no configuration needs")

@@ -11,7 +11,7 @@ import pytest
 from hypothesis import HealthCheck, example, given, settings
 from hypothesis import strategies as st
 
-from plugind.config import hcl_json
+from plugind.config import hcl_json, scan
 from plugind.config.hcl import parse_file, parse_text
 from plugind.config.text import SIZE_MAXIMUM
 from plugind.config.tree import Body, Place
@@ -142,6 +142,42 @@ def test_hostile_text_is_refused_quickly(text: str) -> None:
         with pytest.raises(ConfigError):
             parse(text, START)
     assert time.thread_time() - begun < 5
+
+
+BLOCKS = st.lists(
+    st.sampled_from(
+        [
+            "a {}\n",
+            "b { x = 1 }  \r\n",
+            'c "l" {\n  d {\n  }\n}\n',
+            "# } \n",
+            "/* }\n} */\n",
+            "e = { f = [1] }\n",
+            "g = [{\n}\n]\n",
+            'h = "}"\n',
+            "i = <<E\n}\nE\n",
+            "j {} # }\n",
+            "k {} l {}\n",
+            "m = (1)\n",
+            "n {\n  =\n}\n",
+        ]
+    ),
+    max_size=8,
+).map("".join)
+
+
+@patient
+@given(BLOCKS)
+def test_text_in_pieces_is_the_text_in_one(text: str) -> None:
+    found = []
+    for piece in (0, 10**6):
+        with pytest.MonkeyPatch.context() as patch:
+            patch.setattr(scan, "PIECE", piece)
+            try:
+                found.append(parse_text(text, START))
+            except ConfigError as error:
+                found.append(error.mistakes)
+    assert found[0] == found[1]
 
 
 def test_positions_are_those_of_the_text() -> None:
