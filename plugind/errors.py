@@ -6,6 +6,7 @@ Each has a one-line text fit for people and the HTTP status that it is answered 
      ├── BadRequest             400  the request cannot be understood
      │    └── TooLarge          413
      ├── Forbidden              403  the token, or the node's secret, does not allow it
+     │    └── TokenNotFound     403  no token has this secret, or it is expired
      ├── NotFound               404
      ├── MethodNotAllowed       405
      ├── Conflict               409  the agent must send its whole report again
@@ -45,6 +46,11 @@ class TooLarge(BadRequest):
 
 class Forbidden(PlugindError):
     status = 403
+
+
+class TokenNotFound(Forbidden):
+    def __init__(self) -> None:
+        super().__init__("ACL token not found")
 
 
 class NotFound(PlugindError):

@@ -213,6 +213,11 @@ class PluginType:
     """By role: the key of a node's own answer that maps plugin IDs to fingerprints. A role that
     has none here gets one made of the type's name and its own: SampleNodePlugins."""
 
+    capabilities: ClassVar[tuple[str, ...]] = ()
+    """What ACL policies may name for a namespace beyond NAME-list-plugin, NAME-read-plugin and
+    NAME-register-plugin, so that policies written for others load; each begins with NAME and a
+    dash. plugind itself grants nothing by them."""
+
     def summary(self, fingerprints: Mapping[str, Collection[Fingerprint]]) -> Mapping[str, Any]:
         """What ``row_schema`` and ``body_schema`` dump, from all fingerprints of a plugin by role.
 

@@ -184,4 +184,6 @@ def _flaw(type_: PluginType) -> str:
         schema = type_.fingerprint_schemas.get(role)
         if not (isinstance(schema, type) and issubclass(schema, Schema)):
             return f"fingerprint_schemas has no schema for the role {role!r}"
+    if not all(str(name).startswith(f"{type_.name}-") for name in type_.capabilities):
+        return f"capabilities must be names that begin with '{type_.name}-'"
     return ""

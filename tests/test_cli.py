@@ -221,6 +221,9 @@ def test_validate(tmp_path: Path) -> None:
     "words",
     [
         (),
+        ("acl",),
+        ("acl", "token", "create"),
+        ("acl", "policy", "check"),
         ("agent",),
         ("plugin",),
         ("plugin", "status"),

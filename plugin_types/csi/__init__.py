@@ -48,6 +48,8 @@ class CsiType(PluginType):
         NODE: "CSINodePlugins",
     }
 
+    capabilities = ("csi-list-volume", "csi-mount-volume", "csi-read-volume", "csi-write-volume")
+
     def summary(self, fingerprints: Mapping[str, Collection[Fingerprint]]) -> Mapping[str, Any]:
         return summarise(fingerprints)
 

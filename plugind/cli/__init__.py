@@ -15,6 +15,7 @@ from plugind.errors import ConfigError, PlugindError
 from plugind.registry import Packages
 
 _COMMANDS = {
+    "acl": "plugind.cli.acl:acl",
     "agent": "plugind.cli.agent:agent",
     "config": "plugind.cli.config:config",
     "node": "plugind.cli.node:node",

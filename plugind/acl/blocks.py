@@ -1,0 +1,152 @@
+"""What policies and tokens are read from: blocks with labels, and what is found wrong in them.
+
+Where there can be blocks, Nomad also takes ``"namespace": {"default": {...}}``, lists of such
+objects, and ``node = {...}``. Here all of these become blocks with their labels.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Collection, Iterator, Mapping
+from typing import Any
+
+from plugind.config.shape import suggestion
+from plugind.config.tree import Attribute, Block, Body, Place, ValuePath, raise_any
+from plugind.errors import Mistake
+
+MISTAKES_MAXIMUM = 100
+SHOWN_MAXIMUM = 64
+"""Characters of a name that is told."""
+LISTED_MAXIMUM = 12
+"""Names that are listed for people to choose from."""
+
+
+class Findings:
+    """The mistakes and warnings found on the way. Nobody reads thousands, and to say what was
+    meant takes time, so after MISTAKES_MAXIMUM no more is looked for."""
+
+    def __init__(self) -> None:
+        self.mistakes: list[Mistake] = []
+        self.warnings: list[Mistake] = []
+
+    def add(self, place: Place, text: str) -> None:
+        self.mistakes.append(place.mistake(text))
+        if len(self.mistakes) >= MISTAKES_MAXIMUM:
+            raise_any(self.mistakes)
+
+    def unknown(
+        self, place: Place, what: str, name: str, known: Collection[str], inside: str = ""
+    ) -> None:
+        shown = name[:SHOWN_MAXIMUM]
+        hint = suggestion(shown, known)
+        if hint.startswith("there") and len(known) > LISTED_MAXIMUM:
+            hint = "docs/acl.md says which there are"
+        where = f" in {inside}" if inside else ""
+        self.add(place, f'unknown {what} "{shown}"{where}; {hint}')
+
+    def warn(self, place: Place, text: str) -> None:
+        self.warnings.append(place.mistake(text))
+
+    def attributes(
+        self, attributes: Collection[Attribute], block: str, known: Collection[str]
+    ) -> dict[str, Attribute]:
+        """Those of the attributes that may stand in a block of that name, each once."""
+        found: dict[str, Attribute] = {}
+        for attribute in attributes:
+            name, place = attribute.name, attribute.place
+            if name not in known:
+                self.unknown(place, "setting", name, known, block)
+            elif name in found:
+                line = found[name].place.line
+                self.add(place, f"{name} is repeated; it stands in line {line} already")
+            found.setdefault(name, attribute)
+        return found
+
+    def texts(self, attribute: Attribute | None) -> list[tuple[str, Place]]:
+        """The items of a list of texts, each with its place."""
+        if attribute is None:
+            return []
+        if not isinstance(attribute.value, list):
+            self.add(attribute.place, f'{attribute.name} must be a list of texts, ["...", "..."]')
+            return []
+        items = []
+        for number, item in enumerate(attribute.value):
+            place = attribute.parts.get((number,), attribute.place)
+            if isinstance(item, str):
+                items.append((item, place))
+            else:
+                self.add(place, f"{attribute.name}[{number}] must be text in quotes")
+        return items
+
+
+def parted(body: Body, kinds: Mapping[str, bool]) -> tuple[list[Attribute], list[Block]]:
+    """The attributes of a body and its blocks. ``kinds`` has the names of blocks that may be
+    written as objects, and whether they have a label."""
+    attributes: list[Attribute] = []
+    blocks = list(body.blocks)
+    for attribute in body.attributes:
+        objects = _objects(attribute) if attribute.name in kinds else []
+        blocks += objects
+        if not objects:
+            attributes.append(attribute)
+    return attributes, [each for block in blocks for each in _labelled(block, kinds)]
+
+
+def header(block: Block) -> str:
+    """A block as people look for it: ``namespace "default"``."""
+    return " ".join([block.type, *(f'"{label[:SHOWN_MAXIMUM]}"' for label in block.labels)])
+
+
+def _labelled(block: Block, kinds: Mapping[str, bool]) -> Iterator[Block]:
+    """A block that came from an object, once for each label; others as they are."""
+    if not (block.open and kinds.get(block.type)):
+        yield block
+        return
+    inner = list(block.body.blocks)
+    for attribute in block.body.attributes:
+        objects = _objects(attribute)
+        inner += objects
+        if not objects:  # an attribute where a label should be
+            yield Block(block.type, (), Body(attribute.place), attribute.place)
+    for each in inner:
+        yield Block(block.type, (each.type,), each.body, each.place, open=True)
+
+
+def _objects(attribute: Attribute) -> list[Block]:
+    """The objects that an attribute is, as blocks; none when it is something else."""
+    value = attribute.value
+    found = (
+        {(number,): item for number, item in enumerate(value)}
+        if isinstance(value, list)
+        else {(): value}
+    )
+    if not all(isinstance(item, dict) for item in found.values()):
+        return []
+    return [
+        Block(attribute.name, (), _body(item, path, attribute), _place(path, attribute), open=True)
+        for path, item in found.items()
+    ]
+
+
+def _body(value: Mapping[str, Any], path: ValuePath, attribute: Attribute) -> Body:
+    attributes, blocks = [], []
+    for key, item in value.items():
+        where = (*path, key)
+        place = _place(where, attribute)
+        if isinstance(item, dict):
+            blocks.append(Block(key, (), _body(item, where, attribute), place, open=True))
+        else:
+            parts = {below: _place((*where, *below), attribute) for below in _below(item)}
+            attributes.append(Attribute(key, item, place, parts))
+    return Body(_place(path, attribute), tuple(attributes), tuple(blocks))
+
+
+def _place(path: ValuePath, attribute: Attribute) -> Place:
+    return attribute.parts.get(path, attribute.place)
+
+
+def _below(value: Any) -> Iterator[ValuePath]:
+    """The paths of all that is in a value."""
+    members = value.items() if isinstance(value, dict) else enumerate(value)
+    for key, item in members if isinstance(value, dict | list) else ():
+        yield (key,)
+        yield from ((key, *below) for below in _below(item))

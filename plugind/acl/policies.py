@@ -1,0 +1,240 @@
+"""Policies from files: what each file's rules say, checked word for word."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+from plugind.acl.blocks import Findings, header, parted
+from plugind.acl.vocabulary import (
+    DENY,
+    KINDS,
+    LIST,
+    NAMESPACE,
+    VARIABLE_CAPABILITIES,
+    WRITE,
+    Kind,
+    Vocabulary,
+    capability,
+)
+from plugind.config.hcl import read_file
+from plugind.config.shape import suggestion
+from plugind.config.tree import Attribute, Block, Body, Place
+from plugind.errors import ConfigError
+
+NAME = re.compile(r"[a-zA-Z0-9-]{1,128}")
+DESCRIPTION_MAXIMUM = 256
+FILE_MAXIMUM = 256 * 1024
+"""Bytes of a policy: thousands of rules."""
+
+_COMMENT = re.compile(r"\s*(?:/\*(?P<long>.*?)\*/|(?P<lines>(?:[ \t]*(?:#|//)[^\n]*\n?)+))", re.S)
+_MARK = re.compile(r"^[ \t]*(?:#+|//+|\*+)[ \t]?", re.MULTILINE)
+
+_LABELLED = {name: kind.label is not None for name, kind in KINDS.items()}
+
+
+@dataclass(frozen=True, slots=True)
+class Rule:
+    """One block of a policy. ``label`` is a pattern in which ``*`` stands for any characters, ""
+    for a block without one; ``capabilities`` has what is written, without what ``level`` adds."""
+
+    policy: str
+    kind: str
+    label: str
+    level: str
+    capabilities: frozenset[str]
+    place: Place
+
+    @property
+    def denies(self) -> bool:
+        return self.level == DENY or DENY in self.capabilities
+
+    def __str__(self) -> str:
+        return f'{self.kind} "{self.label}"' if self.label else self.kind
+
+
+@dataclass(frozen=True, slots=True)
+class Policy:
+    """A file of rules; ``text`` is what it was read from."""
+
+    name: str
+    description: str
+    rules: tuple[Rule, ...]
+    text: str
+
+
+def read_policies(
+    files: Sequence[Path], vocabulary: Vocabulary, findings: Findings
+) -> list[Policy]:
+    """The policies in the files, without those that cannot be read; what is wrong goes to
+    ``findings``. Raises ConfigError when that is too much."""
+    policies: list[Policy] = []
+    named: dict[str, Path] = {}
+    for file in files:
+        name, place = file.stem, Place(str(file))
+        if not NAME.fullmatch(name):
+            text = "is no policy's name: 1 to 128 letters, digits or dashes, then .hcl or .json"
+            findings.add(place, f'"{file.name}" {text}')
+        elif name in named:
+            findings.add(place, f'policy "{name}" is in {named[name]} already; remove one of them')
+        named.setdefault(name, file)
+        try:
+            text, body = read_file(file, FILE_MAXIMUM)
+        except ConfigError as error:
+            findings.mistakes += error.mistakes
+            continue
+        rules = tuple(_Reader(name, vocabulary, findings).rules(body))
+        policies.append(Policy(name, description(text), rules, text))
+    return policies
+
+
+def description(text: str) -> str:
+    """The comment that a file begins with, in one line; "" when it begins with something else."""
+    match = _COMMENT.match(text.removeprefix("\ufeff"))
+    if match is None:
+        return ""
+    words = _MARK.sub("", match["long"] or match["lines"] or "").split()
+    return " ".join(words)[:DESCRIPTION_MAXIMUM]
+
+
+class _Reader:
+    """Reads the rules of one policy."""
+
+    def __init__(self, policy: str, vocabulary: Vocabulary, findings: Findings) -> None:
+        self._policy = policy
+        self._vocabulary = vocabulary
+        self._findings = findings
+
+    def rules(self, body: Body) -> Iterator[Rule]:
+        attributes, blocks = parted(body, _LABELLED)
+        for attribute in attributes:
+            self._no_block(attribute)
+        if not attributes and not blocks:
+            self._findings.warn(body.place, "there is no rule in this policy: it grants nothing")
+        first: dict[str, Place] = {}
+        for block in blocks:
+            kind = KINDS.get(block.type)
+            if kind is None:
+                self._findings.unknown(block.place, "block", block.type, KINDS)
+                continue
+            labelled_well = self._is_labelled_well(block, kind)
+            self._repeated(block, kind, first)
+            rule = self._rule(block, kind)
+            if labelled_well:
+                yield rule
+
+    def _repeated(self, block: Block, kind: Kind, first: dict[str, Place]) -> None:
+        """Tells of a second block where there is one at most, as Nomad does."""
+        if kind.label is None and block.type in first:
+            line = first[block.type].line
+            text = f"{block.type} is repeated; it stands in line {line} already"
+            self._findings.add(block.place, text)
+        first.setdefault(block.type, block.place)
+
+    def _no_block(self, attribute: Attribute) -> None:
+        name = attribute.name
+        if name not in KINDS:
+            self._findings.unknown(attribute.place, "block", name, KINDS)
+            return
+        label = ' "NAME"' if _LABELLED[name] else ""
+        self._findings.add(attribute.place, f"{name} is a block: write {name}{label} {{ ... }}")
+
+    def _is_labelled_well(self, block: Block, kind: Kind) -> bool:
+        """Whether the block's labels are as they should be; if not, it is told."""
+        type_ = block.type
+        if kind.label is None:
+            flaw = f"{type_} takes no label: write {type_} {{ ... }}" if block.labels else ""
+        elif len(block.labels) != 1:
+            flaw = f'{type_} needs one label: write {type_} "NAME" {{ ... }}'
+        elif not kind.label.fullmatch(block.labels[0]):
+            also = ", underscores" if kind.label.fullmatch("_") else ""
+            flaw = f"{header(block)} has no good label: 1 to 128 letters, digits, dashes{also} or *"
+        else:
+            return True
+        if flaw:
+            self._findings.add(block.place, flaw)
+        return not flaw
+
+    def _rule(self, block: Block, kind: Kind) -> Rule:
+        attributes, blocks = parted(block.body, {"variables": False})
+        known = ["policy", "capabilities"] if kind.capabilities else ["policy"]
+        found = self._findings.attributes(attributes, header(block), known)
+        for inner in blocks:
+            if block.type == NAMESPACE and inner.type == "variables":
+                self._variables(inner)
+            else:
+                names = ["variables"] if block.type == NAMESPACE else known
+                self._findings.unknown(inner.place, "block", inner.type, names, header(block))
+        level = self._level(block, kind, found.get("policy"))
+        written = self._findings.texts(found.get("capabilities"))
+        known_ones = self._vocabulary.capabilities if block.type == NAMESPACE else kind.capabilities
+        for name, place in written:
+            if block.type != NAMESPACE or not self._is_of_absent_type(name, place):
+                self._capability(name, place, known_ones)
+        capabilities = frozenset(name for name, _ in written)
+        label = block.labels[0] if block.labels else ""
+        return Rule(self._policy, block.type, label, level, capabilities, block.place)
+
+    def _level(self, block: Block, kind: Kind, attribute: Attribute | None) -> str:
+        """The block's level, "" when there is none or a wrong one."""
+        if attribute is None:
+            if kind.required:
+                text = f'{block.type} says nothing: write policy = "read"'
+                self._findings.add(block.place, text)
+            return ""
+        value = attribute.value
+        if not isinstance(value, str):
+            self._findings.add(attribute.place, 'policy must be text in quotes, such as "read"')
+            return ""
+        if value not in kind.levels:
+            self._findings.unknown(attribute.place, "policy level", value, kind.levels)
+            return ""
+        if grants := _IN_VAIN.get((block.type, value)):
+            text = f'policy = "{value}" grants nothing in a {block.type} block; {grants}'
+            self._findings.warn(attribute.place, text)
+        return value
+
+    def _capability(self, name: str, place: Place, known: frozenset[str]) -> None:
+        if name not in known:
+            self._findings.unknown(place, "capability", name, known)
+
+    def _is_of_absent_type(self, name: str, place: Place) -> bool:
+        """Whether the capability is of a plugin type that is not installed, which is told."""
+        absent = self._vocabulary.absent_type(name)
+        if absent:
+            hint = suggestion(absent, self._vocabulary.types)
+            text = f'"{name}" grants nothing: no plugin type "{absent}" is installed; {hint}'
+            self._findings.warn(place, text)
+        return bool(absent)
+
+    def _variables(self, block: Block) -> None:
+        """plugind has no variables, but a mistake here would be one in Nomad, too."""
+        attributes, blocks = parted(block.body, {"path": True})
+        self._findings.attributes(attributes, "variables", ["path"])
+        if not blocks:
+            self._findings.add(block.place, 'variables needs a path: write path "PATH" { ... }')
+        for path in blocks:
+            if path.type != "path":
+                self._findings.unknown(path.place, "block", path.type, ["path"], "variables")
+            elif len(path.labels) != 1 or not path.labels[0] or path.labels[0][0] == "/":
+                text = 'path needs one label that begins with no /: write path "a/b" { ... }'
+                self._findings.add(path.place, text)
+            else:
+                self._path(path)
+
+    def _path(self, block: Block) -> None:
+        attributes, inner = parted(block.body, {})
+        found = self._findings.attributes(attributes, "path", ["capabilities"])
+        for each in inner:
+            self._findings.unknown(each.place, "block", each.type, ["capabilities"], "path")
+        for name, place in self._findings.texts(found.get("capabilities")):
+            self._capability(name, place, VARIABLE_CAPABILITIES)
+
+
+_IN_VAIN = {
+    ("plugin", WRITE): 'write policy = "read"',
+    (NAMESPACE, LIST): f'write capabilities = ["{capability("TYPE", LIST)}"]',
+}
+"""Levels that may be written and grant nothing, as in Nomad, though they look as if they did."""

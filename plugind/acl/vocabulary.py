@@ -1,0 +1,117 @@
+"""The words of policies: which blocks there are, and the levels and capabilities each may name.
+
+They are Nomad's, so that its policy files load unchanged
+(https://developer.hashicorp.com/nomad/docs/other-specifications/acl-policy), and those of the
+plugin types. plugind decides by namespaces, ``plugin``, ``node`` and ``agent``; the rest is only
+checked.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterable
+from dataclasses import dataclass
+
+from plugind.plugin_type import PluginType
+
+DENY, LIST, READ, SCALE, WRITE = "deny", "list", "read", "scale", "write"
+REGISTER = "register"
+ACTIONS = (LIST, READ, REGISTER)
+"""What may be done with plugins of a type: each is a capability of namespaces."""
+
+_LEVELS = frozenset({DENY, READ, SCALE, WRITE})
+_NAME = re.compile(r"[a-zA-Z0-9*-]{1,128}")
+_NAME_OR_UNDERSCORE = re.compile(r"[a-zA-Z0-9_*-]{1,128}")
+_OF_A_TYPE = re.compile(r"([a-z][a-z0-9_-]{0,31})-(?:list|read|register)-plugin")
+
+
+@dataclass(frozen=True, slots=True)
+class Kind:
+    """One kind of block in a policy. ``label`` is what its label must look like, None without one;
+    ``required`` says that it is nothing without a level."""
+
+    levels: frozenset[str] = _LEVELS
+    capabilities: frozenset[str] = frozenset()
+    label: re.Pattern[str] | None = None
+
+    @property
+    def required(self) -> bool:
+        return not self.capabilities
+
+
+NAMESPACE = "namespace"
+
+KINDS = {
+    NAMESPACE: Kind(
+        levels=_LEVELS | {LIST},
+        label=_NAME,
+        capabilities=frozenset(
+            {
+                *("deny", "sentinel-override"),
+                *("list-jobs", "parse-job", "plan-job", "read-job", "register-job", "submit-job"),
+                *("deregister-job", "dispatch-job", "evaluate-job", "force-periodic-job"),
+                *("purge-job", "revert-job", "scale-job", "stable-job", "tag-job-version"),
+                *("list-scaling-policies", "read-job-scaling", "read-scaling-policy"),
+                *("cancel-deployment", "fail-deployment", "pause-deployment"),
+                *("promote-deployment", "set-alloc-health-deployment", "unblock-deployment"),
+                *("alloc-exec", "alloc-lifecycle", "alloc-node-exec", "read-fs", "read-logs"),
+                *("gc-allocation", "pause-allocation"),
+                *("host-volume-create", "host-volume-delete", "host-volume-read"),
+                *("host-volume-register", "host-volume-write"),
+                *("delete-service-registration", "submit-recommendation"),
+            }
+        ),
+    ),
+    "node_pool": Kind(
+        label=_NAME_OR_UNDERSCORE, capabilities=frozenset({DENY, READ, WRITE, "delete"})
+    ),
+    "host_volume": Kind(
+        label=_NAME, capabilities=frozenset({DENY, "mount-readonly", "mount-readwrite"})
+    ),
+    "agent": Kind(),
+    "node": Kind(),
+    "quota": Kind(),
+    "plugin": Kind(levels=frozenset({DENY, LIST, READ, WRITE})),
+    "operator": Kind(
+        capabilities=frozenset(
+            {
+                *(DENY, "license-read", "snapshot-save"),
+                *("keyring-delete", "keyring-read", "keyring-rotate"),
+            }
+        )
+    ),
+    "sentinel": Kind(capabilities=frozenset({DENY, READ, "submit", "delete"})),
+}
+VARIABLE_CAPABILITIES = frozenset({DENY, LIST, READ, WRITE, "destroy"})
+
+
+@dataclass(frozen=True, slots=True)
+class Vocabulary:
+    """What the plugin types that there are add: ``types`` are their names, in order;
+    ``capabilities`` are all that a namespace may name, Nomad's included."""
+
+    types: tuple[str, ...]
+    capabilities: frozenset[str]
+
+    @classmethod
+    def of(cls, types: Iterable[PluginType]) -> Vocabulary:
+        known = sorted(types, key=lambda type_: type_.name)
+        brought = {name for type_ in known for name in type_.capabilities}
+        own = {capability(type_.name, action) for type_ in known for action in ACTIONS}
+        everything = KINDS[NAMESPACE].capabilities | brought | own
+        return cls(tuple(type_.name for type_ in known), everything)
+
+    def shorthand(self, level: str) -> frozenset[str]:
+        """What a namespace's level stands for; registering is in none."""
+        actions = (LIST, READ) if level in (READ, WRITE) else ()
+        return frozenset(capability(type_, action) for type_ in self.types for action in actions)
+
+    def absent_type(self, name: str) -> str:
+        """The type that a capability is of which is not installed; "" when it is no such."""
+        match = _OF_A_TYPE.fullmatch(name)
+        return match[1] if match and name not in self.capabilities else ""
+
+
+def capability(type_: str, action: str) -> str:
+    """The capability of a namespace that lets one list, read or register plugins of a type."""
+    return f"{type_}-{action}-plugin"

@@ -1,0 +1,307 @@
+"""Decisions: the rules of precedence one by one, and all of them against a naive second opinion."""
+
+# A row of a table reads best on one line.
+# ruff: noqa: E501
+
+from __future__ import annotations
+
+import re
+import time
+from collections.abc import Iterable
+from pathlib import Path
+
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from plugind.acl import Authorizer, Caller, Decision, Policy, Rule
+from plugind.acl.authorizer import Glob, Management
+from plugind.acl.vocabulary import KINDS, Vocabulary
+from plugind.config.tree import Place
+from tests.acl.support import TYPES, policies
+
+VOCABULARY = Vocabulary.of(TYPES)
+LIST = 'capabilities = ["disk-list-plugin"]'
+
+
+def authorizer(folder: Path, **files: str) -> Authorizer:
+    acl = policies(folder, **files)
+    return acl.authorizer(Caller("", "", "client", tuple(files)))
+
+
+def by(decision: Decision) -> str:
+    """A decision and the rule that made it: ``allow a.hcl:1``."""
+    rule = decision.rule
+    where = f" {Path(rule.place.source).name}:{rule.place.line}" if rule else ""
+    return decision.effect + where
+
+
+@pytest.mark.parametrize(
+    ("text", "listed", "read", "registered"),
+    [
+        ("", "none", "none", "none"),
+        (f'namespace "default" {{ {LIST} }}', "allow a.hcl:1", "none a.hcl:1", "none a.hcl:1"),
+        ('namespace "default" { capabilities = ["disk-read-plugin"] }', "none a.hcl:1", "allow a.hcl:1", "none a.hcl:1"),
+        ('namespace "default" { capabilities = ["disk-register-plugin"] }', "none a.hcl:1", "none a.hcl:1", "allow a.hcl:1"),
+        ('namespace "default" { capabilities = ["net-list-plugin"] }', "none a.hcl:1", "none a.hcl:1", "none a.hcl:1"),
+        ('namespace "default" { policy = "read" }', "allow a.hcl:1", "allow a.hcl:1", "none a.hcl:1"),
+        ('namespace "default" { policy = "write" }', "allow a.hcl:1", "allow a.hcl:1", "none a.hcl:1"),
+        ('namespace "default" { policy = "scale" }', "none a.hcl:1", "none a.hcl:1", "none a.hcl:1"),
+        ('namespace "default" { policy = "list" }', "none a.hcl:1", "none a.hcl:1", "none a.hcl:1"),
+        (f'namespace "default" {{ policy = "deny"\n{LIST} }}', "deny a.hcl:1", "deny a.hcl:1", "deny a.hcl:1"),
+        ('namespace "default" { policy = "read"\ncapabilities = ["deny"] }', "deny a.hcl:1", "deny a.hcl:1", "deny a.hcl:1"),
+        ('namespace "other" { policy = "read" }', "none", "none", "none"),
+        ('namespace "*" { policy = "read" }\nnamespace "default" {}', "none a.hcl:2", "none a.hcl:2", "none a.hcl:2"),
+        ('namespace "*" { policy = "deny" }\nnamespace "default" { policy = "read" }', "allow a.hcl:2", "allow a.hcl:2", "none a.hcl:2"),
+        ('namespace "*" { policy = "read" }\nnamespace "def*" { policy = "deny" }', "deny a.hcl:2", "deny a.hcl:2", "deny a.hcl:2"),
+        ('plugin { policy = "list" }', "allow a.hcl:1", "none", "none"),
+        ('plugin { policy = "read" }', "allow a.hcl:1", "allow a.hcl:1", "none"),
+        ('plugin { policy = "write" }', "none", "none", "none"),
+        ('namespace "default" { policy = "read" }\nplugin { policy = "deny" }', "deny a.hcl:2", "deny a.hcl:2", "none a.hcl:1"),
+        ('namespace "default" { policy = "read" }\nplugin { policy = "write" }', "allow a.hcl:1", "allow a.hcl:1", "none a.hcl:1"),
+        ('namespace "default" { policy = "deny" }\nplugin { policy = "list" }', "allow a.hcl:2", "deny a.hcl:1", "deny a.hcl:1"),
+        ('node { policy = "write" }', "none", "none", "allow a.hcl:1"),
+        ('node { policy = "write" }\nnamespace "default" { policy = "deny" }', "deny a.hcl:2", "deny a.hcl:2", "allow a.hcl:1"),
+        ('node { policy = "read" }', "none", "none", "none"),
+        ('node { policy = "deny" }\nnamespace "default" { capabilities = ["disk-register-plugin"] }', "none a.hcl:2", "none a.hcl:2", "allow a.hcl:2"),
+    ],
+)  # fmt: skip
+def test_one_policy(tmp_path: Path, text: str, listed: str, read: str, registered: str) -> None:
+    rights = authorizer(tmp_path, a=text)
+    assert by(rights.may_list("disk", "default")) == listed
+    assert by(rights.may_read("disk", "default")) == read
+    assert by(rights.may_register("disk", "default")) == registered
+    assert by(rights.may_manage()) == "none"
+
+
+@pytest.mark.parametrize(
+    ("level", "node_read", "node_write", "agent_read"),
+    [
+        ("read", "allow", "none", "allow"),
+        ("write", "allow", "allow", "allow"),
+        ("scale", "none", "none", "none"),
+        ("deny", "deny", "deny", "deny"),
+    ],
+)
+def test_nodes_and_the_agent(
+    tmp_path: Path, level: str, node_read: str, node_write: str, agent_read: str
+) -> None:
+    text = f'node {{ policy = "{level}" }}\nagent {{ policy = "{level}" }}\n'
+    rights = authorizer(tmp_path, a=text)
+    assert by(rights.may_read_nodes()) == f"{node_read} a.hcl:1"
+    assert by(rights.may_write_nodes()) == f"{node_write} a.hcl:1"
+    assert by(rights.may_read_agent()) == f"{agent_read} a.hcl:2"
+
+
+def test_policies_are_united_and_deny_wins_among_the_same_pattern(tmp_path: Path) -> None:
+    files = {
+        "a": 'namespace "n" { capabilities = ["disk-list-plugin"] }\nnode { policy = "read" }\n',
+        "b": 'namespace "n" { capabilities = ["disk-read-plugin"] }\nnode { policy = "write" }\n',
+        "c": 'namespace "n" { policy = "deny" }\nnode { policy = "deny" }\n',
+        "d": 'namespace "n*" { policy = "deny" }\nplugin { policy = "list" }\n',
+    }
+    acl = policies(tmp_path, **files)
+    rights = acl.authorizer(Caller("", "", "client", ("a", "b", "d")))
+    assert by(rights.may_list("disk", "n")) == "allow d.hcl:2"
+    assert by(rights.may_read("disk", "n")) == "allow b.hcl:1"
+    assert by(rights.may_read("disk", "nn")) == "deny d.hcl:1"
+    assert by(rights.may_read_nodes()) == "allow a.hcl:2"
+    assert by(rights.may_write_nodes()) == "allow b.hcl:2"
+    rights = acl.authorizer(Caller("", "", "client", ("a", "b", "c")))
+    assert by(rights.may_list("disk", "n")) == "deny c.hcl:1"
+    assert by(rights.may_read_nodes()) == "deny c.hcl:2"
+
+
+def test_a_star_asks_for_any_namespace(tmp_path: Path) -> None:
+    rights = authorizer(
+        tmp_path,
+        a=f'namespace "secret" {{ policy = "deny" }}\nnamespace "team-*" {{ {LIST} }}\n',
+    )
+    assert by(rights.may_list("disk", "*")) == "allow a.hcl:2"
+    assert by(rights.may_read("disk", "*")) == "none"
+    assert by(rights.may_list("net", "*")) == "none"
+    any_type = authorizer(tmp_path / "x", a='plugin { policy = "read" }')
+    assert by(any_type.may_list("net", "*")) == "allow a.hcl:1"
+    denied = authorizer(
+        tmp_path / "y", a='plugin { policy = "deny" }\nnamespace "*" { policy = "read" }'
+    )
+    assert by(denied.may_list("disk", "*")) == "deny a.hcl:1"
+
+
+@pytest.mark.parametrize(
+    ("name", "pattern"),
+    [
+        ("production-api-web", "production-api-*"),
+        ("production-web", "production-*"),
+        ("staging-web", "*-web"),
+        ("staging", "*"),
+        ("production-api-", "production-api-*"),
+        ("production", "*"),
+        ("a-b", "a-*"),  # as close as *-b
+        ("", "*"),
+        ("production-*", "production-*"),
+        ("x" * 128, "*"),
+        ("x" * 129, None),
+    ],
+)
+def test_the_closest_pattern_rules(tmp_path: Path, name: str, pattern: str | None) -> None:
+    patterns = ["*", "production-*", "production-api-*", "*-web", "a-*", "*-b"]
+    text = "".join(f'namespace "{each}" {{ policy = "read" }}\n' for each in patterns)
+    rule = authorizer(tmp_path, a=text).may_list("disk", name).rule
+    assert (rule.label if rule else None) == pattern
+
+
+def test_management_may_do_everything(tmp_path: Path) -> None:
+    acl = policies(tmp_path)
+    rights = acl.authorizer(Caller("", "", "management"))
+    asked = [
+        rights.may_list("none", "x"),
+        rights.may_read("none", "x"),
+        rights.may_register("none", "x"),
+        rights.may_read_nodes(),
+        rights.may_write_nodes(),
+        rights.may_read_agent(),
+        rights.may_manage(),
+    ]
+    assert [by(decision) for decision in asked] == ["allow"] * 7
+    questions = {name for name in dir(Authorizer) if name.startswith("may_")}
+    assert len(questions) == len(asked)
+    for name in questions - {"may_list", "may_read"}:
+        assert name in vars(Management), f"{name} is not answered for management"
+
+
+def test_a_set_of_policies_is_worked_out_once(tmp_path: Path) -> None:
+    acl = policies(tmp_path, a="", b="")
+    first = acl.authorizer(Caller("1", "x", "client", ("a", "b")))
+    assert acl.authorizer(Caller("2", "y", "client", ("a", "b"))) is first
+    assert acl.authorizer(Caller("1", "x", "client", ("a",))) is not first
+
+
+letters = st.text("ab-", max_size=6)
+patterns = st.text("ab-*", min_size=1, max_size=6)
+
+
+@given(patterns.map(lambda text: f"{text}*"[:6]).filter(lambda text: "*" in text), letters)
+def test_a_glob_matches_as_a_regular_expression_would(pattern: str, name: str) -> None:
+    regex = ".*".join(map(re.escape, pattern.split("*")))
+    assert Glob(pattern).matches(name) == (re.fullmatch(regex, name) is not None)
+
+
+def rule(policy: str, kind: str, label: str, level: str, capabilities: Iterable[str]) -> Rule:
+    return Rule(policy, kind, label, level, frozenset(capabilities), Place(policy, 1, 1))
+
+
+own = [
+    f"{type_}-{action}-plugin"
+    for type_ in ("disk", "net")
+    for action in ("list", "read", "register")
+]
+rules = st.builds(
+    rule,
+    st.just(""),
+    st.just("namespace"),
+    patterns,
+    st.sampled_from(["", *sorted(KINDS["namespace"].levels - {"deny"}), "deny"]),
+    st.lists(st.sampled_from([*own, "deny", "read-job"]), max_size=4),
+) | st.sampled_from(["plugin", "node", "agent"]).flatmap(
+    lambda kind: st.builds(
+        rule,
+        st.just(""),
+        st.just(kind),
+        st.just(""),
+        st.sampled_from(sorted(KINDS[kind].levels)),
+        st.just(()),
+    )
+)
+policy_sets = st.lists(st.lists(rules, max_size=5), max_size=4).map(
+    lambda sets: [Policy(str(number), "", tuple(each), "") for number, each in enumerate(sets)]
+)
+
+
+class Naive:
+    """The contract read out, one clause after the other, with nothing worked out beforehand."""
+
+    def __init__(self, given: list[Policy]) -> None:
+        self.rules = [each for policy in given for each in policy.rules]
+
+    def level(self, kind: str, *wanted: str) -> str:
+        levels = [each.level for each in self.rules if each.kind == kind]
+        if "deny" in levels:
+            return "deny"
+        return "allow" if set(levels) & set(wanted) else "none"
+
+    def pattern(self, pattern: str, name: str) -> str:
+        """What the rules of one pattern say to a capability."""
+        found = [e for e in self.rules if e.kind == "namespace" and e.label == pattern]
+        if any(e.level == "deny" or "deny" in e.capabilities for e in found):
+            return "deny"
+        implied = "-list-" in name or "-read-" in name
+        grants = any(
+            name in e.capabilities or (implied and e.level in ("read", "write")) for e in found
+        )
+        return "allow" if grants else "none"
+
+    def namespace(self, namespace: str, name: str) -> str:
+        labels = sorted({e.label for e in self.rules if e.kind == "namespace"})
+        if namespace == "*":
+            said = [self.pattern(label, name) for label in labels]
+            return "allow" if "allow" in said else "none"
+        if namespace in [label for label in labels if "*" not in label]:
+            return self.pattern(namespace, name)
+        best, fewest = "", 10**9
+        for label in labels:
+            groups = (
+                re.fullmatch("(.*)".join(map(re.escape, label.split("*"))), namespace)
+                if "*" in label
+                else None
+            )
+            if groups and sum(map(len, groups.groups())) <= fewest:
+                best, fewest = label, sum(map(len, groups.groups()))
+        return self.pattern(best, name) if best else "none"
+
+    def look(self, action: str, type_: str, namespace: str) -> str:
+        levels = {"list": ("list", "read"), "read": ("read",)}[action]
+        by_plugin = self.level("plugin", *levels)
+        if by_plugin != "none":
+            return by_plugin
+        return self.namespace(namespace, f"{type_}-{action}-plugin")
+
+    def register(self, type_: str, namespace: str) -> str:
+        if self.level("node", "write") == "allow":
+            return "allow"
+        return self.namespace(namespace, f"{type_}-register-plugin")
+
+
+@settings(max_examples=250, deadline=None)
+@given(policy_sets, st.sampled_from(["disk", "net"]), letters | st.sampled_from(["*", "a*"]))
+def test_a_naive_reading_comes_to_the_same(given: list[Policy], type_: str, name: str) -> None:
+    rights, naive = Authorizer(given, VOCABULARY), Naive(given)
+    asked = [
+        (rights.may_list(type_, name), naive.look("list", type_, name)),
+        (rights.may_read(type_, name), naive.look("read", type_, name)),
+        (rights.may_register(type_, name), naive.register(type_, name)),
+        (rights.may_read_nodes(), naive.level("node", "read", "write")),
+        (rights.may_write_nodes(), naive.level("node", "write")),
+        (rights.may_read_agent(), naive.level("agent", "read", "write")),
+    ]
+    for decision, wanted in asked:
+        assert decision.effect == wanted
+        if wanted == "none":
+            continue
+        # The rule that is told does by itself what it is told to have done.
+        assert decision.rule is not None
+        assert decision.rule.denies == (wanted == "deny")
+
+
+def test_decisions_are_quick_however_many_rules_there_are() -> None:
+    stars = "*" + "a*" * 60
+    many = [rule("p", "namespace", f"{stars}{number}", "read", ()) for number in range(4_000)]
+    plain = [rule("p", "namespace", f"n{number}", "read", ()) for number in range(4_000)]
+    begun = time.thread_time()
+    rights = Authorizer([Policy("p", "", (*many, *plain), "")], VOCABULARY)
+    assert time.thread_time() - begun < 1
+    begun = time.thread_time()
+    assert rights.may_list("disk", "n3999").allowed
+    assert not rights.may_list("disk", "a" * 127 + "b").allowed
+    assert not rights.may_list("disk", "a" * 200_000).allowed
+    assert time.thread_time() - begun < 0.1
