@@ -158,6 +158,10 @@ def _origin(entry_point: EntryPoint) -> str:
     return f"{dist.name} {dist.version}" if dist else entry_point.value
 
 
+def _begins(name: object, prefix: str) -> bool:
+    return isinstance(name, str) and name.startswith(prefix)
+
+
 def _told(error: BaseException) -> str:
     text = " ".join(str(error).split())
     return f"{type(error).__name__}: {text}" if text else type(error).__name__
@@ -184,6 +188,7 @@ def _flaw(type_: PluginType) -> str:
         schema = type_.fingerprint_schemas.get(role)
         if not (isinstance(schema, type) and issubclass(schema, Schema)):
             return f"fingerprint_schemas has no schema for the role {role!r}"
-    if not all(str(name).startswith(f"{type_.name}-") for name in type_.capabilities):
-        return f"capabilities must be names that begin with '{type_.name}-'"
+    names = type_.capabilities
+    if not isinstance(names, tuple) or not all(_begins(name, f"{type_.name}-") for name in names):
+        return f"capabilities must be a tuple of names that begin with '{type_.name}-'"
     return ""

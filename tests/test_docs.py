@@ -33,6 +33,9 @@ UNTESTED = {
     "/opt/plugind/bin/pip install .": "writes outside of the checkout; make test installs the same",
     "export NOMAD_ADDR=http://127.0.0.1:4646": "needs a Nomad",
     "nomad plugin status": "needs a Nomad",
+    "plugind acl token create --name grafana --policy dashboard --expires-in 2160h": (
+        "draws a secret, another each time; tests/acl runs it"
+    ),
     "plugind store backup /var/backups/plugind.db --config /etc/plugind": "tests/store runs it",
     "plugind store check --config /etc/plugind": "tests/store runs it",
     "plugind store restore /var/backups/plugind.db --config /etc/plugind": "tests/store runs it",

@@ -110,6 +110,13 @@ def test_a_broken_package_is_named_and_takes_nobody_with_it(installer: Installer
         ('roles = {"node": "Nodes"}', 'roles = {"node": "no des"}', "roles must"),
         ('{"node": WireSchema}', "{}", "no schema for the role 'node'"),
         ("    default_role", "    other", "default_role"),
+        (
+            "    default_role",
+            '    capabilities = ("lamp-dim", "net-list")\n    default_role',
+            "'lamp-'",
+        ),
+        ("    default_role", "    capabilities = 5\n    default_role", "'lamp-'"),
+        ("    default_role", "    capabilities = (5,)\n    default_role", "'lamp-'"),
         ("[Type()]", "[Type]", "no PluginType"),
         ("[Type()]", "[5]", "no PluginType"),
     ],

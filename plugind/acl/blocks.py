@@ -36,12 +36,12 @@ class Findings:
     def unknown(
         self, place: Place, what: str, name: str, known: Collection[str], inside: str = ""
     ) -> None:
-        shown = name[:SHOWN_MAXIMUM]
-        hint = suggestion(shown, known)
+        name = shown(name)
+        hint = suggestion(name, known)
         if hint.startswith("there") and len(known) > LISTED_MAXIMUM:
             hint = "docs/acl.md says which there are"
         where = f" in {inside}" if inside else ""
-        self.add(place, f'unknown {what} "{shown}"{where}; {hint}')
+        self.add(place, f'unknown {what} "{name}"{where}; {hint}')
 
     def warn(self, place: Place, text: str) -> None:
         self.warnings.append(place.mistake(text))
@@ -93,7 +93,12 @@ def parted(body: Body, kinds: Mapping[str, bool]) -> tuple[list[Attribute], list
 
 def header(block: Block) -> str:
     """A block as people look for it: ``namespace "default"``."""
-    return " ".join([block.type, *(f'"{label[:SHOWN_MAXIMUM]}"' for label in block.labels)])
+    return " ".join([block.type, *(f'"{shown(label)}"' for label in block.labels)])
+
+
+def shown(text: str) -> str:
+    """A stranger's text as it can stand in one line for people."""
+    return "".join(each if each.isprintable() else "?" for each in text[:SHOWN_MAXIMUM])
 
 
 def _labelled(block: Block, kinds: Mapping[str, bool]) -> Iterator[Block]:

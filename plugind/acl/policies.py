@@ -7,7 +7,7 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from plugind.acl.blocks import Findings, header, parted
+from plugind.acl.blocks import Findings, header, parted, shown
 from plugind.acl.vocabulary import (
     DENY,
     KINDS,
@@ -76,7 +76,7 @@ def read_policies(
         name, place = file.stem, Place(str(file))
         if not NAME.fullmatch(name):
             text = "is no policy's name: 1 to 128 letters, digits or dashes, then .hcl or .json"
-            findings.add(place, f'"{file.name}" {text}')
+            findings.add(place, f'"{shown(file.name)}" {text}')
         elif name in named:
             findings.add(place, f'policy "{name}" is in {named[name]} already; remove one of them')
         named.setdefault(name, file)
@@ -96,7 +96,7 @@ def description(text: str) -> str:
     if match is None:
         return ""
     words = _MARK.sub("", match["long"] or match["lines"] or "").split()
-    return " ".join(words)[:DESCRIPTION_MAXIMUM]
+    return "".join(filter(str.isprintable, " ".join(words)))[:DESCRIPTION_MAXIMUM]
 
 
 class _Reader:
@@ -205,7 +205,7 @@ class _Reader:
         absent = self._vocabulary.absent_type(name)
         if absent:
             hint = suggestion(absent, self._vocabulary.types)
-            text = f'"{name}" grants nothing: no plugin type "{absent}" is installed; {hint}'
+            text = f'"{shown(name)}" grants nothing: no plugin type "{absent}" is installed; {hint}'
             self._findings.warn(place, text)
         return bool(absent)
 

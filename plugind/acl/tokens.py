@@ -15,7 +15,7 @@ from collections.abc import Collection, Iterator, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from plugind.acl.blocks import SHOWN_MAXIMUM, Findings, header, parted
+from plugind.acl.blocks import Findings, header, parted, shown
 from plugind.config.hcl import read_file
 from plugind.config.tree import Attribute, Block, Body, Place
 from plugind.errors import ConfigError
@@ -206,7 +206,7 @@ class _Reader:
         for name, place in names:
             if name not in self._policies and name not in self._missed:
                 self._missed.add(name)
-                text = f'there is no policy "{name[:SHOWN_MAXIMUM]}": it grants nothing'
+                text = f'there is no policy "{shown(name)}": it grants nothing'
                 self._findings.warn(place, text)
         return tuple(sorted({name for name, _ in names}))
 

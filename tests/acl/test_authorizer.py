@@ -11,7 +11,7 @@ from collections.abc import Iterable
 from pathlib import Path
 
 import pytest
-from hypothesis import given, settings
+from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
 from plugind.acl import Authorizer, Caller, Decision, Policy, Rule
@@ -140,12 +140,13 @@ def test_a_star_asks_for_any_namespace(tmp_path: Path) -> None:
         ("a-b", "a-*"),  # as close as *-b
         ("", "*"),
         ("production-*", "production-*"),
+        ("q*", "q**"),  # no namespace has such a name; asked for it, nothing special happens
         ("x" * 128, "*"),
         ("x" * 129, None),
     ],
 )
 def test_the_closest_pattern_rules(tmp_path: Path, name: str, pattern: str | None) -> None:
-    patterns = ["*", "production-*", "production-api-*", "*-web", "a-*", "*-b"]
+    patterns = ["*", "production-*", "production-api-*", "*-web", "a-*", "*-b", "q*", "q**"]
     text = "".join(f'namespace "{each}" {{ policy = "read" }}\n' for each in patterns)
     rule = authorizer(tmp_path, a=text).may_list("disk", name).rule
     assert (rule.label if rule else None) == pattern
@@ -182,6 +183,9 @@ patterns = st.text("ab-*", min_size=1, max_size=6)
 
 
 @given(patterns.map(lambda text: f"{text}*"[:6]).filter(lambda text: "*" in text), letters)
+@example("ab*ba", "aba")
+@example("a*b*a", "aba")
+@example("**", "")
 def test_a_glob_matches_as_a_regular_expression_would(pattern: str, name: str) -> None:
     regex = ".*".join(map(re.escape, pattern.split("*")))
     assert Glob(pattern).matches(name) == (re.fullmatch(regex, name) is not None)

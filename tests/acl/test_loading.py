@@ -38,6 +38,12 @@ def test_the_generation_is_of_what_was_read(tmp_path: Path) -> None:
     )
 
 
+def test_what_stands_in_one_file_is_not_what_stands_in_two(tmp_path: Path) -> None:
+    two = policies(tmp_path / "two", a="#", b="")
+    one = policies(tmp_path / "one", a="#b")
+    assert one.generation != two.generation
+
+
 def test_what_is_loaded_stays_as_it_is(tmp_path: Path) -> None:
     acl = policies(tmp_path, a='plugin { policy = "read" }')
     (tmp_path / "policies" / "a.hcl").write_text("")

@@ -102,6 +102,14 @@ def test_all_that_nomad_knows_loads(tmp_path: Path) -> None:
     assert len(policy.rules) == 16
 
 
+def test_the_examples_load() -> None:
+    folder = Path(__file__).parent.parent.parent / "conf" / "acl"
+    acl = load_acl(folder, None, load_registry().types.values())
+    assert acl.warnings == ()
+    assert all(policy.description for policy in acl.policies.values())
+    assert len(acl.policies) == 3
+
+
 def test_json_in_every_form_loads(tmp_path: Path) -> None:
     acl = load_acl(write(tmp_path, {"all.json": JSON_OF_NOMADS}), None, TYPES)
     assert acl.warnings == ()
@@ -164,6 +172,8 @@ def test_a_pattern_may_be_repeated(tmp_path: Path) -> None:
         ('namespace "a" { variables { path "x" { capabilities = ["reed"] } } }', '1:56: unknown capability "reed"; did you mean "read"?'),
         ('namespace "a" { variables { path "x" { policy = "read" } } }', '1:40: unknown setting "policy" in path; there are: capabilities'),
         ("x = = 1", None),
+        ('namespace "a\\n\\u001b\\u2028" {}', '1:1: namespace "a???" has no good label: 1 to 128 letters, digits, dashes or *'),
+        ('node_pool "a" { capabilities = ["red\\n"] }', '1:33: unknown capability "red?"; did you mean "read"?'),
         ("a" * 300 + " {}", f'1:1: unknown block "{"a" * 64}"; there are: agent, host_volume, namespace, node, node_pool, operator, plugin, quota, sentinel'),
     ],
 )  # fmt: skip
@@ -243,6 +253,7 @@ def test_what_grants_nothing_though_it_looks_so_is_warned_of(tmp_path: Path) -> 
         ("\ufeff\n  // One\n\t//line.\nnode {}", "One line."),
         ("/* One\n * line. */\nnode {}", "One line."),
         ("## One", "One"),
+        ("# O\x1bne\x85\u2028line", "One line"),
         ("node {} # a remark", ""),
         ('{"a": "# no"}', ""),
         ("", ""),
