@@ -151,7 +151,7 @@ def _place(path: ValuePath, attribute: Attribute) -> Place:
 
 def _below(value: Any) -> Iterator[ValuePath]:
     """The paths of all that is in a value."""
-    members = value.items() if isinstance(value, dict) else enumerate(value)
-    for key, item in members if isinstance(value, dict | list) else ():
-        yield (key,)
-        yield from ((key, *below) for below in _below(item))
+    if isinstance(value, dict | list):
+        for key, item in value.items() if isinstance(value, dict) else enumerate(value):
+            yield (key,)
+            yield from ((key, *below) for below in _below(item))
