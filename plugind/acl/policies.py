@@ -34,6 +34,12 @@ _MARK = re.compile(r"^[ \t]*(?:#+|//+|\*+)[ \t]?", re.MULTILINE)
 
 _LABELLED = {name: kind.label is not None for name, kind in KINDS.items()}
 
+_IN_VAIN = {
+    ("plugin", WRITE): 'write policy = "read"',
+    (NAMESPACE, LIST): f'write capabilities = ["{capability("TYPE", LIST)}"]',
+}
+"""Levels that may be written and grant nothing, as in Nomad, though they look as if they did."""
+
 
 @dataclass(frozen=True, slots=True)
 class Rule:
@@ -119,10 +125,12 @@ class _Reader:
             if kind is None:
                 self._findings.unknown(block.place, "block", block.type, KINDS)
                 continue
-            labelled_well = self._is_labelled_well(block, kind)
             self._repeated(block, kind, first)
+            flaw = _label_flaw(block, kind)
+            if flaw:
+                self._findings.add(block.place, flaw)
             rule = self._rule(block, kind)
-            if labelled_well:
+            if not flaw:
                 yield rule
 
     def _repeated(self, block: Block, kind: Kind, first: dict[str, Place]) -> None:
@@ -141,22 +149,6 @@ class _Reader:
         label = ' "NAME"' if _LABELLED[name] else ""
         self._findings.add(attribute.place, f"{name} is a block: write {name}{label} {{ ... }}")
 
-    def _is_labelled_well(self, block: Block, kind: Kind) -> bool:
-        """Whether the block's labels are as they should be; if not, it is told."""
-        type_ = block.type
-        if kind.label is None:
-            flaw = f"{type_} takes no label: write {type_} {{ ... }}" if block.labels else ""
-        elif len(block.labels) != 1:
-            flaw = f'{type_} needs one label: write {type_} "NAME" {{ ... }}'
-        elif not kind.label.fullmatch(block.labels[0]):
-            also = ", underscores" if kind.label.fullmatch("_") else ""
-            flaw = f"{header(block)} has no good label: 1 to 128 letters, digits, dashes{also} or *"
-        else:
-            return True
-        if flaw:
-            self._findings.add(block.place, flaw)
-        return not flaw
-
     def _rule(self, block: Block, kind: Kind) -> Rule:
         attributes, blocks = parted(block.body, {"variables": False})
         known = ["policy", "capabilities"] if kind.capabilities else ["policy"]
@@ -168,12 +160,7 @@ class _Reader:
                 names = ["variables"] if block.type == NAMESPACE else known
                 self._findings.unknown(inner.place, "block", inner.type, names, header(block))
         level = self._level(block, kind, found.get("policy"))
-        written = self._findings.texts(found.get("capabilities"))
-        known_ones = self._vocabulary.capabilities if block.type == NAMESPACE else kind.capabilities
-        for name, place in written:
-            if block.type != NAMESPACE or not self._is_of_absent_type(name, place):
-                self._capability(name, place, known_ones)
-        capabilities = frozenset(name for name, _ in written)
+        capabilities = self._capabilities(block, kind, found.get("capabilities"))
         label = block.labels[0] if block.labels else ""
         return Rule(self._policy, block.type, label, level, capabilities, block.place)
 
@@ -191,10 +178,21 @@ class _Reader:
         if value not in kind.levels:
             self._findings.unknown(attribute.place, "policy level", value, kind.levels)
             return ""
-        if grants := _IN_VAIN.get((block.type, value)):
-            text = f'policy = "{value}" grants nothing in a {block.type} block; {grants}'
+        if better := _IN_VAIN.get((block.type, value)):
+            text = f'policy = "{value}" grants nothing in a {block.type} block; {better}'
             self._findings.warn(attribute.place, text)
         return value
+
+    def _capabilities(
+        self, block: Block, kind: Kind, attribute: Attribute | None
+    ) -> frozenset[str]:
+        in_namespace = block.type == NAMESPACE
+        known = self._vocabulary.capabilities if in_namespace else kind.capabilities
+        written = self._findings.texts(attribute)
+        for name, place in written:
+            if not (in_namespace and self._is_of_absent_type(name, place)):
+                self._capability(name, place, known)
+        return frozenset(name for name, _ in written)
 
     def _capability(self, name: str, place: Place, known: frozenset[str]) -> None:
         if name not in known:
@@ -233,8 +231,14 @@ class _Reader:
             self._capability(name, place, VARIABLE_CAPABILITIES)
 
 
-_IN_VAIN = {
-    ("plugin", WRITE): 'write policy = "read"',
-    (NAMESPACE, LIST): f'write capabilities = ["{capability("TYPE", LIST)}"]',
-}
-"""Levels that may be written and grant nothing, as in Nomad, though they look as if they did."""
+def _label_flaw(block: Block, kind: Kind) -> str:
+    """What is wrong with a block's labels; "" when nothing is."""
+    type_ = block.type
+    if kind.label is None:
+        return f"{type_} takes no label: write {type_} {{ ... }}" if block.labels else ""
+    if len(block.labels) != 1:
+        return f'{type_} needs one label: write {type_} "NAME" {{ ... }}'
+    if kind.label.fullmatch(block.labels[0]):
+        return ""
+    also = ", underscores" if kind.label.fullmatch("_") else ""
+    return f"{header(block)} has no good label: 1 to 128 letters, digits, dashes{also} or *"
