@@ -75,7 +75,8 @@ def test_a_server_that_was_away_is_told_the_latest_state_once(here: Machine) -> 
     with closing(Desk(port)) as back:
         back.ttl = 300_000_000
         eventually(lambda: len(back.beats) > 2)
-        (report,) = back.reports
+        *earlier, report = back.reports
+    assert len(earlier) <= 1, "the last word may come while the first report is on its way"
     told = report["Plugins"]["csi"]["nfs"]["node"]["HealthDescription"]
     assert told.endswith("the last word")
 

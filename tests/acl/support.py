@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import itertools
 import uuid
 from collections.abc import Iterable, Mapping
 from pathlib import Path
@@ -30,6 +31,7 @@ class NetType(PluginType):
 
 
 TYPES = (DiskType(), NetType())
+_ACCESSORS = itertools.count(1)  # the same in every process that collects the tests
 
 
 def write(folder: Path, files: Mapping[str, str]) -> Path:
@@ -58,7 +60,7 @@ def tokens(folder: Path, text: str, **files: str) -> Acl:
 def token(secret: str, **settings: str) -> str:
     """The block of a token; ``settings`` are HCL, those left out are made up."""
     hash = hashlib.sha256(secret.encode()).hexdigest()
-    made_up = {"accessor": f'"{uuid.uuid4()}"', "hash": f'"sha256:{hash}"'}
+    made_up = {"accessor": f'"{uuid.UUID(int=next(_ACCESSORS))}"', "hash": f'"sha256:{hash}"'}
     lines = (f"  {name} = {value}\n" for name, value in {**made_up, **settings}.items() if value)
     return f'token "a name" {{\n{"".join(lines)}}}\n'
 
