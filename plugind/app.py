@@ -2,22 +2,25 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Mapping
+import hashlib
+from collections.abc import Callable, Mapping
 from contextlib import suppress
 from pathlib import Path
 
-from plugind.api.agent import Health, agent_blueprint
-from plugind.api.nodes import nodes_blueprint
-from plugind.api.plugins import plugins_blueprint
-from plugind.api.reply import Api
+from plugind import __version__
+from plugind.acl import ACL_OFF, Acl, load_acl
+from plugind.api import TABLE
+from plugind.api.endpoints import Health, Parts
+from plugind.api.serving import Api
 from plugind.catalogue import Catalogue
 from plugind.config.settings import Settings
 from plugind.errors import StoreError
+from plugind.filtering import fields_of
 from plugind.intake import Intake
 from plugind.liveness import Liveness
-from plugind.model import Declaration
 from plugind.plugin_schemas import PluginSchemas
 from plugind.registry import Registry
+from plugind.store.base import Store
 
 _CALM_TTLS = 3  # a clone that is alive is heard of within one
 
@@ -28,11 +31,18 @@ class Services:
     def __init__(self, settings: Settings, registry: Registry, data_dir: Path) -> None:
         self.settings = settings
         self.registry = registry
+        self.acl = acl_of(settings, registry)
         schemas = {name: PluginSchemas.of(type_) for name, type_ in registry.types.items()}
+        self.schemas = schemas
         self.store = registry.stores[settings.store.name](settings.store.settings, data_dir)
         contents = self.store.load()
-        self.catalogue = Catalogue(contents, schemas, max_parked=settings.server.max_parked)
         generations = {name: registry.origins[name] for name in registry.types}
+        self.catalogue = Catalogue(
+            contents,
+            schemas,
+            max_parked=settings.server.max_parked,
+            generation=_generation(self.store, settings, generations),
+        )
         self.intake = Intake(
             self.store,
             contents,
@@ -50,7 +60,7 @@ class Services:
             collect=self.intake.collect,
         )
         self._refused = ""
-        self.reload(settings.declarations)
+        self.intake.declare(settings.declarations)
 
     def health(self) -> Health:
         """Whether the last change that was to be written was; and what else there is to know."""
@@ -61,9 +71,14 @@ class Services:
             notes.append(f"the configuration was not reloaded: {self._refused}")
         return True, "; ".join(["ok", *notes])
 
-    def reload(self, declarations: Iterable[Declaration]) -> None:
-        """From now on exactly these declarations are in force."""
-        self.intake.declare(declarations)
+    def reload(self, settings: Settings) -> None:
+        """Puts declarations, policies and tokens in force, all or none of them.
+
+        Raises ConfigError for a mistake in the files of policies and tokens, and StoreError.
+        """
+        acl = acl_of(settings, self.registry)
+        self.intake.declare(settings.declarations)
+        self.acl = acl
         self._refused = ""
 
     def refuse_reload(self, reason: str) -> None:
@@ -83,19 +98,39 @@ class Services:
             self.store.close()
 
 
+def acl_of(settings: Settings, registry: Registry) -> Acl:
+    """The policies and tokens that the configuration names, as their files stand now.
+
+    Raises ConfigError with all mistakes of all files.
+    """
+    acl = settings.acl
+    if not acl.enabled:
+        return ACL_OFF
+    return load_acl(acl.policies, acl.tokens, registry.installed.values())
+
+
 def create_app(
     services: Services,
     address: str,
     checks: Mapping[str, Callable[[], Health]] | None = None,
 ) -> Api:
     """The WSGI application. ``checks`` are further health checks, by role of the process."""
-    region = services.settings.region
-    app = Api("plugind")
-    app.register_blueprint(
-        plugins_blueprint(services.catalogue, services.intake, services.registry, region)
+    parts = Parts(
+        settings=services.settings,
+        registry=services.registry,
+        schemas=services.schemas,
+        row_fields={name: fields_of(each.row) for name, each in services.schemas.items()},
+        catalogue=services.catalogue,
+        intake=services.intake,
+        liveness=services.liveness,
+        acl=lambda: services.acl,
+        checks={"server": services.health, **(checks or {})},
+        address=address,
     )
-    app.register_blueprint(
-        nodes_blueprint(services.catalogue, services.intake, services.liveness, region)
-    )
-    app.register_blueprint(agent_blueprint({"server": services.health, **(checks or {})}, address))
-    return app
+    return Api("plugind", parts, TABLE)
+
+
+def _generation(store: Store, settings: Settings, generations: Mapping[str, str]) -> str:
+    """What the bytes of an answer depend on beside the index: the store, and who renders it."""
+    parts = [store.identity, __version__, settings.wire, *sorted(generations.items())]
+    return hashlib.blake2b(repr(parts).encode(), digest_size=8).hexdigest()

@@ -29,12 +29,13 @@ _PLURAL = re.compile(r"[A-Z][A-Za-z0-9]{0,63}")
 class Registry:
     """What there is to use.
 
-    ``types`` and ``stores`` by name; ``origins`` says which distribution brought each of them
+    ``types`` and ``stores`` by name; ``installed`` are the types with those that are not used; ``origins`` says which distribution brought each of them
     ("NAME" -> "plugind 0.1.0"); ``problems`` says, by the name of a type, store or entry point, why
     it cannot be used.
     """
 
     types: Mapping[str, PluginType] = field(default_factory=dict)
+    installed: Mapping[str, PluginType] = field(default_factory=dict)
     stores: Mapping[str, type[Store]] = field(default_factory=dict)
     origins: Mapping[str, str] = field(default_factory=dict)
     problems: Mapping[str, str] = field(default_factory=dict)
@@ -102,8 +103,11 @@ class Packages:
         for origin, brought in self._ask("plugind_stores"):
             for name, store in brought.items():
                 stores.setdefault(name, []).append((origin, store))
+        sound = self._undisputed("plugin type", types)
+        all_types = {name: type_ for name, (_, type_) in sound.items()}
         return Registry(
-            {name: type_ for name, (_, type_) in self._undisputed("plugin type", types).items()},
+            all_types,
+            all_types,
             {name: store for name, (_, store) in self._undisputed("store", stores).items()},
             {name: found[0][0] for name, found in (types | stores).items()},
             dict(self.problems),

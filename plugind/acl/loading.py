@@ -72,14 +72,14 @@ ACL_OFF = Acl(enabled=False)
 """Without ACLs everybody counts as management."""
 
 
-def load_acl(folder: Path, tokens: Path | None, types: Iterable[PluginType]) -> Acl:
-    """The policies of a folder and the tokens of a file, if there is one.
+def load_acl(folder: Path | None, tokens: Path | None, types: Iterable[PluginType]) -> Acl:
+    """The policies of a folder and the tokens of a file, as far as there are any.
 
     ``types`` are the plugin types that policies may name capabilities of. Raises ConfigError with
     all mistakes of all files.
     """
     vocabulary, findings = Vocabulary.of(types), Findings()
-    policies = read_policies(_files(folder, findings), vocabulary, findings)
+    policies = read_policies(_files(folder, findings) if folder else [], vocabulary, findings)
     by_name = {policy.name: policy for policy in policies}
     text, found = read_tokens(tokens, by_name, findings) if tokens else ("", {})
     raise_any(findings.mistakes)

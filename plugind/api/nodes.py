@@ -2,113 +2,154 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import replace
 
-from flask import Blueprint, request
-from marshmallow import Schema, fields
+from flask import request
 
-from plugind import strict_json
-from plugind.api.query import read_query
-from plugind.api.reads import read
-from plugind.api.reply import Reply, json_reply, replies
-from plugind.catalogue import Catalogue
+from plugind import filtering, strict_json
+from plugind.acl import Authorizer, Decision
+from plugind.acl.authorizer import ANY_NAMESPACE, NO_RULE
+from plugind.api.endpoints import Asked, Call, Endpoints, Source, anyone, management, node_read
+from plugind.api.reply import Reply, json_reply
+from plugind.api.shapes import FORGOTTEN, AcceptedSchema, node_body
 from plugind.client import NODE_SECRET_HEADER
-from plugind.errors import BadRequest, StoreError, TooLarge
+from plugind.errors import BadRequest, Forbidden, StoreError, TooLarge
 from plugind.fields import SECOND, is_node_id
-from plugind.intake import Accepted, Intake
-from plugind.liveness import Liveness
+from plugind.intake import Accepted
+from plugind.intake.fingerprints import Rejected
 from plugind.model import NODES, node_of
-from plugind.node_schemas import HeartbeatSchema, ReportSchema, load
+from plugind.node_schemas import HeartbeatSchema, NodeStubSchema, ReportSchema, load
 
 NOT_FOUND = "node not found"
 BODY_MAXIMUM = 8 * 2**20
 
 _REPORT = ReportSchema()
 _HEARTBEAT = HeartbeatSchema()
-
-
-class RejectedSchema(Schema):
-    """One item of a report that was not taken."""
-
-    Type = fields.String(attribute="type")
-    ID = fields.String(attribute="id")
-    Role = fields.String(attribute="role")
-    Field = fields.String(attribute="field")
-    Reason = fields.String(attribute="reason")
-
-
-class AcceptedSchema(Schema):
-    """The answer to a report or heartbeat; HeartbeatTTL is in nanoseconds."""
-
-    Index = fields.Integer(attribute="index")
-    Digest = fields.String(attribute="digest")
-    Rejected = fields.List(fields.Nested(RejectedSchema), attribute="rejected")
-
-
 _ACCEPTED = AcceptedSchema()
+_STUB_FIELDS = filtering.fields_of(NodeStubSchema())
+_WRITE_ERRORS = (400, 413, 503)
+
+endpoints = Endpoints()
 
 
-def nodes_blueprint(
-    catalogue: Catalogue, intake: Intake, liveness: Liveness, region: str
-) -> Blueprint:
-    """Lists, reads and forgets nodes, and takes what their agents send."""
-    blueprint = Blueprint("nodes", __name__)
+def _may_register(authorizer: Authorizer, asked: Asked) -> Decision:
+    """Any type will do here; a report's own types are looked at one by one."""
+    decisions = [authorizer.may_register(type_, ANY_NAMESPACE) for type_ in asked.types]
+    decisions.append(authorizer.may_write_nodes())
+    return max(decisions, key=lambda decision: decision.allowed, default=NO_RULE)
 
-    def heard_of(node_id: str, accepted: Accepted) -> Reply:
-        ttl, was_late = liveness.beat(node_id)
-        if was_late:
-            accepted = replace(accepted, index=intake.back(node_id))
-        return json_reply({**_ACCEPTED.dump(accepted), "HeartbeatTTL": round(ttl * SECOND)})
 
-    @blueprint.get("/v1/nodes")
-    @replies
-    def list_nodes() -> Reply:
-        return read(catalogue, read_query(region), NODES, catalogue.nodes, NOT_FOUND)
+@endpoints.read(
+    "/v1/nodes",
+    need=node_read,
+    answer=NodeStubSchema(many=True),
+    parameters={
+        "os": "true adds the attributes that tell of the operating system",
+        "resources": "true adds the node's resources",
+    },
+)
+def list_nodes(call: Call) -> Source:
+    """List the nodes."""
+    return Source(NODES, call.parts.catalogue.nodes, fields=_STUB_FIELDS)
 
-    @blueprint.get("/v1/node/<node_id>")
-    @replies
-    def read_node(node_id: str) -> Reply:
-        query = read_query(region)
-        return read(catalogue, query, node_of(node_id), lambda: catalogue.node(node_id), NOT_FOUND)
 
-    @blueprint.put("/v1/node/<node_id>")
-    @replies
-    def report(node_id: str) -> Reply:
-        secret = _secret()
-        _check(node_id)
-        document = load(_REPORT, _document())
-        try:
-            return heard_of(node_id, intake.report(node_id, secret, document))
-        except StoreError:
-            if catalogue.has_node(node_id):
-                liveness.beat(node_id)  # it is not silent, though nothing can be written of it
-            raise
+@endpoints.read("/v1/node/<node_id>", need=node_read, answer=node_body, errors=(404,))
+def read_node(call: Call, node_id: str) -> Source:
+    """Read one node with all its instances."""
+    catalogue = call.parts.catalogue
+    return Source(node_of(node_id), lambda: catalogue.node(node_id), NOT_FOUND)
 
-    @blueprint.put("/v1/node/<node_id>/heartbeat")
-    @replies
-    def heartbeat(node_id: str) -> Reply:
-        secret = _secret()
-        _check(node_id)
-        beat = load(_HEARTBEAT, _document())
-        return heard_of(node_id, intake.heartbeat(node_id, secret, beat["Digest"], beat["RunID"]))
 
-    @blueprint.delete("/v1/node/<node_id>")
-    @replies
-    def forget_node(node_id: str) -> Reply:
+@endpoints(
+    "PUT",
+    "/v1/node/<node_id>",
+    need=_may_register,
+    answer=_ACCEPTED,
+    body=_REPORT,
+    errors=_WRITE_ERRORS,
+)
+def report(call: Call, node_id: str) -> Reply:
+    """Take a node's whole report; only agents call this."""
+    secret = _checked_secret(node_id)
+    given = load(_REPORT, _document())
+    rejected = _not_permitted(call, given.plugins)
+    plugins = {name: given.plugins[name] for name in given.plugins.keys() - rejected.keys()}
+    parts, permitted = call.parts, replace(given, plugins=plugins)
+    try:
+        accepted = parts.intake.report(node_id, secret, permitted)
+    except StoreError:
+        if parts.catalogue.has_node(node_id):
+            parts.liveness.beat(node_id)  # it is not silent, though nothing can be written of it
+        raise
+    return _heard_of(call, node_id, accepted, tuple(rejected.values()))
+
+
+@endpoints(
+    "PUT",
+    "/v1/node/<node_id>/heartbeat",
+    need=_may_register,
+    answer=_ACCEPTED,
+    body=_HEARTBEAT,
+    errors=(*_WRITE_ERRORS, 409),
+)
+def heartbeat(call: Call, node_id: str) -> Reply:
+    """Keep a node alive, or take it back; 409 asks for the whole report."""
+    secret = _checked_secret(node_id)
+    beat = load(_HEARTBEAT, _document())
+    accepted = call.parts.intake.heartbeat(node_id, secret, beat["Digest"], beat["RunID"])
+    return _heard_of(call, node_id, accepted)
+
+
+@endpoints("DELETE", "/v1/node/<node_id>", need=anyone, answer=FORGOTTEN, errors=(404, 503))
+def forget_node(call: Call, node_id: str) -> Reply:
+    """Forget a node and its instances; needs the node's secret, or a management token."""
+    intake, secret = call.parts.intake, request.headers.get(NODE_SECRET_HEADER)
+    if call.authorizer.may_manage().allowed:
         return json_reply({"Index": intake.forget_node(node_id)})
-
-    return blueprint
-
-
-def _check(node_id: str) -> None:
-    if not is_node_id(node_id):
-        raise BadRequest("node ID: must be a UUID of 36 characters in lower case")
+    if not secret:
+        raise Forbidden("Permission denied")
+    return json_reply({"Index": intake.forget_node(node_id, secret)})
 
 
-def _secret() -> str:
+@endpoints(
+    "DELETE", "/v1/node/<node_id>/secret", need=management, answer=FORGOTTEN, errors=(404, 503)
+)
+def unpin_secret(call: Call, node_id: str) -> Reply:
+    """Unpin a node's secret: the next report pins another."""
+    return json_reply({"Index": call.parts.intake.unpin(node_id)})
+
+
+def _heard_of(
+    call: Call, node_id: str, accepted: Accepted, rejected: tuple[Rejected, ...] = ()
+) -> Reply:
+    ttl, was_late = call.parts.liveness.beat(node_id)
+    if was_late:
+        accepted = replace(accepted, index=call.parts.intake.back(node_id))
+    told = replace(accepted, rejected=(*rejected, *accepted.rejected))
+    return json_reply({**_ACCEPTED.dump(told), "HeartbeatTTL": round(ttl * SECOND)})
+
+
+def _not_permitted(call: Call, plugins: Mapping[str, object]) -> dict[str, Rejected]:
+    """The types of a report that its token may not register. Raises Forbidden when it may register
+    none of those that there are."""
+    known = [name for name in plugins if name in call.parts.registry.types]
+    rejected = {
+        name: Rejected(name, "", "", "Type", "the token may not register plugins of this type")
+        for name in known
+        if not call.authorizer.may_register(name, ANY_NAMESPACE).allowed
+    }
+    if known and len(rejected) == len(known):
+        raise Forbidden("Permission denied")
+    return rejected
+
+
+def _checked_secret(node_id: str) -> str:
     secret = request.headers.get(NODE_SECRET_HEADER, "")
     if not secret:
         raise BadRequest(f"{NODE_SECRET_HEADER}: the header is missing")
+    if not is_node_id(node_id):
+        raise BadRequest("node ID: must be a UUID of 36 characters in lower case")
     return secret
 
 

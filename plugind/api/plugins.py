@@ -4,66 +4,76 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 
-from flask import Blueprint, request
-
-from plugind.api.query import read_query
-from plugind.api.reads import read
-from plugind.api.reply import Reply, error_reply, json_reply, replies
-from plugind.catalogue import Catalogue
+from plugind.acl import Authorizer, Decision
+from plugind.acl.authorizer import ALLOWED, NO_RULE
+from plugind.api.endpoints import Asked, Call, Endpoints, Source, anyone, management
+from plugind.api.reply import Reply, error_reply, json_reply
+from plugind.api.shapes import FORGOTTEN, TYPES, plugin_body, plugin_rows
 from plugind.errors import BadRequest
-from plugind.intake import Intake
 from plugind.model import PluginKey, plugins_of
 from plugind.plugin_schemas import node_keys
 from plugind.registry import Registry
 
 NOT_FOUND = "plugin not found"
 
+endpoints = Endpoints()
 
-def plugins_blueprint(
-    catalogue: Catalogue, intake: Intake, registry: Registry, region: str
-) -> Blueprint:
-    """Lists, reads and forgets plugins."""
-    blueprint = Blueprint("plugins", __name__)
 
-    @blueprint.get("/v1/plugins")
-    @replies
-    def list_plugins() -> Reply:
-        query = read_query(region)
-        type_ = request.args.get("type", "")
-        if not type_:
-            return json_reply([], catalogue.index)
-        if type_ not in registry.types:
-            known = ", ".join(sorted(registry.types)) or "none"
-            raise BadRequest(f"unknown plugin type {type_[:64]!r}; there are: {known}")
-        return read(
-            catalogue, query, plugins_of(type_), lambda: catalogue.plugins(type_), NOT_FOUND
-        )
+def _may_list(authorizer: Authorizer, asked: Asked) -> Decision:
+    """Without a type nothing is told; which types there are is told to who may list one."""
+    type_ = asked.query.get("type", "")
+    if not type_:
+        return ALLOWED
+    types = [type_] if type_ in asked.types else asked.types
+    decisions = [authorizer.may_list(each, asked.namespace) for each in types]
+    return max(decisions, key=lambda decision: decision.allowed, default=NO_RULE)
 
-    @blueprint.get("/v1/plugin/<type_>/<id_>")
-    @replies
-    def read_plugin(type_: str, id_: str) -> Reply:
-        query = read_query(region)
-        if type_ not in registry.types:
-            return error_reply(NOT_FOUND, 404, catalogue.index)
-        key = PluginKey(type_, id_)
-        return read(catalogue, query, key.resource, lambda: catalogue.plugin(key), NOT_FOUND)
 
-    @blueprint.delete("/v1/plugin/<type_>/<id_>")
-    @replies
-    def forget_plugin(type_: str, id_: str) -> Reply:
-        return json_reply({"Index": intake.forget_plugin(PluginKey(type_, id_))})
+def _may_read(authorizer: Authorizer, asked: Asked) -> Decision:
+    return authorizer.may_read(asked.path["type_"], asked.namespace)
 
-    @blueprint.get("/v1/plugin/<path:rest>")
-    @replies
-    def no_plugin(rest: str) -> Reply:
-        return error_reply("resource not found", 404)
 
-    @blueprint.get("/v1/plugin-types")
-    @replies
-    def list_types() -> Reply:
-        return json_reply([_type_row(registry, name) for name in sorted(registry.types)])
+@endpoints.read(
+    "/v1/plugins",
+    need=_may_list,
+    answer=plugin_rows,
+    parameters={"type": "the plugin type to list; without one the answer is an empty list"},
+)
+def list_plugins(call: Call) -> Source | Reply:
+    """List the plugins of a type."""
+    parts, type_ = call.parts, call.asked.query.get("type", "")
+    if not type_:
+        return json_reply([], parts.catalogue.index)
+    if type_ not in parts.registry.types:
+        known = ", ".join(sorted(parts.registry.types)) or "none"
+        raise BadRequest(f"unknown plugin type {type_[:64]!r}; there are: {known}")
+    catalogue, fields = parts.catalogue, parts.row_fields[type_]
+    return Source(plugins_of(type_), lambda: catalogue.plugins(type_), fields=fields)
 
-    return blueprint
+
+@endpoints.read("/v1/plugin/<type_>/<id_>", need=_may_read, answer=plugin_body, errors=(404,))
+def read_plugin(call: Call, type_: str, id_: str) -> Source | Reply:
+    """Read one plugin with all its instances."""
+    catalogue = call.parts.catalogue
+    if type_ not in call.parts.registry.types:
+        return error_reply(NOT_FOUND, 404, catalogue.index)
+    key = PluginKey(type_, id_)
+    return Source(key.resource, lambda: catalogue.plugin(key), NOT_FOUND)
+
+
+@endpoints(
+    "DELETE", "/v1/plugin/<type_>/<id_>", need=management, answer=FORGOTTEN, errors=(404, 503)
+)
+def forget_plugin(call: Call, type_: str, id_: str) -> Reply:
+    """Forget what is not healthy of a plugin; what an agent still reports comes back."""
+    return json_reply({"Index": call.parts.intake.forget_plugin(PluginKey(type_, id_))})
+
+
+@endpoints("GET", "/v1/plugin-types", need=anyone, answer=TYPES)
+def list_types(call: Call) -> Reply:
+    """List the plugin types that the server has."""
+    registry = call.parts.registry
+    return json_reply([_type_row(registry, name) for name in sorted(registry.types)])
 
 
 def _type_row(registry: Registry, name: str) -> Mapping[str, object]:

@@ -1,4 +1,4 @@
-"""The query parameters that every read takes, declared once."""
+"""The query parameters of every read, declared once."""
 
 from __future__ import annotations
 
@@ -8,7 +8,6 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Any
 
-from flask import request
 from marshmallow import EXCLUDE, ValidationError, fields
 
 from plugind.errors import BadRequest
@@ -20,11 +19,21 @@ _WAIT_SPREAD = 1 / 16  # of the wait, added at random so that clients do not com
 _UINT64_MAX = 2**64 - 1
 
 
-class _Parameter(fields.Field[Any]):
-    """A parameter read by a function, which raises ValueError, with one text for any mistake."""
+class Parameter(fields.Field[Any]):
+    """A parameter read by a function, which raises ValueError, with one text for any mistake.
 
-    def __init__(self, read: Callable[[str], Any], error: str, default: Any, help: str) -> None:
-        super().__init__(load_default=default, metadata={"description": help})
+    ``schema`` is what it looks like, in OpenAPI's words.
+    """
+
+    def __init__(
+        self,
+        read: Callable[[str], Any],
+        default: Any,
+        help: str,
+        schema: Mapping[str, Any],
+        error: str = "",
+    ) -> None:
+        super().__init__(load_default=default, metadata={"description": help, "schema": schema})
         self._read = read
         self._error = error
 
@@ -52,6 +61,21 @@ def _bool(text: str) -> bool:
     return not text or parse_bool(text)  # "?stale" means true
 
 
+_UNSIGNED = {"type": "integer", "minimum": 0, "maximum": _UINT64_MAX}
+_FLAG = {"type": "boolean"}
+_STRING = {"type": "string"}
+
+
+def text(help: str) -> Parameter:
+    """A parameter that may be any text."""
+    return Parameter(str, "", help, _STRING)
+
+
+def flag(name: str, help: str) -> Parameter:
+    """A parameter that is true or false; its name alone means true."""
+    return Parameter(_bool, False, help, _FLAG, f"Invalid {name}: it is true or false")
+
+
 @dataclass(frozen=True, slots=True)
 class Query:
     """What a read was asked for; ``wait`` is in seconds."""
@@ -61,7 +85,13 @@ class Query:
     stale: bool
     per_page: int
     reverse: bool
+    consistent: str
+    next_token: str
+    prefix: str
+    filter: str
+    namespace: str
     region: str
+    pretty: str
 
     @property
     def timeout(self) -> float:
@@ -77,25 +107,44 @@ class QuerySchema(Record):
     class Meta:
         unknown = EXCLUDE
 
-    index = _Parameter(
-        _unsigned, "Invalid index", 0, "answer once the resource's index is greater than this"
+    index = Parameter(
+        _unsigned,
+        0,
+        "answer once the resource's index is greater than this",
+        _UNSIGNED,
+        "Invalid index",
     )
-    wait = _Parameter(
-        _wait, "Invalid wait time", WAIT_DEFAULT, "how long to wait at most, such as 30s or 5m"
+    wait = Parameter(
+        _wait,
+        WAIT_DEFAULT,
+        "how long to wait at most, such as 30s or 5m; 10m at most",
+        {"type": "string", "pattern": r"^(-?([0-9]+(\.[0-9]*)?(ns|us|µs|ms|s|m|h))+|0)?$"},
+        "Invalid wait time",
     )
-    stale = _Parameter(_bool, "Invalid stale: it is true or false", False, "any server may answer")
-    per_page = _Parameter(_unsigned, "Invalid per_page: it is a whole number", 0, "rows a page")
-    reverse = _Parameter(_bool, "Invalid reverse: it is true or false", False, "from the last row")
-    region = _Parameter(str, "", "", "the server's region")
+    stale = flag("stale", "any server may answer")
+    per_page = Parameter(
+        _unsigned,
+        0,
+        "rows a page; X-Nomad-NextToken tells how to ask for the next",
+        _UNSIGNED,
+        "Invalid per_page: it is a whole number",
+    )
+    reverse = flag("reverse", "from the last row to the first")
+    consistent = text("accepted as Nomad does; every answer is consistent")
+    next_token = text("the page that begins with this ID")
+    prefix = text("only rows whose ID begins so")
+    filter = text("only rows that this expression is true of")
+    namespace = text("the namespace whose capabilities count; * for any")
+    region = text("the server's region; another is refused")
+    pretty = text("indent the answer; 0 takes it back")
 
 
 _SCHEMA = QuerySchema()
 
 
-def read_query(region: str) -> Query:
-    """The query of the current request. Raises BadRequest for its first mistake, and for a region
-    other than the server's."""
-    arguments: Mapping[str, str] = request.args.to_dict()
+def read_query(arguments: Mapping[str, str], region: str) -> Query:
+    """The query of a request. Raises BadRequest for its first mistake, and for a region other than
+    the server's."""
     try:
         query: Query = _SCHEMA.load(arguments)
     except ValidationError as error:

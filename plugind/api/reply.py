@@ -1,36 +1,34 @@
-"""What views return, and the one place where it becomes an HTTP response, errors included."""
+"""What views return, and the one place where it becomes an HTTP response."""
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+import gzip
+import json
+from collections.abc import Mapping
 from dataclasses import dataclass, field
-from functools import wraps
-from typing import Any, ParamSpec
+from typing import Any
 
 import orjson
-from flask import Flask, Response, request
-from werkzeug.exceptions import HTTPException, MethodNotAllowed, NotFound
-
-from plugind import logs
-from plugind.errors import PlugindError, TooManyParked
-
-P = ParamSpec("P")
+from flask import Response, request
 
 _JSON = "application/json"
 _TEXT = "text/plain; charset=utf-8"
-
-_log = logs.get("api")
+_GZIP_LEVEL = 4  # beyond it lists get little smaller, and take much longer
 
 
 @dataclass(frozen=True, slots=True)
 class Reply:
-    """An answer: a body of ``content_type``, and the index it is from (None: it has none)."""
+    """An answer: a body of ``content_type``, and the index it is from (None: it has none).
+
+    ``version`` identifies what the body is made of, for the ETag; "" where none can be given.
+    """
 
     body: bytes
     status: int = 200
     index: int | None = None
     content_type: str = _JSON
     headers: Mapping[str, str] = field(default_factory=dict)
+    version: str = ""
 
 
 def json_reply(value: Any, index: int | None = None) -> Reply:
@@ -42,69 +40,52 @@ def error_reply(
     text: str, status: int, index: int | None = None, headers: Mapping[str, str] | None = None
 ) -> Reply:
     """An error: one line of text."""
-    return Reply(" ".join(text.split()).encode(), status, index, _TEXT, headers or {})
+    body = " ".join(text.split()).encode(errors="replace")
+    return Reply(body, status, index, _TEXT, headers or {})
 
 
-def replies(view: Callable[P, Reply]) -> Callable[P, Response]:
-    """Makes a view that returns a Reply one that Flask can call."""
-
-    @wraps(view)
-    def respond(*args: P.args, **kwargs: P.kwargs) -> Response:
-        return _response(view(*args, **kwargs))
-
-    return respond
-
-
-def _response(reply: Reply) -> Response:
-    response = Response(reply.body, reply.status, {"Vary": "Accept-Encoding"})
-    del response.headers["Content-Type"]  # Flask has set one of its own
+def response_of(reply: Reply) -> Response:
+    """The reply as HTTP, as the current request would have it: pretty, packed, or not at all
+    where the client has it already (RFC 9110, sections 12.5.3 and 13.1.2)."""
+    headers = {"Vary": "Accept-Encoding", **_index_headers(reply), **reply.headers}
+    is_packed = bool(reply.body) and request.accept_encodings.quality("gzip") > 0
+    if reply.version:
+        tag = f"{reply.version}-gzip" if is_packed else reply.version
+        headers |= {"ETag": f'"{tag}"', "Cache-Control": "private, no-cache"}
+        if request.if_none_match.contains_weak(tag):
+            return _response(b"", 304, headers)
     if reply.content_type:
-        response.headers["Content-Type"] = reply.content_type
-    if reply.index is not None:
-        response.headers["X-Nomad-Index"] = str(reply.index)
-        response.headers["X-Nomad-KnownLeader"] = "true"
-        response.headers["X-Nomad-LastContact"] = "0"
-    response.headers.extend(reply.headers)
+        headers["Content-Type"] = reply.content_type
+    body = _pretty(reply.body) if reply.content_type == _JSON and _wants_pretty() else reply.body
+    if is_packed:
+        headers["Content-Encoding"] = "gzip"
+        body = gzip.compress(body, _GZIP_LEVEL, mtime=0)
+    return _response(body, reply.status, headers)
+
+
+def _response(body: bytes, status: int, headers: Mapping[str, str]) -> Response:
+    response = Response(body, status)
+    if "Content-Type" not in headers:
+        del response.headers["Content-Type"]  # Flask has set one of its own
+    response.headers.update(headers)
     return response
 
 
-class Api(Flask):
-    """Flask, without the answers that it gives by itself."""
-
-    def __init__(self, name: str) -> None:
-        super().__init__(name, static_folder=None)
-        self.config["PROVIDE_AUTOMATIC_OPTIONS"] = False
-        self.url_map.merge_slashes = False
-        self.before_request(_refuse_slashes)
-        self.register_error_handler(PlugindError, _plugind_error)
-        self.register_error_handler(HTTPException, _http_error)
-        self.register_error_handler(Exception, _bug)
+def _index_headers(reply: Reply) -> dict[str, str]:
+    if reply.index is None:
+        return {}
+    return {
+        "X-Nomad-Index": str(reply.index),
+        "X-Nomad-KnownLeader": "true",
+        "X-Nomad-LastContact": "0",
+    }
 
 
-def _refuse_slashes() -> None:
-    """``//v1/plugins`` is no path, but servers and werkzeug take slashes from its start."""
-    if request.environ.get("REQUEST_URI", "").startswith("//"):
-        raise NotFound
+def _wants_pretty() -> bool:
+    """As Nomad reads it: ``pretty`` alone will do, and 0 takes it back."""
+    return request.args.get("pretty", "0") != "0"
 
 
-@replies
-def _plugind_error(error: PlugindError) -> Reply:
-    headers = {"Retry-After": "1"} if isinstance(error, TooManyParked) else {}
-    return error_reply(str(error), error.status, headers=headers)
-
-
-@replies
-def _http_error(error: HTTPException) -> Reply:
-    """The few errors that Flask finds before a view is called."""
-    if isinstance(error, MethodNotAllowed):
-        allow = {"Allow": ", ".join(sorted(error.valid_methods or ()))}
-        return error_reply("Invalid method", 405, headers=allow)
-    if isinstance(error, NotFound):
-        return Reply(b"", 404, content_type="")  # as Nomad answers for a path that it has not
-    return error_reply(error.name, error.code or 500)
-
-
-@replies
-def _bug(error: Exception) -> Reply:
-    _log.error("a request failed by a fault of plugind's own", exc_info=error)
-    return error_reply("internal error; the server's log says more", 500)
+def _pretty(body: bytes) -> bytes:
+    """Indented by four spaces, with a newline at the end; keys stay in their order."""
+    return json.dumps(json.loads(body), indent=4, ensure_ascii=False).encode() + b"\n"

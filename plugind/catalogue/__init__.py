@@ -7,7 +7,7 @@ from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
 
 from plugind.catalogue.holdings import Holdings
-from plugind.catalogue.rendering import Renderer
+from plugind.catalogue.rendering import Renderer, Row
 from plugind.catalogue.waiting import Waiting
 from plugind.model import (
     NODES,
@@ -31,21 +31,30 @@ REMOVALS_REMEMBERED = 10_000
 @dataclass(frozen=True, slots=True)
 class Reading:
     """An answer: JSON, as of ``index``. ``body`` is None for what does not exist; the index is
-    the store's then, so that one who waits on from it is woken when it comes."""
+    the store's then, so that one who waits on from it is woken when it comes. ``rows`` are those
+    of a list, by ID."""
 
     index: int
     body: bytes | None
+    rows: tuple[Row, ...] = ()
 
 
 class Catalogue:
     """Everything that readers may ask for. Safe for threads.
 
     Its only writer hands over changes with ``publish``, each with its index, once they are durable.
+    ``generation`` identifies what the bytes of an answer depend on beside its index.
     """
 
     def __init__(
-        self, contents: Contents, schemas: Mapping[str, PluginSchemas], *, max_parked: int = 200
+        self,
+        contents: Contents,
+        schemas: Mapping[str, PluginSchemas],
+        *,
+        max_parked: int = 200,
+        generation: str = "",
     ) -> None:
+        self.generation = generation
         self._lock = threading.Lock()
         self._held = Holdings(contents)
         self._stamps = dict(contents.stamps)
@@ -81,7 +90,8 @@ class Catalogue:
     def plugins(self, type_: str) -> Reading:
         """The list of a type's plugins."""
         with self._lock:
-            return Reading(self._list_index(plugins_of(type_)), self._renderer.plugins(type_))
+            listing = self._renderer.plugins(type_)
+            return Reading(self._list_index(plugins_of(type_)), listing.body, listing.rows)
 
     def plugin(self, key: PluginKey) -> Reading:
         """One plugin."""
@@ -94,7 +104,8 @@ class Catalogue:
     def nodes(self) -> Reading:
         """The list of nodes."""
         with self._lock:
-            return Reading(self._list_index(NODES), self._renderer.nodes())
+            listing = self._renderer.nodes()
+            return Reading(self._list_index(NODES), listing.body, listing.rows)
 
     def node(self, node_id: str) -> Reading:
         """One node."""

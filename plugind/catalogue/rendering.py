@@ -7,6 +7,7 @@ list its rows' bytes. So a read costs what changed, whatever the size of the fle
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
 from typing import Any
 
 import orjson
@@ -34,8 +35,23 @@ from plugind.plugin_schemas import (
     stamp_fields,
 )
 
+Row = tuple[str, bytes]
+
 _NODE = NodeSchema()
 _NODE_STUB = NodeStubSchema()
+
+
+@dataclass(frozen=True, slots=True)
+class Listing:
+    """A list: its rows by ID, in the order of their IDs, and all of them as one JSON array."""
+
+    rows: tuple[Row, ...]
+    body: bytes
+
+    @classmethod
+    def of(cls, rows: Iterable[Row]) -> Listing:
+        made = tuple(rows)
+        return cls(made, array(row for _, row in made))
 
 
 class Renderer:
@@ -53,6 +69,7 @@ class Renderer:
         self._schemas = schemas
         self._rows: dict[str, bytes] = {}
         self._bodies: dict[str, bytes] = {}
+        self._lists: dict[str, Listing] = {}
         self._instances: dict[InstanceKey, bytes] = {}
 
     def forget(self, change: Change) -> None:
@@ -65,21 +82,22 @@ class Renderer:
         for resource in change.touched:
             self._rows.pop(resource, None)
             self._bodies.pop(resource, None)
+            self._lists.pop(resource, None)
 
-    def plugins(self, type_: str) -> bytes:
+    def plugins(self, type_: str) -> Listing:
         """The list of a type's plugins, sorted by ID."""
         resource = plugins_of(type_)
-        if resource not in self._bodies:
+        if resource not in self._lists:
             keys = sorted(key for key in self._held.plugins() if key.type == type_)
-            self._bodies[resource] = _array(self._row(key) for key in keys)
-        return self._bodies[resource]
+            self._lists[resource] = Listing.of((key.id, self._row(key)) for key in keys)
+        return self._lists[resource]
 
-    def nodes(self) -> bytes:
+    def nodes(self) -> Listing:
         """The list of nodes, sorted by ID."""
-        if NODES not in self._bodies:
+        if NODES not in self._lists:
             nodes = sorted(self._held.nodes.values(), key=lambda node: node.id)
-            self._bodies[NODES] = _array(self._node_stub(node) for node in nodes)
-        return self._bodies[NODES]
+            self._lists[NODES] = Listing.of((node.id, self._node_stub(node)) for node in nodes)
+        return self._lists[NODES]
 
     def plugin(self, key: PluginKey) -> bytes:
         """One plugin with all its instances."""
@@ -175,7 +193,8 @@ def _parts(document: Mapping[str, Any]) -> dict[str, bytes]:
     return {key: _json(value) for key, value in document.items()}
 
 
-def _array(values: Iterable[bytes]) -> bytes:
+def array(values: Iterable[bytes]) -> bytes:
+    """A JSON array of values that are rendered already."""
     return b"[" + b",".join(values) + b"]"
 
 

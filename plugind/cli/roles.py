@@ -57,13 +57,14 @@ class Roles:
             undo.pop_all()
 
     def reload(self, settings: Settings, registry: Registry) -> None:
-        """Puts in force what can change while it runs: declarations, the plugin types' blocks, and
-        whether the node leaves at the end. Everything else is read at start only.
+        """Puts in force what can change while it runs: declarations, policies and tokens, the
+        plugin types' blocks, and whether the node leaves at the end. Everything else is read at
+        start only.
 
-        Raises PlugindError when it could not be done.
+        Raises PlugindError when it could not be done; then nothing changed.
         """
         if self._services is not None:
-            self._services.reload(settings.declarations)
+            self._services.reload(settings)
         if self._agent is not None:
             self._blocks = self._reloaded_blocks(settings, registry)
             self._agent.reload(self._blocks)

@@ -7,6 +7,7 @@ they stand in, ``example`` where the default shows nothing.
 from __future__ import annotations
 
 import socket
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 from urllib.parse import urlsplit
@@ -14,6 +15,8 @@ from urllib.parse import urlsplit
 from marshmallow import ValidationError, fields
 
 from plugind.config.settings import (
+    WIRES,
+    AclSettings,
     ClientSettings,
     PluginTypeChoice,
     Ports,
@@ -41,6 +44,20 @@ class Level(Text):
         text = super()._deserialize(value, attr, data, **kwargs).upper()
         if text not in LEVELS:
             raise ValidationError(f"must be one of {', '.join(LEVELS)}.")
+        return text
+
+
+class OneOf(Text):
+    """One of a few words."""
+
+    def __init__(self, words: Sequence[str], **kwargs: Any) -> None:
+        super().__init__(**kwargs)
+        self._words = words
+
+    def _deserialize(self, value: Any, attr: str | None, data: Any, **kwargs: Any) -> str:
+        text = super()._deserialize(value, attr, data, **kwargs)
+        if text not in self._words:
+            raise ValidationError(f"must be one of {', '.join(self._words)}.")
         return text
 
 
@@ -173,6 +190,29 @@ class PluginTypesSchema(Record):
     )
 
 
+class AclSchema(Record):
+    record = AclSettings
+
+    enabled = Flag(
+        load_default=AclSettings.enabled,
+        metadata={"help": "whether tokens are asked for; without it everybody may do everything"},
+    )
+    policies = FilePath(
+        load_default=AclSettings.policies,
+        metadata={
+            "help": "folder of policies: NAME.hcl or NAME.json is the policy NAME",
+            "example": "/etc/plugind/policies",
+        },
+    )
+    tokens = FilePath(
+        load_default=AclSettings.tokens,
+        metadata={
+            "help": "file of tokens, as 'plugind acl token create' prints them; it has only hashes",
+            "example": "/etc/plugind/tokens.hcl",
+        },
+    )
+
+
 class CoreSchema(Record):
     """All but the labelled blocks ``store``, ``plugin_type`` and ``plugin``."""
 
@@ -201,7 +241,15 @@ class CoreSchema(Record):
         metadata={"help": f"least level that is logged: {', '.join(LEVELS)}"},
     )
     log_json = Flag(load_default=Settings.log_json, metadata={"help": "whether log lines are JSON"})
+    wire = OneOf(
+        WIRES,
+        load_default=Settings.wire,
+        metadata={
+            "help": "the shapes of plugins: those of Nomad's servers, or of its API's document"
+        },
+    )
     ports = fields.Nested(PortsSchema, load_default=Settings.ports)
     server = fields.Nested(ServerSchema, load_default=Settings.server)
     client = fields.Nested(ClientSchema, load_default=Settings.client)
+    acl = fields.Nested(AclSchema, load_default=Settings.acl)
     plugin_types = fields.Nested(PluginTypesSchema, load_default=Settings.plugin_types)

@@ -11,6 +11,7 @@ from typing import Any
 from plugind.model import Declaration
 
 HOUR = 3600.0
+WIRES = ("nomad", "document")
 
 
 @dataclass(frozen=True)
@@ -36,6 +37,15 @@ class ClientSettings:
     token_file: Path | None = None
     ca_file: Path | None = None
     leave_on_terminate: bool = False
+
+
+@dataclass(frozen=True)
+class AclSettings:
+    """``policies`` is a folder of policy files, ``tokens`` a file of tokens."""
+
+    enabled: bool = False
+    policies: Path | None = None
+    tokens: Path | None = None
 
 
 @dataclass(frozen=True)
@@ -79,6 +89,8 @@ class Settings:
     server: ServerSettings = ServerSettings()
     client: ClientSettings = ClientSettings()
     store: StoreSettings = StoreSettings()
+    acl: AclSettings = AclSettings()
+    wire: str = WIRES[0]
     plugin_types: PluginTypeChoice = PluginTypeChoice()
     types: Mapping[str, Any] = field(default_factory=dict)
     type_blocks: Mapping[str, Mapping[str, Any]] = field(default_factory=dict)

@@ -144,10 +144,17 @@ class Intake:
 
         return self._submit(plan)
 
-    def forget_node(self, node_id: str) -> int:
-        """A node leaves, its instances with it. Raises NotFound."""
+    def forget_node(self, node_id: str, secret: str | None = None) -> int:
+        """A node leaves, its instances with it. Raises NotFound, and Forbidden when a secret is
+        given and it is not the node's."""
+        hash_ = None if secret is None else _hash(secret)
+        index = self._submit(lambda planner, now: planner.forget_node(node_id, hash_, now))
         self._runs.leave(node_id)
-        return self._submit(lambda planner, now: planner.forget_node(node_id, now))
+        return index
+
+    def unpin(self, node_id: str) -> int:
+        """No secret is pinned to a node until its next report. Raises NotFound."""
+        return self._submit(lambda planner, now: planner.unpin(node_id, now))
 
     def forget_plugin(self, key: PluginKey) -> int:
         """What is not healthy of a plugin goes. Raises NotFound."""

@@ -101,13 +101,29 @@ class Planner:
             return Change(now)
         return self.change(now, [Step(node, replace(node, status=DOWN, status_since=now))])
 
-    def forget_node(self, node_id: str, now: int) -> Change:
-        """The node goes, and its instances with it. Raises NotFound."""
+    def unpin(self, node_id: str, now: int) -> Change:
+        """The node's secret is no longer pinned. Raises NotFound."""
+        node = self._node(node_id)
+        if not node.secret_hash:
+            return Change(now)
+        return self.change(now, [Step(node, replace(node, secret_hash=""))])
+
+    def forget_node(self, node_id: str, secret_hash: str | None, now: int) -> Change:
+        """The node goes, and its instances with it. Raises NotFound, and Forbidden when a secret is
+        given and it is not the node's."""
+        node = self._node(node_id)
+        if secret_hash is not None:
+            if not node.secret_hash:
+                raise Forbidden("no secret is pinned to the node: a management token is needed")
+            check_secret(node, secret_hash)
+        instances = self.held.on_node(node_id).values()
+        return self.change(now, [Step(node, None)], [Step(old, None) for old in instances])
+
+    def _node(self, node_id: str) -> Node:
         node = self.held.nodes.get(node_id)
         if node is None:
             raise NotFound("node not found")
-        instances = self.held.on_node(node_id).values()
-        return self.change(now, [Step(node, None)], [Step(old, None) for old in instances])
+        return node
 
     def forget_plugin(self, key: PluginKey, now: int) -> Change:
         """What is not healthy of a plugin goes. Raises NotFound."""

@@ -25,7 +25,7 @@ from tests.config.support import Installed, NeedyType, mistakes
             '2:3: unknown setting "heartbet_ttl" in server; did you mean "heartbeat_ttl"?',
         ),
         ("ports {\n zzz {}\n}", '2:2: unknown setting "zzz" in ports; there are: http'),
-        ("acl {}", None),
+        ("telemetry {}", None),
         ("ports = 4646", "1:1: ports is a block: write ports { ... }"),
         ('ports "x" {}', "1:1: ports takes no such label: write ports { ... }"),
         ('data_dir { path = "x" }', '1:1: data_dir is no block: write data_dir = "/var/lib/plugind"'),

@@ -1,0 +1,160 @@
+"""How endpoints are declared: what each takes, answers and needs, in one table.
+
+The table makes the routes, decides who may call them, and is what the OpenAPI document and
+``plugind acl explain`` are made from. So none of these can drift from the others.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Collection, Mapping
+from dataclasses import dataclass, field
+from typing import Any
+
+from marshmallow import Schema
+
+from plugind.acl import Acl, Authorizer, Caller, Decision
+from plugind.acl.authorizer import ALLOWED
+from plugind.api.query import Query
+from plugind.api.reply import Reply
+from plugind.catalogue import Catalogue, Reading
+from plugind.config.settings import Settings
+from plugind.filtering import Fields
+from plugind.intake import Intake
+from plugind.liveness import Liveness
+from plugind.plugin_schemas import PluginSchemas
+from plugind.registry import Registry
+
+Health = tuple[bool, str]
+"""Whether all is well, and a message: "ok", or what is not."""
+
+
+@dataclass(frozen=True, slots=True)
+class Parts:
+    """The parts of a running server that views reach.
+
+    ``schemas`` and ``row_fields`` are by plugin type. ``acl`` gives the policies and tokens in
+    force now; ``checks`` are by role of the process ("server", "client"); ``address`` is
+    HOST:PORT.
+    """
+
+    settings: Settings
+    registry: Registry
+    catalogue: Catalogue
+    intake: Intake
+    liveness: Liveness
+    schemas: Mapping[str, PluginSchemas]
+    row_fields: Mapping[str, Fields]
+    acl: Callable[[], Acl]
+    checks: Mapping[str, Callable[[], Health]]
+    address: str
+
+
+@dataclass(frozen=True, slots=True)
+class Asked:
+    """What a request asks for, as far as rights go: the parts of its path and its query.
+
+    ``types`` are the plugin types that there are.
+    """
+
+    types: Collection[str]
+    path: Mapping[str, str]
+    query: Mapping[str, str]
+
+    @property
+    def namespace(self) -> str:
+        return self.query.get("namespace") or "default"
+
+
+@dataclass(frozen=True, slots=True)
+class Call:
+    """A request that may be answered: by whom, for what, and the parts to answer it from."""
+
+    parts: Parts
+    caller: Caller
+    authorizer: Authorizer
+    asked: Asked
+    query: Query
+
+
+@dataclass(frozen=True, slots=True)
+class Source:
+    """What a read reads: a resource that may be waited for, and how to look at it.
+
+    ``missing`` is the text for one that does not exist; ``fields`` describe a list's rows.
+    """
+
+    resource: str
+    look: Callable[[], Reading]
+    missing: str = ""
+    fields: Fields | None = None
+
+
+Need = Callable[[Authorizer, Asked], Decision]
+View = Callable[..., "Reply | Source"]
+Shape = Schema | Mapping[str, Any] | Callable[[Mapping[str, PluginSchemas]], Any]
+"""What a body looks like: a schema, or OpenAPI's own words, or what depends on the types."""
+
+
+def anyone(authorizer: Authorizer, asked: Asked) -> Decision:
+    """No right is needed; a token that is wrong is refused all the same."""
+    return ALLOWED
+
+
+def no_token(authorizer: Authorizer, asked: Asked) -> Decision:
+    """Nobody is asked for a token, and one that is given is not looked at."""
+    return ALLOWED
+
+
+def management(authorizer: Authorizer, asked: Asked) -> Decision:
+    return authorizer.may_manage()
+
+
+def node_read(authorizer: Authorizer, asked: Asked) -> Decision:
+    return authorizer.may_read_nodes()
+
+
+def agent_read(authorizer: Authorizer, asked: Asked) -> Decision:
+    return authorizer.may_read_agent()
+
+
+@dataclass(frozen=True, slots=True)
+class Endpoint:
+    """One method of one path. ``view`` is called with a Call and the path's parts by name.
+
+    ``reads``: it takes the parameters of every read. ``parameters`` are further ones, with what
+    they do. ``errors`` are the statuses beside 200 and those that any endpoint may answer with.
+    """
+
+    method: str
+    path: str
+    view: View
+    need: Need
+    answer: Shape
+    body: Shape | None = None
+    reads: bool = False
+    parameters: Mapping[str, str] = field(default_factory=dict)
+    errors: tuple[int, ...] = ()
+
+    @property
+    def summary(self) -> str:
+        return " ".join((self.view.__doc__ or "").split("\n\n")[0].split())
+
+
+class Endpoints:
+    """A table of endpoints, filled by decorating their views."""
+
+    def __init__(self) -> None:
+        self.table: list[Endpoint] = []
+
+    def __call__(
+        self, method: str, path: str, *, need: Need, answer: Shape, **more: Any
+    ) -> Callable[[View], View]:
+        def declare(view: View) -> View:
+            self.table.append(Endpoint(method, path, view, need, answer, **more))
+            return view
+
+        return declare
+
+    def read(self, path: str, *, need: Need, answer: Shape, **more: Any) -> Callable[[View], View]:
+        """A GET that returns a Source: it may block, and takes the parameters of every read."""
+        return self("GET", path, need=need, answer=answer, reads=True, **more)

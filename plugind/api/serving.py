@@ -1,0 +1,144 @@
+"""The one flow of every request: who asks, what may be asked, the wait, the look, the reply."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Mapping, Sequence
+
+from flask import Flask, Response, g, request
+from werkzeug.exceptions import HTTPException, MethodNotAllowed, NotFound
+
+from plugind import filtering, logs
+from plugind.api import rows
+from plugind.api.endpoints import Asked, Call, Endpoint, Parts, Source, no_token
+from plugind.api.query import Query, read_query
+from plugind.api.reply import Reply, error_reply, response_of
+from plugind.catalogue import Reading
+from plugind.catalogue.rendering import array
+from plugind.errors import Forbidden, PlugindError, TooManyParked
+
+_log = logs.get("api")
+
+
+class Api(Flask):
+    """Flask, without the answers that it gives by itself; every endpoint through one flow."""
+
+    def __init__(self, name: str, parts: Parts, table: Sequence[Endpoint]) -> None:
+        super().__init__(name, static_folder=None)
+        self.config["PROVIDE_AUTOMATIC_OPTIONS"] = False
+        self.url_map.merge_slashes = False
+        self.before_request(_refuse_slashes)
+        self.register_error_handler(PlugindError, _plugind_error)
+        self.register_error_handler(HTTPException, _http_error)
+        self.register_error_handler(Exception, _bug)
+        for endpoint in table:
+            name = f"{endpoint.method} {endpoint.path}".replace(".", "_")
+            self.add_url_rule(
+                endpoint.path, name, _answering(parts, endpoint), methods=[endpoint.method]
+            )
+
+
+def _answering(parts: Parts, endpoint: Endpoint) -> Callable[..., Response]:
+    def respond(**path: str) -> Response:
+        asked = Asked(parts.registry.types, path, request.args.to_dict())
+        call = admit(parts, endpoint, asked)
+        answer = endpoint.view(call, **path)
+        if isinstance(answer, Source):
+            answer = _read(call, answer, lambda: admit(parts, endpoint, asked))
+        return response_of(answer)
+
+    return respond
+
+
+def admit(parts: Parts, endpoint: Endpoint, asked: Asked) -> Call:
+    """The call that the current request may make, by the policies and tokens in force now.
+
+    Raises Forbidden, and BadRequest for a query that cannot be understood.
+    """
+    acl = parts.acl()
+    secret = "" if endpoint.need is no_token else _secret()
+    caller = acl.caller(secret, time.time_ns())
+    g.accessor = caller.accessor
+    authorizer = acl.authorizer(caller)
+    decision = endpoint.need(authorizer, asked)
+    g.decision = decision.effect
+    if not decision.allowed:
+        raise Forbidden("Permission denied")
+    query = read_query(asked.query if endpoint.reads else {}, parts.settings.region)
+    return Call(parts, caller, authorizer, asked, query)
+
+
+def _secret() -> str:
+    """The token of the current request, in Nomad's header or else as a bearer's (RFC 6750)."""
+    if token := request.headers.get("X-Nomad-Token", ""):
+        return token
+    scheme, _, token = request.headers.get("Authorization", "").partition(" ")
+    return token.strip() if scheme.lower() == "bearer" else ""
+
+
+def _read(call: Call, source: Source, again: Callable[[], Call]) -> Reply:
+    """The answer to a read, which may block; who waited is asked for rights again."""
+    query, catalogue = call.query, call.parts.catalogue
+    matches = _filter(query, source)
+    if query.index:
+        catalogue.wait(source.resource, query.index, query.timeout, _is_gone())
+        again()
+    reading = source.look()
+    if reading.body is None:
+        return error_reply(source.missing, 404, reading.index)
+    body, headers = _selected(reading, source, query, matches)
+    return Reply(body, index=reading.index, headers=headers, version=_version(call, reading.index))
+
+
+def _filter(query: Query, source: Source) -> filtering.Filter | None:
+    if source.fields is None or not query.filter:
+        return None
+    return filtering.compile(query.filter, source.fields)
+
+
+def _selected(
+    reading: Reading, source: Source, query: Query, matches: rows.Filter | None
+) -> tuple[bytes, Mapping[str, str]]:
+    assert reading.body is not None
+    if source.fields is None or not rows.selects(query):
+        return reading.body, {}
+    kept, next_token = rows.select(reading.rows, query, matches)
+    return array(row for _, row in kept), {"X-Nomad-NextToken": next_token} if next_token else {}
+
+
+def _version(call: Call, index: int) -> str:
+    """What an answer is made of: the store and those who render it, the rights, the index."""
+    parts = call.parts
+    return f"{parts.catalogue.generation}-{parts.acl().generation}-{index}"
+
+
+def _is_gone() -> Callable[[], bool]:
+    """Tells whether the client of this request went away, where the server can tell."""
+    gone: Callable[[], bool] = request.environ.get("waitress.client_disconnected", lambda: False)
+    return gone
+
+
+def _refuse_slashes() -> None:
+    """``//v1/plugins`` is no path, but servers and werkzeug take slashes from its start."""
+    if request.environ.get("REQUEST_URI", "").startswith("//"):
+        raise NotFound
+
+
+def _plugind_error(error: PlugindError) -> Response:
+    headers = {"Retry-After": "1"} if isinstance(error, TooManyParked) else {}
+    return response_of(error_reply(str(error), error.status, headers=headers))
+
+
+def _http_error(error: HTTPException) -> Response:
+    """The few errors that Flask finds before a view is called."""
+    if isinstance(error, MethodNotAllowed):
+        allow = {"Allow": ", ".join(sorted(error.valid_methods or ()))}
+        return response_of(error_reply("Invalid method", 405, headers=allow))
+    if isinstance(error, NotFound):
+        return response_of(Reply(b"", 404, content_type=""))  # as Nomad for a path that it has not
+    return response_of(error_reply(error.name, error.code or 500))
+
+
+def _bug(error: Exception) -> Response:
+    _log.error("a request failed by a fault of plugind's own", exc_info=error)
+    return response_of(error_reply("internal error; the server's log says more", 500))
