@@ -2,6 +2,7 @@
 
 Times are integers, nanoseconds since the Unix epoch, in UTC. A resource is what can be read and
 waited for, named by its path: ``plugin/TYPE/ID``, ``plugins/TYPE``, ``node/NODE_ID``, ``nodes``.
+What files say, and not reports, is ``settled``: no change touches it.
 """
 
 from __future__ import annotations
@@ -17,6 +18,7 @@ T = TypeVar("T")
 READY = "ready"
 DOWN = "down"
 NODES = "nodes"
+SETTLED = "settled"
 
 
 def plugins_of(type: str) -> str:

@@ -6,9 +6,9 @@ clients dereference it.
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
-from typing import Any
+from typing import Any, NamedTuple
 
 from marshmallow import EXCLUDE, Schema, ValidationError, fields
 
@@ -19,6 +19,9 @@ from plugind.plugin_schemas import StampedSchema
 
 _NOTHING = {"CPU": 0, "MemoryMB": 0, "DiskMB": 0, "IOPS": 0, "Networks": None, "Devices": None}
 _SHARES = {"Cpu": {"CpuShares": 0}, "Memory": {"MemoryMB": 0}, "Disk": {"DiskMB": 0}}
+_RESOURCES = {**_SHARES, "Networks": None, "Devices": None}
+_RESERVED = {**_SHARES, "Networks": {"ReservedHostPorts": ""}}
+_OS = "os."
 
 
 @dataclass(frozen=True, slots=True)
@@ -87,6 +90,36 @@ class NodeStubSchema(StampedSchema):
     HostVolumes = fields.Constant(None)
 
 
+class NodeRowSchema(NodeStubSchema):
+    """The same with what ``os`` and ``resources`` ask for."""
+
+    Attributes = fields.Dict(fields.String(), fields.String(), attribute="os_attributes")
+    NodeResources = fields.Constant(_RESOURCES)
+    ReservedResources = fields.Constant(_RESERVED)
+
+
+class Wanted(NamedTuple):
+    """What is wanted of nodes in a list beside what always stands there."""
+
+    os: bool = False
+    resources: bool = False
+
+    @classmethod
+    def all(cls) -> Iterator[Wanted]:
+        yield from (cls(os, resources) for os in (False, True) for resources in (False, True))
+
+
+STUBS = Wanted()
+
+
+def row_schema(wanted: Wanted) -> Schema:
+    """The schema of one node in a list."""
+    left_out = set() if wanted.os else {"Attributes"}
+    if not wanted.resources:
+        left_out |= {"NodeResources", "ReservedResources"}
+    return NodeRowSchema(exclude=left_out)
+
+
 class NodeSchema(NodeStubSchema):
     """One node, read by itself; its instances are joined to it under the types' own keys."""
 
@@ -101,12 +134,12 @@ class NodeSchema(NodeStubSchema):
     TLSEnabled = fields.Constant(False)
     Resources = fields.Constant(_NOTHING)
     Reserved = fields.Constant(_NOTHING)
-    NodeResources = fields.Constant({**_SHARES, "Networks": None, "Devices": None})
-    ReservedResources = fields.Constant({**_SHARES, "Networks": {"ReservedHostPorts": ""}})
+    NodeResources = fields.Constant(_RESOURCES)
+    ReservedResources = fields.Constant(_RESERVED)
 
 
 def node_document(node: Node, description: str) -> dict[str, Any]:
-    """What ``NodeSchema`` and ``NodeStubSchema`` dump, of a node."""
+    """What ``NodeSchema`` and ``NodeRowSchema`` dump, of a node."""
     return {
         "ID": node.id,
         "Name": node.name,
@@ -117,6 +150,7 @@ def node_document(node: Node, description: str) -> dict[str, Any]:
         "StatusDescription": description,
         "StatusUpdatedAt": node.status_since // SECOND,
         "Attributes": node.attributes,
+        "os_attributes": {k: v for k, v in node.attributes.items() if k.startswith(_OS)},
         "meta": node.meta,
     }
 

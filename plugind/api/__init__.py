@@ -1,5 +1,9 @@
 """The HTTP API: every endpoint stands in TABLE, and goes through the flow of ``serving``."""
 
-from plugind.api import agent, nodes, plugins
+from itertools import chain
 
-TABLE = (*plugins.endpoints.table, *nodes.endpoints.table, *agent.endpoints.table)
+from plugind.api import acl, agent, cluster, nodes, plugins, search
+
+_RESOURCES = (plugins, nodes, search, acl, agent, cluster)
+
+TABLE = tuple(chain.from_iterable(resource.endpoints.table for resource in _RESOURCES))

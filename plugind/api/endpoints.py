@@ -6,14 +6,14 @@ The table makes the routes, decides who may call them, and is what the OpenAPI d
 
 from __future__ import annotations
 
-from collections.abc import Callable, Collection, Mapping
+from collections.abc import Callable, Collection, Iterable, Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
 from marshmallow import Schema
 
 from plugind.acl import Acl, Authorizer, Caller, Decision
-from plugind.acl.authorizer import ALLOWED
+from plugind.acl.authorizer import ALLOWED, NO_RULE
 from plugind.api.query import Query
 from plugind.api.reply import Reply
 from plugind.catalogue import Catalogue, Reading
@@ -67,13 +67,17 @@ class Asked:
 
 @dataclass(frozen=True, slots=True)
 class Call:
-    """A request that may be answered: by whom, for what, and the parts to answer it from."""
+    """A request that may be answered: by whom, for what, and the parts to answer it from.
+
+    ``secret`` is the one that the caller showed, "" for none.
+    """
 
     parts: Parts
     caller: Caller
     authorizer: Authorizer
     asked: Asked
     query: Query
+    secret: str = field(default="", repr=False)
 
 
 @dataclass(frozen=True, slots=True)
@@ -81,12 +85,14 @@ class Source:
     """What a read reads: a resource that may be waited for, and how to look at it.
 
     ``missing`` is the text for one that does not exist; ``fields`` describe a list's rows.
+    ``personal``: what is answered depends on who asks, so it has no ETag.
     """
 
     resource: str
     look: Callable[[], Reading]
     missing: str = ""
     fields: Fields | None = None
+    personal: bool = False
 
 
 Need = Callable[[Authorizer, Asked], Decision]
@@ -107,6 +113,16 @@ def no_token(authorizer: Authorizer, asked: Asked) -> Decision:
 
 def management(authorizer: Authorizer, asked: Asked) -> Decision:
     return authorizer.may_manage()
+
+
+def any_of(decisions: Iterable[Decision]) -> Decision:
+    """The first decision that allows, else the first."""
+    return max(decisions, key=lambda decision: decision.allowed, default=NO_RULE)
+
+
+def may_list_any(authorizer: Authorizer, asked: Asked) -> Decision:
+    """Whether plugins of any type may be listed."""
+    return any_of(authorizer.may_list(type_, asked.namespace) for type_ in asked.types)
 
 
 def node_read(authorizer: Authorizer, asked: Asked) -> Decision:

@@ -7,27 +7,44 @@ from dataclasses import replace
 
 from flask import request
 
-from plugind import filtering, strict_json
+from plugind import filtering
 from plugind.acl import Authorizer, Decision
-from plugind.acl.authorizer import ANY_NAMESPACE, NO_RULE
-from plugind.api.endpoints import Asked, Call, Endpoints, Source, anyone, management, node_read
+from plugind.acl.authorizer import ANY_NAMESPACE
+from plugind.api.body import read_document
+from plugind.api.endpoints import (
+    Asked,
+    Call,
+    Endpoints,
+    Source,
+    any_of,
+    anyone,
+    management,
+    node_read,
+)
+from plugind.api.query import read_flag
 from plugind.api.reply import Reply, json_reply
-from plugind.api.shapes import FORGOTTEN, AcceptedSchema, node_body
+from plugind.api.shapes import ALLOCATIONS, FORGOTTEN, AcceptedSchema, node_body
 from plugind.client import NODE_SECRET_HEADER
-from plugind.errors import BadRequest, Forbidden, StoreError, TooLarge
+from plugind.errors import BadRequest, Forbidden, StoreError
 from plugind.fields import SECOND, is_node_id
 from plugind.intake import Accepted
 from plugind.intake.fingerprints import Rejected
 from plugind.model import NODES, node_of
-from plugind.node_schemas import HeartbeatSchema, NodeStubSchema, ReportSchema, load
+from plugind.node_schemas import (
+    HeartbeatSchema,
+    NodeRowSchema,
+    ReportSchema,
+    Wanted,
+    load,
+    row_schema,
+)
 
 NOT_FOUND = "node not found"
-BODY_MAXIMUM = 8 * 2**20
 
 _REPORT = ReportSchema()
 _HEARTBEAT = HeartbeatSchema()
 _ACCEPTED = AcceptedSchema()
-_STUB_FIELDS = filtering.fields_of(NodeStubSchema())
+_ROW_FIELDS = {wanted: filtering.fields_of(row_schema(wanted)) for wanted in Wanted.all()}
 _WRITE_ERRORS = (400, 413, 503)
 
 endpoints = Endpoints()
@@ -36,14 +53,13 @@ endpoints = Endpoints()
 def _may_register(authorizer: Authorizer, asked: Asked) -> Decision:
     """Any type will do here; a report's own types are looked at one by one."""
     decisions = [authorizer.may_register(type_, ANY_NAMESPACE) for type_ in asked.types]
-    decisions.append(authorizer.may_write_nodes())
-    return max(decisions, key=lambda decision: decision.allowed, default=NO_RULE)
+    return any_of([*decisions, authorizer.may_write_nodes()])
 
 
 @endpoints.read(
     "/v1/nodes",
     need=node_read,
-    answer=NodeStubSchema(many=True),
+    answer=NodeRowSchema(many=True),
     parameters={
         "os": "true adds the attributes that tell of the operating system",
         "resources": "true adds the node's resources",
@@ -51,7 +67,9 @@ def _may_register(authorizer: Authorizer, asked: Asked) -> Decision:
 )
 def list_nodes(call: Call) -> Source:
     """List the nodes."""
-    return Source(NODES, call.parts.catalogue.nodes, fields=_STUB_FIELDS)
+    wanted = Wanted(read_flag(call.asked.query, "os"), read_flag(call.asked.query, "resources"))
+    catalogue = call.parts.catalogue
+    return Source(NODES, lambda: catalogue.nodes(wanted), fields=_ROW_FIELDS[wanted])
 
 
 @endpoints.read("/v1/node/<node_id>", need=node_read, answer=node_body, errors=(404,))
@@ -59,6 +77,13 @@ def read_node(call: Call, node_id: str) -> Source:
     """Read one node with all its instances."""
     catalogue = call.parts.catalogue
     return Source(node_of(node_id), lambda: catalogue.node(node_id), NOT_FOUND)
+
+
+@endpoints.read("/v1/node/<node_id>/allocations", need=node_read, answer=ALLOCATIONS)
+def list_allocations(call: Call, node_id: str) -> Source:
+    """List the allocations of a node: none; of a node that does not exist, none either."""
+    catalogue = call.parts.catalogue
+    return Source(node_of(node_id), lambda: replace(catalogue.node(node_id), body=b"[]"))
 
 
 @endpoints(
@@ -72,7 +97,7 @@ def read_node(call: Call, node_id: str) -> Source:
 def report(call: Call, node_id: str) -> Reply:
     """Take a node's whole report; only agents call this."""
     secret = _checked_secret(node_id)
-    given = load(_REPORT, _document())
+    given = load(_REPORT, read_document())
     rejected = _not_permitted(call, given.plugins)
     plugins = {name: given.plugins[name] for name in given.plugins.keys() - rejected.keys()}
     parts, permitted = call.parts, replace(given, plugins=plugins)
@@ -96,7 +121,7 @@ def report(call: Call, node_id: str) -> Reply:
 def heartbeat(call: Call, node_id: str) -> Reply:
     """Keep a node alive, or take it back; 409 asks for the whole report."""
     secret = _checked_secret(node_id)
-    beat = load(_HEARTBEAT, _document())
+    beat = load(_HEARTBEAT, read_document())
     accepted = call.parts.intake.heartbeat(node_id, secret, beat["Digest"], beat["RunID"])
     return _heard_of(call, node_id, accepted)
 
@@ -151,11 +176,3 @@ def _checked_secret(node_id: str) -> str:
     if not is_node_id(node_id):
         raise BadRequest("node ID: must be a UUID of 36 characters in lower case")
     return secret
-
-
-def _document() -> object:
-    """The request's body, as JSON. Raises BadRequest and TooLarge."""
-    body = request.stream.read(BODY_MAXIMUM + 1)
-    if len(body) > BODY_MAXIMUM:
-        raise TooLarge(f"the body is larger than {BODY_MAXIMUM} bytes")
-    return strict_json.parse(body)

@@ -5,8 +5,8 @@ from __future__ import annotations
 from collections.abc import Mapping
 
 from plugind.acl import Authorizer, Decision
-from plugind.acl.authorizer import ALLOWED, NO_RULE
-from plugind.api.endpoints import Asked, Call, Endpoints, Source, anyone, management
+from plugind.acl.authorizer import ALLOWED
+from plugind.api.endpoints import Asked, Call, Endpoints, Source, any_of, anyone, management
 from plugind.api.reply import Reply, error_reply, json_reply
 from plugind.api.shapes import FORGOTTEN, TYPES, plugin_body, plugin_rows
 from plugind.errors import BadRequest
@@ -25,8 +25,7 @@ def _may_list(authorizer: Authorizer, asked: Asked) -> Decision:
     if not type_:
         return ALLOWED
     types = [type_] if type_ in asked.types else asked.types
-    decisions = [authorizer.may_list(each, asked.namespace) for each in types]
-    return max(decisions, key=lambda decision: decision.allowed, default=NO_RULE)
+    return any_of([authorizer.may_list(each, asked.namespace) for each in types])
 
 
 def _may_read(authorizer: Authorizer, asked: Asked) -> Decision:

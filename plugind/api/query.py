@@ -73,7 +73,19 @@ def text(help: str) -> Parameter:
 
 def flag(name: str, help: str) -> Parameter:
     """A parameter that is true or false; its name alone means true."""
-    return Parameter(_bool, False, help, _FLAG, f"Invalid {name}: it is true or false")
+    return Parameter(_bool, False, help, _FLAG, _no_flag(name))
+
+
+def read_flag(arguments: Mapping[str, str], name: str) -> bool:
+    """A parameter of one endpoint's own that is true or false. Raises BadRequest."""
+    try:
+        return _bool(arguments.get(name, "false"))
+    except ValueError as error:
+        raise BadRequest(_no_flag(name)) from error
+
+
+def _no_flag(name: str) -> str:
+    return f"Invalid {name}: it is true or false"
 
 
 @dataclass(frozen=True, slots=True)

@@ -43,9 +43,11 @@ def _answering(parts: Parts, endpoint: Endpoint) -> Callable[..., Response]:
         asked = Asked(parts.registry.types, path, request.args.to_dict())
         call = admit(parts, endpoint, asked)
         answer = endpoint.view(call, **path)
-        if isinstance(answer, Source):
-            answer = _read(call, answer, lambda: admit(parts, endpoint, asked))
-        return response_of(answer)
+        if isinstance(answer, Source) and call.query.index:
+            _wait(call, answer)
+            call = admit(parts, endpoint, asked)  # rights may have changed meanwhile
+            answer = endpoint.view(call, **path)
+        return response_of(_read(call, answer) if isinstance(answer, Source) else answer)
 
     return respond
 
@@ -65,7 +67,7 @@ def admit(parts: Parts, endpoint: Endpoint, asked: Asked) -> Call:
     if not decision.allowed:
         raise Forbidden("Permission denied")
     query = read_query(asked.query if endpoint.reads else {}, parts.settings.region)
-    return Call(parts, caller, authorizer, asked, query)
+    return Call(parts, caller, authorizer, asked, query, secret)
 
 
 def _secret() -> str:
@@ -76,18 +78,22 @@ def _secret() -> str:
     return token.strip() if scheme.lower() == "bearer" else ""
 
 
-def _read(call: Call, source: Source, again: Callable[[], Call]) -> Reply:
-    """The answer to a read, which may block; who waited is asked for rights again."""
-    query, catalogue = call.query, call.parts.catalogue
+def _wait(call: Call, source: Source) -> None:
+    """Waits until what is read is newer than its reader; a bad filter is told before."""
+    query = call.query
+    _filter(query, source)
+    call.parts.catalogue.wait(source.resource, query.index, query.timeout, _is_gone())
+
+
+def _read(call: Call, source: Source) -> Reply:
+    query = call.query
     matches = _filter(query, source)
-    if query.index:
-        catalogue.wait(source.resource, query.index, query.timeout, _is_gone())
-        again()
     reading = source.look()
     if reading.body is None:
         return error_reply(source.missing, 404, reading.index)
     body, headers = _selected(reading, source, query, matches)
-    return Reply(body, index=reading.index, headers=headers, version=_version(call, reading.index))
+    version = "" if source.personal else _version(call, reading.index)
+    return Reply(body, index=reading.index, headers=headers, version=version)
 
 
 def _filter(query: Query, source: Source) -> filtering.Filter | None:

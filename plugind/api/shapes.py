@@ -13,6 +13,7 @@ from plugind.plugin_schemas import PluginSchemas
 Schemas = Mapping[str, PluginSchemas]
 
 TEXT: Mapping[str, Any] = {"type": "string"}
+TEXTS: Mapping[str, Any] = {"type": "array", "items": TEXT}
 
 
 class RejectedSchema(Schema):
@@ -52,6 +53,7 @@ class PluginTypeSchema(Schema):
 
 FORGOTTEN = IndexSchema()
 TYPES = PluginTypeSchema(many=True)
+ALLOCATIONS: Mapping[str, Any] = {"type": "array", "items": {"type": "object"}}
 HEALTH: Mapping[str, Any] = {
     "type": "object",
     "additionalProperties": {

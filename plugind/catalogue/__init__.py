@@ -11,6 +11,7 @@ from plugind.catalogue.rendering import Renderer, Row
 from plugind.catalogue.waiting import Waiting
 from plugind.model import (
     NODES,
+    SETTLED,
     Change,
     Instance,
     InstanceKey,
@@ -22,6 +23,7 @@ from plugind.model import (
     node_of,
     plugins_of,
 )
+from plugind.node_schemas import STUBS, Wanted
 from plugind.plugin_schemas import PluginSchemas
 from plugind.store.base import FIRST_INDEX, Contents
 
@@ -101,10 +103,10 @@ class Catalogue:
                 return Reading(self._index, None)
             return Reading(stamp.modify_index, self._renderer.plugin(key))
 
-    def nodes(self) -> Reading:
+    def nodes(self, wanted: Wanted = STUBS) -> Reading:
         """The list of nodes."""
         with self._lock:
-            listing = self._renderer.nodes()
+            listing = self._renderer.nodes(wanted)
             return Reading(self._list_index(NODES), listing.body, listing.rows)
 
     def node(self, node_id: str) -> Reading:
@@ -156,7 +158,7 @@ class Catalogue:
         stamp = self._stamps.get(resource)
         if stamp is not None:
             changed = stamp.modify_index
-        elif is_list(resource):
+        elif resource == SETTLED or is_list(resource):
             changed = FIRST_INDEX
         else:
             changed = self._removed.get(resource, self._horizon)

@@ -27,7 +27,7 @@ from plugind.model import (
     plugins_of,
     seen,
 )
-from plugind.node_schemas import NodeSchema, NodeStubSchema, node_document
+from plugind.node_schemas import NodeSchema, Wanted, node_document, row_schema
 from plugind.plugin_schemas import (
     PluginSchemas,
     fingerprint_document,
@@ -38,7 +38,7 @@ from plugind.plugin_schemas import (
 Row = tuple[str, bytes]
 
 _NODE = NodeSchema()
-_NODE_STUB = NodeStubSchema()
+_NODE_ROW = {wanted: row_schema(wanted) for wanted in Wanted.all()}
 
 
 @dataclass(frozen=True, slots=True)
@@ -71,6 +71,8 @@ class Renderer:
         self._bodies: dict[str, bytes] = {}
         self._lists: dict[str, Listing] = {}
         self._instances: dict[InstanceKey, bytes] = {}
+        self._node_rows: dict[str, dict[Wanted, bytes]] = {}
+        self._node_lists: dict[Wanted, Listing] = {}
 
     def forget(self, change: Change) -> None:
         """Lets go of everything rendered from what a change replaces or touches."""
@@ -83,6 +85,9 @@ class Renderer:
             self._rows.pop(resource, None)
             self._bodies.pop(resource, None)
             self._lists.pop(resource, None)
+            self._node_rows.pop(resource, None)
+        if NODES in change.touched:
+            self._node_lists.clear()
 
     def plugins(self, type_: str) -> Listing:
         """The list of a type's plugins, sorted by ID."""
@@ -92,12 +97,13 @@ class Renderer:
             self._lists[resource] = Listing.of((key.id, self._row(key)) for key in keys)
         return self._lists[resource]
 
-    def nodes(self) -> Listing:
+    def nodes(self, wanted: Wanted) -> Listing:
         """The list of nodes, sorted by ID."""
-        if NODES not in self._lists:
+        if wanted not in self._node_lists:
             nodes = sorted(self._held.nodes.values(), key=lambda node: node.id)
-            self._lists[NODES] = Listing.of((node.id, self._node_stub(node)) for node in nodes)
-        return self._lists[NODES]
+            rows = ((node.id, self._node_row(node, wanted)) for node in nodes)
+            self._node_lists[wanted] = Listing.of(rows)
+        return self._node_lists[wanted]
 
     def plugin(self, key: PluginKey) -> bytes:
         """One plugin with all its instances."""
@@ -132,11 +138,11 @@ class Renderer:
             self._rows[resource] = _json(row)
         return self._rows[resource]
 
-    def _node_stub(self, node: Node) -> bytes:
-        resource = node_of(node.id)
-        if resource not in self._rows:
-            self._rows[resource] = _json(_NODE_STUB.dump(self._node_document(node)))
-        return self._rows[resource]
+    def _node_row(self, node: Node, wanted: Wanted) -> bytes:
+        rows = self._node_rows.setdefault(node_of(node.id), {})
+        if wanted not in rows:
+            rows[wanted] = _json(_NODE_ROW[wanted].dump(self._node_document(node)))
+        return rows[wanted]
 
     def _instance(self, key: InstanceKey) -> bytes:
         if key not in self._instances:

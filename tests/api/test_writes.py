@@ -7,7 +7,7 @@ from typing import Any
 
 import pytest
 
-from plugind.api.nodes import BODY_MAXIMUM
+from plugind.api.body import BODY_MAXIMUM
 from tests.support import SECRET, Api, FakeAgent, down, up
 
 OTHER = "11111111-2222-4333-8444-555555555555"
