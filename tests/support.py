@@ -12,6 +12,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Protocol, TypeVar
 
+from plugind.api.endpoints import Health
 from plugind.app import Services, create_app
 from plugind.cli.configured import load_settings
 from plugind.server import Server, listen
@@ -93,8 +94,16 @@ class Live:
 
 
 @contextmanager
-def serving(data_dir: Path, *, live: bool, config: str = "", **flags: str) -> Iterator[Api]:
-    """A server on ``data_dir``; ``flags`` are settings by name (``server_max_parked="3"``)."""
+def serving(
+    data_dir: Path,
+    *,
+    live: bool,
+    config: str = "",
+    checks: Mapping[str, Callable[[], Health]] | None = None,
+    **flags: str,
+) -> Iterator[Api]:
+    """A server on ``data_dir``; ``flags`` are settings by name (``server_max_parked="3"``),
+    ``checks`` those of what else is in its process."""
     file = data_dir / "config.hcl"
     file.write_text(config)
     given = {"data_dir": str(data_dir), "server_enabled": "true", **flags}
@@ -103,11 +112,12 @@ def serving(data_dir: Path, *, live: bool, config: str = "", **flags: str) -> It
         services = Services(settings, registry, data_dir)
         until_end.callback(services.close)
         if not live:
-            yield InProcess(services, create_app(services, "127.0.0.1:4646"))
+            yield InProcess(services, create_app(services, "127.0.0.1:4646", checks))
             return
         sock = until_end.enter_context(listen("127.0.0.1", 0))
         address = f"127.0.0.1:{sock.getsockname()[1]}"
-        server = Server(create_app(services, address), sock, max_parked=settings.server.max_parked)
+        app = create_app(services, address, checks)
+        server = Server(app, sock, max_parked=settings.server.max_parked)
         server.start()
         until_end.callback(server.stop)
         until_end.callback(services.wake)
@@ -123,10 +133,12 @@ class FakeAgent:
     name: str = "vm1"
     secret: str = SECRET
     digest: str = ""
+    token: str = ""
 
     @property
     def headers(self) -> dict[str, str]:
-        return {"X-Plugind-Node-Secret": self.secret}
+        token = {"X-Nomad-Token": self.token} if self.token else {}
+        return {"X-Plugind-Node-Secret": self.secret, **token}
 
     def report(self, plugins: Mapping[str, Any], **more: Any) -> Answer:
         """Reports plugins of type csi: ID -> role -> fingerprint."""
