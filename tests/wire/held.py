@@ -39,7 +39,8 @@ def served(folder: Path) -> Iterator[Live]:
     """A live server, an agent beside it, with the recorded policies and tokens."""
     folder.mkdir()
     checks = {"client": lambda: (True, "ok")}
-    with serving(folder, live=True, config=acl(folder), checks=checks, name="vm") as api:
+    settings = {"name": "vm", "client_enabled": "true"}
+    with serving(folder, live=True, config=acl(folder), checks=checks, **settings) as api:
         assert isinstance(api, Live)
         yield api
 
@@ -105,14 +106,20 @@ def _management() -> dict[str, str]:
 
 
 def _agent(api: Api, stub: Mapping[str, Any]) -> FakeAgent:
-    agent = FakeAgent(api, stub["ID"], stub["Name"], token=SECRETS[MANAGEMENT])
-    return agent
+    return FakeAgent(api, stub["ID"], stub["Name"], token=SECRETS[MANAGEMENT])
 
 
 def _report(agent: FakeAgent, drivers: Fingerprints) -> None:
     node = read("node-read").json
     about = {key: node[key] for key in ("Attributes", "Meta")}
-    assert agent.report(drivers, Address="127.0.0.1", Version="0.11.8", **about).status == 200
+    about |= {"Address": "127.0.0.1", "Version": "0.11.8", "Allocations": _allocations()}
+    assert agent.report(drivers, **about).status == 200
+
+
+def _allocations() -> Mapping[str, Any]:
+    told = ("Name", "JobID", "TaskGroup", "CreateTime")
+    recorded = [*read("node-allocations").json, *read("read-hostpath").json["Allocations"]]
+    return {each["ID"]: {key: each[key] for key in told} for each in recorded}
 
 
 def _drivers() -> dict[str, Mapping[str, Any]]:
@@ -130,7 +137,7 @@ def _hostpath_of_the_first_sitting() -> Fingerprints:
 
 
 def _dead_driver() -> Mapping[str, Any]:
-    """What an agent tells of a driver that does not answer: why, and nothing that it cannot know."""
+    """What an agent tells of a driver that does not answer: only what it can know."""
     plugin = read("driver-dead-read").json
     told = ("AllocID", "Healthy", "HealthDescription", "UpdateTime")
     return {

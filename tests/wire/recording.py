@@ -1,4 +1,4 @@
-"""Answers of a real Nomad, one a file: the request as a line of curl, then the answer as it came."""
+"""Answers of a real Nomad, one a file: the request as curl's command, then what came."""
 
 from __future__ import annotations
 
