@@ -113,8 +113,10 @@ def create_app(
     services: Services,
     address: str,
     checks: Mapping[str, Callable[[], Health]] | None = None,
+    stats: Mapping[str, Callable[[], Mapping[str, str]]] | None = None,
 ) -> Api:
-    """The WSGI application. ``checks`` are further health checks, by role of the process."""
+    """The WSGI application. ``checks`` and ``stats`` are those of the other roles of the process:
+    whether they do their work, and what they tell of themselves."""
     parts = Parts(
         settings=services.settings,
         registry=services.registry,
@@ -125,6 +127,7 @@ def create_app(
         liveness=services.liveness,
         acl=lambda: services.acl,
         checks={"server": services.health, **(checks or {})},
+        stats=stats or {},
         address=address,
     )
     return Api("plugind", parts, TABLE)

@@ -29,9 +29,9 @@ _PLURAL = re.compile(r"[A-Z][A-Za-z0-9]{0,63}")
 class Registry:
     """What there is to use.
 
-    ``types`` and ``stores`` by name; ``installed`` are the types with those that are not used; ``origins`` says which distribution brought each of them
-    ("NAME" -> "plugind 0.1.0"); ``problems`` says, by the name of a type, store or entry point, why
-    it cannot be used.
+    ``types`` and ``stores`` by name; ``installed`` has the types that are not used as well.
+    ``origins`` says which distribution brought each of them ("NAME" -> "plugind 0.1.0");
+    ``problems`` says, by the name of a type, store or entry point, why it cannot be used.
     """
 
     types: Mapping[str, PluginType] = field(default_factory=dict)

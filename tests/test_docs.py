@@ -36,6 +36,8 @@ UNTESTED = {
     "plugind acl token create --name grafana --policy dashboard --expires-in 2160h": (
         "draws a secret, another each time; tests/acl runs it"
     ),
+    "nomad node status": "needs a Nomad",
+    "nomad server members": "needs a Nomad",
     "plugind store backup /var/backups/plugind.db --config /etc/plugind": "tests/store runs it",
     "plugind store check --config /etc/plugind": "tests/store runs it",
     "plugind store restore /var/backups/plugind.db --config /etc/plugind": "tests/store runs it",

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import re
 import signal
 import subprocess
 import sys
@@ -228,6 +229,13 @@ def test_signals_end_it_in_good_order_also_where_they_were_ignored(
     finally:
         signal.signal(number, old)
     eventually(lambda: "connected" in process.logged)
+    address = re.search(r"address=(http://\S+)", process.logged)
+    assert address
+    node, itself = (
+        requests.get(f"{address[1]}/v1/{path}", timeout=10).json()
+        for path in ("nodes", "agent/self")
+    )
+    assert itself["stats"]["client"]["node_id"] == node[0]["ID"]
     mark = f"MARK_OF_A_TEST={here.folder}"
     assert len(marked(mark)) >= 2, "the server with the agent, and a prober"
     assert process.stop(number) == 0

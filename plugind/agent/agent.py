@@ -158,6 +158,12 @@ class Agent:
         before = None if type in self._retired else known.block
         return self._supervisor(type, block, state=known.state, before=before)
 
+    def stats(self) -> dict[str, str]:
+        """Who reports, and to whom."""
+        identity = self._identity
+        node_id = {"node_id": identity.node_id} if identity else {}
+        return {**node_id, "known_servers": ",".join(self._servers)}
+
     def _changed(self) -> None:
         if reporter := self._reporter:
             reporter.changed()

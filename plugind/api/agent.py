@@ -121,6 +121,7 @@ def _stats(parts: Parts) -> Mapping[str, Mapping[str, str]]:
     """By Nomad's names as far as it has them."""
     uname = platform.uname()
     return {
+        **{role: tell() for role, tell in parts.stats.items()},
         "nomad": {
             "server": "true",
             "leader": "true",

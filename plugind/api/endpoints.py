@@ -33,8 +33,8 @@ class Parts:
     """The parts of a running server that views reach.
 
     ``schemas`` and ``row_fields`` are by plugin type. ``acl`` gives the policies and tokens in
-    force now; ``checks`` are by role of the process ("server", "client"); ``address`` is
-    HOST:PORT.
+    force now; ``checks`` and ``stats`` are by role of the process ("server", "client");
+    ``address`` is HOST:PORT.
     """
 
     settings: Settings
@@ -46,6 +46,7 @@ class Parts:
     row_fields: Mapping[str, Fields]
     acl: Callable[[], Acl]
     checks: Mapping[str, Callable[[], Health]]
+    stats: Mapping[str, Callable[[], Mapping[str, str]]]
     address: str
 
 
@@ -85,7 +86,7 @@ class Source:
     """What a read reads: a resource that may be waited for, and how to look at it.
 
     ``missing`` is the text for one that does not exist; ``fields`` describe a list's rows.
-    ``personal``: what is answered depends on who asks, so it has no ETag.
+    ``personal``: what is answered depends on who asks, so nobody may keep it.
     """
 
     resource: str

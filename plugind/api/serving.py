@@ -92,7 +92,9 @@ def _read(call: Call, source: Source) -> Reply:
     if reading.body is None:
         return error_reply(source.missing, 404, reading.index)
     body, headers = _selected(reading, source, query, matches)
-    version = "" if source.personal else _version(call, reading.index)
+    if source.personal:
+        return Reply(body, index=reading.index, headers={**headers, "Cache-Control": "no-store"})
+    version = _version(call, reading.index)
     return Reply(body, index=reading.index, headers=headers, version=version)
 
 

@@ -103,7 +103,8 @@ class Roles:
         self._services = Services(settings, self._registry, self._data_dir)
         self._until_stop.callback(self._services.close)
         checks = {"client": self._agent.health} if self._agent else {}
-        app = create_app(self._services, _address(sock), checks)
+        stats = {"client": self._agent.stats} if self._agent else {}
+        app = create_app(self._services, _address(sock), checks, stats)
         server = Server(app, sock, max_parked=settings.server.max_parked)
         self._until_stop.callback(server.stop)
         self._until_stop.callback(self._services.wake)

@@ -59,7 +59,9 @@ def test_what_drivers_say_reaches_the_server(tmp_path: Path, desk: Desk, make: M
     pen = folder(tmp_path, "pen", b="fail")
     agent = make({"pen": pen, "ink": ink})
     assert agent.health() == (False, "the agent is not running")
+    assert agent.stats() == {"known_servers": desk.address}
     agent.start()
+    assert agent.stats()["node_id"] == (tmp_path / "data" / ID_FILE).read_text().strip()
     until(lambda: desk.reports)
     first = desk.reports[0]
     assert (first["Name"], first["Datacenter"], first["Version"]) == ("n1", "dc1", __version__)

@@ -98,9 +98,11 @@ def test_rules_as_nomad_parses_them(guarded: Api) -> None:
     assert rules["Plugin"] is rules["HostVolumes"] is None
 
 
-def test_what_depends_on_who_asks_has_no_etag(guarded: Api) -> None:
+def test_what_depends_on_who_asks_is_not_kept(guarded: Api) -> None:
     for path in ("/v1/acl/policies", "/v1/acl/token/self", "/v1/namespaces"):
-        assert "etag" not in get(guarded, READERS, path).headers
+        headers = get(guarded, READERS, path).headers
+        assert "etag" not in headers
+        assert headers["cache-control"] == "no-store"
     assert "etag" in get(guarded, READERS, "/v1/plugins?type=csi").headers
 
 
