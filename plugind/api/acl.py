@@ -24,8 +24,8 @@ from plugind.model import SETTLED
 from plugind.store.base import FIRST_INDEX
 
 NOT_FOUND = "ACL policy not found"
-CREATED_UNKNOWN = "0001-01-01T00:00:00Z"  # Go's zero time: files do not say when a token was made
 
+_CREATED = "0001-01-01T00:00:00Z"  # Go's zero time: files do not say when a token was made
 _STAMP = {"CreateIndex": FIRST_INDEX, "ModifyIndex": FIRST_INDEX}
 _ONE = ("Agent", "Node", "Operator", "Plugin", "Quota")
 _MANY = {"Namespaces": "namespace", "HostVolumes": "host_volume"}
@@ -124,7 +124,7 @@ def _own(token: Token, secret: str) -> dict[str, Any]:
         "Policies": list(caller.policies) or None,
         "Global": is_global,
         "Hash": _hash([caller.name, caller.type, *caller.policies, scope]),
-        "CreateTime": CREATED_UNKNOWN,
+        "CreateTime": _CREATED,
         "ExpirationTime": token.expires,
     }
 

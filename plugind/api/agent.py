@@ -24,7 +24,14 @@ _SELF = SelfSchema()
 endpoints = Endpoints()
 
 
-@endpoints("GET", "/v1/agent/health", need=no_token, answer=HEALTH, errors=(500,))
+@endpoints(
+    "GET",
+    "/v1/agent/health",
+    need=no_token,
+    answer=HEALTH,
+    parameters={"type": "server or client: only that role of the process"},
+    errors=(500,),
+)
 def health(call: Call) -> Reply:
     """Say whether the server, and the agent in the same process, do their work."""
     only = request.args.get("type", "")

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from itertools import islice
+from typing import Any
 
 from plugind.acl import Authorizer, Decision
 from plugind.api.body import read_document
@@ -23,6 +24,12 @@ FOREIGN = ("allocs", "deployment", "evals", "jobs", "volumes")
 _NEEDS = {PLUGINS: may_list_any, NODES: node_read}
 _ASKED = SearchSchema()
 _FOUND = FoundSchema()
+_TAKES: Mapping[str, Any] = {
+    "answer": _FOUND,
+    "body": _ASKED,
+    "parameters": {"namespace": "the namespace whose capabilities count; * for any"},
+    "errors": (400, 413),
+}
 
 endpoints = Endpoints()
 
@@ -32,8 +39,8 @@ def _may_search(authorizer: Authorizer, asked: Asked) -> Decision:
     return any_of(need(authorizer, asked) for need in _NEEDS.values())
 
 
-@endpoints("PUT", "/v1/search", need=_may_search, answer=_FOUND, body=_ASKED, errors=(400, 413))
-@endpoints("POST", "/v1/search", need=_may_search, answer=_FOUND, body=_ASKED, errors=(400, 413))
+@endpoints("PUT", "/v1/search", need=_may_search, **_TAKES)
+@endpoints("POST", "/v1/search", need=_may_search, **_TAKES)
 def search(call: Call) -> Reply:
     """Find plugins and nodes by how their IDs begin, in the Context plugins, nodes or all."""
     asked = load(_ASKED, read_document())
