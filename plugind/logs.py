@@ -18,18 +18,20 @@ LEVELS = {
 
 
 class _Lossy:
-    """A stream on which a line that cannot be written is lost, instead of stopping who logs it: a
-    full disk must not end what works without one."""
+    """A stream that drops what it cannot write: on a full disk, into a pipe that nobody reads.
+
+    Whoever logs goes on; a line is worth less than the work of the thread that writes it.
+    """
 
     def __init__(self, stream: TextIO) -> None:
         self._stream = stream
 
     def write(self, text: str) -> None:
-        with suppress(OSError):
+        with suppress(OSError, ValueError):
             self._stream.write(text)
 
     def flush(self) -> None:
-        with suppress(OSError):
+        with suppress(OSError, ValueError):
             self._stream.flush()
 
 
@@ -47,8 +49,9 @@ def configure(level: str = "INFO", *, json: bool = False) -> None:
             key_order=["timestamp", "level", "event"], bool_as_flag=False
         )
     )
+    stream = cast(TextIO, _Lossy(sys.stderr))
     logging.basicConfig(
-        stream=sys.stderr,
+        stream=stream,
         level=max(LEVELS[level], logging.WARNING),
         format="%(message)s",
         force=True,
@@ -56,7 +59,7 @@ def configure(level: str = "INFO", *, json: bool = False) -> None:
     structlog.configure(
         processors=[*stamp, structlog.processors.format_exc_info, render],
         wrapper_class=structlog.make_filtering_bound_logger(LEVELS[level]),
-        logger_factory=structlog.PrintLoggerFactory(cast(TextIO, _Lossy(sys.stderr))),
+        logger_factory=structlog.PrintLoggerFactory(stream),
         cache_logger_on_first_use=False,
     )
 

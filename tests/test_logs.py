@@ -1,0 +1,75 @@
+"""Log lines that cannot be written are lost, and nothing else is."""
+
+from __future__ import annotations
+
+import re
+import subprocess
+import sys
+from collections.abc import Iterator
+from io import TextIOWrapper
+from pathlib import Path
+
+import pytest
+
+from plugind import logs
+from plugind.client import Client
+from plugind.errors import StoreError
+from tests.processes import PLUGIND
+from tests.support import FakeAgent, down, eventually, serving, up
+
+NODE = "11111111-2222-4333-8444-55555555555{}"
+
+
+@pytest.fixture
+def nowhere(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
+    """Logs go to a disk that is full."""
+    with Path("/dev/full").open("wb", buffering=0) as full, monkeypatch.context() as patch:
+        patch.setattr(sys, "stderr", TextIOWrapper(full, write_through=True))
+        logs.configure()
+        yield
+    logs.configure()
+
+
+def test_a_line_that_cannot_be_written_is_lost(nowhere: None) -> None:
+    logs.get("test").error("nobody reads this")
+
+
+def test_a_write_that_fails_is_answered_though_it_cannot_be_logged(
+    nowhere: None, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def full(changes: object) -> None:
+        raise StoreError("the disk is full")
+
+    with serving(tmp_path, live=False) as api:
+        agent = FakeAgent(api)
+        agent.report({"ebs0": {"node": up()}})
+        with monkeypatch.context() as patch:
+            patch.setattr(api.services.store, "commit", full)
+            assert agent.report({"ebs0": {"node": down()}}).status == 503
+        assert agent.report({"ebs0": {"node": down()}}).json["Index"] == 3
+
+
+def test_silence_is_told_of_though_nobody_reads_the_log(tmp_path: Path) -> None:
+    """As after ``plugind agent 2>&1 | tee``, when tee is killed."""
+    server = subprocess.Popen(
+        [
+            *(PLUGIND, "agent", "--server-enabled", "true", "--ports-http", "0"),
+            *("--server-heartbeat-ttl", "1s", "--data-dir", tmp_path),
+        ],
+        stderr=subprocess.PIPE,
+        text=True,
+    )
+    try:
+        assert server.stderr is not None
+        found = eventually(lambda: re.search(r"address=(http://\S+)", server.stderr.readline()))
+        server.stderr.close()
+        client = Client(found[1])
+        for number in (1, 2):  # the first one's silence is what cannot be logged
+            node = NODE.format(number)
+            client.report(node, "s", {"Name": "vm", "Plugins": {}})
+            eventually(lambda node=node: client.node(node).value["Status"] == "down", within=20)
+        server.terminate()
+        assert server.wait(20) == 0
+    finally:
+        server.kill()
+        server.wait(10)
