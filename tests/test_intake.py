@@ -31,9 +31,12 @@ class Faulty(SqliteStore):
         self.may_commit = threading.Event()
         self.may_commit.set()
         self.commits: list[int] = []
+        self.waiting = 0
 
     def commit(self, changes: Sequence[Change]) -> Sequence[int]:
+        self.waiting += 1
         self.may_commit.wait(10)
+        self.waiting -= 1
         if self.fault:
             raise self.fault
         self.commits.append(len(changes))
@@ -187,3 +190,21 @@ def test_plugins_that_two_nodes_bring_and_take_in_one_commit(house: House) -> No
     assert house.catalogue.plugin(PluginKey("csi", "ebs0")).body is None
     assert "plugin/csi/ebs0" not in house.store.load().stamps
     assert house.store.load().stamps["plugins/csi"].modify_index >= last
+
+
+def test_a_forget_in_the_same_batch_voids_the_digest_of_a_report(house: House) -> None:
+    house.store.may_commit.clear()
+    plugins = {"csi": {"ebs0": {"node": {"Healthy": False}}}}
+    with ThreadPoolExecutor(3) as pool:
+        blocker = pool.submit(house.report, 5, plugin="third")
+        eventually(lambda: house.store.waiting == 1)
+        report = pool.submit(house.intake.report, NODE % 0, "s", Report("vm", plugins=plugins))
+        eventually(lambda: house.intake._queue.qsize() == 1)
+        forget = pool.submit(house.intake.forget_plugin, PluginKey("csi", "ebs0"))
+        eventually(lambda: house.intake._queue.qsize() == 2)
+        house.store.may_commit.set()
+        digest = report.result(10).digest
+        assert (report.result(10).index, forget.result(10)) == (3, 4)
+        blocker.result(10)
+    with pytest.raises(Conflict, match="whole report"):
+        house.intake.heartbeat(NODE % 0, "s", digest)

@@ -11,10 +11,11 @@ import json
 import queue
 import threading
 import time
-from collections.abc import Callable, Collection, Iterable, Mapping
+from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from concurrent.futures import Future
 from contextlib import suppress
 from dataclasses import dataclass, field
+from typing import NamedTuple
 
 from plugind import logs
 from plugind.catalogue import Catalogue
@@ -39,8 +40,19 @@ Plan = Callable[[Planner, int], Change]
 
 @dataclass(frozen=True, slots=True)
 class _Request:
+    """``node_id`` is the node whose digest the answer has beside the index."""
+
     plan: Plan
-    answer: Future[int] = field(default_factory=Future)
+    node_id: str = ""
+    answer: Future[tuple[int, str]] = field(default_factory=Future)
+
+
+class _Planned(NamedTuple):
+    """A request's own change, and the digest of its node as that left it."""
+
+    request: _Request
+    change: Change
+    digest: str
 
 
 @dataclass(frozen=True, slots=True)
@@ -101,9 +113,9 @@ class Intake:
             rejected.extend(wrong)
             return change
 
-        index = self._submit(plan)
+        index, digest = self._ask(_Request(plan, node_id))
         index = max(index, self._note_run(node_id, report.run_id))
-        return Accepted(index, self._digest(node_id), tuple(rejected))
+        return Accepted(index, digest, tuple(rejected))
 
     def heartbeat(self, node_id: str, secret: str, digest: str, run_id: str = "") -> Accepted:
         """Keeps a node, or takes it back. Raises Forbidden, and Conflict when the whole report is
@@ -178,7 +190,10 @@ class Intake:
 
     def _submit(self, plan: Plan) -> int:
         """The index of the change, or the last one where nothing changes."""
-        request = _Request(plan)
+        return self._ask(_Request(plan))[0]
+
+    def _ask(self, request: _Request) -> tuple[int, str]:
+        """The same, and the digest of the request's node."""
         with self._gate:
             if self._closed:
                 raise StoreError("the server is stopping")
@@ -230,7 +245,7 @@ class Intake:
     def _take(self, batch: Iterable[_Request]) -> None:
         """Plans, commits, tells and answers. The whole batch is durable before any of it is
         answered, for one that changes nothing may rest on one before it that does."""
-        planned: list[tuple[_Request, Change]] = []
+        planned: list[_Planned] = []
         for request in batch:
             try:
                 change = request.plan(self._planner, self._clock())
@@ -238,8 +253,8 @@ class Intake:
                 request.answer.set_exception(error)
             else:
                 self._planned.apply(change)
-                planned.append((request, change))
-        changes = [change for _, change in planned if change]
+                planned.append(_Planned(request, change, self._digest(request.node_id)))
+        changes = [each.change for each in planned if each.change]
         try:
             indexes = self._store.commit(changes) if changes else ()
         except Exception as error:
@@ -249,21 +264,23 @@ class Intake:
             self._relieved()
         self._catalogue.publish(zip(indexes, changes, strict=True))
         given = iter(indexes)
-        for request, change in planned:
-            request.answer.set_result(next(given) if change else self._catalogue.index)
+        for request, change, digest in planned:
+            index = next(given) if change else self._catalogue.index
+            request.answer.set_result((index, digest))
 
-    def _take_back(self, planned: list[tuple[_Request, Change]], error: Exception) -> None:
+    def _take_back(self, planned: Sequence[_Planned], error: Exception) -> None:
         self._troubled(error)
-        for _, change in reversed(planned):
-            self._planned.apply(change.back())
-        for request, _ in planned:
-            request.answer.set_exception(
+        for each in reversed(planned):
+            self._planned.apply(each.change.back())
+        for each in planned:
+            each.request.answer.set_exception(
                 error if isinstance(error, PlugindError) else StoreError(self._trouble)
             )
 
     def _digest(self, node_id: str) -> str:
-        node, instances = self._catalogue.held(node_id)
-        return self._digest_of(node, instances) if node else ""
+        """Of what is planned: a forget after it in the same batch must void it."""
+        node = self._planned.nodes.get(node_id)
+        return self._digest_of(node, self._planned.on_node(node_id)) if node else ""
 
     def _digest_of(self, node: Node, instances: Mapping[InstanceKey, Instance]) -> str:
         """Identifies what is held of a node's last report, and what it was validated by.

@@ -38,15 +38,15 @@ def acknowledge_before_commit(patch: pytest.MonkeyPatch) -> None:
 
 def acknowledge_what_failed(patch: pytest.MonkeyPatch) -> None:
     def take_back(self: Intake, planned: list[Any], error: Exception) -> None:
-        for request, _ in planned:
-            request.answer.set_result(self._catalogue.index)
+        for request, _, digest in planned:
+            request.answer.set_result((self._catalogue.index, digest))
 
     patch.setattr(Intake, "_take_back", take_back)
 
 
 def keep_planned_what_failed(patch: pytest.MonkeyPatch) -> None:
     def take_back(self: Intake, planned: list[Any], error: Exception) -> None:
-        for request, _ in planned:
+        for request, _, _ in planned:
             request.answer.set_exception(error)
 
     patch.setattr(Intake, "_take_back", take_back)
