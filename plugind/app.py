@@ -64,7 +64,7 @@ class Services:
 
     def health(self) -> Health:
         """Whether the last change that was to be written was; and what else there is to know."""
-        if trouble := self.intake.trouble:
+        if trouble := self.intake.trouble or self.liveness.trouble:
             return False, trouble
         notes = [f"two agents report as node {name}" for name in self.catalogue.cloned()]
         if self._refused:

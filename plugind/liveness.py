@@ -61,6 +61,11 @@ class Liveness:
         self._thread = threading.Thread(target=self._run, name="liveness", daemon=True)
         self._thread.start()
 
+    @property
+    def trouble(self) -> str:
+        """Why silent nodes are not told of; "" when they are."""
+        return "" if self._thread.is_alive() or self._closed else "silent nodes are not told of"
+
     def beat(self, node_id: str) -> tuple[float, bool]:
         """The node was heard of. Returns within how many seconds it must be heard of again, and
         whether it was late, so that its silence may have been written just now."""
@@ -82,10 +87,20 @@ class Liveness:
         sweep_every = min(60.0, self._gc_threshold / 20)
         sweep_at = 0.0
         while not self._is_closed_after(min(pause, sweep_every)):
-            self._silence_late()
+            self._do("silent nodes could not be told of", self._silence_late)
             if time.monotonic() >= sweep_at:
-                self._collect_expired()
+                self._do("what is lost could not be forgotten", self._collect_expired)
                 sweep_at = time.monotonic() + sweep_every
+
+    @staticmethod
+    def _do(failure: str, task: Callable[[], None]) -> None:
+        """One that fails is tried again the next time, whatever it failed of."""
+        try:
+            task()
+        except PlugindError as error:
+            _log.error(failure, reason=str(error))
+        except Exception as error:
+            _log.error(failure, exc_info=error)
 
     def _is_closed_after(self, seconds: float) -> bool:
         with self._wake:
@@ -96,12 +111,8 @@ class Liveness:
         with self._wake:
             late = [node_id for node_id, due in self._deadlines.items() if due <= now]
         for node_id in late:
-            try:
-                self._silence(node_id, partial(self._is_late, node_id, now))
-            except PlugindError as error:
-                _log.error("a silent node could not be written", node=node_id, reason=str(error))
-            else:
-                self._forget_deadline(node_id, now)
+            self._silence(node_id, partial(self._is_late, node_id, now))
+            self._forget_deadline(node_id, now)
 
     def _is_late(self, node_id: str, now: float) -> bool:
         with self._wake:
@@ -122,12 +133,8 @@ class Liveness:
         expired = [each for each, due in self._expiries.items() if due <= now]
         if not expired:
             return
-        try:
-            self._collect(expired)
-        except PlugindError as error:
-            _log.error("what is lost for too long could not be forgotten", reason=str(error))
-        else:
-            _log.info("forgot what was lost for too long", count=len(expired))
+        self._collect(expired)
+        _log.info("forgot what was lost for too long", count=len(expired))
 
     def _expiry(self, lost: Lost, *, is_old: bool) -> float:
         """When it is to be forgotten. Across a restart only the wall clock knows how long it has

@@ -32,6 +32,7 @@ class Faulty(SqliteStore):
         self.may_commit.set()
         self.commits: list[int] = []
         self.waiting = 0
+        self.is_miscounting = False
 
     def commit(self, changes: Sequence[Change]) -> Sequence[int]:
         self.waiting += 1
@@ -40,7 +41,8 @@ class Faulty(SqliteStore):
         if self.fault:
             raise self.fault
         self.commits.append(len(changes))
-        return super().commit(changes)
+        indexes = super().commit(changes)
+        return indexes[:-1] if self.is_miscounting else indexes
 
 
 class House:
@@ -208,3 +210,32 @@ def test_a_forget_in_the_same_batch_voids_the_digest_of_a_report(house: House) -
         blocker.result(10)
     with pytest.raises(Conflict, match="whole report"):
         house.intake.heartbeat(NODE % 0, "s", digest)
+
+
+def test_a_store_that_cannot_count_is_told_of_and_ends_nothing(house: House) -> None:
+    house.store.is_miscounting = True
+    with pytest.raises(StoreError, match="0 indexes to 1 changes"):
+        house.report(0)
+    assert "0 indexes" in house.intake.trouble
+    house.store.is_miscounting = False
+    assert house.report(0) == 3
+
+
+def test_a_fault_of_its_own_ends_intake_and_leaves_nobody_waiting(
+    house: House, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def fail(changes: object) -> None:
+        raise RuntimeError("a fault")
+
+    house.store.may_commit.clear()
+    monkeypatch.setattr(house.catalogue, "publish", fail)
+    with ThreadPoolExecutor(2) as pool:
+        first = pool.submit(house.report, 0)
+        eventually(lambda: house.store.waiting == 1)
+        second = pool.submit(house.report, 1)
+        eventually(lambda: house.intake._queue.qsize() == 1)
+        house.store.may_commit.set()
+        for asked in (first, second, pool.submit(house.report, 2)):
+            with pytest.raises(StoreError, match="restart the server: RuntimeError: a fault"):
+                asked.result(10)
+    assert "a fault" in house.intake.trouble

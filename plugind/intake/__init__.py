@@ -32,6 +32,7 @@ from plugind.store.base import Contents, Store
 BATCH_MAXIMUM = 256
 PROOF_EVERY = 1.0
 """Seconds between two tries to write, while the store cannot be written and nobody else tries."""
+_DEAD = "nothing is written any more; restart the server"
 
 _log = logs.get("intake")
 
@@ -95,13 +96,15 @@ class Intake:
         self._prove_at = 0.0
         self._runs = Runs(calm)
         self._gate = threading.Lock()
-        self._closed = False
+        self._closed = ""  # why nothing is taken any more
         self._thread = threading.Thread(target=self._run, name="intake", daemon=True)
         self._thread.start()
 
     @property
     def trouble(self) -> str:
         """Why the last change could not be written; "" when it could."""
+        if not (self._trouble or self._closed or self._thread.is_alive()):
+            return _DEAD
         return self._trouble
 
     def report(self, node_id: str, secret: str, report: Report) -> Accepted:
@@ -184,7 +187,7 @@ class Intake:
     def close(self) -> None:
         """Ends the thread after what was asked before; what is asked later fails."""
         with self._gate:
-            self._closed = True
+            self._closed = self._closed or "the server is stopping"
             self._queue.put(None)
         self._thread.join()
 
@@ -196,7 +199,7 @@ class Intake:
         """The same, and the digest of the request's node."""
         with self._gate:
             if self._closed:
-                raise StoreError("the server is stopping")
+                raise StoreError(self._closed)
             self._queue.put(request)
         return request.answer.result()
 
@@ -208,7 +211,12 @@ class Intake:
             while batch[-1] is not None and len(batch) < BATCH_MAXIMUM and not self._queue.empty():
                 batch.append(self._queue.get())
             open_ = batch[-1] is not None
-            self._take([request for request in batch if request is not None])
+            requests = [request for request in batch if request is not None]
+            try:
+                self._take(requests)
+            except BaseException as error:
+                self._give_up(requests, error)
+                return
 
     def _next(self) -> _Request | None:
         """What is to be done next. Meanwhile trouble is watched for its end, for it may be that
@@ -224,11 +232,9 @@ class Intake:
 
     def _prove(self) -> None:
         try:
-            self._store.commit(())
+            self._commit(())
         except Exception as error:
             self._troubled(error)
-        else:
-            self._relieved()
 
     def _troubled(self, error: Exception) -> None:
         """Tells of each trouble once, for those who are refused come again and again."""
@@ -256,17 +262,22 @@ class Intake:
                 planned.append(_Planned(request, change, self._digest(request.node_id)))
         changes = [each.change for each in planned if each.change]
         try:
-            indexes = self._store.commit(changes) if changes else ()
+            indexes = self._commit(changes) if changes else ()
         except Exception as error:
             self._take_back(planned, error)
             return
-        if changes:
-            self._relieved()
         self._catalogue.publish(zip(indexes, changes, strict=True))
         given = iter(indexes)
         for request, change, digest in planned:
             index = next(given) if change else self._catalogue.index
             request.answer.set_result((index, digest))
+
+    def _commit(self, changes: Sequence[Change]) -> Sequence[int]:
+        indexes = self._store.commit(changes)
+        if len(indexes) != len(changes):  # a store may be a stranger's code
+            raise StoreError(f"the store gave {len(indexes)} indexes to {len(changes)} changes")
+        self._relieved()
+        return indexes
 
     def _take_back(self, planned: Sequence[_Planned], error: Exception) -> None:
         self._troubled(error)
@@ -276,6 +287,20 @@ class Intake:
             each.request.answer.set_exception(
                 error if isinstance(error, PlugindError) else StoreError(self._trouble)
             )
+
+    def _give_up(self, requests: list[_Request], error: BaseException) -> None:
+        """A fault of plugind's own: what is planned may differ from what is held, so that nothing
+        more may be written. Nobody is left waiting, and health says so."""
+        self._trouble = f"{_DEAD}: {type(error).__name__}: {error}"
+        _log.error("intake ended by a fault of plugind's own", exc_info=error)
+        with self._gate:
+            self._closed = self._trouble
+            while not self._queue.empty():
+                if (request := self._queue.get()) is not None:
+                    requests.append(request)
+        for request in requests:
+            if not request.answer.done():
+                request.answer.set_exception(StoreError(self._trouble))
 
     def _digest(self, node_id: str) -> str:
         """Of what is planned: a forget after it in the same batch must void it."""

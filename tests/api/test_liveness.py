@@ -193,3 +193,19 @@ def test_a_late_beat_is_in_time_until_the_silence_has_its_turn() -> None:
     finally:
         watch.close()
     assert (asked[:2], late[:1]) == ([True, False], [True])
+
+
+def test_a_fault_of_one_tick_ends_no_other() -> None:
+    asked = threading.Semaphore(0)
+
+    def silence(node_id: str, is_late: Callable[[], bool]) -> None:
+        asked.release()
+        raise RuntimeError("a fault")
+
+    watch = Liveness(0.1, 60.0, ["n"], silence=silence, lost=lambda: (), collect=lambda each: None)
+    try:
+        assert asked.acquire(timeout=10)
+        assert asked.acquire(timeout=10)
+        assert watch.trouble == ""
+    finally:
+        watch.close()
