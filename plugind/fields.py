@@ -116,6 +116,12 @@ def parse_bool(text: str) -> bool:
     return _BOOLS[text]
 
 
+def tame(text: str, maximum: int) -> str:
+    """A stranger's text, fit to be stored and told: one line, bounded, and without the lone
+    surrogates that UTF-8 cannot hold."""
+    return " ".join(text[: 2 * maximum].split())[:maximum].encode(errors="replace").decode()
+
+
 class Duration(fields.Field[float]):
     """A Go duration, loaded to seconds (float). ``minimum`` and ``maximum`` are in seconds."""
 

@@ -13,10 +13,15 @@ from typing import Any, NamedTuple
 from marshmallow import EXCLUDE, Schema, ValidationError, fields
 
 from plugind.errors import BadRequest
-from plugind.fields import SECOND, Record, Text
+from plugind.fields import SECOND, Record, Text, tame
 from plugind.model import Node
 from plugind.plugin_schemas import StampedSchema
 
+REASONS_MAXIMUM = 16
+NAME_MAXIMUM = 64
+"""Characters that are told of a stranger's name for something."""
+
+_REASON_MAXIMUM = 512
 _NOTHING = {"CPU": 0, "MemoryMB": 0, "DiskMB": 0, "IOPS": 0, "Networks": None, "Devices": None}
 _SHARES = {"Cpu": {"CpuShares": 0}, "Memory": {"MemoryMB": 0}, "Disk": {"DiskMB": 0}}
 _RESOURCES = {**_SHARES, "Networks": None, "Devices": None}
@@ -165,16 +170,20 @@ def load(schema: Schema, document: Any) -> Any:
 
 
 def reasons_of(error: ValidationError) -> list[tuple[str, str]]:
-    """The path of each field that is wrong ("NodeInfo.MaxVolumes"), and what is wrong with it."""
-    return list(_flatten("", error.messages))
+    """The path of each field that is wrong ("NodeInfo.MaxVolumes"), and what is wrong with it; of
+    very many the first ones."""
+    found = _flatten("", error.messages)
+    more = len(found) - REASONS_MAXIMUM
+    return found if more <= 0 else [*found[:REASONS_MAXIMUM], ("", f"and {more} more mistakes.")]
 
 
 def _flatten(path: str, messages: Any) -> list[tuple[str, str]]:
     if not isinstance(messages, Mapping):
-        return [(path, " ".join(str(message) for message in messages))]
+        told = " ".join(tame(str(message), _REASON_MAXIMUM) for message in messages)
+        return [(path, told)]
     found: list[tuple[str, str]] = []
     for key, inner in messages.items():
         # "_schema" holds what is wrong with the whole, "key" and "value" are marshmallow's own.
-        name = "" if key in ("_schema", "key", "value") else str(key)
+        name = "" if key in ("_schema", "key", "value") else tame(str(key), NAME_MAXIMUM)
         found += _flatten(".".join(part for part in (path, name) if part), inner)
     return found

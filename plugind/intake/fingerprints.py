@@ -11,9 +11,9 @@ from typing import Any
 import orjson
 from marshmallow import ValidationError
 
-from plugind.fields import ID_PATTERN
+from plugind.fields import ID_PATTERN, tame
 from plugind.model import Fingerprint, Instance, InstanceKey
-from plugind.node_schemas import reasons_of
+from plugind.node_schemas import NAME_MAXIMUM, reasons_of
 from plugind.plugin_schemas import PluginSchemas
 from plugind.plugin_type import ANY_ROLE, PluginType
 
@@ -55,7 +55,7 @@ def items_of(
     for name, of_type in plugins.items():
         if name not in types:
             reason = f"no such plugin type; there are: {', '.join(sorted(types)) or 'none'}"
-            yield Rejected(_short(name), "", "", "Type", reason)
+            yield Rejected(tame(name, NAME_MAXIMUM), "", "", "Type", reason)
         elif not isinstance(of_type, Mapping):
             yield Rejected(name, "", "", "Type", "must be an object of plugin IDs")
         else:
@@ -69,7 +69,7 @@ def _plugin_items(
 ) -> Iterator[Reported | Rejected]:
     if not ID_PATTERN.fullmatch(id_):
         reason = "must be 1 to 128 letters, digits, '.', '-' or '_', a letter or digit first"
-        yield Rejected(type_.name, _short(id_), "", "ID", reason)
+        yield Rejected(type_.name, tame(id_, NAME_MAXIMUM), "", "ID", reason)
         return
     if not isinstance(by_role, Mapping):
         yield Rejected(type_.name, id_, "", "ID", "must be an object of roles")
@@ -88,7 +88,7 @@ def _plugin_items(
                 if role == ANY_ROLE
                 else f"no such role; there are: {there}"
             )
-            yield Rejected(type_.name, id_, _short(role), "Role", reason)
+            yield Rejected(type_.name, id_, tame(role, NAME_MAXIMUM), "Role", reason)
         for one in roles:
             yield Reported(InstanceKey(node_id, type_.name, id_, one), fingerprint)
 
@@ -139,7 +139,7 @@ def _load(
         told = (
             reasons_of(error)
             if isinstance(error, ValidationError)
-            else [("", f"the plugin type failed: {type(error).__name__}: {error}")]
+            else [("", tame(f"the plugin type failed: {type(error).__name__}: {error}", 512))]
         )
         wrong = [Rejected(item.key.type, item.key.id, role, path, reason) for path, reason in told]
         return _rejected(wrong, last, schemas, role, now), wrong
@@ -176,8 +176,3 @@ def _digest(raw: Any, generation: str) -> str:
         raw = {key: value for key, value in raw.items() if key != "UpdateTime"}
     text = json.dumps([generation, raw], sort_keys=True)
     return hashlib.blake2b(text.encode(), digest_size=16).hexdigest()
-
-
-def _short(text: str) -> str:
-    """A name from a stranger, fit for an answer: bounded, and without what UTF-8 cannot hold."""
-    return text[:64].encode(errors="replace").decode()

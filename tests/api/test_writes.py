@@ -202,6 +202,8 @@ def test_the_first_report_pins_the_secret(api: Api, agent: FakeAgent) -> None:
         (b'{"Name": "x", "Plugins": {"csi": {}, "csi": {}}}', "'csi' twice"),
         (b'{"Name": "x", "Plugins": {"csi": NaN}}', "NaN"),
         (b'{"Name": "\\ud800", "Plugins": {}}', "Name: must be valid Unicode"),
+        (b'{"Name": "x", "Plugins": {}, "Meta": {"\\ud800": "x"}}', "Meta.?: must be valid"),
+        (b'{"Name": "x", "Plugins": {}, "Meta": {"a\\nb": 5}}', "Meta.a b: must be a string"),
         (b'{"Name": "x", "Plugins": {"csi": ' + b"[" * 40 + b"]" * 40 + b"}}", "deeper than 32"),
         (b"\xff\xfe", "UTF-8"),
     ],
@@ -252,6 +254,16 @@ BAD_ITEMS: list[tuple[str, Any, tuple[str, str, str]]] = [
         "ebs0",
         {"node": {"Healthy": True, "HealthDescription": "x" * 5000}},
         ("ebs0", "node", "HealthDescription"),
+    ),
+    (
+        "ebs0",
+        {"node": up(NodeInfo={"AccessibleTopology": {"Segments": {"\ud800": "x"}}})},
+        ("ebs0", "node", "NodeInfo.AccessibleTopology.Segments.?"),
+    ),
+    (
+        "ebs0",
+        {"node": up(NodeInfo={"AccessibleTopology": {"Segments": {"k" * 5000: "x"}}})},
+        ("ebs0", "node", "NodeInfo.AccessibleTopology.Segments." + "k" * 64),
     ),
     ("ebs0", {"node": [1]}, ("ebs0", "node", "")),
     ("ebs0", {"pilot": up()}, ("ebs0", "pilot", "Role")),
@@ -308,3 +320,15 @@ def test_a_rejected_fingerprint_keeps_the_last_known_details(api: Api, agent: Fa
     )
     agent.report(good)
     assert read(api)["Nodes"][agent.node_id]["Healthy"] is True
+
+
+def test_mistakes_are_told_in_bounds(api: Api, agent: FakeAgent) -> None:
+    many = {f"{n}{'k' * 2000}": "x" for n in range(1000)}
+    answer = agent.report({}, Attributes=many)
+    assert answer.status == 400
+    assert answer.text.endswith("and 984 more mistakes.")
+    assert len(answer.text) < 4096
+    info = {"AccessibleTopology": {"Segments": many}}
+    rejected = agent.report({"ebs0": {"node": up(NodeInfo=info)}}).json["Rejected"]
+    assert len(rejected) == 17
+    assert read(api)["NodesHealthy"] == 0
