@@ -27,10 +27,10 @@ _log = logs.get("liveness")
 
 
 class Liveness:
-    """Calls ``silence(node_id, is_late)`` for each node that did not beat within its time to live,
-    and ``collect(expired)`` for what is ``lost()`` since ``gc_threshold``.
+    """Calls ``silence(node_ids, is_late)`` for the nodes that did not beat within their time to
+    live, and ``collect(expired)`` for what is ``lost()`` since ``gc_threshold``.
 
-    ``is_late()`` says whether the node has still not beaten, when its silence is about to be
+    ``is_late(node_id)`` says whether a node has still not beaten, when its silence is about to be
     written.
 
     ``ttl`` and ``gc_threshold`` are in seconds. Safe for threads; ``close`` ends its own.
@@ -42,7 +42,7 @@ class Liveness:
         gc_threshold: float,
         nodes: Iterable[str],
         *,
-        silence: Callable[[str, Callable[[], bool]], object],
+        silence: Callable[[Collection[str], Callable[[str], bool]], object],
         lost: Callable[[], Collection[Lost]],
         collect: Callable[[Collection[Lost]], object],
     ) -> None:
@@ -110,11 +110,12 @@ class Liveness:
         now = time.monotonic()
         with self._wake:
             late = [node_id for node_id, due in self._deadlines.items() if due <= now]
+        if late:
+            self._silence(late, partial(self._is_late, now))
         for node_id in late:
-            self._silence(node_id, partial(self._is_late, node_id, now))
             self._forget_deadline(node_id, now)
 
-    def _is_late(self, node_id: str, now: float) -> bool:
+    def _is_late(self, now: float, node_id: str) -> bool:
         with self._wake:
             return self._deadlines.get(node_id, now) <= now
 

@@ -148,13 +148,16 @@ class Intake:
         """A node is heard of; if its silence was written just now, that is taken back."""
         return self._submit(lambda planner, now: planner.back(node_id, now))
 
-    def silence(self, node_id: str, is_late: Callable[[], bool] = lambda: True) -> int:
-        """A node's time to live ran out, if it still ``is_late()`` once this gets its turn."""
+    def silence(
+        self, node_ids: Collection[str], is_late: Callable[[str], bool] = lambda node_id: True
+    ) -> int:
+        """The time to live of nodes ran out: of those that are still late, by ``is_late(node_id)``,
+        once this gets its turn."""
 
         def plan(planner: Planner, now: int) -> Change:
-            change = planner.silence(node_id, now) if is_late() else Change(now)
-            if change:
-                _log.warning("nothing heard of a node", node=node_id)
+            change = planner.silence(filter(is_late, node_ids), now)
+            for step in change.nodes:
+                _log.warning("nothing heard of a node", node=step.some.id)
             return change
 
         return self._submit(plan)

@@ -94,12 +94,17 @@ class Planner:
         new = replace(node, status=READY, status_since=now, back_since=now)
         return self.change(now, [Step(node, new)])
 
-    def silence(self, node_id: str, now: int) -> Change:
-        """A node's time to live ran out."""
-        node = self.held.nodes.get(node_id)
-        if node is None or node.status == DOWN:
-            return Change(now)
-        return self.change(now, [Step(node, replace(node, status=DOWN, status_since=now))])
+    def silence(self, node_ids: Iterable[str], now: int) -> Change:
+        """The time to live of nodes ran out."""
+        nodes = [self.held.nodes[node_id] for node_id in node_ids if node_id in self.held.nodes]
+        return self.change(
+            now,
+            [
+                Step(node, replace(node, status=DOWN, status_since=now))
+                for node in nodes
+                if node.status != DOWN
+            ],
+        )
 
     def unpin(self, node_id: str, now: int) -> Change:
         """The node's secret is no longer pinned. Raises NotFound."""

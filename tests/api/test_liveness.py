@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import threading
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Collection
 from pathlib import Path
 from typing import Any
 
@@ -167,7 +167,7 @@ def test_a_node_that_is_heard_of_while_its_silence_is_written_is_not_silent(
 
         def report(*given: Any) -> Accepted:
             accepted = real(*given)
-            intake.silence(agent.node_id)
+            intake.silence([agent.node_id])
             return accepted
 
         monkeypatch.setattr(intake, "report", report)
@@ -180,10 +180,11 @@ def test_a_late_beat_is_in_time_until_the_silence_has_its_turn() -> None:
     asked: list[bool] = []
     done = threading.Event()
 
-    def silence(node_id: str, is_late: Callable[[], bool]) -> None:
-        asked.append(is_late())
+    def silence(node_ids: Collection[str], is_late: Callable[[str], bool]) -> None:
+        (node_id,) = node_ids
+        asked.append(is_late(node_id))
         late.append(watch.beat(node_id)[1])
-        asked.append(is_late())
+        asked.append(is_late(node_id))
         done.set()
 
     late: list[bool] = []
@@ -198,7 +199,7 @@ def test_a_late_beat_is_in_time_until_the_silence_has_its_turn() -> None:
 def test_a_fault_of_one_tick_ends_no_other() -> None:
     asked = threading.Semaphore(0)
 
-    def silence(node_id: str, is_late: Callable[[], bool]) -> None:
+    def silence(node_ids: Collection[str], is_late: Callable[[str], bool]) -> None:
         asked.release()
         raise RuntimeError("a fault")
 
@@ -209,3 +210,18 @@ def test_a_fault_of_one_tick_ends_no_other() -> None:
         assert watch.trouble == ""
     finally:
         watch.close()
+
+
+def test_nodes_that_fall_silent_together_are_one_change(tmp_path: Path) -> None:
+    """As after a switch died: each as a commit of its own would take as many syncs."""
+    with serving(tmp_path, live=False) as api:
+        agents = [FakeAgent(api, name=f"vm{number}") for number in range(20)]
+        for agent in agents:
+            agent.report({"ebs0": {"node": up()}})
+        intake = api.services.intake
+        before = api.services.catalogue.index
+        intake.silence([agent.node_id for agent in agents], lambda id_: id_ != agents[0].node_id)
+        stubs = api.call("GET", "/v1/nodes").json
+        assert sorted(stub["Name"] for stub in stubs if stub["Status"] == "ready") == ["vm0"]
+        assert api.services.catalogue.index == before + 1
+        assert api.call("GET", "/v1/plugin/csi/ebs0").json["NodesHealthy"] == 1

@@ -121,7 +121,7 @@ class CatalogueMachine(RuleBasedStateMachine):
     def silence(self, node: str) -> None:
         self._tick()
         self._do(
-            lambda: self.house.intake.silence(node),
+            lambda: self.house.intake.silence([node]),
             lambda naive: naive.silence(node, self.house.now),
         )
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import threading
-from collections.abc import Callable
+from collections.abc import Callable, Collection
 from types import SimpleNamespace
 from typing import ClassVar
 
@@ -80,8 +80,8 @@ def check_that_a_jump_silences_nobody(clocks: Clocks) -> None:
     silenced: list[str] = []
     silent = threading.Event()
 
-    def silence(node_id: str, is_late: Callable[[], bool]) -> None:
-        silenced.append(node_id)
+    def silence(node_ids: Collection[str], is_late: Callable[[str], bool]) -> None:
+        silenced.extend(node_ids)
         silent.set()
 
     watch = Liveness(
