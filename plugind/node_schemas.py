@@ -17,6 +17,9 @@ from plugind.fields import SECOND, Record, Text, tame
 from plugind.model import Node
 from plugind.plugin_schemas import StampedSchema
 
+INSTANCES_MAXIMUM = 4096
+"""In one report."""
+
 REASONS_MAXIMUM = 16
 NAME_MAXIMUM = 64
 """Characters that are told of a stranger's name for something."""
@@ -47,6 +50,19 @@ class Report:
     plugins: Mapping[str, Any] = field(default_factory=dict)
 
 
+def _bounded(plugins: Mapping[str, Any]) -> None:
+    """Each report is worked through while all others wait."""
+    if _items(plugins, levels=3) > INSTANCES_MAXIMUM:
+        raise ValidationError(f"must have at most {INSTANCES_MAXIMUM} instances.")
+
+
+def _items(value: Any, levels: int) -> int:
+    """How much there is to look at: by type, ID and role, and what is empty or no object as one."""
+    if levels == 0 or not isinstance(value, Mapping):
+        return 1
+    return sum(_items(inner, levels - 1) for inner in value.values()) or 1
+
+
 class ReportSchema(Record):
     """The body of ``PUT /v1/node/:node_id``."""
 
@@ -62,7 +78,7 @@ class ReportSchema(Record):
     address = Text(load_default="", data_key="Address", maximum=253)
     attributes = fields.Dict(Text(), Text(maximum=4096), load_default=dict, data_key="Attributes")
     meta = fields.Dict(Text(), Text(maximum=4096), load_default=dict, data_key="Meta")
-    plugins = fields.Dict(required=True, data_key="Plugins")
+    plugins = fields.Dict(required=True, data_key="Plugins", validate=_bounded)
 
 
 class HeartbeatSchema(Schema):

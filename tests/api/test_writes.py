@@ -332,3 +332,16 @@ def test_mistakes_are_told_in_bounds(api: Api, agent: FakeAgent) -> None:
     rejected = agent.report({"ebs0": {"node": up(NodeInfo=info)}}).json["Rejected"]
     assert len(rejected) == 17
     assert read(api)["NodesHealthy"] == 0
+
+
+def test_the_instances_of_a_report_are_bounded(api: Api, agent: FakeAgent) -> None:
+    most = {f"p{number}": {"node": up(), "controller": up()} for number in range(2048)}
+    assert agent.report(most).status == 200
+    for more in ({"role": up()}, {}, 5):
+        answer = agent.report({**most, "more": more, **{f"x{n}": more for n in range(4096)}})
+        assert (answer.status, answer.text) == (
+            400,
+            "Plugins: must have at most 4096 instances.",
+        )
+    assert len(rows(api)) == 2048
+    assert agent.beat().status == 200
