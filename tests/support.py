@@ -148,8 +148,8 @@ class FakeAgent:
             self.digest = answer.json["Digest"]
         return answer
 
-    def beat(self, digest: str | None = None) -> Answer:
-        body = {"Digest": self.digest if digest is None else digest}
+    def beat(self, digest: str | None = None, run_id: str = "") -> Answer:
+        body = {"Digest": self.digest if digest is None else digest, "RunID": run_id}
         return self.api.call("PUT", f"/v1/node/{self.node_id}/heartbeat", body, self.headers)
 
 

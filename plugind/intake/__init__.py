@@ -24,7 +24,17 @@ from plugind.errors import Conflict, PlugindError, StoreError
 from plugind.intake.fingerprints import Rejected
 from plugind.intake.plan import Planner, check_secret
 from plugind.intake.runs import Runs
-from plugind.model import DOWN, Change, Declaration, Instance, InstanceKey, Lost, Node, PluginKey
+from plugind.model import (
+    DOWN,
+    Change,
+    Declaration,
+    Instance,
+    InstanceKey,
+    Lost,
+    Node,
+    PluginKey,
+    Step,
+)
 from plugind.node_schemas import Report
 from plugind.plugin_schemas import PluginSchemas
 from plugind.store.base import Contents, Store
@@ -94,7 +104,7 @@ class Intake:
         self._queue: queue.SimpleQueue[_Request | None] = queue.SimpleQueue()
         self._trouble = ""
         self._prove_at = 0.0
-        self._runs = Runs(calm)
+        self._runs = Runs(calm, [node.id for node in contents.nodes if node.cloned_since])
         self._gate = threading.Lock()
         self._closed = ""  # why nothing is taken any more
         self._thread = threading.Thread(target=self._run, name="intake", daemon=True)
@@ -111,13 +121,15 @@ class Intake:
         """Takes a node's whole report. Raises Forbidden, StoreError."""
         rejected: list[Rejected] = []
 
+        def is_cloned() -> bool:
+            return self._runs.seen(node_id, report.run_id)
+
         def plan(planner: Planner, now: int) -> Change:
-            change, wrong = planner.report(node_id, _hash(secret), report, now)
+            change, wrong = planner.report(node_id, _hash(secret), report, now, is_cloned)
             rejected.extend(wrong)
             return change
 
         index, digest = self._ask(_Request(plan, node_id))
-        index = max(index, self._note_run(node_id, report.run_id))
         return Accepted(index, digest, tuple(rejected))
 
     def heartbeat(self, node_id: str, secret: str, digest: str, run_id: str = "") -> Accepted:
@@ -129,24 +141,17 @@ class Intake:
         check_secret(node, _hash(secret))
         if digest != self._digest_of(node, instances):
             raise Conflict("the catalogue holds something else of the node: send the whole report")
-        self._note_run(node_id, run_id)
-        if node.status == DOWN:
-            return Accepted(self.back(node_id), digest)
-        return Accepted(self._catalogue.index, digest)
-
-    def _note_run(self, node_id: str, run_id: str) -> int:
-        """Tells of a node that two agents report as; returns the index of that, or 0."""
-        node, _ = self._catalogue.held(node_id)
         is_cloned = self._runs.seen(node_id, run_id)
-        if node is None or bool(node.cloned_since) is is_cloned:
-            return 0
-        if is_cloned:
-            _log.error("two agents report as one node; is a data_dir a copy?", node=node_id)
-        return self._submit(lambda planner, now: planner.cloned(node_id, is_cloned, now))
+        if node.status == DOWN or bool(node.cloned_since) is not is_cloned:
+            return Accepted(self._heard(node_id, is_cloned), digest)
+        return Accepted(self._catalogue.index, digest)
 
     def back(self, node_id: str) -> int:
         """A node is heard of; if its silence was written just now, that is taken back."""
-        return self._submit(lambda planner, now: planner.back(node_id, now))
+        return self._heard(node_id, self._runs.seen(node_id, ""))
+
+    def _heard(self, node_id: str, is_cloned: bool) -> int:
+        return self._submit(lambda planner, now: planner.heard(node_id, is_cloned, now))
 
     def silence(
         self, node_ids: Collection[str], is_late: Callable[[str], bool] = lambda node_id: True
@@ -154,21 +159,13 @@ class Intake:
         """The time to live of nodes ran out: of those that are still late, by ``is_late(node_id)``,
         once this gets its turn."""
 
-        def plan(planner: Planner, now: int) -> Change:
-            change = planner.silence(filter(is_late, node_ids), now)
-            for step in change.nodes:
-                _log.warning("nothing heard of a node", node=step.some.id)
-            return change
-
-        return self._submit(plan)
+        return self._submit(lambda planner, now: planner.silence(filter(is_late, node_ids), now))
 
     def forget_node(self, node_id: str, secret: str | None = None) -> int:
         """A node leaves, its instances with it. Raises NotFound, and Forbidden when a secret is
         given and it is not the node's."""
         hash_ = None if secret is None else _hash(secret)
-        index = self._submit(lambda planner, now: planner.forget_node(node_id, hash_, now))
-        self._runs.leave(node_id)
-        return index
+        return self._submit(lambda planner, now: planner.forget_node(node_id, hash_, now))
 
     def unpin(self, node_id: str) -> int:
         """No secret is pinned to a node until its next report. Raises NotFound."""
@@ -270,10 +267,23 @@ class Intake:
             self._take_back(planned, error)
             return
         self._catalogue.publish(zip(indexes, changes, strict=True))
+        for change in changes:
+            for step in change.nodes:
+                self._note(step)
         given = iter(indexes)
         for request, change, digest in planned:
             index = next(given) if change else self._catalogue.index
             request.answer.set_result((index, digest))
+
+    def _note(self, step: Step[Node]) -> None:
+        """What became of a node, now that it is durable."""
+        before, after = step.before, step.after
+        if after is None:
+            self._runs.leave(step.some.id)
+        elif after.status == DOWN:
+            _log.warning("nothing heard of a node", node=after.id)
+        elif after.cloned_since and not (before and before.cloned_since):
+            _log.error("two agents report as one node; is a data_dir a copy?", node=after.id)
 
     def _commit(self, changes: Sequence[Change]) -> Sequence[int]:
         indexes = self._store.commit(changes)

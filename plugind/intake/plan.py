@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import hmac
 from collections import Counter
-from collections.abc import Collection, Iterable, Mapping
+from collections.abc import Callable, Collection, Iterable, Mapping
 from dataclasses import dataclass, replace
 
 from plugind.catalogue.holdings import Holdings
@@ -42,14 +42,21 @@ class Planner:
     generations: Mapping[str, str]
 
     def report(
-        self, node_id: str, secret_hash: str, report: Report, now: int
+        self,
+        node_id: str,
+        secret_hash: str,
+        report: Report,
+        now: int,
+        is_cloned: Callable[[], bool] = lambda: False,
     ) -> tuple[Change, list[Rejected]]:
-        """A node's whole report. Raises Forbidden when the secret is not the node's."""
+        """A node's whole report. Raises Forbidden when the secret is not the node's; what is
+        reported counts for ``is_cloned``, whether two agents report as the node, only then."""
         node = self.held.nodes.get(node_id)
         if node is not None:
             check_secret(node, secret_hash)
         instances, rejected = self._instances(node_id, report, now)
-        new = _reported(node, node_id, secret_hash, report, now)
+        heard = _heard(node or Node(node_id, report.name, status_since=now), is_cloned(), now)
+        new = _reported(heard, secret_hash, report)
         nodes = [] if new == node else [Step(node, new)]
         return self.change(now, nodes, instances), rejected
 
@@ -86,13 +93,11 @@ class Planner:
         type_ = item.key.type
         return read(item, old, self.schemas[type_], self.generations[type_], now)
 
-    def back(self, node_id: str, now: int) -> Change:
-        """A node that was silent is heard of again."""
+    def heard(self, node_id: str, is_cloned: bool, now: int) -> Change:
+        """A node is heard of: it is silent no longer, and one or two agents report as it."""
         node = self.held.nodes.get(node_id)
-        if node is None or node.status == READY:
-            return Change(now)
-        new = replace(node, status=READY, status_since=now, back_since=now)
-        return self.change(now, [Step(node, new)])
+        new = node and _heard(node, is_cloned, now)
+        return self.change(now, [] if new == node else [Step(node, new)])
 
     def silence(self, node_ids: Iterable[str], now: int) -> Change:
         """The time to live of nodes ran out."""
@@ -156,14 +161,6 @@ class Planner:
             [Step(node, None) for node in nodes],
             [Step(instance, None) for instance in gone.values()],
         )
-
-    def cloned(self, node_id: str, is_cloned: bool, now: int) -> Change:
-        """Two agents report as a node, or no longer do."""
-        node = self.held.nodes.get(node_id)
-        if node is None or bool(node.cloned_since) is is_cloned:
-            return Change(now)
-        new = replace(node, cloned_since=now if is_cloned else 0)
-        return self.change(now, [Step(node, new)])
 
     def declare(self, declarations: Iterable[Declaration], now: int) -> Change:
         """From now on exactly these declarations are in force."""
@@ -234,13 +231,19 @@ def check_secret(node: Node, secret_hash: str) -> None:
         )
 
 
-def _reported(node: Node | None, node_id: str, secret_hash: str, report: Report, now: int) -> Node:
-    """The node as it stands after a report."""
-    base = node or Node(node_id, report.name, status_since=now)
-    if base.status == DOWN:
-        base = replace(base, status=READY, status_since=now, back_since=now)
+def _heard(node: Node, is_cloned: bool, now: int) -> Node:
+    """The node as it stands once it was heard of."""
+    if node.status == DOWN:
+        node = replace(node, status=READY, status_since=now, back_since=now)
+    if bool(node.cloned_since) is not is_cloned:
+        node = replace(node, cloned_since=now if is_cloned else 0)
+    return node
+
+
+def _reported(node: Node, secret_hash: str, report: Report) -> Node:
+    """The node as its report has it."""
     return replace(
-        base,
+        node,
         name=report.name,
         datacenter=report.datacenter,
         version=report.version,

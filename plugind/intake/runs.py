@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import threading
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 
 REMEMBERED = 16
 """RunIDs kept of a node."""
@@ -17,15 +17,22 @@ REMEMBERED = 16
 class Runs:
     """The RunIDs seen of each node. Safe for threads.
 
-    ``calm`` is in seconds: a node counts as cloned until one agent alone was heard for as long.
+    ``calm`` is in seconds: a node counts as cloned until one agent alone was heard for as long;
+    those ``cloned`` when this process started do so until then.
     """
 
-    def __init__(self, calm: float, *, clock: Callable[[], float] = time.monotonic) -> None:
+    def __init__(
+        self,
+        calm: float,
+        cloned: Iterable[str] = (),
+        *,
+        clock: Callable[[], float] = time.monotonic,
+    ) -> None:
         self._calm = calm
         self._clock = clock
         self._lock = threading.Lock()
         self._seen: dict[str, list[str]] = {}
-        self._returned: dict[str, float] = {}
+        self._returned = dict.fromkeys(cloned, clock())
 
     def seen(self, node_id: str, run_id: str) -> bool:
         """A node was heard of, by an agent that may not say which ("" for the RunID). Returns

@@ -225,3 +225,55 @@ def test_nodes_that_fall_silent_together_are_one_change(tmp_path: Path) -> None:
         assert sorted(stub["Name"] for stub in stubs if stub["Status"] == "ready") == ["vm0"]
         assert api.services.catalogue.index == before + 1
         assert api.call("GET", "/v1/plugin/csi/ebs0").json["NodesHealthy"] == 1
+
+
+def test_a_report_that_shows_a_clone_is_one_change(tmp_path: Path) -> None:
+    with serving(tmp_path, live=False) as api:
+        agent = FakeAgent(api)
+        for run_id in ("one", "two"):
+            agent.report({"ebs0": {"node": up()}}, RunID=run_id)
+        answer = agent.report({"ebs0": {"node": down()}}, RunID="one")
+        assert answer.json["Index"] == 3 == api.services.catalogue.index
+        assert "two agents" in api.call("GET", "/v1/nodes").json[0]["StatusDescription"]
+
+
+def test_a_stranger_makes_no_clone(tmp_path: Path) -> None:
+    with serving(tmp_path, live=False) as api:
+        agent = FakeAgent(api)
+        agent.report({}, RunID="one")
+        thief = FakeAgent(api, agent.node_id, secret="guessed")
+        assert thief.report({}, RunID="two").status == 403
+        agent.report({}, RunID="one")
+        assert api.call("GET", "/v1/nodes").json[0]["StatusDescription"] == ""
+
+
+def test_a_clone_is_one_across_a_restart_of_the_server(tmp_path: Path) -> None:
+    with serving(tmp_path, live=False) as api:
+        agent = FakeAgent(api)
+        for run_id in ("one", "two", "one"):
+            agent.report({}, RunID=run_id)
+        index = api.services.catalogue.index
+    with serving(tmp_path, live=False) as api:
+        agent.api = api
+        for run_id in ("one", "two", "one"):
+            assert agent.beat(run_id=run_id).status == 200
+            assert "two agents" in api.call("GET", "/v1/nodes").json[0]["StatusDescription"]
+        assert api.services.catalogue.index == index
+
+
+def test_nothing_is_remembered_of_a_node_that_is_forgotten(tmp_path: Path) -> None:
+    """Whoever forgets it: a restart of it may come with any RunID."""
+    with serving(tmp_path, live=False) as api:
+        agent, services = FakeAgent(api), api.services
+        for forget in (
+            lambda: services.intake.collect(services.catalogue.lost()),
+            lambda: services.intake.forget_node(agent.node_id),
+        ):
+            for run_id in ("one", "two"):
+                agent.report({}, RunID=run_id)
+            services.intake.silence([agent.node_id])
+            forget()
+            assert api.call("GET", "/v1/nodes").json == []
+            agent.report({}, RunID="one")
+            assert api.call("GET", "/v1/nodes").json[0]["StatusDescription"] == ""
+            services.intake.forget_node(agent.node_id)
