@@ -9,7 +9,7 @@ from dataclasses import dataclass, replace
 from typing import Any
 
 import orjson
-from marshmallow import ValidationError
+from marshmallow import Schema, ValidationError, fields
 
 from plugind.fields import ID_PATTERN, tame
 from plugind.model import Fingerprint, Instance, InstanceKey
@@ -130,7 +130,7 @@ def _load(
     try:
         if isinstance(raw, Mapping) and raw.get("Healthy") is False and last is not None:
             # What an unhealthy fingerprint leaves out keeps its last value.
-            raw = _merge({"AllocID": last.alloc_id, **last.details}, raw)
+            raw = _merge({"AllocID": last.alloc_id, **last.details}, raw, schemas.reported[role])
         loaded = schemas.reported[role].load(raw)
         details = schemas.details[role].dump(loaded)
         orjson.dumps(details)
@@ -161,13 +161,19 @@ def _rejected(
     return Fingerprint(False, text, now, "", schemas.details[role].dump(nothing))
 
 
-def _merge(old: Mapping[str, Any], new: Mapping[str, Any]) -> dict[str, Any]:
-    merged = dict(old)
-    for key, value in new.items():
-        inner = old.get(key)
-        both = isinstance(inner, Mapping) and isinstance(value, Mapping)
-        merged[key] = _merge(inner, value) if both else value  # type: ignore[arg-type]
+def _merge(old: Mapping[str, Any], new: Mapping[str, Any], schema: Schema) -> dict[str, Any]:
+    """``old`` with what is in ``new``, field by field of the schema and those nested in it. A free
+    map is one value: parts of two make one that never was."""
+    merged = {**old, **new}
+    for name, field in schema.load_fields.items():
+        key = field.data_key or name
+        if isinstance(field, fields.Nested) and _are_maps(old.get(key), new.get(key)):
+            merged[key] = _merge(old[key], new[key], field.schema)
     return merged
+
+
+def _are_maps(*values: Any) -> bool:
+    return all(isinstance(value, Mapping) for value in values)
 
 
 def _digest(raw: Any, generation: str) -> str:

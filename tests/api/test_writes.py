@@ -345,3 +345,14 @@ def test_the_instances_of_a_report_are_bounded(api: Api, agent: FakeAgent) -> No
         )
     assert len(rows(api)) == 2048
     assert agent.beat().status == 200
+
+
+def test_a_topology_is_kept_or_replaced_as_a_whole(api: Api, agent: FakeAgent) -> None:
+    def at(**segments: str) -> dict[str, Any]:
+        return {"NodeInfo": {"AccessibleTopology": {"Segments": segments}}}
+
+    agent.report({"ebs0": {"node": up(**at(zone="z1", rack="r1"))}})
+    agent.report({"ebs0": {"node": down("one")}})
+    assert read(api)["Topologies"] == [{"zone": "z1", "rack": "r1"}]
+    agent.report({"ebs0": {"node": down("two", **at(zone="z2"))}})
+    assert read(api)["Topologies"] == [{"zone": "z2"}]
