@@ -65,6 +65,13 @@ class PluginSchemas:
     body: Schema
     maps: Schema
 
+    def nothing_known(self, role: str) -> dict[str, Any]:
+        """The details of an instance of which nothing is known but that it is not healthy."""
+        details: dict[str, Any] = self.details[role].dump(
+            self.reported[role].load({"Healthy": False})
+        )
+        return details
+
     @classmethod
     def of(cls, type_: PluginType) -> PluginSchemas:
         counts: dict[str, fields.Field[Any]] = {

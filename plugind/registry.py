@@ -18,6 +18,7 @@ import pluggy
 from marshmallow import Schema
 
 from plugind.errors import RegistryError
+from plugind.plugin_schemas import PluginSchemas
 from plugind.plugin_type import ENTRY_POINT_GROUP, Hooks, PluginType
 from plugind.store.base import Store
 
@@ -195,4 +196,10 @@ def _flaw(type_: PluginType) -> str:
     names = type_.capabilities
     if not isinstance(names, tuple) or not all(_begins(name, f"{type_.name}-") for name in names):
         return f"capabilities must be a tuple of names that begin with '{type_.name}-'"
+    for role in type_.roles:
+        try:
+            PluginSchemas.of(type_).nothing_known(role)
+        except Exception as error:
+            told = _told(error)
+            return f"the schema for the role {role!r} fails where only Healthy is given: {told}"
     return ""

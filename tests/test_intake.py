@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import threading
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
+from typing import Any, ClassVar
 
 import pytest
+from marshmallow import validates_schema
 
 from plugind.catalogue import Catalogue
 from plugind.errors import Conflict, NotFound, StoreError
@@ -15,6 +17,7 @@ from plugind.intake import Intake
 from plugind.model import Change, Declaration, PluginKey
 from plugind.node_schemas import Report
 from plugind.plugin_schemas import PluginSchemas
+from plugind.plugin_type import PluginType, WireSchema
 from plugind.registry import load_registry
 from plugind.store.sqlite import SqliteStore
 from tests.support import eventually
@@ -45,16 +48,33 @@ class Faulty(SqliteStore):
         return indexes[:-1] if self.is_miscounting else indexes
 
 
+class FaultySchema(WireSchema):
+    @validates_schema
+    def check(self, data: Mapping[str, Any], **more: Any) -> None:
+        raise RuntimeError("a fault\nof \ud800 the type's" + "!" * 5000)
+
+
+class FaultyType(PluginType):
+    """One whose schema fails of every fingerprint."""
+
+    name = "faulty"
+    roles: ClassVar = {"node": "Nodes"}
+    default_role = "node"
+    fingerprint_schemas: ClassVar = {"node": FaultySchema}
+
+
 class House:
     """Store, catalogue and intake, without the rest."""
 
     def __init__(self, data_dir: Path, fault: Exception | None = None) -> None:
         registry = load_registry()
-        schemas = {name: PluginSchemas.of(type_) for name, type_ in registry.types.items()}
+        types = {**registry.types, "faulty": FaultyType()}
+        schemas = {name: PluginSchemas.of(type_) for name, type_ in types.items()}
         self.store = Faulty(data_dir, fault)
         contents = self.store.load()
         self.catalogue = Catalogue(contents, schemas)
-        self.intake = Intake(self.store, contents, self.catalogue, schemas, registry.origins)
+        origins = {**registry.origins, "faulty": "a stranger's 1"}
+        self.intake = Intake(self.store, contents, self.catalogue, schemas, origins)
 
     def report(self, number: int, healthy: bool = True, plugin: str = "ebs0") -> int:
         plugins = {"csi": {plugin: {"node": {"Healthy": healthy}}}}
@@ -239,3 +259,16 @@ def test_a_fault_of_its_own_ends_intake_and_leaves_nobody_waiting(
             with pytest.raises(StoreError, match="restart the server: RuntimeError: a fault"):
                 asked.result(10)
     assert "a fault" in house.intake.trouble
+
+
+def test_a_fault_of_a_plugin_type_is_its_own_instances(house: House) -> None:
+    one = {"x": {"node": {"Healthy": True}}}
+    accepted = house.intake.report(NODE % 0, "s", Report("vm", plugins={"csi": one, "faulty": one}))
+    (rejected,) = accepted.rejected
+    assert rejected.reason.startswith("the plugin type failed: RuntimeError: a fault of ? the type")
+    assert rejected.reason.encode()
+    assert len(rejected.reason) < 1000
+    for type_, health in (("csi", b'"Healthy":true'), ("faulty", b'"Healthy":false')):
+        body = house.catalogue.plugin(PluginKey(type_, "x")).body
+        assert body is not None
+        assert health in body

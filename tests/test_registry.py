@@ -15,7 +15,16 @@ from plugind.errors import RegistryError
 from plugind.registry import Packages, load_registry, plugin_type
 
 SOUND = """
+from marshmallow import fields, validates_schema
 from plugind.plugin_type import PluginType, WireSchema, hookimpl
+
+class Demanding(WireSchema):
+    Size = fields.Integer(required=True)
+
+class Faulty(WireSchema):
+    @validates_schema
+    def check(self, data, **more):
+        data["Nope"]
 
 class Type(PluginType):
     name = "{name}"
@@ -109,6 +118,8 @@ def test_a_broken_package_is_named_and_takes_nobody_with_it(installer: Installer
         ('roles = {"node": "Nodes"}', "roles = {}", "roles must"),
         ('roles = {"node": "Nodes"}', 'roles = {"node": "no des"}', "roles must"),
         ('{"node": WireSchema}', "{}", "no schema for the role 'node'"),
+        ('{"node": WireSchema}', '{"node": Demanding}', "'Size': ['Missing data"),
+        ('{"node": WireSchema}', '{"node": Faulty}', "KeyError: 'Nope'"),
         ("    default_role", "    other", "default_role"),
         (
             "    default_role",

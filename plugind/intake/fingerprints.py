@@ -157,8 +157,11 @@ def _rejected(
     text = f"the agent's report of it was rejected: {reason}"[:1024]
     if last is not None:
         return replace(last, healthy=False, description=text, updated=now)
-    nothing = schemas.reported[role].load({"Healthy": False})
-    return Fingerprint(False, text, now, "", schemas.details[role].dump(nothing))
+    try:
+        details = schemas.nothing_known(role)
+    except Exception:  # the same stranger's code as failed of the fingerprint, perhaps
+        details = {}
+    return Fingerprint(False, text, now, "", details)
 
 
 def _merge(old: Mapping[str, Any], new: Mapping[str, Any], schema: Schema) -> dict[str, Any]:
