@@ -8,19 +8,22 @@ with it (pluggy's own loader stops at the first).
 from __future__ import annotations
 
 import re
-from collections.abc import Collection, Iterator, Mapping
+from collections.abc import Callable, Collection, Iterable, Mapping
 from dataclasses import dataclass, field, replace
 from importlib.metadata import EntryPoint, entry_points
-from typing import Any
+from typing import Any, TypeVar
 
 import click
 import pluggy
 from marshmallow import Schema
 
 from plugind.errors import RegistryError
+from plugind.fields import Record
 from plugind.plugin_schemas import PluginSchemas
 from plugind.plugin_type import ENTRY_POINT_GROUP, Hooks, PluginType
 from plugind.store.base import Store
+
+T = TypeVar("T")
 
 _NAME = re.compile(r"[a-z][a-z0-9_-]{0,31}")
 _PLURAL = re.compile(r"[A-Z][A-Za-z0-9]{0,63}")
@@ -87,23 +90,24 @@ class Packages:
 
     def add_commands(self, group: click.Group) -> None:
         """Lets every package add its own commands to the command line."""
-        for _ in self._ask("plugind_commands", group=group):
-            pass
+        self._ask("plugind_commands", group=group)
 
     def registry(self) -> Registry:
         """Asks every package for its types and stores and keeps those that are sound."""
         types: dict[str, list[tuple[str, PluginType]]] = {}
         stores: dict[str, list[tuple[str, type[Store]]]] = {}
-        for origin, brought in self._ask("plugind_plugin_types"):
+
+        def take_types(origin: str, brought: Iterable[PluginType]) -> None:
             for type_ in brought:
                 name = str(getattr(type_, "name", type_))
-                if flaw := _flaw(type_):
-                    self._note(name, f"{origin} is broken: {flaw}")
-                else:
-                    types.setdefault(name, []).append((origin, type_))
-        for origin, brought in self._ask("plugind_stores"):
+                self._keep(types, name, origin, type_, _flaw(type_))
+
+        def take_stores(origin: str, brought: Mapping[str, type[Store]]) -> None:
             for name, store in brought.items():
-                stores.setdefault(name, []).append((origin, store))
+                self._keep(stores, name, origin, store, _store_flaw(name, store))
+
+        self._ask("plugind_plugin_types", take_types)
+        self._ask("plugind_stores", take_stores)
         sound = self._undisputed("plugin type", types)
         all_types = {name: type_ for name, (_, type_) in sound.items()}
         return Registry(
@@ -126,22 +130,34 @@ class Packages:
                 )
         return {name: found[0] for name, found in claims.items() if len(found) == 1}
 
-    def _ask(self, hook: str, **arguments: Any) -> Iterator[tuple[str, Any]]:
-        """Calls one hook of each package by itself; one that raises is noted and passed over."""
+    def _keep(
+        self, sound: dict[str, list[tuple[str, T]]], name: str, origin: str, brought: T, flaw: str
+    ) -> None:
+        if flaw:
+            self._note(name, f"{origin} is broken: {flaw}")
+        else:
+            sound.setdefault(name, []).append((origin, brought))
+
+    def _ask(
+        self,
+        hook: str,
+        take: Callable[[str, Any], None] = lambda origin, answer: None,
+        **arguments: Any,
+    ) -> None:
+        """Calls one hook of each package by itself and ``take(origin, answer)`` for what it
+        answers; one that raises, or whose answer cannot be taken, is noted and passed over."""
         everyone = self._manager.get_plugins()
         for plugin in sorted(everyone, key=lambda plugin: str(self._manager.get_name(plugin))):
             name = str(self._manager.get_name(plugin))
             others = [other for other in everyone if other is not plugin]
             try:
-                answers = self._manager.subset_hook_caller(hook, others)(**arguments)
+                for answer in self._manager.subset_hook_caller(hook, others)(**arguments):
+                    take(self._origins[name], answer)
             except Exception as error:
                 self._note(
                     name.partition(" ")[0],
                     f"{self._origins[name]} is broken: {hook}: {_told(error)}",
                 )
-            else:
-                for answer in answers:
-                    yield self._origins[name], answer
 
 
 def load_registry() -> Registry:
@@ -183,9 +199,9 @@ def _flaw(type_: PluginType) -> str:
     ]
     if missing:
         return f"{type(type_).__name__} lacks {', '.join(missing)}"
-    if not _NAME.fullmatch(type_.name):
+    if not _is_name(type_.name):
         return f"{type_.name!r} is no name for a type: 1 to 32 lower-case letters, digits, - or _"
-    if not type_.roles or not all(_PLURAL.fullmatch(plural) for plural in type_.roles.values()):
+    if not _are_roles(type_.roles):
         return "roles must map each role to its plural on the wire, such as {'node': 'Nodes'}"
     if type_.default_role not in type_.roles:
         return f"default_role {type_.default_role!r} is none of its roles"
@@ -202,4 +218,29 @@ def _flaw(type_: PluginType) -> str:
         except Exception as error:
             told = _told(error)
             return f"the schema for the role {role!r} fails where only Healthy is given: {told}"
+    return ""
+
+
+def _is_name(name: object) -> bool:
+    return isinstance(name, str) and _NAME.fullmatch(name) is not None
+
+
+def _are_roles(roles: object) -> bool:
+    return (
+        isinstance(roles, Mapping)
+        and bool(roles)
+        and all(isinstance(each, str) for pair in roles.items() for each in pair)
+        and all(_PLURAL.fullmatch(plural) for plural in roles.values())
+    )
+
+
+def _store_flaw(name: object, store: object) -> str:
+    """The same of a store."""
+    if not _is_name(name):
+        return f"{name!r} is no name for a store: 1 to 32 lower-case letters, digits, - or _"
+    if not (isinstance(store, type) and issubclass(store, Store)):
+        return f"plugind_stores returned {store!r}, which is no subclass of Store"
+    schema = getattr(store, "settings_schema", None)
+    if not (isinstance(schema, type) and issubclass(schema, Record)):
+        return f"{store.__name__} lacks settings_schema, a subclass of plugind.fields.Record"
     return ""

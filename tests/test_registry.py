@@ -128,6 +128,10 @@ def test_a_broken_package_is_named_and_takes_nobody_with_it(installer: Installer
         ),
         ("    default_role", "    capabilities = 5\n    default_role", "'lamp-'"),
         ("    default_role", "    capabilities = (5,)\n    default_role", "'lamp-'"),
+        ('name = "lamp"', "name = 5", "5 is no name for a type"),
+        ('roles = {"node": "Nodes"}', 'roles = ["node"]', "roles must"),
+        ("[Type()]", "5", "plugind_plugin_types: TypeError"),
+        ("[Type()]", "map(int, 'x')", "plugind_plugin_types: ValueError"),
         ("[Type()]", "[Type]", "no PluginType"),
         ("[Type()]", "[5]", "no PluginType"),
     ],
@@ -139,6 +143,28 @@ def test_a_type_that_is_not_sound(installer: Installer, old: str, new: str, told
     registry = load_registry()
     assert "csi" in registry.types
     assert "lamp" not in registry.types
+    assert any(told in problem for problem in registry.problems.values()), registry.problems
+
+
+@pytest.mark.parametrize(
+    ("answer", "told"),
+    [
+        ('["mine"]', "plugind_stores: AttributeError"),
+        ('{"mine": object}', "no subclass of Store"),
+        ('{"mine": 5}', "no subclass of Store"),
+        ("{5: Mine}", "5 is no name for a store"),
+        ('{"mine": Mine}', "Mine lacks settings_schema"),
+    ],
+)
+def test_a_store_that_is_not_sound(installer: Installer, answer: str, told: str) -> None:
+    source = (
+        "from plugind.plugin_type import hookimpl\nfrom plugind.store.base import Store\n"
+        "class Mine(Store): ...\n@hookimpl\ndef plugind_stores():\n    return "
+    )
+    installer.install("plugind-t-disk", "disk", source + answer)
+    registry = load_registry()
+    assert set(registry.stores) == {"sqlite"}
+    assert "csi" in registry.types
     assert any(told in problem for problem in registry.problems.values()), registry.problems
 
 
