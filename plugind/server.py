@@ -7,21 +7,27 @@ than the number that may be parked: ordinary requests always find a thread.
 from __future__ import annotations
 
 import logging
+import resource
 import socket
 import threading
 import time
+from contextlib import suppress
 from typing import Any
 from wsgiref.types import WSGIApplication
 
 from waitress import wasyncore
 from waitress.server import create_server
 
+from plugind import logs
 from plugind.errors import ListenError
 
 WORKERS = 16  # threads beyond those that parked queries hold
 _SPARE_CONNECTIONS = 1_000  # beyond one for each thread: clients that keep theirs open, idle
+_OTHER_FILES = 64  # that are open beside connections: the database, pipes, logs
 _BODY_MAXIMUM = 16 * 2**20  # what waitress takes in at all; the API has its own, lower bound
 _LOOK_EVERY = 0.02  # seconds between two looks whether the last answer has been sent
+
+_log = logs.get("server")
 
 
 def listen(host: str, port: int) -> socket.socket:
@@ -36,6 +42,21 @@ def listen(host: str, port: int) -> socket.socket:
         ) from error
 
 
+def _connections(wanted: int) -> int:
+    """How many connections there may be at a time. Past the limit of open files accept() fails
+    again and again, and nothing else can be opened either."""
+    soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    if soft != hard:
+        with suppress(OSError, ValueError):
+            resource.setrlimit(resource.RLIMIT_NOFILE, (hard, hard))
+            soft = hard
+    if soft == resource.RLIM_INFINITY or soft - _OTHER_FILES >= wanted:
+        return wanted
+    limit = max(soft - _OTHER_FILES, 1)
+    _log.warning("few files may be open at a time", limit=soft, connections=limit, wanted=wanted)
+    return limit
+
+
 class Server:
     """Serves ``application`` on ``sock`` from ``start`` until ``stop``."""
 
@@ -45,18 +66,24 @@ class Server:
         logging.getLogger("waitress.queue").setLevel(logging.ERROR)
         self._map: dict[int, Any] = {}
         threads = max_parked + WORKERS
-        self._waitress = create_server(
-            application,
-            map=self._map,
-            sockets=[sock],
-            threads=threads,
-            ident=None,
-            connection_limit=threads + _SPARE_CONNECTIONS,
-            asyncore_use_poll=True,  # select() fails past a thousand sockets
-            channel_request_lookahead=1,  # without it nobody sees that a parked client went away
-            max_request_body_size=_BODY_MAXIMUM,
-            clear_untrusted_proxy_headers=True,
-        )
+        try:
+            self._waitress = create_server(
+                application,
+                map=self._map,
+                sockets=[sock],
+                threads=threads,
+                ident=None,
+                connection_limit=_connections(threads + _SPARE_CONNECTIONS),
+                asyncore_use_poll=True,  # select() fails past a thousand sockets
+                channel_request_lookahead=1,  # else nobody sees that a parked client went away
+                max_request_body_size=_BODY_MAXIMUM,
+                clear_untrusted_proxy_headers=True,
+            )
+        except RuntimeError as error:
+            raise ListenError(
+                f"cannot start {threads} threads, one for each query that may be parked: {error}; "
+                "lower server.max_parked"
+            ) from error
         self._ended = threading.Event()
         self._thread = threading.Thread(target=self._loop, name="http", daemon=True)
 

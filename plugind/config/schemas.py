@@ -127,7 +127,7 @@ class ServerSchema(Record):
     )
     max_parked = Number(
         minimum=1,
-        maximum=100_000,
+        maximum=4_000,
         load_default=ServerSettings.max_parked,
         metadata={"help": "how many blocking queries may wait at once; more are answered 429"},
     )
