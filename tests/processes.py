@@ -76,6 +76,7 @@ class Machine:
         *command: str | Path,
         environ: Mapping[str, str] | None = None,
         wrapper: Sequence[str] = (),
+        folder: Path | None = None,
     ) -> Process:
         """Starts a command of plugind's, by way of one that ends in executing it."""
         log = self.folder / f"{len(self.started)}.log"
@@ -87,6 +88,7 @@ class Machine:
                 stderr=stream,
                 start_new_session=True,
                 env={**os.environ, **(environ or {})},
+                cwd=folder,
             )
         self.started.append(Process(popen, log))
         return self.started[-1]

@@ -256,3 +256,12 @@ def test_nothing_to_run_is_told(tmp_path: Path) -> None:
     done = plugind("agent", PLUGIND_SERVR_ENABLED="true")
     assert "PLUGIND_SERVR_ENABLED" in done.stderr
     assert "PLUGIND_SERVER_ENABLED" in done.stderr
+
+
+def test_a_working_directory_that_is_gone(tmp_path: Path) -> None:
+    (tmp_path / "gone").mkdir()
+    script = f'cd "{tmp_path}/gone" && rmdir "{tmp_path}/gone" && exec "{PLUGIND}" agent'
+    done = subprocess.run(["sh", "-c", script], capture_output=True, text=True, timeout=30)
+    assert done.returncode == 1
+    assert done.stderr.startswith("Error: the working directory is not to be had: No such file")
+    assert done.stderr.count("\n") == 1

@@ -102,5 +102,22 @@ def test_a_types_settings_follow_the_configuration(here: Machine) -> None:
     assert agent.stop() == 0
 
 
+def test_a_working_directory_that_is_gone_does_not_matter(here: Machine) -> None:
+    file, gone = here.folder / "server.hcl", here.folder / "gone"
+    file.write_text(DECLARED.format(3))
+    gone.mkdir()
+    process = here.start(
+        *("agent", "--config", file, "--server-enabled", "true"),
+        *("--ports-http", "0", "--data-dir", here.folder / "data"),
+        folder=gone,
+    )
+    client = Client(eventually(lambda: re.search(r"address=(http://\S+)", process.logged))[1])
+    gone.rmdir()
+    file.write_text(DECLARED.format(4))
+    process.send(signal.SIGHUP)
+    eventually(lambda: counts(client, "ebs0") == (0, 0, 0, 4))
+    assert process.stop() == 0
+
+
 def _message(client: Client) -> str:
     return str(client.health().value["server"]["message"])

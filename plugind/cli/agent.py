@@ -12,7 +12,7 @@ from pathlib import Path
 import click
 
 from plugind import logs
-from plugind.cli.configured import configuration_options, load_settings
+from plugind.cli.configured import configuration_options, load_settings, working_folder
 from plugind.cli.roles import Roles
 from plugind.config.settings import Settings
 from plugind.errors import ConfigError, PlugindError
@@ -35,14 +35,17 @@ def agent(paths: tuple[Path, ...], dev: bool, flags: Mapping[str, str]) -> None:
     declarations, plugin types and their settings take effect, all else at the next start.
     """
     signals = _signals()
+    folder = working_folder()
     with ExitStack() as until_end:
         dev_folder = None
         if dev:
-            folder = tempfile.TemporaryDirectory(prefix="plugind-dev-", ignore_cleanup_errors=True)
-            dev_folder = Path(until_end.enter_context(folder))
+            temporary = tempfile.TemporaryDirectory(
+                prefix="plugind-dev-", ignore_cleanup_errors=True
+            )
+            dev_folder = Path(until_end.enter_context(temporary))
 
         def read() -> tuple[Settings, Registry]:
-            return load_settings(paths, flags, dev_folder)
+            return load_settings(paths, flags, dev_folder, folder)
 
         settings, registry = read()
         logs.configure(settings.log_level, json=settings.log_json)
@@ -85,5 +88,8 @@ def _reload(roles: Roles, read: Callable[[], tuple[Settings, Registry]]) -> None
     except PlugindError as error:
         _log.error("the configuration could not be put in force", reason=str(error))
         roles.refuse_reload(str(error))
+    except Exception as error:  # of plugind's own or of a type's: what runs goes on
+        _log.error("the configuration could not be read", exc_info=error)
+        roles.refuse_reload(f"{type(error).__name__}: {error}")
     else:
         _log.info("reloaded")

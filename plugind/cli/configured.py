@@ -10,6 +10,7 @@ from typing import Any, TypeVar
 import click
 
 from plugind.config import PluginTypeChoice, Settings, load, setting_rows
+from plugind.errors import PlugindError
 from plugind.registry import Registry, load_registry
 
 F = TypeVar("F", bound=Callable[..., Any])
@@ -42,13 +43,27 @@ def configuration_options(command: F) -> F:
     return with_flags  # type: ignore[return-value]
 
 
+def working_folder() -> Path:
+    """What relative paths on the command line count from. Raises PlugindError."""
+    try:
+        return Path.cwd()
+    except OSError as error:
+        text = f"the working directory is not to be had: {error.strerror}; change into another"
+        raise PlugindError(text) from error
+
+
 def load_settings(
-    paths: Sequence[Path], flags: Mapping[str, str], dev_folder: Path | None
+    paths: Sequence[Path],
+    flags: Mapping[str, str],
+    dev_folder: Path | None,
+    folder: Path | None = None,
 ) -> tuple[Settings, Registry]:
     """The configuration, and the plugin types and stores that it lets be used.
 
-    Raises ConfigError.
+    ``folder`` is the working directory when the command started, which may be gone by now. Raises
+    ConfigError.
     """
+    folder = folder or working_folder()
     installed = load_registry()
     chosen: list[Registry] = []
 
@@ -56,6 +71,13 @@ def load_settings(
         chosen.append(installed.choose(choice.enabled, choice.disabled))
         return chosen[-1]
 
-    settings = load(paths, environ=os.environ, flags=flags, plugins=choose, dev_folder=dev_folder)
+    settings = load(
+        paths,
+        environ=os.environ,
+        flags=flags,
+        plugins=choose,
+        dev_folder=dev_folder,
+        folder=folder,
+    )
     (registry,) = chosen
     return settings, registry.without(settings.type_problems)

@@ -57,14 +57,16 @@ def load(
     flags: Mapping[str, str],
     plugins: Loader,
     dev_folder: Path | None = None,
+    folder: Path | None = None,
 ) -> Settings:
     """The settings that files and folders, variables and flags come to; the latter win.
 
     ``flags`` are by ``Row.flag``. With ``dev_folder`` everything below it that one machine needs
-    is the base of all. Raises ConfigError with all mistakes, in order.
+    is the base of all. Relative paths in variables and flags count from ``folder``, by default the
+    working directory. Raises ConfigError with all mistakes, in order.
     """
     branches, mistakes = read_all(paths)
-    reading = _Reading(Overrides(environ, flags), plugins, dev_folder)
+    reading = _Reading(Overrides(environ, flags, folder or Path.cwd()), plugins, dev_folder)
     settings = reading.settings(branches)
     raise_any(mistakes + reading.shaper.mistakes)
     return settings

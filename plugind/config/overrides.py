@@ -101,10 +101,10 @@ def setting_rows() -> tuple[Row, ...]:
 
 
 class Overrides:
-    """The flags and variables that are given. What no row claims is a mistake."""
+    """The flags and variables that are given; relative paths in them count from ``folder``. What
+    no row claims is a mistake."""
 
-    def __init__(self, environ: Mapping[str, str], flags: Mapping[str, str]) -> None:
-        folder = Path.cwd()
+    def __init__(self, environ: Mapping[str, str], flags: Mapping[str, str], folder: Path) -> None:
         self._given: dict[str, Leaf] = {}
         for name, text in environ.items():
             if name.startswith(PREFIX) and name not in OTHERS and text:
