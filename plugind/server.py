@@ -16,7 +16,9 @@ from typing import Any
 from wsgiref.types import WSGIApplication
 
 from waitress import wasyncore
+from waitress.channel import HTTPChannel
 from waitress.server import create_server
+from waitress.task import ErrorTask
 
 from plugind import logs
 from plugind.errors import ListenError
@@ -57,6 +59,24 @@ def _connections(wanted: int) -> int:
     return limit
 
 
+class _ErrorTask(ErrorTask):  # type: ignore[misc]
+    """Tells what waitress itself refuses (a header or body that is too large, no HTTP at all) in
+    one line, as the API tells its errors."""
+
+    def execute(self) -> None:
+        error = self.request.error
+        body = " ".join(f"{error.reason}: {error.body}".split()).encode()
+        self.status = f"{error.code} {error.reason}"
+        self.response_headers.append(("Content-Type", "text/plain; charset=utf-8"))
+        self.set_close_on_finish()
+        self.content_length = len(body)
+        self.write(body)
+
+
+class _Channel(HTTPChannel):  # type: ignore[misc]
+    error_task_class = _ErrorTask
+
+
 class Server:
     """Serves ``application`` on ``sock`` from ``start`` until ``stop``."""
 
@@ -84,6 +104,7 @@ class Server:
                 f"cannot start {threads} threads, one for each query that may be parked: {error}; "
                 "lower server.max_parked"
             ) from error
+        self._waitress.channel_class = _Channel
         self._ended = threading.Event()
         self._thread = threading.Thread(target=self._loop, name="http", daemon=True)
 

@@ -16,7 +16,7 @@ import pytest
 
 from plugind.client import Client
 from tests.processes import PLUGIND
-from tests.support import eventually
+from tests.support import Live, eventually, serving
 
 
 @contextmanager
@@ -79,3 +79,28 @@ def test_more_threads_than_may_be(tmp_path: Path) -> None:
     assert told.startswith("Error: cannot start 4016 threads")
     assert told.endswith("lower server.max_parked\n")
     assert told.count("\n") == 1
+
+
+@pytest.mark.parametrize(
+    ("request_", "told"),
+    [
+        (b"GET / HTTP/1.1\r\nno header\r\n\r\n", b"400 Bad Request"),
+        (b"GET / HTTP/1.1\r\nX: " + b"y" * 300_000 + b"\r\n\r\n", b"431 Request Header"),
+        (b"PUT / HTTP/1.1\r\nContent-Length: 17000000\r\n\r\n", b"413 Request Entity Too"),
+    ],
+)
+def test_what_the_server_itself_refuses_is_told_in_one_line(
+    tmp_path: Path, request_: bytes, told: bytes
+) -> None:
+    with serving(tmp_path, live=True) as api:
+        assert isinstance(api, Live)
+        parts = urlsplit(api.address)
+        with socket.create_connection((parts.hostname, parts.port), timeout=10) as connection:
+            connection.sendall(request_)
+            head, _, body = b"".join(iter(lambda: connection.recv(65536), b"")).partition(
+                b"\r\n\r\n"
+            )
+    assert head.partition(b" ")[2].startswith(told)
+    assert b"Content-Type: text/plain; charset=utf-8" in head
+    assert body.startswith(told[4:])
+    assert len(body.splitlines()) == 1
