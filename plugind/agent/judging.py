@@ -38,16 +38,12 @@ class Judge:
         self._standings: dict[Key, Standing] = before._standings if before else {}
         self._pace = Pace()
 
-    def judge(self, outcome: Found | Failed, took: float, *, again: bool = False) -> Found | Failed:
-        """What to tell after a probe that ``took`` so many seconds.
-
-        ``again``: the probe has been judged before, as one that is overdue.
-        """
+    def judge(self, outcome: Found | Failed, took: float) -> Found | Failed:
+        """What to tell after a probe that ``took`` so many seconds."""
         found = outcome.instances if isinstance(outcome, Found) else self._all_failed(outcome)
         before = self._standings
         self._standings = {
-            key: before.get(key, Standing({})).after(found[key], self._allowed, again=again)
-            for key in found
+            key: before.get(key, Standing({})).after(found[key], self._allowed) for key in found
         }
         healthy = any(one.healthy for one in self._standings.values())
         if isinstance(outcome, Found):
@@ -83,13 +79,13 @@ class Standing:
     def healthy(self) -> bool:
         return bool(self.fingerprint.get("Healthy"))
 
-    def after(self, found: Mapping[str, Any], allowed: int, *, again: bool) -> Standing:
+    def after(self, found: Mapping[str, Any], allowed: int) -> Standing:
         """The standing once a probe found that; ``allowed`` failures in a row are too many."""
         if found["Healthy"]:
             successes = self.successes + 1
             doubt = self.doubt if successes < allowed else ""
             return Standing(found, 0, successes, doubt, allowed)
-        failures = max(1, self.failures + (not again))
+        failures = self.failures + 1
         if self.healthy and failures < allowed:
             reason = str(found.get("HealthDescription") or "unhealthy")
             return replace(self, failures=failures, successes=0, doubt=self.doubt or reason)

@@ -60,6 +60,7 @@ class Probing:
         self._limit = settings.probe_timeout + SLACK
         self._targets: dict[str, _Target] = {}  # replaced, never changed: two threads read it
         self._names: frozenset[str] | None = None
+        self._opened = threading.Event()  # a target that the clock does not know of yet
         self._look_again = threading.Event()
         self._looking_since: float | None = None
         self._complaint = ""
@@ -94,7 +95,8 @@ class Probing:
                 soonest = min(soonest, target.check(now))
             if self._looking_since is not None and now > self._looking_since + self._limit:
                 self._complain(f"discover has not answered within {self._settings.probe_timeout}s")
-            time.sleep(max(0.0, soonest - now))
+            self._opened.wait(max(0.0, soonest - now))
+            self._opened.clear()
 
     def _discover_forever(self) -> None:
         while True:
@@ -168,6 +170,7 @@ class Probing:
         new = _Target(name, target, settings, judge, self._probe, self._send)
         threading.Thread(target=new.run, name=f"probe {name}", daemon=True).start()
         self._targets = {**self._targets, name: new}
+        self._opened.set()
 
     def _schedule(self, name: str, target: Any) -> Schedule:
         try:
@@ -234,10 +237,12 @@ class _Target:
     def _end(self, outcome: Found | Failed, took: float) -> None:
         with self._lock:
             self._started = None
-            if took > self._limit + ABSENCE and not self._overdue:
+            if self._overdue:
+                return  # it has failed already: what comes too late is no answer
+            if took > self._limit + ABSENCE:
                 self.wake.set()  # it was stopped meanwhile, which says nothing: ask again
                 return
-            self._tell(self.judge.judge(outcome, took, again=self._overdue))
+            self._tell(self.judge.judge(outcome, took))
 
     def shut(self) -> None:
         """Nothing is told of the target from here on, even if its thread hangs and comes back."""

@@ -98,6 +98,12 @@ class PaperProber(Prober):
             time.sleep(0.01)
         return self.probe(target)
 
+    def late(self, target: Path) -> Any:
+        time.sleep(0.5)
+        with (self._folder / f".late-{target.name}").open("a") as file:
+            file.write("x")
+        return {(target.name, "node"): {"Healthy": True}}
+
     def die(self, target: Path) -> Any:
         os._exit(7)
 

@@ -93,14 +93,6 @@ def test_what_left_on_purpose_is_not_kept() -> None:
     assert judge.judge(Found("t", 0, {}), 0.01) == Found("t", 0, {})
 
 
-def test_a_probe_that_was_overdue_is_not_counted_twice() -> None:
-    judge = Judge(settings(2))
-    judge.judge(GOOD, 0.01)
-    assert "probes fail" in short(judge.judge(FAILED, 1.2))
-    assert "probes fail" in short(judge.judge(FAILED, 1.3, again=True))
-    assert judge.judge(FAILED, 1.2) == FAILED
-
-
 def test_slow_answers_are_said_once_and_until_it_is_over() -> None:
     judge = Judge(settings())
     times = [0.1, 0.6, 0.1, 0.6, 0.61, 0.62, 0.4, 0.97, 0.2, 0.5, 0.2, 0.2, 0.2, 0.2]

@@ -132,6 +132,19 @@ def test_a_target_has_its_own_schedule(paper: StartSupervisor) -> None:
     until(lambda: p.plugins()["patient"] == {"node": HEALTHY})
 
 
+def test_an_answer_that_is_always_late_is_one_change(paper: StartSupervisor) -> None:
+    p = paper()
+    p.order("a", "late")
+    p.supervisor.start()
+    p.shows({"a": {"*": (False, "no answer within 200ms")}})
+    changes = p.changes
+    until((p.folder / ".late-a").exists)
+    until(lambda: len((p.folder / ".late-a").read_text()) > 3)
+    assert p.changes == changes
+    p.order("a", "healthy node")
+    p.shows({"a": {"node": HEALTHY}})
+
+
 def test_a_failure_from_the_first_second_stands_under_the_targets_name(
     paper: StartSupervisor,
 ) -> None:
