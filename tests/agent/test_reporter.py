@@ -142,6 +142,16 @@ def test_a_server_that_hangs_is_passed_over(desk: Desk, start: Start) -> None:
         until(lambda: desk.reports)
 
 
+def test_a_server_that_falls_silent_in_its_answer_is_passed_over(desk: Desk, start: Start) -> None:
+    with socket.create_server(("127.0.0.1", 0)) as silent:
+        address = f"http://127.0.0.1:{silent.getsockname()[1]}"
+        start(servers=[address, desk.address], timeout=0.2)
+        connection, _ = silent.accept()
+        with connection:
+            connection.sendall(b"HTTP/1.1 200 OK\r\nContent-Length: 40\r\n\r\n{")
+            until(lambda: desk.reports)
+
+
 def test_the_latest_state_is_delivered_once_a_server_is_back(
     desk: Desk, start: Start, log: Log
 ) -> None:
