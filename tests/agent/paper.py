@@ -92,8 +92,17 @@ class PaperProber(Prober):
     def exit(self, target: Path) -> Any:
         sys.exit("bye")
 
+    def nap(self, target: Path) -> Any:
+        """Fails once, at the alarm."""
+        napping = self._folder / f".napping-{target.name}"
+        if not napping.exists():
+            napping.touch()
+            while not (self._folder / ".alarm").exists():
+                time.sleep(0.01)
+            raise ProbeFailed("it overslept")
+        return {(target.name, "node"): {"Healthy": True, "HealthDescription": "healthy"}}
+
     def hang(self, target: Path) -> Any:
-        (self._folder / f".hanging-{target.name}").touch()
         while _text(target) == "hang":
             time.sleep(0.01)
         return self.probe(target)

@@ -134,8 +134,9 @@ def test_a_target_has_its_own_schedule(paper: StartSupervisor) -> None:
 
 def test_an_answer_that_is_always_late_is_one_change(paper: StartSupervisor) -> None:
     p = paper()
-    p.order("a", "late")
     p.supervisor.start()
+    until(lambda: p.supervisor.state.complete)
+    p.order("a", "late")
     p.shows({"a": {"*": (False, "no answer within 200ms")}})
     changes = p.changes
     until((p.folder / ".late-a").exists)
@@ -311,14 +312,15 @@ def test_a_prober_that_was_stopped_does_not_blame_its_targets(paper: StartSuperv
     p.shows({"a": {"node": HEALTHY}})
     pid = p.supervisor.pid
     assert pid is not None
-    p.order("a", "hang")
-    until((p.folder / ".hanging-a").exists)
+    p.order("a", "nap")
+    until((p.folder / ".napping-a").exists)
     os.kill(pid, signal.SIGSTOP)
     changes = p.changes
     time.sleep(2.5)  # longer than it takes to call a probe overdue
     os.kill(pid, signal.SIGCONT)
     p.order("b", "healthy node")
     p.shows({"a": {"node": HEALTHY}, "b": {"node": HEALTHY}})
+    (p.folder / ".alarm").touch()
     p.order("a", "healthy controller")
     p.shows({"a": {"node": None, "controller": HEALTHY}, "b": {"node": HEALTHY}})
     assert p.changes == changes + 3, "b came, b was probed, a has another half"
