@@ -62,13 +62,14 @@ class OneOf(Text):
 
 
 class ServerAddress(Text):
-    """``http://HOST:PORT`` or https."""
+    """``http://HOST:PORT`` or https; no user or password, which would be told in logs."""
 
     def _deserialize(self, value: Any, attr: str | None, data: Any, **kwargs: Any) -> str:
         text = super()._deserialize(value, attr, data, **kwargs)
         try:
             parts = urlsplit(text)
             good = parts.scheme in ("http", "https") and bool(parts.hostname) and parts.port != 0
+            good = good and "@" not in text
         except ValueError:
             good = False
         if not good:

@@ -34,7 +34,12 @@ class Place:
         return Place(self.source, line, column, self.folder)
 
     def mistake(self, text: str) -> Mistake:
-        return Mistake(self.source, self.line, self.column, text)
+        return Mistake(_line(self.source), self.line, self.column, _line(text))
+
+
+def _line(text: str) -> str:
+    """The text in one line: what a name may hold and nobody can print stands there escaped."""
+    return "".join(each if each.isprintable() else repr(each)[1:-1] for each in text)
 
 
 @dataclass(frozen=True, slots=True)

@@ -121,6 +121,7 @@ def test_a_broken_core_does_not_hide_what_types_are_chosen(write: Write) -> None
         ({"flags": {"log_json": "yes"}}, "--log-json: log_json must be true or false, such as false"),
         ({"flags": {"data-dir": ""}}, '--data-dir: data_dir must be a path in quotes, such as "/var/lib/plugind"'),
         ({"variables": {"PLUGIND_CLIENT_SERVERS": "http://a,b"}}, "PLUGIND_CLIENT_SERVERS: client.servers[1] must be a server's address, such as http://127.0.0.1:4646"),
+        ({"variables": {"PLUGIND_CLIENT_SERVERS": "http://u:hunter2@a"}}, "PLUGIND_CLIENT_SERVERS: client.servers[0] must be a server's address, such as http://127.0.0.1:4646"),
         ({"variables": {"PLUGIND_PLUGIN_TYPE_DISK_SOCKET": "x"}}, "PLUGIND_PLUGIN_TYPE_DISK_SOCKET: no setting has this name; did you mean PLUGIND_PLUGIN_TYPE_DISK_SOCKETS?"),
         ({"variables": {"PLUGIND_PLUGIN_TYPE_DISK_PROBE_TIMEOUT": "x"}}, 'PLUGIND_PLUGIN_TYPE_DISK_PROBE_TIMEOUT: plugin_type.disk.probe_timeout must be a duration, such as "30s" or "1h30m"'),
         ({"variables": {"PLUGIND_STORE_FAST": "x"}}, "PLUGIND_STORE_FAST: store.sqlite.fast must be true or false, such as false"),
@@ -182,4 +183,11 @@ def test_paths_that_give_nothing(write: Write, tmp_path: Path) -> None:
         "empty: cannot be read: the folder holds no file that ends in .hcl or .json",
         f"loop.hcl: cannot be read: {os.strerror(40)}",
         "none.hcl: cannot be read: No such file or directory",
+    ]
+
+
+def test_a_mistake_is_one_line_whatever_a_name_holds(write: Write) -> None:
+    file = write("a.json", '{"server": {"en\\nabled\\u001b": true}}')
+    assert mistakes(file) == [
+        r'a.json:1:13: unknown setting "en\nabled\x1b" in server; did you mean "enabled"?'
     ]
