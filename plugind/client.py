@@ -53,8 +53,7 @@ class Client:
         ca_file: str | None = None,
         timeout: float = 10.0,
     ) -> None:
-        if not _is_address(address):
-            raise Unreachable(f"{address!r} is no server address; it looks like {DEFAULT_ADDRESS}")
+        _check(address, token)
         self.address = address.rstrip("/")
         self._timeout = timeout
         self._session = requests.Session()
@@ -179,17 +178,16 @@ class Client:
                 f"no answer from {self.address}: {_reason(error)}; is that the right address, "
                 "and is the server running?"
             ) from error
-        if response.status_code >= 400:
-            text = " ".join(content.decode(errors="replace").split())[:500] or response.reason
-            raise Refused(response.status_code, text)
-        if response.status_code >= 300 or len(content) > maximum:
-            raise self._not_ours()
         try:
-            value = json.loads(content)
             index = int(response.headers.get("X-Nomad-Index", 0))
+            if response.status_code >= 400:
+                text = " ".join(content.decode(errors="replace").split())[:500] or response.reason
+                raise Refused(response.status_code, text, index)
+            if response.status_code >= 300 or len(content) > maximum:
+                raise self._not_ours()
+            return Answer(json.loads(content), index)
         except (ValueError, RecursionError) as error:
             raise self._not_ours() from error
-        return Answer(value, index)
 
     def _not_ours(self) -> Unreachable:
         return Unreachable(
@@ -197,12 +195,20 @@ class Client:
         )
 
 
-def _is_address(text: str) -> bool:
+def _check(address: str, token: str) -> None:
+    """Raises Unreachable for what is no address, ClientError for what cannot be a token. Secrets
+    are not told: what is before an @ may be one."""
+    if "@" in address:
+        raise Unreachable("a server's address has no user or password; --token is for tokens")
     try:
-        parts = urlsplit(text)
+        parts = urlsplit(address)
+        good = parts.scheme in ("http", "https") and bool(parts.hostname) and parts.port != 0
     except ValueError:
-        return False
-    return parts.scheme in ("http", "https") and bool(parts.hostname)
+        good = False
+    if not good:
+        raise Unreachable(f"{address!r} is no server address; it looks like {DEFAULT_ADDRESS}")
+    if not (token.isascii() and token.isprintable()):
+        raise ClientError("the token has characters that no token has: only ASCII ones can be sent")
 
 
 def _content(response: requests.Response, maximum: int) -> bytes:

@@ -106,11 +106,13 @@ class Unreachable(ClientError):
 
 
 class Refused(ClientError):
-    """The server's answer was an error: its ``status`` and its one-line text."""
+    """The server's answer was an error: its ``status``, its one-line text, and the ``index`` that
+    it is from (0: none), to wait on from."""
 
-    def __init__(self, status: int, text: str) -> None:
+    def __init__(self, status: int, text: str, index: int = 0) -> None:
         super().__init__(text)
         self.status = status
+        self.index = index
 
 
 @dataclass(frozen=True, slots=True, order=True)

@@ -205,13 +205,17 @@ def _flaw(type_: PluginType) -> str:
         return "roles must map each role to its plural on the wire, such as {'node': 'Nodes'}"
     if type_.default_role not in type_.roles:
         return f"default_role {type_.default_role!r} is none of its roles"
+    names = type_.capabilities
+    if not isinstance(names, tuple) or not all(_begins(name, f"{type_.name}-") for name in names):
+        return f"capabilities must be a tuple of names that begin with '{type_.name}-'"
+    return _schema_flaw(type_)
+
+
+def _schema_flaw(type_: PluginType) -> str:
     for role in type_.roles:
         schema = type_.fingerprint_schemas.get(role)
         if not (isinstance(schema, type) and issubclass(schema, Schema)):
             return f"fingerprint_schemas has no schema for the role {role!r}"
-    names = type_.capabilities
-    if not isinstance(names, tuple) or not all(_begins(name, f"{type_.name}-") for name in names):
-        return f"capabilities must be a tuple of names that begin with '{type_.name}-'"
     for role in type_.roles:
         try:
             PluginSchemas.of(type_).nothing_known(role)

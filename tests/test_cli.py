@@ -36,7 +36,7 @@ def api(tmp_path: Path) -> Iterator[Live]:
 
 @pytest.fixture
 def agent(api: Live) -> FakeAgent:
-    agent = FakeAgent(api, name="vm1")
+    agent = FakeAgent(api, "abcdef01-2222-4333-8444-555555555555", name="vm1")
     agent.report(
         {
             "ebs0": {
@@ -123,6 +123,9 @@ def test_forgetting(api: Live, agent: FakeAgent) -> None:
         (("plugin", "status", "--type", "nope"), "no plugin type 'nope'"),
         (("node", "status", "none"), "no node 'none'"),
         (("node", "forget", "none"), "no node 'none'"),
+        (("node", "forget", ""), "no node ''"),
+        (("node", "forget", "abc"), "no node 'abc'"),
+        (("plugin", "forget", ""), "no plugin ''"),
     ],
 )
 def test_what_is_not_there(api: Live, agent: FakeAgent, words: tuple[str, ...], told: str) -> None:
@@ -149,6 +152,12 @@ def test_watching_goes_on_through_a_restart_of_the_server(tmp_path: Path) -> Non
             eventually(lambda: api.services.catalogue.parked == 1)
             agent.report({"ebs0": {"node": down()}})
             assert json.loads(watch.stdout.readline())["NodesHealthy"] == 0
+            eventually(lambda: api.services.catalogue.parked == 1)
+            agent.report({"ebs0": {"node": None}})
+            assert json.loads(watch.stdout.readline()) is None
+            eventually(lambda: api.services.catalogue.parked == 1)
+            agent.report({"ebs0": {"node": up()}})
+            assert json.loads(watch.stdout.readline())["NodesHealthy"] == 1
         finally:
             watch.send_signal(signal.SIGINT)
             _, err = watch.communicate(timeout=20)
@@ -168,7 +177,10 @@ def test_a_server_that_cannot_be_reached(variable: str) -> None:
     )
 
 
-@pytest.mark.parametrize("address", ["127.0.0.1:4646", "ftp://x", "http://", "nonsense"])
+@pytest.mark.parametrize(
+    "address",
+    ["127.0.0.1:4646", "ftp://x", "http://", "nonsense", "http://[::1", "http://x:99999"],
+)
 def test_what_is_no_address(address: str) -> None:
     done = plugind("plugin", "status", "--address", address)
     assert done.returncode == 1
@@ -265,3 +277,15 @@ def test_a_working_directory_that_is_gone(tmp_path: Path) -> None:
     assert done.returncode == 1
     assert done.stderr.startswith("Error: the working directory is not to be had: No such file")
     assert done.stderr.count("\n") == 1
+
+
+def test_secrets_in_the_wrong_place_are_not_told() -> None:
+    done = plugind("plugin", "status", "--address", "http://u:hunter2@127.0.0.1:1")
+    assert (done.returncode, done.stderr) == (
+        1,
+        "Error: a server's address has no user or password; --token is for tokens\n",
+    )
+    done = plugind("plugin", "status", "--token", "ключ")
+    assert done.returncode == 1
+    assert done.stderr.startswith("Error: the token has characters that no token has")
+    assert "ключ" not in done.stderr

@@ -11,7 +11,7 @@ from typing import Any
 import click
 
 from plugind.client import Answer, Client
-from plugind.errors import ClientError, Unreachable
+from plugind.errors import ClientError, Refused, Unreachable
 
 _RETRY_EVERY = 1.0  # seconds between two tries to reach a server that went away
 
@@ -22,7 +22,8 @@ Look = Callable[[Client, int], Answer]
 def follow(client: Client, looks: Mapping[str, Look]) -> Iterator[dict[str, Any]]:
     """The values of all looks, by their names, now and after each change of any of them.
 
-    A server that goes away is waited for, and that is told once; other errors are raised.
+    What goes has the value None until it is back. A server that goes away is waited for, and that
+    is told once; other errors are raised.
     """
     answers = {name: look(client, 0) for name, look in looks.items()}
     changes: queue.SimpleQueue[tuple[str, Answer | ClientError]] = queue.SimpleQueue()
@@ -47,10 +48,10 @@ def _follow_one(
     index: int,
     changes: queue.SimpleQueue[tuple[str, Answer | ClientError]],
 ) -> None:
-    is_lost = False
+    is_lost = is_gone = False
     while True:
         try:
-            answer = look(client, index)
+            answer = _look(client, look, index)
         except Unreachable as error:
             if not is_lost:
                 changes.put((name, error))
@@ -60,6 +61,17 @@ def _follow_one(
             changes.put((name, error))
             return
         else:
-            if is_lost or answer.index != index:
+            was_gone, is_gone = is_gone, answer.value is None
+            if is_lost or (answer.index != index and not (was_gone and is_gone)):
                 changes.put((name, answer))
             is_lost, index = False, answer.index
+
+
+def _look(client: Client, look: Look, index: int) -> Answer:
+    """What is found; None for what is not there, with the index to wait on from."""
+    try:
+        return look(client, index)
+    except Refused as error:
+        if error.status == 404 and error.index:
+            return Answer(None, error.index)
+        raise

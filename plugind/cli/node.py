@@ -13,6 +13,7 @@ from plugind.cli.connection import PluginTypeInfo, connected, plugin_types
 from plugind.client import Client
 from plugind.errors import ClientError
 
+_SHORTEST_TO_FORGET = 4  # characters of an ID
 _SHOWN = ("ID", "Name", "Datacenter", "Address", "Version", "Status", "StatusDescription")
 
 
@@ -62,16 +63,21 @@ def status(client: Client, id: str | None, as_json: bool) -> None:
 @click.argument("id", metavar="ID")
 @connected
 def forget(client: Client, id: str) -> None:
-    """Forget a node and all that it reported; an agent that still runs there brings it back."""
-    node_id = _find(client, id)
+    """Forget a node and all that it reported; an agent that still runs there brings it back.
+
+    The first characters of its ID, four at least, or the node's name are enough.
+    """
+    node_id = _find(client, id, shortest=_SHORTEST_TO_FORGET)
     client.forget_node(node_id)
     click.echo(f"Forgot node {node_id}.")
 
 
-def _find(client: Client, wanted: str) -> str:
-    """The ID of the one node that is meant. Raises ClientError."""
+def _find(client: Client, wanted: str, shortest: int = 1) -> str:
+    """The ID of the one node that is meant, by its name or the start of its ID, of ``shortest``
+    characters at least. Raises ClientError."""
     stubs = client.nodes().value
-    found = [stub["ID"] for stub in stubs if stub["ID"].startswith(wanted)]
+    is_prefix = len(wanted) >= shortest
+    found = [stub["ID"] for stub in stubs if is_prefix and stub["ID"].startswith(wanted)]
     found = found or [stub["ID"] for stub in stubs if stub["Name"] == wanted]
     if not found:
         raise ClientError(f"no node {wanted!r}; 'plugind node status' lists those there are")

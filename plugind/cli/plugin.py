@@ -43,8 +43,10 @@ def status(client: Client, id: str | None, only: str | None, watch: bool, as_jso
             output.print_json(what, one_line=watch)
         elif plugin_id is None:
             _show(watch, list_tables(client, types, answers))
+        elif (body := answers[types[0].name]) is None:
+            _show(watch, "The plugin is gone.")
         else:
-            _show(watch, plugin_tables(types[0], answers[types[0].name], node_names(client)))
+            _show(watch, plugin_tables(types[0], body, node_names(client)))
 
 
 @plugin.command()
