@@ -83,9 +83,9 @@ class Fingerprint:
 class Instance:
     """An instance as it was last reported.
 
-    ``digest`` identifies what was reported, so that the same need not be validated again; "" when
-    it has to be. ``missing_since`` is when a report first came without it; None while it is
-    reported.
+    ``digest`` identifies what was reported, so that the same need not be validated again; with a
+    "!" before it when it was rejected, and has to be. ``missing_since`` is when a report first came
+    without it; None while it is reported.
     """
 
     key: InstanceKey

@@ -118,7 +118,7 @@ def read(
         if held.missing_since is None:
             return held, wrong
         told = replace(told, updated=now)
-    return Instance(item.key, told, "" if wrong else digest), wrong
+    return Instance(item.key, told, f"!{digest}" if wrong else digest), wrong
 
 
 def _load(

@@ -356,3 +356,14 @@ def test_a_topology_is_kept_or_replaced_as_a_whole(api: Api, agent: FakeAgent) -
     assert read(api)["Topologies"] == [{"zone": "z1", "rack": "r1"}]
     agent.report({"ebs0": {"node": down("two", **at(zone="z2"))}})
     assert read(api)["Topologies"] == [{"zone": "z2"}]
+
+
+def test_what_is_rejected_differently_has_another_digest(api: Api, agent: FakeAgent) -> None:
+    digests = set()
+    for wrong in ({"Provider": 5}, {"ProviderVersion": 5}):
+        for _ in range(2):
+            answer = agent.report({"ebs0": {"node": up(**wrong)}})
+            assert answer.json["Rejected"], "it is told again"
+            assert agent.beat().status == 200
+            digests.add(agent.digest)
+    assert len(digests) == 2
