@@ -13,7 +13,7 @@ from plugind.api import TABLE
 from plugind.api.endpoints import Health, Parts
 from plugind.api.serving import Api
 from plugind.catalogue import Catalogue
-from plugind.config.settings import Settings
+from plugind.config.settings import AS_DOCUMENT, Settings
 from plugind.errors import StoreError
 from plugind.filtering import fields_of
 from plugind.intake import Intake
@@ -42,6 +42,7 @@ class Services:
             schemas,
             max_parked=settings.server.max_parked,
             generation=_generation(self.store, settings, generations),
+            as_document=settings.wire == AS_DOCUMENT,
         )
         self.intake = Intake(
             self.store,

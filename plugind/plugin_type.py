@@ -225,6 +225,14 @@ class PluginType:
         """
         return {}
 
+    def document_row(self, row: Mapping[str, Any]) -> Mapping[str, Any]:
+        """A row of the list where ``wire = "document"``, its keys in the order to be sent."""
+        return row
+
+    def document_body(self, body: Mapping[str, Any]) -> Any:
+        """A read of one plugin where ``wire = "document"``; Nomad's document has a list of one."""
+        return [body]
+
     def prober(self, settings: Any) -> Prober | None:
         """The prober, given what ``settings_schema`` loaded. None: this type finds nothing itself,
         agents of other makes report it."""

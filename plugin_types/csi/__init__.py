@@ -14,7 +14,7 @@ from typing import Any, ClassVar
 
 import click
 
-from plugin_types.csi import settings
+from plugin_types.csi import document, settings
 from plugin_types.csi.roles import CONTROLLER, NODE, ROLES
 from plugin_types.csi.sample_cli import csi_sample, csi_tell
 from plugin_types.csi.schemas import (
@@ -52,6 +52,12 @@ class CsiType(PluginType):
 
     def summary(self, fingerprints: Mapping[str, Collection[Fingerprint]]) -> Mapping[str, Any]:
         return summarise(fingerprints)
+
+    def document_row(self, row: Mapping[str, Any]) -> Mapping[str, Any]:
+        return document.row(row)
+
+    def document_body(self, body: Mapping[str, Any]) -> Any:
+        return document.body(body)
 
     def prober(self, settings: CsiSettings) -> Prober:
         # gRPC writes lines of its own to standard error, which are no log of ours and tell nothing

@@ -45,7 +45,8 @@ class Catalogue:
     """Everything that readers may ask for. Safe for threads.
 
     Its only writer hands over changes with ``publish``, each with its index, once they are durable.
-    ``generation`` identifies what the bytes of an answer depend on beside its index.
+    ``generation`` identifies what the bytes of an answer depend on beside its index;
+    ``as_document``: plugins have the shapes of Nomad's API document, not those of its servers.
     """
 
     def __init__(
@@ -55,12 +56,13 @@ class Catalogue:
         *,
         max_parked: int = 200,
         generation: str = "",
+        as_document: bool = False,
     ) -> None:
         self.generation = generation
         self._lock = threading.Lock()
         self._held = Holdings(contents)
         self._stamps = dict(contents.stamps)
-        self._renderer = Renderer(self._held, self._stamps, schemas)
+        self._renderer = Renderer(self._held, self._stamps, schemas, as_document=as_document)
         self._waiting = Waiting(max_parked)
         self._index = contents.index
         # Of what is not there this process knows when it went, if that was after the horizon.

@@ -63,10 +63,13 @@ class Renderer:
         holdings: Holdings,
         stamps: Mapping[str, Stamp],
         schemas: Mapping[str, PluginSchemas],
+        *,
+        as_document: bool,
     ) -> None:
         self._held = holdings
         self._stamps = stamps
         self._schemas = schemas
+        self._as_document = as_document
         self._rows: dict[str, bytes] = {}
         self._bodies: dict[str, bytes] = {}
         self._lists: dict[str, Listing] = {}
@@ -114,7 +117,10 @@ class Renderer:
             for role, plural in schemas.type.roles.items():
                 keys = [one for one in self._held.of_plugin(key) if one.role == role]
                 parts[plural] = _object((one.node_id, self._instance(one)) for one in sorted(keys))
-            self._bodies[resource] = _object(sorted(parts.items()))
+            body = _object(sorted(parts.items()))
+            if self._as_document:
+                body = orjson.dumps(schemas.type.document_body(orjson.loads(body)))
+            self._bodies[resource] = body
         return self._bodies[resource]
 
     def node(self, node: Node) -> bytes:
@@ -134,8 +140,11 @@ class Renderer:
     def _row(self, key: PluginKey) -> bytes:
         resource = key.resource
         if resource not in self._rows:
-            row = self._schemas[key.type].row.dump(self._plugin_document(key))
-            self._rows[resource] = _json(row)
+            schemas = self._schemas[key.type]
+            row = schemas.row.dump(self._plugin_document(key))
+            self._rows[resource] = (
+                orjson.dumps(schemas.type.document_row(row)) if self._as_document else _json(row)
+            )
         return self._rows[resource]
 
     def _node_row(self, node: Node, wanted: Wanted) -> bytes:

@@ -11,7 +11,7 @@ from typing import Any
 from plugind.model import Declaration
 
 HOUR = 3600.0
-WIRES = ("nomad", "document")
+AS_NOMAD, AS_DOCUMENT = WIRES = ("nomad", "document")
 
 
 @dataclass(frozen=True)
@@ -90,7 +90,7 @@ class Settings:
     client: ClientSettings = ClientSettings()
     store: StoreSettings = StoreSettings()
     acl: AclSettings = AclSettings()
-    wire: str = WIRES[0]
+    wire: str = AS_NOMAD
     plugin_types: PluginTypeChoice = PluginTypeChoice()
     types: Mapping[str, Any] = field(default_factory=dict)
     type_blocks: Mapping[str, Mapping[str, Any]] = field(default_factory=dict)
