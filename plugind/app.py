@@ -7,9 +7,11 @@ from collections.abc import Callable, Mapping
 from contextlib import suppress
 from pathlib import Path
 
-from plugind import __version__
+from plugind import __version__, logs
 from plugind.acl import ACL_OFF, Acl, load_acl
-from plugind.api import TABLE
+from plugind.acl.tokens import MANAGEMENT
+from plugind.api import PARAMETERS, TABLE
+from plugind.api.access_log import AccessLog
 from plugind.api.endpoints import Health, Parts
 from plugind.api.serving import Api
 from plugind.catalogue import Catalogue
@@ -24,6 +26,8 @@ from plugind.store.base import Store
 
 _CALM_TTLS = 3  # a clone that is alive is heard of within one
 
+_log = logs.get("server")
+
 
 class Services:
     """The server's parts, running from the moment this is made until ``close``."""
@@ -32,6 +36,9 @@ class Services:
         self.settings = settings
         self.registry = registry
         self.acl = acl_of(settings, registry)
+        _tell(self.acl)
+        file = settings.server.access_log
+        self.access_log = AccessLog(file, PARAMETERS) if file else None
         schemas = {name: PluginSchemas.of(type_) for name, type_ in registry.types.items()}
         self.schemas = schemas
         self.store = registry.stores[settings.store.name](settings.store.settings, data_dir)
@@ -68,6 +75,8 @@ class Services:
         if trouble := self.intake.trouble or self.liveness.trouble:
             return False, trouble
         notes = [f"two agents report as node {name}" for name in self.catalogue.cloned()]
+        if self.access_log and self.access_log.trouble:
+            notes.append(self.access_log.trouble)
         if self._refused:
             notes.append(f"the configuration was not reloaded: {self._refused}")
         return True, "; ".join(["ok", *notes])
@@ -80,6 +89,7 @@ class Services:
         acl = acl_of(settings, self.registry)
         self.intake.declare(settings.declarations)
         self.acl = acl
+        _tell(acl)
         self._refused = ""
 
     def refuse_reload(self, reason: str) -> None:
@@ -97,6 +107,8 @@ class Services:
         self.intake.close()
         with suppress(StoreError):  # nothing is left to be written
             self.store.close()
+        if self.access_log:
+            self.access_log.close()
 
 
 def acl_of(settings: Settings, registry: Registry) -> Acl:
@@ -108,6 +120,17 @@ def acl_of(settings: Settings, registry: Registry) -> Acl:
     if not acl.enabled:
         return ACL_OFF
     return load_acl(acl.policies, acl.tokens, registry.installed.values())
+
+
+def _tell(acl: Acl) -> None:
+    """Logs what people should know of policies and tokens that were just put in force."""
+    for warning in acl.warnings:
+        _log.warning("a policy or token may not do what it looks like", warning=str(warning))
+    if acl.enabled and not any(token.caller.type == MANAGEMENT for token in acl.tokens.values()):
+        _log.warning(
+            "no token may manage: 'plugind acl token create --type management' makes one, "
+            "to be put into the file that acl.tokens names"
+        )
 
 
 def create_app(
@@ -131,7 +154,10 @@ def create_app(
         stats=stats or {},
         address=address,
     )
-    return Api("plugind", parts, TABLE)
+    api = Api("plugind", parts, TABLE)
+    if services.access_log:
+        services.access_log.watch(api)
+    return api
 
 
 def _generation(store: Store, settings: Settings, generations: Mapping[str, str]) -> str:

@@ -3,7 +3,11 @@
 from itertools import chain
 
 from plugind.api import acl, agent, cluster, nodes, plugins, search
+from plugind.api.query import QuerySchema
 
 _RESOURCES = (plugins, nodes, search, acl, agent, cluster)
 
 TABLE = tuple(chain.from_iterable(resource.endpoints.table for resource in _RESOURCES))
+
+PARAMETERS = frozenset(QuerySchema().fields).union(*(each.parameters for each in TABLE))
+"""The query parameters that any endpoint takes."""

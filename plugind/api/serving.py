@@ -9,6 +9,7 @@ from flask import Flask, Response, g, request
 from werkzeug.exceptions import HTTPException, MethodNotAllowed, NotFound
 
 from plugind import filtering, logs
+from plugind.acl import Decision
 from plugind.api import rows
 from plugind.api.endpoints import Asked, Call, Endpoint, Parts, Source, no_token
 from plugind.api.query import Query, read_query
@@ -63,11 +64,18 @@ def admit(parts: Parts, endpoint: Endpoint, asked: Asked) -> Call:
     g.accessor = caller.accessor
     authorizer = acl.authorizer(caller)
     decision = endpoint.need(authorizer, asked)
-    g.decision = decision.effect
+    g.decision, g.rule = decision.effect, _where(decision)
     if not decision.allowed:
         raise Forbidden("Permission denied")
     query = read_query(asked.query if endpoint.reads else {}, parts.settings.region)
     return Call(parts, caller, authorizer, asked, query, secret)
+
+
+def _where(decision: Decision) -> str:
+    """The file and line of the rule that decided; "" where none did."""
+    if decision.rule is None:
+        return ""
+    return f"{decision.rule.place.source}:{decision.rule.place.line}"
 
 
 def _secret() -> str:

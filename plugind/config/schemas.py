@@ -132,6 +132,13 @@ class ServerSchema(Record):
         load_default=ServerSettings.max_parked,
         metadata={"help": "how many blocking queries may wait at once; more are answered 429"},
     )
+    access_log = FilePath(
+        load_default=ServerSettings.access_log,
+        metadata={
+            "help": "file that gets a line of JSON for each request; it may be rotated",
+            "example": "/var/log/plugind/access.log",
+        },
+    )
 
 
 class ClientSchema(Record):

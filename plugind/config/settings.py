@@ -27,6 +27,7 @@ class ServerSettings:
     heartbeat_ttl: float = 30.0
     gc_threshold: float = 24 * HOUR
     max_parked: int = 200
+    access_log: Path | None = None
 
 
 @dataclass(frozen=True)
