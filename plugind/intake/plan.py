@@ -182,7 +182,7 @@ class Planner:
     ) -> Change:
         """The change that these steps make, with the resources that read differently after it."""
         change = Change(now, tuple(nodes), tuple(instances), tuple(declarations))
-        plugins = {step.some.key for step in change.declarations}
+        plugins = {step.some.key for step in change.declarations if self._is_seen(step)}
         node_ids = {step.some.id for step in change.nodes}
         for key in self._views_changed(change):
             plugins.add(key.plugin)
@@ -209,6 +209,15 @@ class Planner:
             after = seen(step.after, node.after) if step.after and node.after else None
             if before != after:
                 yield key
+
+    def _is_seen(self, step: Step[Declaration]) -> bool:
+        """Whether readers see a difference: one who expects what is known anyway makes none."""
+        known = Counter(key.role for key in self.held.of_plugin(step.some.key))
+        if not known and None in (step.before, step.after):
+            return True  # the plugin itself comes or goes
+        before, after = (each.expected if each else {} for each in (step.before, step.after))
+        roles = before.keys() | after.keys()
+        return any(before.get(r, known[r]) != after.get(r, known[r]) for r in roles)
 
     def _plugins_gone(self, plugins: Iterable[PluginKey], change: Change) -> Iterable[PluginKey]:
         """Those of the plugins that neither a report nor a declaration has after the change."""

@@ -12,6 +12,7 @@ import pytest
 
 from plugind.intake import Accepted
 from plugind.liveness import Liveness
+from plugind.model import Declaration, PluginKey
 from tests.support import FakeAgent, down, eventually, serving, up
 
 DECLARED = """
@@ -277,3 +278,20 @@ def test_nothing_is_remembered_of_a_node_that_is_forgotten(tmp_path: Path) -> No
             agent.report({}, RunID="one")
             assert api.call("GET", "/v1/nodes").json[0]["StatusDescription"] == ""
             services.intake.forget_node(agent.node_id)
+
+
+def test_a_declaration_of_what_is_known_anyway_changes_nothing_that_is_read(tmp_path: Path) -> None:
+    with serving(tmp_path, live=False) as api:
+        FakeAgent(api).report({"ebs0": {"node": up()}})
+        before = api.call("GET", "/v1/plugins?type=csi")
+
+        def declared(**expected: int) -> int:
+            api.services.intake.declare([Declaration(PluginKey("csi", "ebs0"), expected)])
+            return api.call("GET", "/v1/plugin/csi/ebs0").index
+
+        assert declared(node=1) == declared(node=1, controller=0) == before.index == 2
+        assert api.call("GET", "/v1/plugins?type=csi").body == before.body
+        assert declared(node=2) == 5
+        assert declared(controller=0) == 6, "one is expected again, the one that is known"
+    with serving(tmp_path, live=False) as api:
+        assert api.call("GET", "/v1/plugins?type=csi").index == 6

@@ -195,7 +195,8 @@ class CatalogueMachine(RuleBasedStateMachine):
         for resource in RESOURCES:
             self._check_indexes(resource, self.before[resource], seen[resource], changed)
         index = self.house.catalogue.index
-        assert index == self.before_index or changed, "an index for nothing"
+        is_declared = self.naive.declared != self.before_declared  # which is kept, seen or not
+        assert index == self.before_index or changed or is_declared, "an index for nothing"
         self.house.check_woken(changed)
         self.before, self.before_index = seen, index
         self.before_declared = self.naive.declared
@@ -204,12 +205,8 @@ class CatalogueMachine(RuleBasedStateMachine):
         return {resource: self.house.look(resource) for resource in RESOURCES}
 
     def _changed(self, seen: Mapping[str, Seen]) -> set[str]:
-        """What reads differently than before the step; a list does with anything in it. A plugin
-        counts as changed with its declaration, also where that names what is known anyway."""
+        """What reads differently than before the step; a list does with anything in it."""
         changed = {r for r in RESOURCES if seen[r].said != self.before[r].said} - {LIST, NODES}
-        for plugin in documents.PLUGINS:
-            if self.before_declared.get(plugin) != self.naive.declared.get(plugin):
-                changed.add(PluginKey(TYPE, plugin).resource)
         if changed & set(PLUGINS):
             changed.add(LIST)
         if changed & set(map(node_of, documents.NODES)):
