@@ -6,8 +6,6 @@ each after the other, commits them together, and answers each once its change is
 
 from __future__ import annotations
 
-import hashlib
-import json
 import queue
 import threading
 import time
@@ -21,6 +19,7 @@ from plugind import logs
 from plugind.catalogue import Catalogue
 from plugind.catalogue.holdings import Holdings
 from plugind.errors import Conflict, PlugindError, StoreError
+from plugind.intake.digests import of_node, of_secret
 from plugind.intake.fingerprints import Rejected
 from plugind.intake.plan import Planner, check_secret
 from plugind.intake.runs import Runs
@@ -28,8 +27,6 @@ from plugind.model import (
     DOWN,
     Change,
     Declaration,
-    Instance,
-    InstanceKey,
     Lost,
     Node,
     PluginKey,
@@ -125,7 +122,7 @@ class Intake:
             return self._runs.seen(node_id, report.run_id)
 
         def plan(planner: Planner, now: int) -> Change:
-            change, wrong = planner.report(node_id, _hash(secret), report, now, is_cloned)
+            change, wrong = planner.report(node_id, of_secret(secret), report, now, is_cloned)
             rejected.extend(wrong)
             return change
 
@@ -138,8 +135,8 @@ class Intake:
         node, instances = self._catalogue.held(node_id)
         if node is None:
             raise Conflict("node not found: send the whole report")
-        check_secret(node, _hash(secret))
-        if digest != self._digest_of(node, instances):
+        check_secret(node, of_secret(secret))
+        if digest != of_node(node, instances.values(), self._generations):
             raise Conflict("the catalogue holds something else of the node: send the whole report")
         is_cloned = self._runs.seen(node_id, run_id)
         if node.status == DOWN or bool(node.cloned_since) is not is_cloned:
@@ -238,7 +235,7 @@ class Intake:
 
     def _troubled(self, error: Exception) -> None:
         """Tells of each trouble once, for those who are refused come again and again."""
-        old, self._trouble = self._trouble, str(error)
+        old, self._trouble = self._trouble, str(error) or type(error).__name__
         self._prove_at = time.monotonic() + PROOF_EVERY
         if self._trouble != old:
             _log.error("the store cannot be written; reads go on", reason=self._trouble)
@@ -318,29 +315,5 @@ class Intake:
     def _digest(self, node_id: str) -> str:
         """Of what is planned: a forget after it in the same batch must void it."""
         node = self._planned.nodes.get(node_id)
-        return self._digest_of(node, self._planned.on_node(node_id)) if node else ""
-
-    def _digest_of(self, node: Node, instances: Mapping[InstanceKey, Instance]) -> str:
-        """Identifies what is held of a node's last report, and what it was validated by.
-
-        It is derived, not kept: a forget voids it, and it outlives a restart.
-        """
-        text = json.dumps(
-            [
-                sorted(self._generations.items()),
-                [node.name, node.datacenter, node.version, node.address],
-                [node.attributes, node.meta],
-                sorted(
-                    [*key, one.digest]
-                    for key, one in instances.items()
-                    if one.missing_since is None
-                ),
-            ],
-            sort_keys=True,
-        )
-        return hashlib.blake2b(text.encode(), digest_size=16).hexdigest()
-
-
-def _hash(secret: str) -> str:
-    """Secrets are long and drawn at random, so one round of SHA-256 keeps them."""
-    return hashlib.sha256(secret.encode()).hexdigest()
+        instances = self._planned.on_node(node_id).values()
+        return of_node(node, instances, self._generations) if node else ""

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
-import json
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, replace
 from typing import Any
@@ -12,6 +10,7 @@ import orjson
 from marshmallow import Schema, ValidationError, fields
 
 from plugind.fields import ID_PATTERN, tame
+from plugind.intake.digests import of_fingerprint
 from plugind.model import Fingerprint, Instance, InstanceKey
 from plugind.node_schemas import NAME_MAXIMUM, reasons_of
 from plugind.plugin_schemas import PluginSchemas
@@ -110,7 +109,7 @@ def read(
 
     ``generation`` names the version of the plugin type: what another one validated is not trusted.
     """
-    digest = _digest(item.fingerprint, generation)
+    digest = of_fingerprint(item.fingerprint, generation)
     if held is not None and held.missing_since is None and held.digest == digest:
         return held, []
     told, wrong = _load(item, held, schemas, now)
@@ -177,11 +176,3 @@ def _merge(old: Mapping[str, Any], new: Mapping[str, Any], schema: Schema) -> di
 
 def _are_maps(*values: Any) -> bool:
     return all(isinstance(value, Mapping) for value in values)
-
-
-def _digest(raw: Any, generation: str) -> str:
-    """Identifies a reported fingerprint, its time aside."""
-    if isinstance(raw, Mapping):
-        raw = {key: value for key, value in raw.items() if key != "UpdateTime"}
-    text = json.dumps([generation, raw], sort_keys=True)
-    return hashlib.blake2b(text.encode(), digest_size=16).hexdigest()
