@@ -5,11 +5,17 @@ from __future__ import annotations
 import re
 import signal
 from collections.abc import Iterator
+from dataclasses import replace
 from pathlib import Path
+from typing import NoReturn
 
 import pytest
 
+from plugind.cli.agent import _reload
+from plugind.cli.configured import load_settings
+from plugind.cli.roles import Roles
 from plugind.client import Client
+from plugind.config.settings import Ports
 from tests.processes import Machine, counts, instance, machine
 from tests.support import eventually
 
@@ -117,6 +123,26 @@ def test_a_working_directory_that_is_gone_does_not_matter(here: Machine) -> None
     process.send(signal.SIGHUP)
     eventually(lambda: counts(client, "ebs0") == (0, 0, 0, 4))
     assert process.stop() == 0
+
+
+def test_whatever_a_reload_fails_of_what_runs_goes_on(tmp_path: Path) -> None:
+    """The code of a plugin type has its say in it, which is a stranger's."""
+
+    def read() -> NoReturn:
+        raise RuntimeError("a fault")
+
+    settings, registry = load_settings([], {"server_enabled": "true", "data_dir": "x"}, None)
+    roles = Roles(replace(settings, data_dir=tmp_path, ports=Ports(http=0)), registry)
+    roles.start()
+    try:
+        _reload(roles, read)
+        assert roles._services is not None
+        assert roles._services.health() == (
+            True,
+            "ok; the configuration was not reloaded: RuntimeError: a fault",
+        )
+    finally:
+        roles.stop()
 
 
 def _message(client: Client) -> str:

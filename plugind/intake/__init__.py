@@ -161,7 +161,7 @@ class Intake:
     def forget_node(self, node_id: str, secret: str | None = None) -> int:
         """A node leaves, its instances with it. Raises NotFound, and Forbidden when a secret is
         given and it is not the node's."""
-        hash_ = None if secret is None else _hash(secret)
+        hash_ = None if secret is None else of_secret(secret)
         return self._submit(lambda planner, now: planner.forget_node(node_id, hash_, now))
 
     def unpin(self, node_id: str) -> int:
