@@ -13,7 +13,8 @@ from plugind.config.shape import suggestion
 from plugind.config.tree import Attribute, Block, Body, Place, ValuePath, raise_any
 from plugind.errors import Mistake
 
-MISTAKES_MAXIMUM = 100
+BLOCK_MAXIMUM = 16 * 1024
+MISTAKES_MAXIMUM = 20
 SHOWN_MAXIMUM = 64
 """Characters of a name that is told."""
 LISTED_MAXIMUM = 12

@@ -7,7 +7,7 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from plugind.acl.blocks import Findings, header, parted, shown
+from plugind.acl.blocks import BLOCK_MAXIMUM, Findings, header, parted, shown
 from plugind.acl.vocabulary import (
     DENY,
     KINDS,
@@ -26,7 +26,7 @@ from plugind.errors import ConfigError
 
 NAME = re.compile(r"[a-zA-Z0-9-]{1,128}")
 DESCRIPTION_MAXIMUM = 256
-FILE_MAXIMUM = 256 * 1024
+FILE_MAXIMUM = 32 * 1024
 """Bytes of a policy: thousands of rules."""
 
 _COMMENT = re.compile(r"\s*(?:/\*(?P<long>.*?)\*/|(?P<lines>(?:[ \t]*(?:#|//)[^\n]*\n?)+))", re.S)
@@ -87,7 +87,7 @@ def read_policies(
             findings.add(place, f'policy "{name}" is in {named[name]} already; remove one of them')
         named.setdefault(name, file)
         try:
-            text, body = read_file(file, FILE_MAXIMUM)
+            text, body = read_file(file, FILE_MAXIMUM, BLOCK_MAXIMUM)
         except ConfigError as error:
             findings.mistakes += error.mistakes
             continue

@@ -15,7 +15,7 @@ from collections.abc import Collection, Iterator, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from plugind.acl.blocks import Findings, header, parted, shown
+from plugind.acl.blocks import BLOCK_MAXIMUM, Findings, header, parted, shown
 from plugind.config.hcl import read_file
 from plugind.config.tree import Attribute, Block, Body, Place
 from plugind.errors import ConfigError
@@ -99,7 +99,7 @@ def read_tokens(
     mistake repeats an accessor or hash, nor what the parser stumbles over: it may be a secret in
     the wrong place."""
     try:
-        text, body = read_file(file, FILE_MAXIMUM)
+        text, body = read_file(file, FILE_MAXIMUM, BLOCK_MAXIMUM)
     except ConfigError as error:
         findings.mistakes += [
             Place(told.source, told.line, told.column).mistake(_QUOTED.sub("...", told.text))

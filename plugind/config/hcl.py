@@ -38,15 +38,22 @@ def parse_file(path: Path) -> Body:
     return read_file(path)[1]
 
 
-def read_file(path: Path, maximum: int = SIZE_MAXIMUM) -> tuple[str, Body]:
-    """The text of a file of at most so many bytes, and its tree, as ``parse_file`` gives it."""
+def read_file(
+    path: Path, maximum: int = SIZE_MAXIMUM, block_maximum: int = SIZE_MAXIMUM
+) -> tuple[str, Body]:
+    """The text of a file, and its tree, as ``parse_file`` gives it. The file has at most so many
+    bytes, and as HCL no block of more than ``block_maximum``: the parser takes some ten
+    microseconds a byte."""
     place = Place(str(path), folder=path.absolute().parent)
     text = read(path, place, maximum)
-    parse = hcl_json.parse_text if path.suffix == ".json" else parse_text
-    return text, parse(text, place, maximum)
+    if path.suffix == ".json":
+        return text, hcl_json.parse_text(text, place, maximum)
+    return text, parse_text(text, place, maximum, block_maximum)
 
 
-def parse_text(text: str, start: Place, maximum: int = SIZE_MAXIMUM) -> Body:
+def parse_text(
+    text: str, start: Place, maximum: int = SIZE_MAXIMUM, block_maximum: int = SIZE_MAXIMUM
+) -> Body:
     """The tree of HCL text; ``start`` names the source. Raises ConfigError with every mistake.
 
     Long text is parsed piece by piece: the parser's own tree takes a hundred times the text's
@@ -56,7 +63,7 @@ def parse_text(text: str, start: Place, maximum: int = SIZE_MAXIMUM) -> Body:
     bodies = []
     walker = _Walker(start)
     begin = 0
-    for end in [*cuts(text + "\n", start), len(text)]:
+    for end in [*cuts(text + "\n", start, block_maximum), len(text)]:
         try:
             root = hcl2.parses_to_tree(text[begin:end])
         except UnexpectedInput as error:

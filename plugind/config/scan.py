@@ -47,25 +47,37 @@ class Positions:
         return self._start.at(line + 1, column)
 
 
-def cuts(text: str, start: Place) -> list[int]:
+def cuts(text: str, start: Place, block_maximum: int) -> list[int]:
     """Where the text can be cut into pieces of about PIECE characters: after the line on which a
     block or a value that stands in no other ends.
 
     Raises ConfigError at the first quote, comment, heredoc or bracket without its partner, or
-    nested more than DEPTH_MAXIMUM deep. The text must end with a new line.
+    nested more than DEPTH_MAXIMUM deep, and at ``block_maximum`` characters and more without the
+    end of a block. The text must end with a new line.
     """
     opened: list[re.Match[str]] = []
     found = [0]
+    ended = 0
     for lexeme in _LEXEME.finditer(text):
         if flaw := _flaw(lexeme, opened):
             raise refuse(Positions(text, start).at(lexeme.start()), flaw)
+        _check_size(text, ended, lexeme.end(), start, block_maximum)
+        if lexeme["closes"] and not opened:
+            ended = lexeme.end()
         if lexeme[0] == "}" and not opened and lexeme.end() - found[-1] >= PIECE:
             line_end = _LINE_END.match(text, lexeme.end())
             found += [line_end.end()] if line_end else []
     if opened:
         place = Positions(text, start).at(opened[-1].start())
         raise refuse(place, f"this {opened[-1][0]} is never closed")
+    _check_size(text, ended, len(text), start, block_maximum)
     return [cut for cut in found if 0 < cut < len(text) - 1]
+
+
+def _check_size(text: str, begin: int, end: int, start: Place, maximum: int) -> None:
+    if end - begin > maximum:
+        place = Positions(text, start).at(begin)
+        raise refuse(place, f"more than {maximum // 1024} KiB follow without the end of a block")
 
 
 def _flaw(lexeme: re.Match[str], opened: list[re.Match[str]]) -> str:
