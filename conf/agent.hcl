@@ -57,3 +57,12 @@ plugin_type "csi" {
   #     unhealthy_after = 3
   #   }
 }
+
+# Programs that check something, such as Nagios' checks; see docs/plugin-types/exec.md.
+#
+#   plugin_type "exec" {
+#     check "disk" {
+#       command        = ["/usr/lib/nagios/plugins/check_disk", "-w", "10%", "-c", "5%"]
+#       probe_interval = "1m"
+#     }
+#   }

@@ -123,10 +123,22 @@ class Machine:
             "agent",
             *("--client-enabled", "true", "--client-servers", server, "--name", name),
             *("--data-dir", self.folder / f"agent-{name}"),
+            *("--plugin-types-enabled", "csi"),  # the machine may have plugins of other types
             environ={
                 "PLUGIND_PLUGIN_TYPE_CSI_SOCKETS": globs,
                 **_variables(settings),
             },
+        )
+
+    def agent_with(self, name: str, server: str, type: str, block: str) -> Process:
+        """An agent named so, of one plugin type, which has that block."""
+        file = self.folder / f"{name}.hcl"
+        file.write_text(f'plugin_type "{type}" {{\n{block}\n}}\n')
+        return self.start(
+            "agent",
+            *("--client-enabled", "true", "--client-servers", server, "--name", name),
+            *("--data-dir", self.folder / f"agent-{name}", "--plugin-types-enabled", type),
+            *("--config", file),
         )
 
     def driver(self, socket: str, *options: str) -> Process:

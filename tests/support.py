@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import http.client
 import json
+import os
 import time
 import uuid
 from collections.abc import Callable, Iterator, Mapping
@@ -13,6 +14,8 @@ from pathlib import Path
 from typing import Any, Protocol, TypeVar
 
 from plugind.api.endpoints import Health
+import pytest
+
 from plugind.app import Services, create_app
 from plugind.cli.configured import load_settings
 from plugind.server import Server, listen
@@ -170,3 +173,10 @@ def eventually(look: Callable[[], T], within: float = 10.0, every: float = 0.02)
         assert time.monotonic() < deadline, f"not within {within} s; the last look gave {value!r}"
         time.sleep(every)
     return value
+
+
+def needs(path: str, package: str) -> None:
+    """Skips the test where a program of that Debian package is missing; in CI none may be."""
+    if not os.path.exists(path):
+        text = f"{path} is missing: apt-get install {package}"
+        pytest.fail(text) if os.environ.get("CI") else pytest.skip(text)

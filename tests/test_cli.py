@@ -82,7 +82,9 @@ def test_one_plugin(api: Live, agent: FakeAgent) -> None:
 
 def test_json_is_what_the_server_said(api: Live, agent: FakeAgent) -> None:
     done = plugind("plugin", "status", "--json", address=api.address)
-    assert json.loads(done.stdout) == {"csi": api.call("GET", "/v1/plugins?type=csi").json}
+    told = json.loads(done.stdout)
+    assert told == {type: api.call("GET", f"/v1/plugins?type={type}").json for type in told}
+    assert [row["ID"] for row in told["csi"]] == ["ebs0", "nfs"]
     done = plugind("plugin", "status", "ebs0", "--json", address=api.address)
     assert json.loads(done.stdout) == api.call("GET", "/v1/plugin/csi/ebs0").json
     done = plugind("node", "status", "--json", address=api.address)

@@ -63,9 +63,10 @@ def test_what_they_show_in_comments_loads_too(tmp_path: Path) -> None:
         (tmp_path / path.name).write_text(shown)
     (declared,) = loaded(tmp_path / "single.hcl").declarations
     assert set(declared.expected.values()) == {1}
-    (block,) = loaded(tmp_path / "agent.hcl").type_blocks.values()
-    assert block["sockets"] == ["/srv/csi/*.sock"]
-    assert block["instance"]["nfs"]["role"] == "node"
+    blocks = loaded(tmp_path / "agent.hcl").type_blocks
+    assert blocks["csi"]["sockets"] == ["/srv/csi/*.sock"]
+    assert blocks["csi"]["instance"]["nfs"]["role"] == "node"
+    assert blocks["exec"]["check"]["disk"]["command"][1:] == ["-w", "10%", "-c", "5%"]
 
 
 def test_the_reference_is_up_to_date() -> None:

@@ -1,0 +1,154 @@
+"""The ``plugin_type "exec" { }`` block: which programs are run, and how."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, replace
+from typing import Any, ClassVar
+
+from marshmallow import ValidationError, fields, validate
+
+from plugind.fields import Duration, Flag, Identifier, Record, Text
+from plugind.plugin_type import Settings, SettingsSchema
+
+NAGIOS = "nagios"
+JSON = "json"
+FORMATS = (NAGIOS, JSON)
+
+WORDS_MAXIMUM = 256
+WORD_MAXIMUM = 4_096
+
+
+@dataclass(frozen=True)
+class Check:
+    """A program to run: its path with its arguments, and how to read what it prints.
+
+    Times in seconds; None means the type's own.
+    """
+
+    command: tuple[str, ...]
+    format: str
+    environment: Mapping[str, str]
+    report_numbers: bool
+    probe_interval: float | None
+    probe_timeout: float | None
+
+
+@dataclass(frozen=True)
+class ExecSettings(Settings):
+    """What the block loads into; ``check`` is by plugin ID.
+
+    Every check has times of its own once it is loaded. The type's are then what suits all checks:
+    the core looks as often as the most frequent wants, and is as patient as the slowest needs.
+    """
+
+    check: Mapping[str, Check]
+
+    def __post_init__(self) -> None:
+        timed = {
+            id: replace(
+                check,
+                probe_interval=check.probe_interval or self.probe_interval,
+                probe_timeout=check.probe_timeout or self.probe_timeout,
+            )
+            for id, check in self.check.items()
+        }
+        intervals = [check.probe_interval or 0.0 for check in timed.values()]
+        timeouts = [check.probe_timeout or 0.0 for check in timed.values()]
+        object.__setattr__(self, "check", timed)
+        object.__setattr__(self, "probe_interval", min(intervals, default=self.probe_interval))
+        object.__setattr__(self, "probe_timeout", max(timeouts, default=self.probe_timeout))
+
+
+class Command(fields.List[str]):
+    """A program's path, or its name in PATH, and its arguments; loaded to a tuple."""
+
+    def _deserialize(self, value: Any, attr: str | None, data: Any, **kwargs: Any) -> Any:
+        if isinstance(value, str):
+            raise ValidationError('must be a list, such as ["/bin/sh", "-c", "..."].')
+        found = super()._deserialize(value, attr, data, **kwargs)
+        words = tuple(word or "" for word in found or ())
+        if not (words and words[0]):
+            raise ValidationError('must name a program, such as ["/bin/sh", "-c", "..."].')
+        if "/" in words[0] and not words[0].startswith("/"):
+            raise ValidationError("must begin with an absolute path, or a program's name in PATH.")
+        if any("\0" in word for word in words):
+            raise ValidationError("must not hold zero bytes.")
+        return words
+
+
+def _variables(environment: Mapping[str, str]) -> None:
+    for name, text in environment.items():
+        if not name or "=" in name or "\0" in name + text:
+            raise ValidationError('must be variables, such as { LC_ALL = "C" }.')
+
+
+class CheckSchema(Record):
+    """A ``check "ID" { }`` block within the type's."""
+
+    record: ClassVar[type[Any] | None] = Check
+
+    command = Command(
+        Text(maximum=WORD_MAXIMUM),
+        required=True,
+        validate=validate.Length(max=WORDS_MAXIMUM),
+        metadata={
+            "help": "the program and its arguments, which no shell looks at",
+            "example": ["/usr/lib/nagios/plugins/check_disk", "-w", "10%"],
+        },
+    )
+    format = Text(
+        load_default=NAGIOS,
+        validate=validate.OneOf(FORMATS, error="must be one of {choices}."),
+        metadata={"help": "how its output is read: nagios (one plugin) or json (a line for each)"},
+    )
+    environment = fields.Dict(
+        keys=Text(),
+        values=Text(maximum=WORD_MAXIMUM),
+        load_default=dict,
+        validate=_variables,
+        metadata={"help": "variables that it gets beside PATH; it has no others"},
+    )
+    report_numbers = Flag(
+        load_default=False,
+        metadata={
+            "help": "whether output (of nagios) is also news when it differs from the last in "
+            "numbers alone; since-when then starts anew each time"
+        },
+    )
+    probe_interval = Duration(
+        load_default=None,
+        minimum=0.01,
+        maximum=86_400,
+        metadata={"help": "how often it is run; by default the type's", "example": "30s"},
+    )
+    probe_timeout = Duration(
+        load_default=None,
+        minimum=0.01,
+        maximum=3_600,
+        metadata={"help": "how long it may run; by default the type's", "example": "10s"},
+    )
+
+
+class ExecSettingsSchema(SettingsSchema):
+    record: ClassVar[type[Any] | None] = ExecSettings
+
+    # A program that is started costs more than a question on a socket that is open.
+    probe_interval = Duration(
+        load_default=30.0,
+        minimum=0.01,
+        maximum=86_400,
+        metadata={"help": "how often each check is run that does not say itself"},
+    )
+    probe_timeout = Duration(
+        load_default=10.0,
+        minimum=0.01,
+        maximum=3_600,
+        metadata={"help": "how long a check may run that does not say itself"},
+    )
+    check = fields.Dict(
+        keys=Identifier(),
+        values=fields.Nested(CheckSchema),
+        load_default=dict,
+        metadata={"help": "programs to run, by plugin ID"},
+    )
