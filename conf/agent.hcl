@@ -58,6 +58,15 @@ plugin_type "csi" {
   #   }
 }
 
+# CNI's executables, and the networks that are configured with them; see docs/plugin-types/cni.md.
+plugin_type "cni" {
+  # Where executables are; each of them is run, to be asked which versions it supports.
+  # bin_dirs = ["/opt/cni/bin", "/usr/lib/cni"]
+
+  # Where networks' configurations are.
+  # conf_dir = "/etc/cni/net.d"
+}
+
 # Programs that check something, such as Nagios' checks; see docs/plugin-types/exec.md.
 #
 #   plugin_type "exec" {

@@ -1,0 +1,112 @@
+"""Fingerprints CNI's executables, and the networks that need them, on this machine."""
+
+from __future__ import annotations
+
+import os
+import threading
+from collections.abc import Callable, Mapping
+from functools import partial
+from typing import Any
+
+from plugin_types.cni import watching
+from plugin_types.cni.asking import Asker
+from plugin_types.cni.finding import (
+    Executable,
+    ExecutableTarget,
+    NetworkTarget,
+    Target,
+    find_targets,
+)
+from plugin_types.cni.networks import plugin_id
+from plugin_types.cni.schemas import EXECUTABLE, NETWORK
+from plugin_types.cni.settings import CniSettings
+from plugind.errors import ProbeFailed
+from plugind.plugin_type import Prober
+
+Findings = dict[tuple[str, str], dict[str, Any]]
+
+
+class CniProber(Prober):
+    """Executables are asked; a network's health follows from what they answered."""
+
+    def __init__(self, settings: CniSettings) -> None:
+        self._settings = settings
+        self._changed: Callable[[str | None], None] = lambda name: None
+        self._lock = threading.Lock()
+        self._askers: dict[Executable, Asker] = {}
+
+    def discover(self) -> Mapping[str, Target]:
+        targets = find_targets(self._settings)
+        there = {
+            target.executable for target in targets.values() if isinstance(target, ExecutableTarget)
+        }
+        with self._lock:
+            self._askers = {one: asker for one, asker in self._askers.items() if one in there}
+        return targets
+
+    def watch(self, changed: Callable[[str | None], None]) -> None:
+        self._changed = changed
+        watching.watch_forever(self._settings.folders, partial(changed, None))
+
+    def probe(self, target: Target) -> Findings:
+        if isinstance(target, NetworkTarget):
+            return self._network(target)
+        return self._executable(target)
+
+    def _executable(self, target: ExecutableTarget) -> Findings:
+        executable = target.executable
+        answer, is_news = self._asker(executable).ask()
+        if is_news:
+            for network in target.networks:
+                self._changed(network.file)
+        fingerprint = {
+            **_verdict(answer.problem),
+            "Path": executable.path,
+            "UsedBy": sorted({network.id for network in target.networks}),
+        }
+        if not answer.problem:
+            fingerprint["SupportedVersions"] = list(answer.versions)
+        return {(plugin_id(executable.name), EXECUTABLE): fingerprint}
+
+    def _network(self, target: NetworkTarget) -> Findings:
+        network = target.network
+        if not network.name:
+            raise ProbeFailed(network.flaw)  # of the network that the file last had, if any
+        fingerprint = {**_verdict(network.flaw or self._problems(target)), "Path": network.path}
+        if not network.flaw:
+            fingerprint |= {"CNIVersion": network.versions[-1], "Needs": list(network.needs)}
+        return {(network.id, NETWORK): fingerprint}
+
+    def _problems(self, target: NetworkTarget) -> str:
+        problems = (self._problem(target, *needed) for needed in target.executables)
+        return "; ".join(filter(None, problems))
+
+    def _problem(self, target: NetworkTarget, name: str, executable: Executable | None) -> str:
+        """What is wrong with an executable, for the network that needs it; "" when nothing is."""
+        if executable is None:
+            return self._missing(name)
+        answer = self._asker(executable).last()
+        if answer.problem:
+            return f"{executable.path} is unhealthy: {answer.problem}"
+        wanted = target.network.versions
+        if not set(wanted) & set(answer.versions):
+            supported = ", ".join(answer.versions)
+            return f"{executable.path} supports CNI {supported}, not {' or '.join(wanted)}"
+        return ""
+
+    def _missing(self, name: str) -> str:
+        for folder in self._settings.bin_dirs:
+            if os.path.exists(path := os.path.join(folder, name)):
+                return f"{path} cannot be run, and the network needs it"
+        folders = " or ".join(self._settings.bin_dirs)
+        return f"there is no {name} in {folders}, and the network needs it"
+
+    def _asker(self, executable: Executable) -> Asker:
+        with self._lock:
+            if executable not in self._askers:
+                self._askers[executable] = Asker(executable.path, self._settings.probe_timeout)
+            return self._askers[executable]
+
+
+def _verdict(problem: str) -> dict[str, Any]:
+    return {"Healthy": not problem, "HealthDescription": problem or "healthy"}

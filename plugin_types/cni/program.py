@@ -1,0 +1,154 @@
+"""Runs a program that strangers wrote: for a bounded time, with bounded output and no shell.
+
+The plugin types that run programs each have this module, word for word: what they share with the
+core is plugind's public face, and with each other nothing. A test holds the copies together.
+"""
+
+from __future__ import annotations
+
+import os
+import selectors
+import signal
+import subprocess
+import time
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager, suppress
+from dataclasses import dataclass
+
+from plugind.errors import ProbeFailed
+from plugind.fields import SECOND, format_duration
+
+INPUT_MAXIMUM = 4_096
+"""Bytes of standard input: what any pipe takes at once (PIPE_BUF), so that writing never waits."""
+
+_KILLED_WITHIN = 0.1  # seconds; what takes longer waits for a disk or a network share
+_STEP = 1 << 16
+
+
+@dataclass(frozen=True)
+class Ended:
+    """How a program ended, and what it printed. ``status`` below 0 is the signal that ended it."""
+
+    status: int
+    output: bytes
+    errors: bytes
+
+    @property
+    def signal(self) -> str:
+        """The name of the signal that ended it, "SIGKILL" say; "" when none did."""
+        if self.status >= 0:
+            return ""
+        try:
+            return signal.Signals(-self.status).name
+        except ValueError:  # the real-time signals have no names of their own
+            return f"signal {-self.status}"
+
+
+class Program:
+    """One program, run again and again, never twice at a time; for one thread.
+
+    It gets PATH and the variables of ``environ``, nothing else of this process's environment: that
+    may hold secrets. ``maximum`` is how many bytes it may print.
+    """
+
+    def __init__(self, command: Sequence[str], environ: Mapping[str, str], *, maximum: int) -> None:
+        self._command = command
+        self._environ = {"PATH": os.environ.get("PATH", os.defpath), **environ}
+        self._maximum = maximum
+        self._child: subprocess.Popen[bytes] | None = None
+
+    def run(self, timeout: float, stdin: bytes = b"") -> Ended:
+        """Runs it to its end, and ends whatever it started.
+
+        Raises ProbeFailed when it cannot be started, prints too much, or is not over after
+        ``timeout`` seconds.
+        """
+        if self._child is not None and self._child.poll() is None:
+            raise ProbeFailed(
+                f"process {self._child.pid} of an earlier probe was killed and does not end "
+                "(it may wait for a disk or a network share)"
+            )
+        deadline = time.monotonic() + timeout
+        self._child = child = self._start(stdin)
+        assert child.stdout is not None
+        assert child.stderr is not None
+        try:
+            with child.stdout as output, child.stderr as errors, _pidfd(child.pid) as over:
+                streams = (output.fileno(), errors.fileno())
+                printed = self._gather(streams, over, deadline)
+        finally:
+            _end(child)
+        if printed is None:
+            limit = format_duration(round(timeout * SECOND))
+            raise ProbeFailed(f"it did not end within {limit} and was killed")
+        return Ended(child.wait(), *(printed[stream] for stream in streams))
+
+    def _start(self, stdin: bytes) -> subprocess.Popen[bytes]:
+        assert len(stdin) <= INPUT_MAXIMUM
+        source, sink = os.pipe()
+        with os.fdopen(source, "rb") as reader:
+            with os.fdopen(sink, "wb") as writer:
+                writer.write(stdin)
+            try:
+                return subprocess.Popen(
+                    self._command,
+                    stdin=reader,
+                    stdout=subprocess.PIPE,
+                    stderr=subprocess.PIPE,
+                    cwd="/",
+                    env=self._environ,
+                    start_new_session=True,
+                    bufsize=0,
+                )
+            except OSError as error:
+                raise ProbeFailed(f"cannot start {self._command[0]}: {self._why(error)}") from error
+
+    def _why(self, error: OSError) -> str:
+        if isinstance(error, FileNotFoundError) and os.path.exists(self._command[0]):
+            return "the interpreter that it asks for is missing"
+        return (error.strerror or str(error)).lower()
+
+    def _gather(
+        self, streams: Sequence[int], over: int, deadline: float
+    ) -> dict[int, bytes] | None:
+        """What it prints until it ends, by stream; None when that is not in time.
+
+        The end of the streams is not waited for: what it started may hold them open.
+        """
+        printed = dict.fromkeys(streams, b"")
+        with selectors.DefaultSelector() as selector:
+            for descriptor in (*streams, over):
+                selector.register(descriptor, selectors.EVENT_READ)
+            while ready := selector.select(max(0.0, deadline - time.monotonic())):
+                readable = [key.fd for key, _ in ready if key.fd != over]
+                if not readable:
+                    return printed
+                for stream in readable:
+                    if data := os.read(stream, _STEP):
+                        printed[stream] += data
+                    else:
+                        selector.unregister(stream)
+                if sum(map(len, printed.values())) > self._maximum:
+                    raise ProbeFailed(f"it printed more than {self._maximum:,} bytes")
+        return None
+
+
+@contextmanager
+def _pidfd(pid: int) -> Iterator[int]:
+    """A descriptor that is readable once the process is over."""
+    descriptor = os.pidfd_open(pid)
+    try:
+        yield descriptor
+    finally:
+        os.close(descriptor)
+
+
+def _end(child: subprocess.Popen[bytes]) -> None:
+    """Kills the process and all that it started, and waits a moment for it.
+
+    The group's number is its own until the process is reaped, which only happens here.
+    """
+    with suppress(ProcessLookupError, PermissionError):
+        os.killpg(child.pid, signal.SIGKILL)
+    with suppress(subprocess.TimeoutExpired):
+        child.wait(_KILLED_WITHIN)

@@ -1,0 +1,38 @@
+"""A CNI plugin seen as a whole, from the fingerprints of all its instances."""
+
+from __future__ import annotations
+
+from collections.abc import Collection, Iterable, Mapping
+from typing import Any
+
+from plugin_types.cni.networks import version_order
+from plugin_types.cni.schemas import EXECUTABLE, NETWORK
+from plugind.model import Fingerprint
+
+
+def summarise(fingerprints: Mapping[str, Collection[Fingerprint]]) -> dict[str, Any]:
+    """What the row and the body hold, whatever the order of the fingerprints.
+
+    A version counts as supported when every healthy executable supports it, for a network is to
+    work on every node; without a healthy one, when every executable did.
+    """
+    executables = fingerprints.get(EXECUTABLE, ())
+    networks = fingerprints.get(NETWORK, ())
+    healthy = [one for one in executables if one.healthy]
+    supported = _common(healthy or executables)
+    written = (one.details.get("CNIVersion", "") for one in networks)
+    return {
+        "CNIVersion": max(supported or written, key=version_order, default=""),
+        "SupportedVersions": supported,
+        "UsedBy": _all("UsedBy", executables),
+        "Needs": _all("Needs", networks),
+    }
+
+
+def _common(executables: Iterable[Fingerprint]) -> list[str]:
+    told = [set(one.details.get("SupportedVersions", ())) for one in executables]
+    return sorted(set.intersection(*filter(None, told)) if any(told) else (), key=version_order)
+
+
+def _all(name: str, fingerprints: Iterable[Fingerprint]) -> list[str]:
+    return sorted({each for one in fingerprints for each in one.details.get(name, ())})
