@@ -174,6 +174,14 @@ def machine(folder: Path) -> Iterator[Machine]:
             process.kill()
 
 
+def alive(pid: int) -> bool:
+    """Whether that process runs; one that ended and was not reaped yet does not."""
+    try:
+        return Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[0] != "Z"
+    except OSError:
+        return False
+
+
 def counts(client: Client, id_: str) -> tuple[int, int, int, int] | None:
     """Controllers healthy and expected, nodes healthy and expected; None when it is not listed."""
     for row in client.plugins("csi").value:

@@ -21,6 +21,9 @@ from plugind.fields import SECOND, format_duration
 INPUT_MAXIMUM = 4_096
 """Bytes of standard input: what any pipe takes at once (PIPE_BUF), so that writing never waits."""
 
+# What a group's guard does. It kills itself along.
+_GUARD = ("/bin/sh", "-c", "read -r _; kill -KILL 0")
+
 _KILLED_WITHIN = 0.1  # seconds; what takes longer waits for a disk or a network share
 _STEP = 1 << 16
 
@@ -58,7 +61,7 @@ class Program:
         self._child: subprocess.Popen[bytes] | None = None
 
     def run(self, timeout: float, stdin: bytes = b"") -> Ended:
-        """Runs it to its end, and ends whatever it started.
+        """Runs it to its end, and kills whatever it started.
 
         Raises ProbeFailed when it cannot be started, prints too much, or is not over after
         ``timeout`` seconds.
@@ -68,22 +71,31 @@ class Program:
                 f"process {self._child.pid} of an earlier probe was killed and does not end "
                 "(it may wait for a disk or a network share)"
             )
-        deadline = time.monotonic() + timeout
-        self._child = child = self._start(stdin)
-        assert child.stdout is not None
-        assert child.stderr is not None
         try:
-            with child.stdout as output, child.stderr as errors, _pidfd(child.pid) as over:
-                streams = (output.fileno(), errors.fileno())
-                printed = self._gather(streams, over, deadline)
+            printed = self._run(stdin, time.monotonic() + timeout)
         finally:
-            _end(child)
+            self._reap()
         if printed is None:
             limit = format_duration(round(timeout * SECOND))
             raise ProbeFailed(f"it did not end within {limit} and was killed")
-        return Ended(child.wait(), *(printed[stream] for stream in streams))
+        assert self._child is not None
+        return Ended(self._child.wait(), *printed)
 
-    def _start(self, stdin: bytes) -> subprocess.Popen[bytes]:
+    def _run(self, stdin: bytes, deadline: float) -> tuple[bytes, bytes] | None:
+        """What it printed, to both streams; None when it did not end in time."""
+        with _group() as group:
+            self._child = child = self._start(stdin, group)
+            assert child.stdout is not None
+            assert child.stderr is not None
+            with child.stdout as output, child.stderr as errors, _pidfd(child.pid) as over:
+                return self._gather(output.fileno(), errors.fileno(), over, deadline)
+
+    def _reap(self) -> None:
+        if self._child is not None:
+            with suppress(subprocess.TimeoutExpired):
+                self._child.wait(_KILLED_WITHIN)
+
+    def _start(self, stdin: bytes, group: int) -> subprocess.Popen[bytes]:
         assert len(stdin) <= INPUT_MAXIMUM
         source, sink = os.pipe()
         with os.fdopen(source, "rb") as reader:
@@ -97,7 +109,7 @@ class Program:
                     stderr=subprocess.PIPE,
                     cwd="/",
                     env=self._environ,
-                    start_new_session=True,
+                    process_group=group,
                     bufsize=0,
                 )
             except OSError as error:
@@ -109,21 +121,18 @@ class Program:
         return (error.strerror or str(error)).lower()
 
     def _gather(
-        self, streams: Sequence[int], over: int, deadline: float
-    ) -> dict[int, bytes] | None:
-        """What it prints until it ends, by stream; None when that is not in time.
-
-        The end of the streams is not waited for: what it started may hold them open.
-        """
-        printed = dict.fromkeys(streams, b"")
+        self, output: int, errors: int, over: int, deadline: float
+    ) -> tuple[bytes, bytes] | None:
+        """Reads until it ends. What it started may hold the streams open for longer."""
+        printed = {output: b"", errors: b""}
         with selectors.DefaultSelector() as selector:
-            for descriptor in (*streams, over):
+            for descriptor in (output, errors, over):
                 selector.register(descriptor, selectors.EVENT_READ)
             while ready := selector.select(max(0.0, deadline - time.monotonic())):
-                readable = [key.fd for key, _ in ready if key.fd != over]
-                if not readable:
-                    return printed
-                for stream in readable:
+                streams = [key.fd for key, _ in ready if key.fd != over]
+                if not streams:
+                    return printed[output], printed[errors]
+                for stream in streams:
                     if data := os.read(stream, _STEP):
                         printed[stream] += data
                     else:
@@ -143,12 +152,22 @@ def _pidfd(pid: int) -> Iterator[int]:
         os.close(descriptor)
 
 
-def _end(child: subprocess.Popen[bytes]) -> None:
-    """Kills the process and all that it started, and waits a moment for it.
-
-    The group's number is its own until the process is reaped, which only happens here.
-    """
-    with suppress(ProcessLookupError, PermissionError):
-        os.killpg(child.pid, signal.SIGKILL)
-    with suppress(subprocess.TimeoutExpired):
-        child.wait(_KILLED_WITHIN)
+@contextmanager
+def _group() -> Iterator[int]:
+    """A process group, killed at the end, and by a guard in it when this process ends before,
+    however that happens: the guard waits for the end of a pipe that only this process holds."""
+    guard = subprocess.Popen(
+        _GUARD,
+        stdin=subprocess.PIPE,
+        stdout=subprocess.DEVNULL,
+        stderr=subprocess.DEVNULL,
+        cwd="/",
+        env={},
+        process_group=0,
+    )
+    with guard:  # the group's number is its own until the guard is reaped
+        try:
+            yield guard.pid
+        finally:
+            with suppress(ProcessLookupError):
+                os.killpg(guard.pid, signal.SIGKILL)

@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 
 from plugind.client import Client
-from tests.processes import Machine, machine
+from tests.processes import Machine, alive, machine
 from tests.support import eventually, needs
 
 PLUGINS = "/usr/lib/nagios/plugins"
@@ -24,7 +24,7 @@ BLOCK = """
     command = ["{PLUGINS}/check_file_age", "-w", "100000", "-c", "200000", "-f", "{folder}/file"]
   }}
   check "hung" {{
-    command       = ["/bin/sh", "-c", "sleep 600"]
+    command       = ["/bin/sh", "-c", "echo $$ >> {folder}/pids; exec sleep 600"]
     probe_timeout = "300ms"
   }}
   check "several" {{
@@ -74,4 +74,6 @@ def test_checks_from_a_configuration_file(here: Machine) -> None:
     assert "File not found" in only(client, "file")["HealthDescription"]
     eventually(lambda: "one" not in [row["ID"] for row in client.plugins("exec").value])
     assert agent.stop() == 0
+    started = [int(pid) for pid in (folder / "pids").read_text().split()]
+    eventually(lambda: not any(map(alive, started)))
     assert "component=prober" not in agent.logged, "its process had nothing to complain of"

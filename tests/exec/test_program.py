@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import os
+import subprocess
+import sys
 import threading
 import time
 from collections.abc import Callable
@@ -13,6 +15,7 @@ import pytest
 from plugin_types.exec.program import Ended, Program
 from plugind.errors import ProbeFailed
 from tests.exec.conftest import Script
+from tests.processes import alive
 from tests.support import eventually
 
 ROOT = Path(__file__).parent.parent.parent
@@ -26,13 +29,6 @@ def fails(program: Program, timeout: float = 20.0) -> str:
     with pytest.raises(ProbeFailed) as caught:
         program.run(timeout)
     return str(caught.value)
-
-
-def alive(pid: int) -> bool:
-    try:
-        return Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[0] != "Z"
-    except OSError:
-        return False
 
 
 def test_what_it_prints_and_how_it_ends() -> None:
@@ -70,6 +66,20 @@ def test_what_a_program_leaves_behind_is_not_waited_for(tmp_path: Path) -> None:
     assert shell(f"sleep 600 & echo $! > {pid}; echo done").run(20).output == b"done\n"
     assert time.monotonic() - started < 10
     eventually(lambda: not alive(int(pid.read_text())))
+
+
+def test_nothing_outlives_the_process_that_runs_it(tmp_path: Path) -> None:
+    """An agent ends its probers at once, whatever they wait for; and one may be killed."""
+    pids = tmp_path / "pids"
+    code = (
+        "import sys; from plugin_types.exec.program import Program;"
+        "Program(['/bin/sh', '-c', sys.argv[1]], {}, maximum=9).run(600)"
+    )
+    text = f"sleep 600 & echo $! $$ >> {pids}; exec sleep 600"
+    with subprocess.Popen([sys.executable, "-c", code, text], cwd=ROOT) as runner:
+        eventually(lambda: pids.exists() and pids.read_text().endswith("\n"))
+        runner.kill()
+    eventually(lambda: not any(alive(int(pid)) for pid in pids.read_text().split()))
 
 
 def test_a_program_that_closes_its_output_may_go_on() -> None:
