@@ -121,7 +121,10 @@ def test_forgetting(api: Live, agent: FakeAgent) -> None:
     [
         (("plugin", "status", "none"), "no plugin 'none'"),
         (("plugin", "forget", "none"), "no plugin 'none'"),
-        (("plugin", "status", "nope/ebs0"), "no plugin type 'nope' on the server; there are: csi"),
+        (
+            ("plugin", "status", "nope/ebs0"),
+            "no plugin type 'nope' on the server; there are: cni, csi",
+        ),
         (("plugin", "status", "--type", "nope"), "no plugin type 'nope'"),
         (("node", "status", "none"), "no node 'none'"),
         (("node", "forget", "none"), "no node 'none'"),
