@@ -13,9 +13,9 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Protocol, TypeVar
 
-from plugind.api.endpoints import Health
 import pytest
 
+from plugind.api.endpoints import Health
 from plugind.app import Services, create_app
 from plugind.cli.configured import load_settings
 from plugind.server import Server, listen
