@@ -45,7 +45,7 @@ class Runner:
         self._timeout = check.probe_timeout
         self._program = Program(check.command, check.environment, maximum=OUTPUT_MAXIMUM)
         self._due = 0.0  # by the monotonic clock
-        self._last: Findings | ProbeFailed = {}
+        self._last: Findings | str = {}  # or why there are none
 
     def probe(self) -> Findings:
         """What the check says now; what it last said while it is not its time yet."""
@@ -55,20 +55,20 @@ class Runner:
             found = self._run()
             if not self._is_old_news(found):
                 self._last = found
-        if isinstance(self._last, ProbeFailed):
-            raise self._last
+        if isinstance(self._last, str):
+            raise ProbeFailed(self._last)
         return self._last
 
-    def _run(self) -> Findings | ProbeFailed:
+    def _run(self) -> Findings | str:
         lines = self._check.format == JSON
         try:
             ended = self._program.run(self._timeout)
             return outputs.read_json(ended) if lines else outputs.read_nagios(self._id, ended)
         except ProbeFailed as flaw:
             # Only a check of one plugin knows whose failure this is.
-            return flaw if lines else outputs.failed(self._id, str(flaw))
+            return str(flaw) if lines else outputs.failed(self._id, str(flaw))
 
-    def _is_old_news(self, found: Findings | ProbeFailed) -> bool:
+    def _is_old_news(self, found: Findings | str) -> bool:
         """Most of Nagios' checks print other numbers each time. Were that news, since-when would
         never be older than a probe, and whoever waits for changes would be woken by each."""
         if self._check.format == JSON or self._check.report_numbers:
