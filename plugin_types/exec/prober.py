@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import re
-import time
 from collections.abc import Mapping
 
 from plugin_types.exec import outputs
@@ -11,67 +10,59 @@ from plugin_types.exec.outputs import Findings
 from plugin_types.exec.program import Program
 from plugin_types.exec.settings import JSON, Check, ExecSettings
 from plugind.errors import ProbeFailed
-from plugind.plugin_type import Prober
+from plugind.plugin_type import Prober, Schedule
 
 OUTPUT_MAXIMUM = 1 << 19
 """Bytes that a check may print. What becomes of it must fit a line of a prober's, 1 MiB."""
 
 _NUMBER = re.compile(r"\d+(?:[.,:]\d+)*")
-_EARLY = 0.05  # seconds before its time that a check may be run: whoever waits wakes a bit off
 
 
 class ExecProber(Prober):
     """Each check is a target of its own; the core runs them side by side."""
 
     def __init__(self, settings: ExecSettings) -> None:
-        self._runners = {id: Runner(id, check) for id, check in settings.check.items()}
+        self._runners = {
+            id: Runner(id, check, check.over(settings).probe_timeout)
+            for id, check in settings.check.items()
+        }
 
     def discover(self) -> Mapping[str, Runner]:
         return self._runners
+
+    def schedule(self, target: Runner) -> Schedule:
+        return target.check
 
     def probe(self, target: Runner) -> Findings:
         return target.probe()
 
 
 class Runner:
-    """One check: when it is run next, and what it last gave."""
+    """One check, which may take ``timeout`` seconds, and what it last gave."""
 
-    def __init__(self, id: str, check: Check) -> None:
-        assert check.probe_interval is not None
-        assert check.probe_timeout is not None
+    def __init__(self, id: str, check: Check, timeout: float) -> None:
+        self.check = check
         self._id = id
-        self._check = check
-        self._interval = check.probe_interval
-        self._timeout = check.probe_timeout
+        self._timeout = timeout
         self._program = Program(check.command, check.environment, maximum=OUTPUT_MAXIMUM)
-        self._due = 0.0  # by the monotonic clock
-        self._last: Findings | str = {}  # or why there are none
+        self._last: Findings = {}
 
     def probe(self) -> Findings:
-        """What the check says now; what it last said while it is not its time yet."""
-        now = time.monotonic()
-        if now >= self._due - _EARLY:
-            self._due = now + self._interval
-            found = self._run()
-            if not self._is_old_news(found):
-                self._last = found
-        if isinstance(self._last, str):
-            raise ProbeFailed(self._last)
+        """What the check says now."""
+        if self.check.format == JSON:
+            return outputs.read_json(self._program.run(self._timeout))
+        try:
+            found = outputs.read_nagios(self._id, self._program.run(self._timeout))
+        except ProbeFailed as flaw:
+            found = outputs.failed(self._id, str(flaw))
+        if not self._is_old_news(found):
+            self._last = found
         return self._last
 
-    def _run(self) -> Findings | str:
-        lines = self._check.format == JSON
-        try:
-            ended = self._program.run(self._timeout)
-            return outputs.read_json(ended) if lines else outputs.read_nagios(self._id, ended)
-        except ProbeFailed as flaw:
-            # Only a check of one plugin knows whose failure this is.
-            return str(flaw) if lines else outputs.failed(self._id, str(flaw))
-
-    def _is_old_news(self, found: Findings | str) -> bool:
+    def _is_old_news(self, found: Findings) -> bool:
         """Most of Nagios' checks print other numbers each time. Were that news, since-when would
         never be older than a probe, and whoever waits for changes would be woken by each."""
-        if self._check.format == JSON or self._check.report_numbers:
+        if self.check.report_numbers:
             return False
         return _without_numbers(found) == _without_numbers(self._last)
 

@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from typing import Any, ClassVar
 
 from marshmallow import ValidationError, fields, validate
 
-from plugind.fields import Duration, Flag, Identifier, Record, Text
-from plugind.plugin_type import Settings, SettingsSchema
+from plugind.fields import Duration, Flag, Identifier, Text
+from plugind.plugin_type import Schedule, ScheduleSchema, Settings, SettingsSchema
 
 NAGIOS = "nagios"
 JSON = "json"
@@ -20,44 +20,20 @@ WORD_MAXIMUM = 4_096
 
 
 @dataclass(frozen=True)
-class Check:
-    """A program to run: its path with its arguments, and how to read what it prints.
-
-    Times in seconds; None means the type's own.
-    """
+class Check(Schedule):
+    """A program to run: its path with its arguments, and how to read what it prints."""
 
     command: tuple[str, ...]
     format: str
     environment: Mapping[str, str]
     report_numbers: bool
-    probe_interval: float | None
-    probe_timeout: float | None
 
 
 @dataclass(frozen=True)
 class ExecSettings(Settings):
-    """What the block loads into; ``check`` is by plugin ID.
-
-    Every check has times of its own once it is loaded. The type's are then what suits all checks:
-    the core looks as often as the most frequent wants, and is as patient as the slowest needs.
-    """
+    """What the block loads into; ``check`` is by plugin ID."""
 
     check: Mapping[str, Check]
-
-    def __post_init__(self) -> None:
-        timed = {
-            id: replace(
-                check,
-                probe_interval=check.probe_interval or self.probe_interval,
-                probe_timeout=check.probe_timeout or self.probe_timeout,
-            )
-            for id, check in self.check.items()
-        }
-        intervals = [check.probe_interval or 0.0 for check in timed.values()]
-        timeouts = [check.probe_timeout or 0.0 for check in timed.values()]
-        object.__setattr__(self, "check", timed)
-        object.__setattr__(self, "probe_interval", min(intervals, default=self.probe_interval))
-        object.__setattr__(self, "probe_timeout", max(timeouts, default=self.probe_timeout))
 
 
 class Command(fields.List[str]):
@@ -83,7 +59,7 @@ def _variables(environment: Mapping[str, str]) -> None:
             raise ValidationError('must be variables, such as { LC_ALL = "C" }.')
 
 
-class CheckSchema(Record):
+class CheckSchema(ScheduleSchema):
     """A ``check "ID" { }`` block within the type's."""
 
     record: ClassVar[type[Any] | None] = Check
@@ -115,18 +91,6 @@ class CheckSchema(Record):
             "help": "whether output (of nagios) is also news when it differs from the last in "
             "numbers alone; since-when then starts anew each time"
         },
-    )
-    probe_interval = Duration(
-        load_default=None,
-        minimum=0.01,
-        maximum=86_400,
-        metadata={"help": "how often it is run; by default the type's", "example": "30s"},
-    )
-    probe_timeout = Duration(
-        load_default=None,
-        minimum=0.01,
-        maximum=3_600,
-        metadata={"help": "how long it may run; by default the type's", "example": "10s"},
     )
 
 

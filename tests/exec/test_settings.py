@@ -34,9 +34,13 @@ def test_a_check_has_the_times_of_its_type_unless_it_says_others() -> None:
             "own": {"command": ["true", "x"], "probe_interval": "5s", "probe_timeout": "20s"},
         },
     )
-    times = {id: (one.probe_interval, one.probe_timeout) for id, one in settings.check.items()}
+    prober = ExecType().prober(settings)
+    assert prober
+    times = {}
+    for id, target in prober.discover().items():
+        own = prober.schedule(target).over(settings)
+        times[id] = (own.probe_interval, own.probe_timeout)
     assert times == {"plain": (60.0, 10.0), "own": (5.0, 20.0)}
-    assert (settings.probe_interval, settings.probe_timeout) == (5.0, 20.0), "what suits both"
     assert settings.check["own"].command == ("true", "x")
 
 
