@@ -6,6 +6,7 @@ import hashlib
 import re
 from collections.abc import Iterable, Iterator, Mapping
 from contextlib import contextmanager
+from itertools import chain
 from pathlib import Path
 from typing import Any
 
@@ -117,8 +118,10 @@ def _report(agent: FakeAgent, drivers: Fingerprints) -> None:
 
 
 def _allocations() -> Mapping[str, Any]:
+    """The recorded allocations, as an agent reports them."""
     told = ("Name", "JobID", "TaskGroup", "CreateTime")
-    recorded = [*read("node-allocations").json, *read("read-hostpath").json["Allocations"]]
+    plugins = [read(name).json["Allocations"] for name in ("read-hostpath", "driver-dead-read")]
+    recorded = chain(read("node-allocations").json, *plugins)
     return {each["ID"]: {key: each[key] for key in told} for each in recorded}
 
 
