@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 from collections.abc import Callable, Mapping
 from contextlib import suppress
+from functools import cache, partial
 from pathlib import Path
 
 from plugind import __version__, logs
@@ -13,6 +14,7 @@ from plugind.acl.tokens import MANAGEMENT
 from plugind.api import PARAMETERS, TABLE
 from plugind.api.access_log import AccessLog
 from plugind.api.endpoints import Health, Parts
+from plugind.api.openapi import rendered
 from plugind.api.serving import Api
 from plugind.catalogue import Catalogue
 from plugind.config.settings import AS_DOCUMENT, Settings
@@ -153,6 +155,7 @@ def create_app(
         checks={"server": services.health, **(checks or {})},
         stats=stats or {},
         address=address,
+        openapi=cache(partial(rendered, TABLE, services.schemas)),
     )
     api = Api("plugind", parts, TABLE)
     if services.access_log:

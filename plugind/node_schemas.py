@@ -71,7 +71,7 @@ class ReportSchema(Record):
     class Meta:
         unknown = EXCLUDE
 
-    name = Text(required=True, data_key="Name", maximum=253)
+    name = Text(required=True, data_key="Name", maximum=253, metadata={"example": "vm1"})
     datacenter = Text(load_default="dc1", data_key="Datacenter", maximum=128)
     version = Text(load_default="", data_key="Version", maximum=128)
     run_id = Text(load_default="", data_key="RunID", maximum=128)
@@ -111,12 +111,17 @@ class NodeStubSchema(StampedSchema):
     HostVolumes = fields.Constant(None)
 
 
+_SELDOM = {"optional": True}  # only where it is asked for
+
+
 class NodeRowSchema(NodeStubSchema):
     """The same with what ``os`` and ``resources`` ask for."""
 
-    Attributes = fields.Dict(fields.String(), fields.String(), attribute="os_attributes")
-    NodeResources = fields.Constant(_RESOURCES)
-    ReservedResources = fields.Constant(_RESERVED)
+    Attributes = fields.Dict(
+        fields.String(), fields.String(), attribute="os_attributes", metadata=_SELDOM
+    )
+    NodeResources = fields.Constant(_RESOURCES, metadata=_SELDOM)
+    ReservedResources = fields.Constant(_RESERVED, metadata=_SELDOM)
 
 
 class Wanted(NamedTuple):
@@ -144,8 +149,10 @@ def row_schema(wanted: Wanted) -> Schema:
 class NodeSchema(NodeStubSchema):
     """One node, read by itself; its instances are joined to it under the types' own keys."""
 
-    Attributes = fields.Dict()
-    meta = fields.Dict(data_key="Meta")  # marshmallow reads a class by the name of Meta
+    Attributes = fields.Dict(fields.String(), fields.String())
+    meta = fields.Dict(
+        fields.String(), fields.String(), data_key="Meta"
+    )  # marshmallow reads a class by the name of Meta
     StatusUpdatedAt = fields.Integer()
     HTTPAddr = fields.Constant("")
     Links = fields.Constant(None)

@@ -13,7 +13,7 @@ from marshmallow import Schema, fields
 
 from plugind.fields import Flag, Number, Text, Time
 from plugind.model import Fingerprint, Stamp
-from plugind.plugin_type import PluginType, WireSchema
+from plugind.plugin_type import ANY_ROLE, PluginType, WireSchema
 
 DESCRIPTION_MAXIMUM = 4096
 
@@ -26,6 +26,12 @@ class FingerprintSchema(WireSchema):
     Healthy = Flag(required=True)
     HealthDescription = Text(load_default="", maximum=DESCRIPTION_MAXIMUM)
     UpdateTime = Time(load_default=None)
+
+
+class ShownSchema(FingerprintSchema):
+    """The same as it is answered: by then the time is known."""
+
+    UpdateTime = Time()
 
 
 class StampedSchema(WireSchema):
@@ -55,7 +61,8 @@ class PluginSchemas:
 
     ``reported`` loads a whole reported fingerprint of a role and ``details`` dumps the type's part
     of what was loaded. ``body`` dumps all of a body but the maps of instances, which are joined
-    from the instances' own bytes; ``maps`` documents those.
+    from the instances' own bytes. For the API's description: ``whole`` is a body with them,
+    ``node_maps`` are those in a node's body, ``plugin_report`` is what a report has of one plugin.
     """
 
     type: PluginType
@@ -63,7 +70,9 @@ class PluginSchemas:
     details: Mapping[str, Schema]
     row: Schema
     body: Schema
-    maps: Schema
+    whole: Schema
+    node_maps: Schema
+    plugin_report: Schema
 
     def nothing_known(self, role: str) -> dict[str, Any]:
         """The details of an instance of which nothing is known but that it is not healthy."""
@@ -83,19 +92,43 @@ class PluginSchemas:
             role: _join(f"{type_.name}-{role}-fingerprint", FingerprintSchema, schema)
             for role, schema in type_.fingerprint_schemas.items()
         }
-        maps: dict[str, fields.Field[Any]] = {
-            plural: fields.Dict(fields.String(), fields.Nested(whole[role]))
-            for role, plural in type_.roles.items()
+        shown = {
+            role: _join(f"{type_.name}-{role}-fingerprint", ShownSchema, schema)
+            for role, schema in type_.fingerprint_schemas.items()
         }
         counted = Schema.from_dict(counts, name=f"{type_.name}-counts")
+        body = _join(f"{type_.name}-body", PluginBodySchema, counted, type_.body_schema)
+        maps = _maps(type_.roles, shown)
         return cls(
             type_,
             {role: schema() for role, schema in whole.items()},
             {role: schema() for role, schema in type_.fingerprint_schemas.items()},
             _join(f"{type_.name}-row", PluginRowSchema, counted, type_.row_schema)(),
-            _join(f"{type_.name}-body", PluginBodySchema, counted, type_.body_schema)(),
-            Schema.from_dict(maps, name=f"{type_.name}-maps")(),
+            body(),
+            _join(f"{type_.name}-plugin", body, maps)(),
+            _maps(node_keys(type_), shown)(),
+            _plugin_report(type_, whole),
         )
+
+
+def _maps(keys: Mapping[str, str], schemas: Mapping[str, type[Schema]]) -> type[Schema]:
+    """Maps of fingerprints, each under the key of its role."""
+    maps: dict[str, fields.Field[Any]] = {
+        key: fields.Dict(fields.String(), fields.Nested(schemas[role]))
+        for role, key in keys.items()
+    }
+    return WireSchema.from_dict(maps)
+
+
+def _plugin_report(type_: PluginType, schemas: Mapping[str, type[Schema]]) -> Schema:
+    roles: dict[str, fields.Field[Any]] = {
+        role: fields.Nested(schema, allow_none=True) for role, schema in schemas.items()
+    }
+    help = "with the fields of any role: for all that are known of it here, else the default one"
+    roles[ANY_ROLE] = fields.Nested(
+        FingerprintSchema, allow_none=True, metadata={"description": help}
+    )
+    return WireSchema.from_dict(roles, name=f"{type_.name}-plugin")()
 
 
 def _join(name: str, *schemas: type[Schema]) -> type[Schema]:

@@ -106,7 +106,7 @@ def test_the_core_names_no_plugin_type(path: Path) -> None:
     types = load_registry().types
     assert types, "without plugin types this test could not fail"
     for name in types:
-        found = re.search(rf"(?i)(?<![a-z]){re.escape(name)}(?![a-z])", path.read_text())
+        found = re.search(rf"(?i)(?<![a-z-]){re.escape(name)}(?![a-z-])", path.read_text())
         assert found is None, f"{path.name} names the plugin type {name}"
 
 

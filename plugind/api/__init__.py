@@ -2,10 +2,10 @@
 
 from itertools import chain
 
-from plugind.api import acl, agent, cluster, nodes, plugins, search
+from plugind.api import acl, agent, cluster, nodes, openapi, plugins, search
 from plugind.api.query import QuerySchema
 
-_RESOURCES = (plugins, nodes, search, acl, agent, cluster)
+_RESOURCES = (plugins, nodes, search, acl, agent, cluster, openapi)
 
 TABLE = tuple(chain.from_iterable(resource.endpoints.table for resource in _RESOURCES))
 

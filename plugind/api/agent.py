@@ -12,14 +12,16 @@ import orjson
 from flask import request
 
 from plugind import __version__
-from plugind.api.endpoints import Call, Endpoints, Parts, agent_read, no_token, node_read
+from plugind.api.endpoints import Call, Endpoints, Given, Parts, agent_read, no_token, node_read
 from plugind.api.nomad_shapes import MembersSchema, SelfSchema
 from plugind.api.reply import Reply, json_reply
-from plugind.api.shapes import HEALTH, TEXTS
+from plugind.api.shapes import HEALTH, TEXT, TEXTS
+from plugind.errors import BadRequest
 from plugind.fields import SECOND, format_duration
 
 _MEMBERS = MembersSchema()
 _SELF = SelfSchema()
+_ROLES = ("server", "client")
 
 endpoints = Endpoints()
 
@@ -29,12 +31,15 @@ endpoints = Endpoints()
     "/v1/agent/health",
     need=no_token,
     answer=HEALTH,
-    parameters={"type": "server or client: only that role of the process"},
-    errors=(500,),
+    parameters={"type": Given("only this role of the process", {**TEXT, "enum": _ROLES})},
+    errors=(400,),
+    troubles=(500,),
 )
 def health(call: Call) -> Reply:
     """Say whether the server, and the agent in the same process, do their work."""
     only = request.args.get("type", "")
+    if only not in ("", *_ROLES):
+        raise BadRequest(f"Invalid type: it is {' or '.join(_ROLES)}")
     found = {role: check() for role, check in call.parts.checks.items() if only in ("", role)}
     answer = {role: {"ok": ok, "message": message} for role, (ok, message) in found.items()}
     ok = bool(found) and all(ok for ok, _ in found.values())

@@ -10,12 +10,11 @@ from collections.abc import Callable, Collection, Iterable, Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
-from marshmallow import Schema
-
 from plugind.acl import Acl, Authorizer, Caller, Decision
 from plugind.acl.authorizer import ALLOWED, NO_RULE
 from plugind.api.query import Query
 from plugind.api.reply import Reply
+from plugind.api.shapes import TEXT, Shape
 from plugind.catalogue import Catalogue, Reading
 from plugind.config.settings import Settings
 from plugind.filtering import Fields
@@ -34,7 +33,7 @@ class Parts:
 
     ``schemas`` and ``row_fields`` are by plugin type. ``acl`` gives the policies and tokens in
     force now; ``checks`` and ``stats`` are by role of the process ("server", "client");
-    ``address`` is HOST:PORT.
+    ``address`` is HOST:PORT. ``openapi`` gives the OpenAPI document.
     """
 
     settings: Settings
@@ -48,18 +47,21 @@ class Parts:
     checks: Mapping[str, Callable[[], Health]]
     stats: Mapping[str, Callable[[], Mapping[str, str]]]
     address: str
+    openapi: Callable[[], bytes]
 
 
 @dataclass(frozen=True, slots=True)
 class Asked:
     """What a request asks for, as far as rights go: the parts of its path and its query.
 
-    ``types`` are the plugin types that there are.
+    ``types`` are the plugin types that there are. ``shows_secret``: it comes with a node's secret,
+    right or wrong.
     """
 
     types: Collection[str]
     path: Mapping[str, str]
     query: Mapping[str, str]
+    shows_secret: bool = False
 
     @property
     def namespace(self) -> str:
@@ -98,21 +100,20 @@ class Source:
 
 Need = Callable[[Authorizer, Asked], Decision]
 View = Callable[..., "Reply | Source"]
-Shape = Schema | Mapping[str, Any] | Callable[[Mapping[str, PluginSchemas]], Any]
-"""What a body looks like: a schema, or OpenAPI's own words, or what depends on the types."""
 
 
 def anyone(authorizer: Authorizer, asked: Asked) -> Decision:
-    """No right is needed; a token that is wrong is refused all the same."""
+    """No right, but a token that is wrong is refused all the same."""
     return ALLOWED
 
 
 def no_token(authorizer: Authorizer, asked: Asked) -> Decision:
-    """Nobody is asked for a token, and one that is given is not looked at."""
+    """No token; one that is given is not looked at."""
     return ALLOWED
 
 
 def management(authorizer: Authorizer, asked: Asked) -> Decision:
+    """A management token."""
     return authorizer.may_manage()
 
 
@@ -122,24 +123,37 @@ def any_of(decisions: Iterable[Decision]) -> Decision:
 
 
 def may_list_any(authorizer: Authorizer, asked: Asked) -> Decision:
-    """Whether plugins of any type may be listed."""
+    """The capability `TYPE-list-plugin` of any type, or the `plugin` policy `list` or `read`."""
     return any_of(authorizer.may_list(type_, asked.namespace) for type_ in asked.types)
 
 
 def node_read(authorizer: Authorizer, asked: Asked) -> Decision:
+    """The `node` policy `read` or `write`."""
     return authorizer.may_read_nodes()
 
 
 def agent_read(authorizer: Authorizer, asked: Asked) -> Decision:
+    """The `agent` policy `read` or `write`."""
     return authorizer.may_read_agent()
+
+
+@dataclass(frozen=True, slots=True)
+class Given:
+    """A parameter or header that a request may give, or must."""
+
+    help: str
+    shape: Shape = field(default_factory=lambda: TEXT)
+    required: bool = False
 
 
 @dataclass(frozen=True, slots=True)
 class Endpoint:
     """One method of one path. ``view`` is called with a Call and the path's parts by name.
 
-    ``reads``: it takes the parameters of every read. ``parameters`` are further ones, with what
-    they do. ``errors`` are the statuses beside 200 and those that any endpoint may answer with.
+    What ``need`` asks for is told to people by its docstring. ``reads``: it takes the parameters of
+    every read. ``parameters`` are further ones, with what they do; they may be any text unless a
+    Given says otherwise. ``errors`` are the statuses beside 200 and those that any endpoint may
+    answer with; ``troubles`` are those that come with the same body as 200.
     """
 
     method: str
@@ -149,12 +163,30 @@ class Endpoint:
     answer: Shape
     body: Shape | None = None
     reads: bool = False
-    parameters: Mapping[str, str] = field(default_factory=dict)
+    parameters: Mapping[str, str | Given] = field(default_factory=dict)
+    headers: Mapping[str, Given] = field(default_factory=dict)
     errors: tuple[int, ...] = ()
+    troubles: tuple[int, ...] = ()
 
     @property
     def summary(self) -> str:
-        return " ".join((self.view.__doc__ or "").split("\n\n")[0].split())
+        """What it does, in one sentence."""
+        return _words(self.view)[0]
+
+    @property
+    def about(self) -> str:
+        """What else there is to say of it; "" when nothing is."""
+        return "\n\n".join(_words(self.view)[1:])
+
+    @property
+    def needed(self) -> str:
+        """What the policies must allow the caller."""
+        return "\n\n".join(_words(self.need))
+
+
+def _words(told: Callable[..., Any]) -> list[str]:
+    """The paragraphs of a docstring, each in one line."""
+    return [" ".join(part.split()) for part in (told.__doc__ or "").split("\n\n")]
 
 
 class Endpoints:

@@ -9,21 +9,29 @@ from flask import request
 
 from plugind import filtering
 from plugind.acl import Authorizer, Decision
-from plugind.acl.authorizer import ANY_NAMESPACE
+from plugind.acl.authorizer import ALLOWED, ANY_NAMESPACE
 from plugind.api.body import read_document
 from plugind.api.endpoints import (
     Asked,
     Call,
     Endpoints,
+    Given,
     Source,
     any_of,
-    anyone,
     management,
     node_read,
 )
 from plugind.api.query import read_flag
 from plugind.api.reply import Reply, json_reply
-from plugind.api.shapes import ALLOCATIONS, FORGOTTEN, AcceptedSchema, node_body
+from plugind.api.shapes import (
+    ALLOCATIONS,
+    FLAG,
+    FORGOTTEN,
+    TEXT,
+    AcceptedSchema,
+    node_body,
+    report_body,
+)
 from plugind.client import NODE_SECRET_HEADER
 from plugind.errors import BadRequest, Forbidden, StoreError
 from plugind.fields import SECOND, is_node_id
@@ -46,14 +54,30 @@ _HEARTBEAT = HeartbeatSchema()
 _ACCEPTED = AcceptedSchema()
 _ROW_FIELDS = {wanted: filtering.fields_of(row_schema(wanted)) for wanted in Wanted.all()}
 _WRITE_ERRORS = (400, 413, 503)
+_NAMESPACE = {"namespace": "the namespace whose capabilities count; * for any"}
+_TEXT_GIVEN = {**TEXT, "minLength": 1, "example": "drawn-at-random"}
+_SECRET = {
+    NODE_SECRET_HEADER: Given(
+        "proves who the node is; the first report pins it", _TEXT_GIVEN, required=True
+    )
+}
 
 endpoints = Endpoints()
 
 
 def _may_register(authorizer: Authorizer, asked: Asked) -> Decision:
-    """Any type will do here; a report's own types are looked at one by one."""
+    """The capability `TYPE-register-plugin` in any namespace, or the `node` policy `write`.
+
+    A heartbeat needs it for any type. A report needs it for each type that it has: those that the
+    token may not register are told of in the answer, and a report of nothing else is refused.
+    """
     decisions = [authorizer.may_register(type_, ANY_NAMESPACE) for type_ in asked.types]
     return any_of([*decisions, authorizer.may_write_nodes()])
+
+
+def _may_forget(authorizer: Authorizer, asked: Asked) -> Decision:
+    """The node's secret, or a management token."""
+    return ALLOWED if asked.shows_secret else authorizer.may_manage()
 
 
 @endpoints.read(
@@ -61,8 +85,8 @@ def _may_register(authorizer: Authorizer, asked: Asked) -> Decision:
     need=node_read,
     answer=NodeRowSchema(many=True),
     parameters={
-        "os": "true adds the attributes that tell of the operating system",
-        "resources": "true adds the node's resources",
+        "os": Given("true adds the attributes that tell of the operating system", FLAG),
+        "resources": Given("true adds the node's resources", FLAG),
     },
 )
 def list_nodes(call: Call) -> Source:
@@ -91,7 +115,9 @@ def list_allocations(call: Call, node_id: str) -> Source:
     "/v1/node/<node_id>",
     need=_may_register,
     answer=_ACCEPTED,
-    body=_REPORT,
+    body=report_body,
+    parameters=_NAMESPACE,
+    headers=_SECRET,
     errors=_WRITE_ERRORS,
 )
 def report(call: Call, node_id: str) -> Reply:
@@ -116,6 +142,8 @@ def report(call: Call, node_id: str) -> Reply:
     need=_may_register,
     answer=_ACCEPTED,
     body=_HEARTBEAT,
+    parameters=_NAMESPACE,
+    headers=_SECRET,
     errors=(*_WRITE_ERRORS, 409),
 )
 def heartbeat(call: Call, node_id: str) -> Reply:
@@ -126,15 +154,19 @@ def heartbeat(call: Call, node_id: str) -> Reply:
     return _heard_of(call, node_id, accepted)
 
 
-@endpoints("DELETE", "/v1/node/<node_id>", need=anyone, answer=FORGOTTEN, errors=(404, 503))
+@endpoints(
+    "DELETE",
+    "/v1/node/<node_id>",
+    need=_may_forget,
+    answer=FORGOTTEN,
+    headers={NODE_SECRET_HEADER: Given("the node's secret")},
+    errors=(404, 503),
+)
 def forget_node(call: Call, node_id: str) -> Reply:
-    """Forget a node and its instances; needs the node's secret, or a management token."""
-    intake, secret = call.parts.intake, request.headers.get(NODE_SECRET_HEADER)
-    if call.authorizer.may_manage().allowed:
-        return json_reply({"Index": intake.forget_node(node_id)})
-    if not secret:
-        raise Forbidden("Permission denied")
-    return json_reply({"Index": intake.forget_node(node_id, secret)})
+    """Forget a node and its instances."""
+    secret = request.headers.get(NODE_SECRET_HEADER, "")
+    proof = None if call.authorizer.may_manage().allowed else secret
+    return json_reply({"Index": call.parts.intake.forget_node(node_id, proof)})
 
 
 @endpoints(

@@ -6,9 +6,9 @@ from collections.abc import Mapping
 
 from plugind.acl import Authorizer, Decision
 from plugind.acl.authorizer import ALLOWED
-from plugind.api.endpoints import Asked, Call, Endpoints, Source, any_of, anyone, management
+from plugind.api.endpoints import Asked, Call, Endpoints, Given, Source, any_of, anyone, management
 from plugind.api.reply import Reply, error_reply, json_reply
-from plugind.api.shapes import FORGOTTEN, TYPES, plugin_body, plugin_rows
+from plugind.api.shapes import FORGOTTEN, TYPES, plugin_body, plugin_rows, plugin_type
 from plugind.errors import BadRequest
 from plugind.model import PluginKey, plugins_of
 from plugind.plugin_schemas import node_keys
@@ -20,7 +20,11 @@ endpoints = Endpoints()
 
 
 def _may_list(authorizer: Authorizer, asked: Asked) -> Decision:
-    """Without a type nothing is told; which types there are is told to who may list one."""
+    """The capability `TYPE-list-plugin` in the namespace, or the `plugin` policy `list` or `read`.
+
+    Nothing where no type is asked for, for nothing is told then. Which types there are is told to
+    those who may list one of them.
+    """
     type_ = asked.query.get("type", "")
     if not type_:
         return ALLOWED
@@ -29,6 +33,7 @@ def _may_list(authorizer: Authorizer, asked: Asked) -> Decision:
 
 
 def _may_read(authorizer: Authorizer, asked: Asked) -> Decision:
+    """The capability `TYPE-read-plugin` in the namespace, or the `plugin` policy `read`."""
     return authorizer.may_read(asked.path["type_"], asked.namespace)
 
 
@@ -36,7 +41,7 @@ def _may_read(authorizer: Authorizer, asked: Asked) -> Decision:
     "/v1/plugins",
     need=_may_list,
     answer=plugin_rows,
-    parameters={"type": "the plugin type to list; without one the answer is an empty list"},
+    parameters={"type": Given("without one the answer is an empty list", plugin_type)},
 )
 def list_plugins(call: Call) -> Source | Reply:
     """List the plugins of a type."""

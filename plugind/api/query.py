@@ -13,6 +13,9 @@ from marshmallow import EXCLUDE, ValidationError, fields
 from plugind.errors import BadRequest
 from plugind.fields import SECOND, Record, parse_bool, parse_duration
 
+OF_LISTS = frozenset({"filter", "next_token", "per_page", "prefix", "reverse"})
+"""The parameters that only lists heed."""
+
 WAIT_DEFAULT = 300.0
 WAIT_MAXIMUM = 600.0
 _WAIT_SPREAD = 1 / 16  # of the wait, added at random so that clients do not come back all at once

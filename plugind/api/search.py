@@ -35,7 +35,7 @@ endpoints = Endpoints()
 
 
 def _may_search(authorizer: Authorizer, asked: Asked) -> Decision:
-    """Each context needs the right to list what is in it; one of them will do here."""
+    """The right to list what is in the context: plugins or nodes, or for `all` any of them."""
     return any_of(need(authorizer, asked) for need in _NEEDS.values())
 
 

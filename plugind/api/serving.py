@@ -16,6 +16,7 @@ from plugind.api.query import Query, read_query
 from plugind.api.reply import Reply, error_reply, response_of
 from plugind.catalogue import Reading
 from plugind.catalogue.rendering import array
+from plugind.client import NODE_SECRET_HEADER
 from plugind.errors import Forbidden, PlugindError, TooManyParked
 
 _log = logs.get("api")
@@ -41,7 +42,8 @@ class Api(Flask):
 
 def _answering(parts: Parts, endpoint: Endpoint) -> Callable[..., Response]:
     def respond(**path: str) -> Response:
-        asked = Asked(parts.registry.types, path, request.args.to_dict())
+        shows_secret = bool(request.headers.get(NODE_SECRET_HEADER))
+        asked = Asked(parts.registry.types, path, request.args.to_dict(), shows_secret)
         call = admit(parts, endpoint, asked)
         answer = endpoint.view(call, **path)
         if isinstance(answer, Source) and call.query.index:

@@ -1,19 +1,28 @@
-"""What answers look like that no other room has a schema of: for dumping, and for OpenAPI."""
+"""What bodies look like that no other room has a schema of: for dumping, and for OpenAPI.
+
+A shape is a marshmallow schema, or OpenAPI's own words with schemas in them, or a function that
+makes either from the schemas of the plugin types that there are.
+"""
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 from marshmallow import Schema, fields
 
-from plugind.node_schemas import NodeSchema
+from plugind.fields import Identifier
+from plugind.node_schemas import NodeSchema, ReportSchema
 from plugind.plugin_schemas import PluginSchemas
+from plugind.plugin_type import WireSchema
 
 Schemas = Mapping[str, PluginSchemas]
+Words = Mapping[str, Any]
+Shape = Schema | Words | Callable[[Schemas], Schema | Words]
 
-TEXT: Mapping[str, Any] = {"type": "string"}
-TEXTS: Mapping[str, Any] = {"type": "array", "items": TEXT}
+TEXT: Words = {"type": "string"}
+FLAG: Words = {"type": "boolean"}
+TEXTS: Words = {"type": "array", "items": TEXT}
 
 
 class RejectedSchema(Schema):
@@ -51,29 +60,57 @@ class PluginTypeSchema(Schema):
     Distribution = fields.String()
 
 
+class RoleHealthSchema(Schema):
+    """How one role of the process is."""
+
+    ok = fields.Boolean()
+    message = fields.String()
+
+
 FORGOTTEN = IndexSchema()
 TYPES = PluginTypeSchema(many=True)
-ALLOCATIONS: Mapping[str, Any] = {"type": "array", "items": {"type": "object"}}
-HEALTH: Mapping[str, Any] = {
-    "type": "object",
-    "additionalProperties": {
-        "type": "object",
-        "properties": {"ok": {"type": "boolean"}, "message": TEXT},
-        "required": ["ok", "message"],
-    },
-}
+HEALTH: Words = {"type": "object", "additionalProperties": RoleHealthSchema()}
+OPENAPI: Words = {"type": "object"}
+ALLOCATIONS: Words = {"type": "array", "items": {"type": "object"}}
 
 
-def plugin_rows(schemas: Schemas) -> list[Schema]:
-    """A list of rows, of whichever type."""
-    return [each.row for each in schemas.values()]
+def plugin_type(schemas: Schemas) -> Words:
+    """The name of a plugin type."""
+    return {**TEXT, "enum": sorted(schemas)} if schemas else TEXT
 
 
-def plugin_body(schemas: Schemas) -> list[Schema]:
+def plugin_rows(schemas: Schemas) -> Schema | Words:
+    """A list of rows, all of one type."""
+    lists = [{"type": "array", "items": each.row} for each in schemas.values()]
+    return _any_of(lists, {"type": "array"})
+
+
+def plugin_body(schemas: Schemas) -> Schema | Words:
     """One plugin, of whichever type."""
-    return [each.body for each in schemas.values()]
+    return _any_of([each.whole for each in schemas.values()], {"type": "object"})
 
 
-def node_body(schemas: Schemas) -> list[Schema]:
-    """One node."""
-    return [NodeSchema()]
+def node_body(schemas: Schemas) -> Schema:
+    """One node, with the instances of every type."""
+    maps = (type(each.node_maps) for each in schemas.values())
+    joined: type[Schema] = type("node", (NodeSchema, *maps), {})
+    return joined()
+
+
+def report_body(schemas: Schemas) -> Schema:
+    """A node's report; what a plugin type's own schema refuses is told in the answer."""
+    by_type: dict[str, fields.Field[Any]] = {
+        name: fields.Dict(Identifier(), fields.Nested(type(each.plugin_report)))
+        for name, each in schemas.items()
+    }
+    plugins = WireSchema.from_dict(by_type, name="report-plugins")
+    nested = fields.Nested(plugins, required=True, data_key="Plugins")
+    made: type[Schema] = type("report", (ReportSchema,), {"plugins": nested})
+    return made()
+
+
+def _any_of(shapes: Sequence[Schema | Words], otherwise: Words) -> Schema | Words:
+    """One of several; OpenAPI has no word for one of none."""
+    if len(shapes) == 1:
+        return shapes[0]
+    return {"anyOf": shapes} if shapes else otherwise

@@ -16,6 +16,7 @@ from plugind.acl.policies import NAME, Policy, read_policies
 from plugind.acl.tokens import CLIENT, MANAGEMENT, TYPES, Token, block, draw, is_name
 from plugind.acl.vocabulary import ACTIONS, LIST, READ, REGISTER, WRITE, Vocabulary, capability
 from plugind.cli import output
+from plugind.cli.acl_explain import explain
 from plugind.config.tree import raise_any
 from plugind.fields import INT64_MAX, SECOND, format_time, parse_duration
 from plugind.registry import load_registry
@@ -24,6 +25,9 @@ from plugind.registry import load_registry
 @click.group()
 def acl() -> None:
     """Make tokens, and see what policies allow."""
+
+
+acl.add_command(explain)
 
 
 @acl.group()

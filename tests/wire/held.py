@@ -40,7 +40,7 @@ def served(folder: Path) -> Iterator[Live]:
     """A live server, an agent beside it, with the recorded policies and tokens."""
     folder.mkdir()
     checks = {"client": lambda: (True, "ok")}
-    settings = {"name": "vm", "client_enabled": "true"}
+    settings = {"name": "vm", "client_enabled": "true", "plugin_types_enabled": "csi"}
     with serving(folder, live=True, config=acl(folder), checks=checks, **settings) as api:
         assert isinstance(api, Live)
         yield api

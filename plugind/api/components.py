@@ -1,0 +1,167 @@
+"""Marshmallow schemas in OpenAPI's words: the schemas among the components of the document."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping
+from typing import Any
+
+from apispec import APISpec
+from apispec.ext.marshmallow import MarshmallowPlugin
+from marshmallow import Schema, fields, validate
+
+from plugind.api.shapes import Schemas, Shape
+from plugind.fields import ID_PATTERN, INT64_MAX, Duration, Flag, Identifier, Number, Text, Time
+
+VERSION = "3.1.0"
+
+_DURATION = r"^[+-]?(0|([0-9]+(\.[0-9]*)?(ns|us|µs|ms|s|m|h))+)$"
+_TIME = "RFC 3339, from 1970 to 2262; nanoseconds count"
+_OPTIONAL = "x-optional"
+_TYPES = {bool: "boolean", int: "integer", float: "number", str: "string", type(None): "null"}
+
+
+class Components:
+    """The components that shapes refer to; each is made when it is first referred to.
+
+    ``answered``: as plugind answers them, with every field; else as it takes them. A field whose
+    metadata has ``optional`` is not in every answer.
+    """
+
+    def __init__(self, schemas: Schemas, *, answered: bool) -> None:
+        self._schemas = schemas
+        self._answered = answered
+        self._owner = ""
+        plugin = MarshmallowPlugin(schema_name_resolver=self._name)
+        self._spec = APISpec("", "", VERSION, plugins=[plugin])
+        converter: Any = plugin.converter
+        self._converter = converter
+        for field, type_, format_ in (
+            (Duration, "string", None),
+            (Flag, "boolean", None),
+            (Number, "integer", None),
+            (Time, "string", "date-time"),
+        ):
+            plugin.map_to_openapi_type(field, type_, format_)  # type: ignore[no-untyped-call]
+        for add in (_bounds, _constant, _optional):
+            converter.add_attribute_function(add)
+        for type_name, each in sorted(schemas.items()):
+            self._owner = _camel(type_name)
+            self._bring([each.row, each.whole] if answered else [each.plugin_report])
+        self._owner = ""
+
+    def of(self, shape: Shape) -> Any:
+        """A shape in OpenAPI's words."""
+        if callable(shape):
+            shape = shape(self._schemas)
+        if isinstance(shape, Schema):
+            return self._converter.resolve_nested_schema(shape)
+        return _deep(shape, self.of)
+
+    def schemas(self) -> dict[str, Any]:
+        """All that were referred to, by name."""
+        made: dict[str, Any] = self._spec.to_dict()["components"].get("schemas", {})
+        finish = _as_answered if self._answered else _as_taken
+        return {name: finish(schema) for name, schema in sorted(made.items())}
+
+    def _bring(self, schemas: Iterable[Schema]) -> None:
+        for schema in schemas:
+            self.of(schema)
+
+    def _name(self, schema: Any) -> str:
+        """A type's own schemas bear its name, so that those of two types are never mixed up."""
+        class_ = schema if isinstance(schema, type) else type(schema)
+        name = _camel(class_.__name__.removesuffix("Schema"))
+        if not name.startswith(self._owner):
+            name = self._owner + name
+        return name if self._answered or not self._owner else f"Reported{name}"
+
+
+def _camel(name: str) -> str:
+    return "".join(part[:1].upper() + part[1:] for part in name.replace("_", "-").split("-"))
+
+
+def _deep(words: Any, of: Any) -> Any:
+    """The same words, with all schemas in them replaced by what ``of`` makes of each."""
+    match words:
+        case Mapping():
+            return {key: _deep(value, of) for key, value in words.items()}
+        case list() | tuple():
+            return [_deep(value, of) for value in words]
+        case Schema():
+            return of(words)
+    return words
+
+
+def _bounds(self: Any, field: fields.Field[Any], ret: dict[str, Any]) -> dict[str, Any]:
+    """What each kind of field says of its values. Called by apispec, with what it made of it."""
+    match field:
+        case Identifier():
+            return {"pattern": f"^{ID_PATTERN.pattern}$"}
+        case Text():
+            return {"maxLength": field.maximum}
+        case Time():
+            return {"description": _TIME, **ret}
+        case Duration():
+            return {"pattern": _DURATION}
+        case Number():
+            bounds = {"minimum": field.minimum, "maximum": field.maximum}
+            return bounds | ({"format": "int64"} if field.maximum <= INT64_MAX else {})
+        case fields.Integer():
+            return {"format": "int64"}
+        case fields.Mapping():
+            return _of_mapping(self, field, ret)
+    return {}
+
+
+def _of_mapping(self: Any, field: fields.Mapping[Any], ret: dict[str, Any]) -> dict[str, Any]:
+    """Lengths are numbers of keys here, where apispec takes all for those of texts."""
+    for word in ("minLength", "maxLength"):
+        ret.pop(word, None)
+    made: dict[str, Any] = {}
+    for check in field.validators:
+        if isinstance(check, validate.Length) and check.max is not None:
+            made["maxProperties"] = check.max
+    if isinstance(field.key_field, Text):
+        made["propertyNames"] = self.field2property(field.key_field)
+    return made
+
+
+def _constant(self: Any, field: fields.Field[Any], ret: dict[str, Any]) -> dict[str, Any]:
+    if not isinstance(field, fields.Constant):
+        return {}
+    ret.clear()
+    return _words_of(field.constant)
+
+
+def _words_of(value: Any) -> dict[str, Any]:
+    """What a value that is always the same looks like."""
+    match value:
+        case Mapping():
+            inner = {key: _words_of(each) for key, each in value.items()}
+            return {"type": "object", "properties": inner, "required": sorted(inner)}
+        case list() | tuple():
+            return {"type": "array", "const": list(value)}
+    return {"type": _TYPES[type(value)], "const": value}
+
+
+def _optional(self: Any, field: fields.Field[Any], ret: dict[str, Any]) -> dict[str, Any]:
+    return {_OPTIONAL: True} if field.metadata.get("optional") else {}
+
+
+def _as_answered(schema: Mapping[str, Any]) -> dict[str, Any]:
+    """Every field is there, whatever may be left out of what is taken; more may come one day."""
+    properties = {
+        name: {word: value for word, value in each.items() if word not in ("default", "readOnly")}
+        for name, each in schema["properties"].items()
+    }
+    required = sorted(name for name, each in properties.items() if not each.pop(_OPTIONAL, False))
+    made = {word: value for word, value in schema.items() if word != "additionalProperties"}
+    return {**made, "properties": properties, "required": required}
+
+
+def _as_taken(schema: Mapping[str, Any]) -> dict[str, Any]:
+    """Without what plugind alone says."""
+    properties = {
+        name: each for name, each in schema["properties"].items() if not each.get("readOnly")
+    }
+    return {**schema, "properties": properties}

@@ -1,0 +1,188 @@
+"""Random requests made from the OpenAPI document, and what every answer to them is held against."""
+
+from __future__ import annotations
+
+import copy
+from collections import Counter
+from collections.abc import Iterable, Sequence
+from contextlib import ExitStack
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import requests
+import schemathesis
+from hypothesis import HealthCheck, Phase, given, settings
+from hypothesis import strategies as st
+from schemathesis import Case, GenerationMode
+from schemathesis.specs.openapi import checks
+
+from plugind.acl.tokens import block, draw
+from tests.support import SECRET, Api, FakeAgent, down, up
+
+DECLARED = """
+plugin "csi" "declared" {
+  controllers_expected = 3
+  nodes_expected       = 16
+}
+"""
+POLICIES = {
+    "reader": 'plugin { policy = "read" }\nnode { policy = "read" }',
+    "lister": 'namespace "default" { capabilities = ["csi-list-plugin"] }',
+    "agent": 'namespace "*" { capabilities = ["csi-register-plugin"] }',
+}
+NODE_ID = "2f8d0c5e-6f7b-4e0a-9a53-1f6f4f0c8a11"
+FILTERS = ["ID matches `^e`", "ModifyIndex > 1", "any(Drivers, x != 1)", "ID == ", "("]
+
+_CONFORMS = [
+    checks.status_code_conformance,
+    checks.content_type_conformance,
+    checks.response_headers_conformance,
+    checks.response_schema_conformance,
+]
+_OFTEN = settings(
+    database=None,
+    deadline=None,
+    suppress_health_check=list(HealthCheck),
+    phases=[Phase.generate, Phase.shrink],
+)
+
+
+def acl_config(folder: Path) -> tuple[str, dict[str, str]]:
+    """Configuration with ACLs, its files in ``folder``, and the secrets by name."""
+    (folder / "policies").mkdir()
+    for name, text in POLICIES.items():
+        (folder / "policies" / f"{name}.hcl").write_text(text)
+    drawn = {name: draw(name, "client", [name], None) for name in POLICIES}
+    drawn["management"] = draw("management", "management", [], None)
+    (folder / "tokens.hcl").write_text("".join(block(token) for _, token in drawn.values()))
+    config = (
+        "acl {\n  enabled = true\n"
+        f'  policies = "{folder}/policies"\n  tokens = "{folder}/tokens.hcl"\n}}\n'
+    )
+    return config, {name: secret for name, (secret, _) in drawn.items()}
+
+
+def strict(document: Any) -> Any:
+    """The document, with nothing allowed in an answer that it does not name."""
+    made = copy.deepcopy(document)
+    for schema in made["components"]["schemas"].values():
+        schema.setdefault("additionalProperties", False)
+    return made
+
+
+@dataclass
+class Asker:
+    """Asks a live server with one token ("" for none); counts what it answers.
+
+    ``deputy`` is the token with which the catalogue is filled again where requests emptied it.
+    """
+
+    api: Any
+    token: str = ""
+    deputy: str = ""
+    statuses: dict[str, Counter[int]] = field(default_factory=dict)
+    session: requests.Session = field(default_factory=requests.Session)
+
+    def __post_init__(self) -> None:
+        self.agent = FakeAgent(As(self.api, self.deputy), NODE_ID)
+
+    @property
+    def count(self) -> int:
+        return sum(counter.total() for counter in self.statuses.values())
+
+    def document(self) -> Any:
+        return self.api.call("GET", "/v1/openapi.json").json
+
+    def fill(self) -> None:
+        """The node and its plugin are there, healthy and not."""
+        if self.agent.beat().status != 200:
+            plugins = {"ebs0": {"controller": up(), "node": down()}}
+            assert self.agent.report(plugins).status == 200
+
+    def ask(self, case: Case, *, aimed: bool) -> int:
+        """The status of the answer, after a look at all of it."""
+        if aimed:
+            self.fill()
+        if aimed and isinstance(case.body, dict) and "Digest" in case.body:
+            case.body["Digest"] = self.agent.digest
+        headers = {"X-Nomad-Token": self.token} if self.token else {}
+        answer = case.call(base_url=self.api.address, session=self.session, headers=headers)
+        self.statuses.setdefault(case.operation.label, Counter())[answer.status_code] += 1
+        case.validate_response(answer, checks=_CONFORMS)
+        check_tone(answer.status_code, answer.content)
+        if answer.status_code == 500:
+            assert case.query == {**case.query, "type": "client"}, "no agent runs in this process"
+            assert case.operation.path == "/v1/agent/health"
+        return int(answer.status_code)
+
+
+def fuzz(askers: Iterable[Asker], examples: int, *, derandomize: bool, document: Any) -> None:
+    """Each of them asks each operation so often with what the document allows, and as often with
+    what it does not."""
+    everybody = tuple(askers)
+    schema = schemathesis.openapi.from_dict(strict(document))
+    often = settings(_OFTEN, max_examples=examples, derandomize=derandomize)
+    with ExitStack() as until_end:
+        for asker in everybody:
+            until_end.enter_context(asker.session)
+        for operation in schema.get_all_operations():
+            for mode in (GenerationMode.POSITIVE, GenerationMode.NEGATIVE):
+                _fuzz(everybody, operation.ok(), mode, often)
+
+
+def _fuzz(askers: Sequence[Asker], operation: Any, mode: GenerationMode, often: settings) -> None:
+    @often
+    @given(
+        case=operation.as_strategy(generation_mode=mode),
+        aimed=st.booleans(),
+        filter=st.sampled_from(FILTERS),
+    )
+    def ask(case: Case, aimed: bool, filter: str) -> None:
+        if case.query and "index" in case.query:
+            case.query["wait"] = "5ms"  # nobody has minutes
+        if aimed:
+            aim(case, filter)
+        for asker in askers:
+            status = asker.ask(case, aimed=aimed)
+            if case.method == "PUT" and mode is GenerationMode.POSITIVE:
+                assert status != 400, "the document allows what is sent"
+
+    ask()
+
+
+def aim(case: Case, filter: str) -> None:
+    """Turns a request to what there is; random names seldom meet it."""
+    known = {"type": "csi", "id": "ebs0", "node_id": NODE_ID}
+    given = case.path_parameters or {}
+    case.path_parameters = {name: known.get(name, given[name]) for name in given}
+    if case.headers and "X-Plugind-Node-Secret" in case.headers:
+        case.headers["X-Plugind-Node-Secret"] = SECRET
+    if case.query:
+        case.query.pop("region", None)
+        if "filter" in case.query:
+            case.query["filter"] = filter
+
+
+def check_tone(status: int, body: bytes) -> None:
+    """An error is one line for people, and never shows what is inside."""
+    assert b"Traceback" not in body
+    assert b"<html" not in body.lower()
+    if status >= 400 and not body.startswith((b"{", b"[")):
+        assert 0 < len(body.splitlines()) <= 1, body
+        assert len(body) < 2_000, body
+
+
+@dataclass
+class As:
+    """The API, called with a token."""
+
+    api: Api
+    token: str
+
+    @property
+    def services(self) -> Any:
+        return self.api.services
+
+    def call(self, method: str, path: str, body: Any = None, headers: Any = None) -> Any:
+        return self.api.call(method, path, body, {**(headers or {}), "X-Nomad-Token": self.token})
