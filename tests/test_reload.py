@@ -68,7 +68,10 @@ def test_a_types_settings_follow_the_configuration(here: Machine) -> None:
             f'instance "{id}" {{ endpoint = "unix://{here.folder}/sockets/{id}.sock" }}\n'
             for id in instances
         )
-        file.write_text(f'plugin_type "csi" {{\nsockets = []\n{more}\n{blocks}}}\n')
+        file.write_text(
+            'plugin_types { enabled = ["csi"] }\n'
+            f'plugin_type "csi" {{\nsockets = []\n{more}\n{blocks}}}\n'
+        )
 
     configure("one", "two")
     agent = here.start(
@@ -95,7 +98,7 @@ def test_a_types_settings_follow_the_configuration(here: Machine) -> None:
     one.kill()
     eventually(lambda: counts(client, "one") == (0, 0, 0, 1))
 
-    file.write_text('plugin_types { disabled = ["csi"] }')
+    file.write_text('plugin_types { enabled = [] }')
     agent.send(signal.SIGHUP)
     eventually(lambda: counts(client, "one") is None)
     eventually(lambda: not agent.children)

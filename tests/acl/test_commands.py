@@ -109,7 +109,8 @@ def test_a_policy_in_peoples_words(tmp_path: Path) -> None:
     assert shown == [
         "Policy reader: For dashboards.",
         "Rule Line Allows",
-        'namespace "default" 2 list, read and register plugins of csi',
+        'namespace "default" 2 list and read plugins of cni and exec; '
+        "list, read and register plugins of csi",
         'namespace "team-*" 6 read plugins of csi',
         'namespace "secret" 7 nothing: denied',
         "node 8 read and write nodes; register plugins of every type",
