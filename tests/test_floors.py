@@ -16,7 +16,7 @@ ROOT = Path(__file__).parent.parent
 
 # A room may import the rooms of lower floors, and those named before it on its own.
 FLOORS = [
-    ["errors", "fields", "model", "logs", "strict_json"],
+    ["errors", "fields", "model", "logs", "strict_json", "toolbox"],
     ["plugin_type", "plugin_schemas", "node_schemas", "filtering", "config", "acl", "client"],
     ["store", "registry", "agent"],
     ["catalogue", "intake"],
@@ -29,7 +29,7 @@ FLOORS = [
 HEIGHTS = {room: number for number, room in enumerate(chain.from_iterable(FLOORS))}
 
 # What plugind promises to those who write plugin types.
-PUBLIC_FACE = {"plugin_type", "errors", "model", "fields", "logs"}
+PUBLIC_FACE = {"plugin_type", "errors", "model", "fields", "logs", "toolbox"}
 
 _RESOLVED_BY_NAME = re.compile(r"(plugind|plugin_types)(\.\w+)+:\w+")
 

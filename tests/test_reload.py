@@ -98,7 +98,7 @@ def test_a_types_settings_follow_the_configuration(here: Machine) -> None:
     one.kill()
     eventually(lambda: counts(client, "one") == (0, 0, 0, 1))
 
-    file.write_text('plugin_types { enabled = [] }')
+    file.write_text("plugin_types { enabled = [] }")
     agent.send(signal.SIGHUP)
     eventually(lambda: counts(client, "one") is None)
     eventually(lambda: not agent.children)

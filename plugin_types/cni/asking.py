@@ -13,9 +13,9 @@ from dataclasses import dataclass
 from typing import Any
 
 from plugin_types.cni.networks import is_version
-from plugin_types.cni.program import Ended, Program
 from plugin_types.cni.schemas import LIST_MAXIMUM
 from plugind.errors import ProbeFailed
+from plugind.toolbox.programs import Ended, Program
 
 OUTPUT_MAXIMUM = 1 << 16
 """Bytes that an executable may print."""

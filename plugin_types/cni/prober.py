@@ -8,7 +8,6 @@ from collections.abc import Callable, Mapping
 from functools import partial
 from typing import Any
 
-from plugin_types.cni import watching
 from plugin_types.cni.asking import Asker
 from plugin_types.cni.finding import (
     Executable,
@@ -22,6 +21,7 @@ from plugin_types.cni.schemas import EXECUTABLE, NETWORK
 from plugin_types.cni.settings import CniSettings
 from plugind.errors import ProbeFailed
 from plugind.plugin_type import Prober
+from plugind.toolbox.folders import watch_forever
 
 Findings = dict[tuple[str, str], dict[str, Any]]
 
@@ -46,7 +46,7 @@ class CniProber(Prober):
 
     def watch(self, changed: Callable[[str | None], None]) -> None:
         self._changed = changed
-        watching.watch_forever(self._settings.folders, partial(changed, None))
+        watch_forever(lambda: self._settings.folders, partial(changed, None))
 
     def probe(self, target: Target) -> Findings:
         if isinstance(target, NetworkTarget):

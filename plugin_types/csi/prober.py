@@ -11,14 +11,22 @@ from typing import Any
 
 import grpc
 
-from plugin_types.csi import facts, watching
+from plugin_types.csi import facts
 from plugin_types.csi.driver import PROBE, Driver, Refusal
 from plugin_types.csi.facts import Facts
 from plugin_types.csi.roles import ROLES
 from plugin_types.csi.settings import CsiSettings
-from plugin_types.csi.sockets import Target, find_targets, plugin_id, too_long, unreachable
+from plugin_types.csi.sockets import (
+    Target,
+    find_targets,
+    folders_to_watch,
+    plugin_id,
+    too_long,
+    unreachable,
+)
 from plugind.fields import SECOND, format_duration
 from plugind.plugin_type import ANY_ROLE, Prober, Schedule
+from plugind.toolbox.folders import watch_forever
 
 Findings = dict[tuple[str, str], dict[str, Any]]
 
@@ -53,7 +61,8 @@ class CsiProber(Prober):
         self._changed = changed
         endpoints = (block.endpoint for block in self._settings.instance.values())
         patterns = (*self._settings.sockets, *map(glob.escape, endpoints))
-        watching.watch_forever(patterns, partial(changed, None))
+        if patterns:
+            watch_forever(lambda: folders_to_watch(patterns), partial(changed, None))
 
     def probe(self, target: Target) -> Findings:
         if problem := too_long(target.path):

@@ -12,7 +12,6 @@ from typing import Any, NoReturn
 
 from marshmallow import INCLUDE, Schema, ValidationError, validate
 
-from plugin_types.exec.program import Ended
 from plugin_types.exec.schemas import (
     CHECK,
     CRITICAL,
@@ -26,6 +25,7 @@ from plugin_types.exec.schemas import (
 )
 from plugind.errors import ProbeFailed
 from plugind.fields import Flag, Identifier, Text
+from plugind.toolbox.programs import Ended
 
 Findings = dict[tuple[str, str], dict[str, Any]]
 

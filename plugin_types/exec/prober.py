@@ -7,10 +7,10 @@ from collections.abc import Mapping
 
 from plugin_types.exec import outputs
 from plugin_types.exec.outputs import Findings
-from plugin_types.exec.program import Program
 from plugin_types.exec.settings import JSON, Check, ExecSettings
 from plugind.errors import ProbeFailed
 from plugind.plugin_type import Prober, Schedule
+from plugind.toolbox.programs import Program
 
 OUTPUT_MAXIMUM = 1 << 19
 """Bytes that a check may print. What becomes of it must fit a line of a prober's, 1 MiB."""

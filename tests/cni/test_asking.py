@@ -9,7 +9,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from plugin_types.cni.asking import Answer, Asker, read_answer
-from plugin_types.cni.program import Ended
+from plugind.toolbox.programs import Ended
 from tests.cni.conftest import Host, real
 
 NO_ANSWER = "what it answers to VERSION is not what CNI asks for"

@@ -11,8 +11,8 @@ from hypothesis import strategies as st
 
 from plugin_types.exec import ExecType
 from plugin_types.exec.outputs import failed, read_json, read_nagios
-from plugin_types.exec.program import Ended
 from plugind.errors import ProbeFailed
+from plugind.toolbox.programs import Ended
 
 SCHEMA = ExecType.fingerprint_schemas["check"]
 

@@ -12,8 +12,8 @@ from pathlib import Path
 
 import pytest
 
-from plugin_types.exec.program import Ended, Program
 from plugind.errors import ProbeFailed
+from plugind.toolbox.programs import Ended, Program
 from tests.exec.conftest import Script
 from tests.processes import alive
 from tests.support import eventually
@@ -72,7 +72,7 @@ def test_nothing_outlives_the_process_that_runs_it(tmp_path: Path) -> None:
     """An agent ends its probers at once, whatever they wait for; and one may be killed."""
     pids = tmp_path / "pids"
     code = (
-        "import sys; from plugin_types.exec.program import Program;"
+        "import sys; from plugind.toolbox.programs import Program;"
         "Program(['/bin/sh', '-c', sys.argv[1]], {}, maximum=9).run(600)"
     )
     text = f"sleep 600 & echo $! $$ >> {pids}; exec sleep 600"
@@ -143,8 +143,3 @@ def test_no_descriptor_is_left_open() -> None:
         fails(none)
         shell("echo").run(20)
     assert len(os.listdir("/proc/self/fd")) == len(before)
-
-
-def test_all_copies_are_one() -> None:
-    copies = {path.read_text() for path in ROOT.glob("plugin_types/*/program.py")}
-    assert len(copies) == 1

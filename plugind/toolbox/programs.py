@@ -1,8 +1,4 @@
-"""Runs a program that strangers wrote: for a bounded time, with bounded output and no shell.
-
-The plugin types that run programs each have this module, word for word: what they share with the
-core is plugind's public face, and with each other nothing. A test holds the copies together.
-"""
+"""Runs a program that strangers wrote: for a bounded time, with bounded output and no shell."""
 
 from __future__ import annotations
 

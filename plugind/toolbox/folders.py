@@ -1,17 +1,17 @@
-"""Notices sockets that come and go, without ever looking below the folders of the globs.
+"""Notices what comes, goes and changes in folders, without ever looking below them.
 
-Events only ever mean "look again": a socket made together with its folder gives none of its own.
+Events only ever mean "look again": what is made together with its folder gives none of its own.
 """
 
 from __future__ import annotations
 
 import os
+import stat
 import threading
 from collections.abc import Callable, Collection
 
 import watchfiles
 
-from plugin_types.csi.sockets import folders_to_watch
 from plugind import logs
 
 CHECK_MS = 1_000
@@ -20,20 +20,22 @@ CHECK_MS = 1_000
 _STEP_MS = 20  # quiet for this long, and a burst of events is over
 _BURST_MS = 200  # but this long is enough for one
 
-_log = logs.get("csi")
+_log = logs.get("prober")
+
+Folders = Callable[[], Collection[str]]
 
 
-def watch_forever(patterns: Collection[str], look_again: Callable[[], None]) -> None:
-    """Calls ``look_again`` whenever something happened in the folders of the globs.
+def watch_forever(folders: Folders, look_again: Callable[[], None]) -> None:
+    """Calls ``look_again`` whenever something happened in one of the folders.
 
-    Returns only where there is no glob.
+    ``folders`` is asked for their paths every second: some may come later, or be made anew.
     """
     pause = threading.Event()
     trouble = ""
-    while patterns:
+    while True:
         try:
-            if folders := _identities(patterns):
-                _watch(patterns, folders, look_again)
+            if present := _identities(folders):
+                _watch(folders, present, look_again)
             else:
                 pause.wait(CHECK_MS / 1000)
         except FileNotFoundError:
@@ -41,18 +43,18 @@ def watch_forever(patterns: Collection[str], look_again: Callable[[], None]) -> 
         except (OSError, RuntimeError) as error:  # the second is how watchfiles' own are caught
             if str(error) != trouble:
                 trouble = str(error)
-                _log.warning("cannot watch; sockets are looked for every second", reason=trouble)
+                _log.warning(
+                    "cannot watch folders; they are looked at every second", reason=trouble
+                )
             pause.wait(CHECK_MS / 1000)
 
 
 def _watch(
-    patterns: Collection[str],
-    folders: dict[str, tuple[int, int]],
-    look_again: Callable[[], None],
+    folders: Folders, present: dict[str, tuple[int, int]], look_again: Callable[[], None]
 ) -> None:
     """Watches until the folders are not the same any more."""
     events = watchfiles.watch(
-        *folders,
+        *present,
         watch_filter=None,
         debounce=_BURST_MS,
         step=_STEP_MS,
@@ -63,22 +65,24 @@ def _watch(
     )
     armed = False
     for changes in events:
-        same = _identities(patterns) == folders
+        same = _identities(folders) == present
         # What came before the watch was armed gave no event.
         if changes or not same or not armed:
             look_again()
-        armed = True
         if not same:
             return
+        armed = True
 
 
-def _identities(patterns: Collection[str]) -> dict[str, tuple[int, int]]:
-    """The folders with device and inode: a folder made anew under an old name is another one."""
+def _identities(folders: Folders) -> dict[str, tuple[int, int]]:
+    """Those that can be watched, with device and inode: a folder made anew under an old name is
+    another one."""
     found = {}
-    for folder in sorted(folders_to_watch(patterns)):
+    for folder in sorted(folders()):
         try:
             status = os.stat(folder)
         except OSError:
             continue
-        found[folder] = (status.st_dev, status.st_ino)
+        if stat.S_ISDIR(status.st_mode) and os.access(folder, os.R_OK | os.X_OK):
+            found[folder] = (status.st_dev, status.st_ino)
     return found
