@@ -28,7 +28,17 @@ server {
 
   # How many blocking queries may wait at once; more are answered 429 with Retry-After.
   # max_parked = 200
+
+  # A line of JSON for each request: who asked, for what, and which rule decided.
+  # access_log = "/var/log/plugind/access.log"
 }
+
+# Who may do what: docs/acl.md. Without this everybody may do everything.
+#   acl {
+#     enabled  = true
+#     policies = "acl/policies"
+#     tokens   = "acl/tokens.hcl"
+#   }
 
 # The embedded store: one SQLite file in data_dir.
 store "sqlite" {}
