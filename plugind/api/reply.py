@@ -6,6 +6,7 @@ import gzip
 import json
 from collections.abc import Mapping
 from dataclasses import dataclass, field
+from http import HTTPStatus
 from typing import Any
 
 import orjson
@@ -13,6 +14,7 @@ from flask import Response, request
 
 _JSON = "application/json"
 _TEXT = "text/plain; charset=utf-8"
+_PHRASES = {each.value: each.phrase for each in HTTPStatus} | {499: "Client Closed Request"}
 _GZIP_LEVEL = 4  # beyond it lists get little smaller, and take much longer
 
 
@@ -64,7 +66,8 @@ def response_of(reply: Reply) -> Response:
 
 
 def _response(body: bytes, status: int, headers: Mapping[str, str]) -> Response:
-    response = Response(body, status)
+    # Flask's own phrases are all in capitals.
+    response = Response(body, f"{status} {_PHRASES.get(status, 'Unknown')}")
     if "Content-Type" not in headers:
         del response.headers["Content-Type"]  # Flask has set one of its own
     response.headers.update(headers)
