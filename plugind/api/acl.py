@@ -13,13 +13,14 @@ from typing import Any
 
 import orjson
 
-from plugind.acl import Acl, Policy, Rule, Token
+from plugind.acl import ANONYMOUS, Acl, Authorizer, Decision, Policy, Rule, Token
+from plugind.acl.authorizer import ALLOWED, NO_RULE
 from plugind.acl.tokens import MANAGEMENT
 from plugind.acl.tokens import digest as known_by
-from plugind.api.endpoints import Call, Endpoints, Source, anyone
+from plugind.api.endpoints import Asked, Call, Endpoints, Source
 from plugind.api.nomad_shapes import PolicySchema, PolicyStubSchema, TokenSchema
 from plugind.catalogue import Reading
-from plugind.errors import BadRequest, Forbidden, TokenNotFound
+from plugind.errors import BadRequest
 from plugind.model import SETTLED
 from plugind.store.base import FIRST_INDEX
 
@@ -36,47 +37,48 @@ _TOKEN = TokenSchema()
 endpoints = Endpoints()
 
 
+def _has_token(authorizer: Authorizer, asked: Asked) -> Decision:
+    """A token, of whatever rights."""
+    return NO_RULE if asked.caller.accessor == ANONYMOUS else ALLOWED
+
+
+def _owns(authorizer: Authorizer, asked: Asked) -> Decision:
+    """A token that has the policy, or a management token."""
+    if asked.path["name"] in asked.caller.policies:
+        return _has_token(authorizer, asked)
+    return authorizer.may_manage()
+
+
 @endpoints.read(
-    "/v1/acl/policies", need=anyone, answer=PolicyStubSchema(many=True), errors=(400, 403)
+    "/v1/acl/policies", need=_has_token, answer=PolicyStubSchema(many=True), errors=(400, 403)
 )
 def list_policies(call: Call) -> Source:
     """List the policies: a management token sees all, another one its own."""
-    acl = _acl(call)
-    names = sorted(acl.policies if _manages(call) else acl.policies.keys() & call.caller.policies)
+    acl, own = _acl(call), call.asked.caller.policies
+    manages = call.authorizer.may_manage().allowed
+    names = sorted(acl.policies if manages else acl.policies.keys() & own)
     return _settled([_STUB.dump(_policy(acl.policies[name])) for name in names])
 
 
-@endpoints.read("/v1/acl/policy/<name>", need=anyone, answer=_POLICY, errors=(400, 403, 404))
+@endpoints.read("/v1/acl/policy/<name>", need=_owns, answer=_POLICY, errors=(400, 403, 404))
 def read_policy(call: Call, name: str) -> Source:
     """Read one policy; a token that does not manage may read its own."""
-    acl = _acl(call)
-    if not (_manages(call) or name in call.caller.policies):
-        raise Forbidden("Permission denied")
-    policy = acl.policies.get(name)
+    policy = _acl(call).policies.get(name)
     return _settled(_POLICY.dump(_policy(policy)) if policy else None)
 
 
-@endpoints.read("/v1/acl/token/self", need=anyone, answer=_TOKEN, errors=(400, 403))
+@endpoints.read("/v1/acl/token/self", need=_has_token, answer=_TOKEN, errors=(400, 403))
 def read_own_token(call: Call) -> Source:
     """Read the token that the request is made with."""
-    token = _acl(call).tokens.get(known_by(call.secret))
-    if token is None:  # since the request came in
-        raise TokenNotFound
+    token = _acl(call).tokens[known_by(call.secret)]
     return _settled(_TOKEN.dump(_own(token, call.secret)))
 
 
 def _acl(call: Call) -> Acl:
-    """The policies and tokens in force, for one who showed a token."""
-    acl = call.parts.acl()
-    if not acl.enabled:
+    """The policies and tokens that the call was allowed by."""
+    if not call.acl.enabled:
         raise BadRequest("ACL support disabled")
-    if not call.secret:
-        raise Forbidden("Permission denied")
-    return acl
-
-
-def _manages(call: Call) -> bool:
-    return call.authorizer.may_manage().allowed
+    return call.acl
 
 
 def _settled(value: Any) -> Source:

@@ -52,12 +52,13 @@ class Parts:
 
 @dataclass(frozen=True, slots=True)
 class Asked:
-    """What a request asks for, as far as rights go: the parts of its path and its query.
+    """What a request asks for, as far as rights go: who asks, the parts of its path and its query.
 
     ``types`` are the plugin types that there are. ``shows_secret``: it comes with a node's secret,
     right or wrong.
     """
 
+    caller: Caller
     types: Collection[str]
     path: Mapping[str, str]
     query: Mapping[str, str]
@@ -72,11 +73,12 @@ class Asked:
 class Call:
     """A request that may be answered: by whom, for what, and the parts to answer it from.
 
-    ``secret`` is the one that the caller showed, "" for none.
+    ``acl`` has the policies and tokens that it was allowed by, which a reload does not change any
+    more. ``secret`` is the one that the caller showed, "" for none.
     """
 
     parts: Parts
-    caller: Caller
+    acl: Acl
     authorizer: Authorizer
     asked: Asked
     query: Query

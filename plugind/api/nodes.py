@@ -54,7 +54,6 @@ _HEARTBEAT = HeartbeatSchema()
 _ACCEPTED = AcceptedSchema()
 _ROW_FIELDS = {wanted: filtering.fields_of(row_schema(wanted)) for wanted in Wanted.all()}
 _WRITE_ERRORS = (400, 413, 503)
-_NAMESPACE = {"namespace": "the namespace whose capabilities count; * for any"}
 _TEXT_GIVEN = {**TEXT, "minLength": 1, "example": "drawn-at-random"}
 _SECRET = {
     NODE_SECRET_HEADER: Given(
@@ -116,7 +115,6 @@ def list_allocations(call: Call, node_id: str) -> Source:
     need=_may_register,
     answer=_ACCEPTED,
     body=report_body,
-    parameters=_NAMESPACE,
     headers=_SECRET,
     errors=_WRITE_ERRORS,
 )
@@ -142,7 +140,6 @@ def report(call: Call, node_id: str) -> Reply:
     need=_may_register,
     answer=_ACCEPTED,
     body=_HEARTBEAT,
-    parameters=_NAMESPACE,
     headers=_SECRET,
     errors=(*_WRITE_ERRORS, 409),
 )

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 from collections.abc import Callable, Iterable, Sequence
 from typing import Any
 
@@ -16,6 +17,15 @@ Filter = Callable[[Any], bool]
 def selects(query: Query) -> bool:
     """Whether the query wants anything else than the whole list as it is."""
     return bool(query.prefix or query.filter or query.per_page or query.reverse or query.next_token)
+
+
+def shape(query: Query) -> list[str]:
+    """Identifies what a query makes of a whole answer; nothing where it leaves it as it is."""
+    if not (selects(query) or query.pretty):
+        return []
+    parts = (query.prefix, query.filter, query.per_page, query.reverse, query.next_token)
+    made = repr((*parts, query.pretty)).encode(errors="surrogatepass")
+    return [hashlib.blake2b(made, digest_size=8).hexdigest()]
 
 
 def select(rows: Sequence[Row], query: Query, matches: Filter | None) -> tuple[list[Row], str]:

@@ -42,20 +42,18 @@ class Api(Flask):
 
 def _answering(parts: Parts, endpoint: Endpoint) -> Callable[..., Response]:
     def respond(**path: str) -> Response:
-        shows_secret = bool(request.headers.get(NODE_SECRET_HEADER))
-        asked = Asked(parts.registry.types, path, request.args.to_dict(), shows_secret)
-        call = admit(parts, endpoint, asked)
+        call = admit(parts, endpoint, path)
         answer = endpoint.view(call, **path)
         if isinstance(answer, Source) and call.query.index:
             _wait(call, answer)
-            call = admit(parts, endpoint, asked)  # rights may have changed meanwhile
+            call = admit(parts, endpoint, path)  # rights may have changed meanwhile
             answer = endpoint.view(call, **path)
         return response_of(_read(call, answer) if isinstance(answer, Source) else answer)
 
     return respond
 
 
-def admit(parts: Parts, endpoint: Endpoint, asked: Asked) -> Call:
+def admit(parts: Parts, endpoint: Endpoint, path: Mapping[str, str]) -> Call:
     """The call that the current request may make, by the policies and tokens in force now.
 
     Raises Forbidden, and BadRequest for a query that cannot be understood.
@@ -65,12 +63,14 @@ def admit(parts: Parts, endpoint: Endpoint, asked: Asked) -> Call:
     caller = acl.caller(secret, time.time_ns())
     g.accessor = caller.accessor
     authorizer = acl.authorizer(caller)
+    shows_secret = bool(request.headers.get(NODE_SECRET_HEADER))
+    asked = Asked(caller, parts.registry.types, path, request.args.to_dict(), shows_secret)
     decision = endpoint.need(authorizer, asked)
     g.decision, g.rule = decision.effect, _where(decision)
     if not decision.allowed:
         raise Forbidden("Permission denied")
     query = read_query(asked.query if endpoint.reads else {}, parts.settings.region)
-    return Call(parts, caller, authorizer, asked, query, secret)
+    return Call(parts, acl, authorizer, asked, query, secret)
 
 
 def _where(decision: Decision) -> str:
@@ -82,7 +82,7 @@ def _where(decision: Decision) -> str:
 
 def _secret() -> str:
     """The token of the current request, in Nomad's header or else as a bearer's (RFC 6750)."""
-    if token := request.headers.get("X-Nomad-Token", ""):
+    if token := request.headers.get("X-Nomad-Token", "").strip():
         return token
     scheme, _, token = request.headers.get("Authorization", "").partition(" ")
     return token.strip() if scheme.lower() == "bearer" else ""
@@ -125,9 +125,10 @@ def _selected(
 
 
 def _version(call: Call, index: int) -> str:
-    """What an answer is made of: the store and those who render it, the rights, the index."""
-    parts = call.parts
-    return f"{parts.catalogue.generation}-{parts.acl().generation}-{index}"
+    """What an answer is made of: the store and those who render it, the rights, the index, and what
+    the query makes of it."""
+    shaped = rows.shape(call.query)
+    return "-".join([call.parts.catalogue.generation, call.acl.generation, str(index), *shaped])
 
 
 def _is_gone() -> Callable[[], bool]:

@@ -92,7 +92,7 @@ def _explained(
     if token and not token.is_valid(time.time_ns()):
         why = f"the token expired at {format_time(token.expires or 0)}"
         return Explained(endpoint, caller, Decision("none"), why)
-    decision = endpoint.need(acl.authorizer(caller), Asked(registry.types, path, query))
+    decision = endpoint.need(acl.authorizer(caller), Asked(caller, registry.types, path, query))
     return Explained(
         endpoint, caller, decision, "" if decision.rule else _why(acl, caller, decision)
     )
