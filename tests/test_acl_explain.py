@@ -10,9 +10,7 @@ import pytest
 from click.testing import CliRunner, Result
 
 from plugind.acl.tokens import block, draw
-from plugind.api import TABLE
-from plugind.api.matching import match
-from plugind.cli.acl_explain import explain
+from plugind.cli.acl_explain import PATHS, explain
 from plugind.errors import MethodNotAllowed, NotFound
 from tests.api.fuzzing import acl_config
 from tests.support import serving
@@ -158,11 +156,11 @@ def test_paths_are_found_as_a_server_finds_them(tmp_path: Path, path: str) -> No
     with serving(tmp_path, live=True) as api:
         assert api.call("GET", path).status == 404
     with pytest.raises(NotFound):
-        match(TABLE, "GET", path)
+        PATHS.match("GET", path)
 
 
 def test_methods_are_those_of_a_server() -> None:
-    endpoint, parts = match(TABLE, "HEAD", "/v1/plugin/csi/ebs0")
+    endpoint, parts = PATHS.match("HEAD", "/v1/plugin/csi/ebs0")
     assert (endpoint.method, parts) == ("GET", {"type_": "csi", "id_": "ebs0"})
     with pytest.raises(MethodNotAllowed):
-        match(TABLE, "OPTIONS", "/v1/nodes")
+        PATHS.match("OPTIONS", "/v1/nodes")

@@ -18,7 +18,7 @@ from plugind.acl import ANONYMOUS, Acl, Caller, Decision, Token
 from plugind.acl.tokens import MANAGEMENT
 from plugind.api import TABLE
 from plugind.api.endpoints import Asked, Endpoint
-from plugind.api.matching import match
+from plugind.api.matching import Paths
 from plugind.app import acl_of
 from plugind.cli import output
 from plugind.cli.configured import load_settings
@@ -26,6 +26,7 @@ from plugind.errors import NotFound, PlugindError
 from plugind.fields import format_time
 from plugind.registry import Registry
 
+PATHS = Paths(TABLE)
 DENIED, MISTAKEN = 1, 2
 """Exit statuses beside 0 for what is allowed."""
 
@@ -83,7 +84,7 @@ def _explained(
     acl: Acl, registry: Registry, method: str, url: str, accessor: str | None
 ) -> Explained:
     quoted, _, arguments = url.partition("?")
-    endpoint, path = match(TABLE, method.upper(), unquote(quoted))
+    endpoint, path = PATHS.match(method.upper(), unquote(quoted))
     query: dict[str, str] = {}
     for name, value in parse_qsl(arguments, keep_blank_values=True):
         query.setdefault(name, value)  # of a repeated one the first counts, as in a server

@@ -1,0 +1,188 @@
+"""Who may do what, written out by hand: policies, callers, and each request with those whom it is
+allowed to. What is expected here comes from what plugind promises, not from its code."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from plugind.acl.tokens import block, draw
+
+NODE = "/v1/node/2f8d0c5e-6f7b-4e0a-9a53-1f6f4f0c8a11"
+NO_NODE = "/v1/node/11111111-2222-4333-8444-555555555555"
+
+POLICIES = {
+    **{
+        f"{type}-{action}": f'namespace "default" {{ capabilities = ["{type}-{action}-plugin"] }}'
+        for type in ("csi", "exec")
+        for action in ("list", "read", "register")
+    },
+    **{
+        f"{kind}-{level}": f'{kind} {{ policy = "{level}" }}'
+        for kind in ("plugin", "node", "agent")
+        for level in ("deny", "read", "write")
+    },
+    "plugin-list": 'plugin { policy = "list" }',
+    **{
+        f"namespace-{level}": f'namespace "default" {{ policy = "{level}" }}'
+        for level in ("deny", "list", "read", "write")
+    },
+    "apps": 'namespace "apps" { capabilities = ["csi-list-plugin", "csi-read-plugin"] }',
+    "exact": 'namespace "default" { policy = "read" }\nnamespace "*" { policy = "deny" }',
+    "near": 'namespace "*" { policy = "deny" }\nnamespace "def*" { policy = "read" }',
+    "far": 'namespace "*" { policy = "read" }\nnamespace "def*" { policy = "deny" }',
+}
+"""By name; each but the last four has one rule."""
+
+CLIENTS = {
+    **{name: [name] for name in POLICIES},
+    "denied list": ["csi-list", "namespace-deny"],
+    "denied register": ["namespace-deny", "csi-register"],
+    "denied read": ["namespace-read", "plugin-deny"],
+    "denied plugin": ["plugin-read", "plugin-deny"],
+    "denied node": ["node-write", "node-deny"],
+    "denied agent": ["agent-deny", "agent-read"],
+    "denied elsewhere": ["plugin-read", "namespace-deny"],
+    "of no policy": ["nothing"],
+    "of no rule": ["empty"],
+}
+"""Tokens by name, with the names of their policies."""
+
+NOBODY, UNKNOWN, EXPIRED, MANAGEMENT = "nobody", "unknown", "expired", "management"
+
+VALID = frozenset({*CLIENTS, MANAGEMENT})
+ANYBODY = VALID | {NOBODY}
+EVERYBODY = ANYBODY | {UNKNOWN, EXPIRED}
+
+
+def only(*names: str) -> frozenset[str]:
+    assert set(names) <= VALID
+    return frozenset({MANAGEMENT, *names})
+
+
+_LOOK = only(
+    *("plugin-read", "denied elsewhere", "namespace-read", "namespace-write", "exact", "near")
+)
+_LIST_CSI = _LOOK | only("csi-list", "plugin-list")
+_LIST_EXEC = _LOOK | only("exec-list", "plugin-list")
+_READ_CSI = _LOOK | only("csi-read")
+_NODES = only("node-read", "node-write")
+_AGENT = only("agent-read", "agent-write")
+_BEAT = only("csi-register", "exec-register", "node-write")
+_OF_CSI_LIST = only("csi-list", "denied list")
+
+
+@dataclass(frozen=True)
+class Request:
+    """One request, those whom it is allowed to, and the status that they get.
+
+    ``in_body``: what is asked for stands in the body, so that rights cannot be told without it.
+    """
+
+    method: str
+    path: str
+    allowed: frozenset[str]
+    status: int = 200
+    body: Any = None
+    in_body: bool = False
+
+
+def _report(type: str) -> dict[str, Any]:
+    return {"Name": "vm1", "Plugins": {type: {}}}
+
+
+def _search(method: str, context: str, allowed: frozenset[str]) -> Request:
+    return Request(method, "/v1/search", allowed, 200, {"Context": context}, in_body=True)
+
+
+REQUESTS = [
+    Request("GET", "/v1/plugins", ANYBODY),
+    Request("GET", "/v1/plugins?type=", ANYBODY),
+    Request("GET", "/v1/plugins?type=csi", _LIST_CSI),
+    Request("HEAD", "/v1/plugins?type=csi", _LIST_CSI),
+    Request("GET", "/v1/plugins?type=csi&index=x", _LIST_CSI, 400),
+    Request("GET", "/v1/plugins?type=exec", _LIST_EXEC),
+    Request("GET", "/v1/plugins?type=nothing", _LIST_CSI | _LIST_EXEC, 400),
+    Request(
+        "GET",
+        "/v1/plugins?type=csi&namespace=apps",
+        only("apps", "far", "plugin-list", "plugin-read", "denied elsewhere"),
+    ),
+    Request("GET", "/v1/plugins?type=csi&namespace=*", _LIST_CSI | only("apps", "far")),
+    Request("GET", "/v1/plugins?type=csi&namespace=", _LIST_CSI),
+    Request("GET", "/v1/plugin/csi/ebs0", _READ_CSI),
+    Request("GET", "/v1/plugin/csi/none", _READ_CSI, 404),
+    Request("GET", "/v1/plugin/csi/ebs0?namespace=*", _READ_CSI | only("apps", "far")),
+    Request("GET", "/v1/plugin/exec/none", _LOOK | only("exec-read"), 404),
+    Request("DELETE", "/v1/plugin/csi/none", only(), 404),
+    Request("GET", "/v1/plugin-types", ANYBODY),
+    Request("GET", "/v1/nodes", _NODES),
+    Request("GET", NODE, _NODES),
+    Request("GET", NO_NODE, _NODES, 404),
+    Request("GET", f"{NODE}/allocations", _NODES),
+    Request("PUT", NODE, only("csi-register", "node-write"), 200, _report("csi"), in_body=True),
+    Request("PUT", NODE, only("exec-register", "node-write"), 200, _report("exec"), in_body=True),
+    Request("PUT", NODE, _BEAT, 200, {"Name": "vm1", "Plugins": {}}),
+    Request("PUT", f"{NODE}/heartbeat", _BEAT, 409, {"Digest": "x"}),
+    Request("DELETE", NO_NODE, only(), 404),
+    Request("DELETE", f"{NO_NODE}/secret", only(), 404),
+    _search("PUT", "plugins", _LIST_CSI | _LIST_EXEC),
+    _search("PUT", "nodes", _NODES),
+    _search("PUT", "all", _LIST_CSI | _LIST_EXEC | _NODES),
+    _search("POST", "plugins", _LIST_CSI | _LIST_EXEC),
+    _search("POST", "nodes", _NODES),
+    Request("GET", "/v1/acl/policies", VALID),
+    Request("GET", "/v1/acl/policy/csi-list", _OF_CSI_LIST),
+    Request("GET", "/v1/acl/policy/nothing", only("of no policy"), 404),
+    Request("GET", "/v1/acl/token/self", VALID),
+    Request("GET", "/v1/agent/health", EVERYBODY),
+    Request("GET", "/v1/agent/members", _NODES),
+    Request("GET", "/v1/agent/servers", _AGENT),
+    Request("GET", "/v1/agent/self", _AGENT),
+    Request("GET", "/v1/status/leader", EVERYBODY),
+    Request("GET", "/v1/status/peers", EVERYBODY),
+    Request("GET", "/v1/regions", EVERYBODY),
+    Request("GET", "/v1/namespaces", ANYBODY),
+    Request("GET", "/v1/openapi.json", EVERYBODY),
+]
+
+
+@dataclass(frozen=True)
+class Gate:
+    """A configuration with all of it, and the secrets and accessors of its tokens by name."""
+
+    config: str
+    secrets: dict[str, str]
+    accessors: dict[str, str]
+
+    def headers(self, name: str) -> dict[str, str]:
+        return {"X-Nomad-Token": self.secrets[name]} if self.secrets[name] else {}
+
+
+def gate(folder: Path, *names: str, **more: str) -> Gate:
+    """Files in ``folder``, with the clients named so, or all; ``more`` are policies that no token
+    has."""
+    clients = {name: CLIENTS[name] for name in names or CLIENTS}
+    used = {policy for policies in clients.values() for policy in policies}
+    drawn = {name: draw(name, "client", policies, None) for name, policies in clients.items()}
+    drawn[MANAGEMENT] = draw(MANAGEMENT, "management", [], None)
+    drawn[EXPIRED] = draw(EXPIRED, "management", [], 1)
+    (folder / "policies").mkdir()
+    for name, text in {**POLICIES, "empty": "", **more}.items():
+        if name in used or name in more:
+            (folder / "policies" / f"{name}.hcl").write_text(text)
+    (folder / "tokens.hcl").write_text("".join(block(token) for _, token in drawn.values()))
+    return Gate(
+        acl_block(folder),
+        {NOBODY: "", UNKNOWN: "0" * 64, **{name: secret for name, (secret, _) in drawn.items()}},
+        {name: token.caller.accessor for name, (_, token) in drawn.items()},
+    )
+
+
+def acl_block(folder: Path) -> str:
+    """Configuration with ACLs, whose files are in ``folder``."""
+    return (
+        "acl {\n  enabled = true\n"
+        f'  policies = "{folder}/policies"\n  tokens = "{folder}/tokens.hcl"\n}}\n'
+    )

@@ -1,0 +1,223 @@
+"""Every endpoint beside every kind of caller; and what else stands at the gate."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from plugind.api import TABLE
+from plugind.api.endpoints import no_token
+from plugind.cli.acl_explain import PATHS, _explained
+from tests.api.gate import (
+    EVERYBODY,
+    EXPIRED,
+    MANAGEMENT,
+    NOBODY,
+    NODE,
+    REQUESTS,
+    UNKNOWN,
+    Gate,
+    Request,
+    gate,
+)
+from tests.support import SECRET, Answer, Api, FakeAgent, serving, up
+
+LIST = "/v1/plugins?type=csi"
+OF_NODE = {"X-Plugind-Node-Secret": SECRET}
+
+
+@pytest.fixture
+def made(tmp_path: Path) -> Gate:
+    """The few callers that the tests of single things need."""
+    return gate(
+        tmp_path,
+        *("csi-list", "csi-register", "node-read", "node-write", "denied node", "of no policy"),
+    )
+
+
+@pytest.fixture(params=["in-process", "live"])
+def api(request: pytest.FixtureRequest, tmp_path: Path, made: Gate) -> Iterator[Api]:
+    with serving(tmp_path, live=request.param == "live", config=made.config) as served:
+        fill(served, made.secrets[MANAGEMENT])
+        yield served
+
+
+def fill(api: Api, token: str) -> FakeAgent:
+    agent = FakeAgent(api, NODE.rpartition("/")[2], token=token)
+    answer = agent.report({"ebs0": {"node": up()}})
+    assert answer.status == 200, answer.text
+    return agent
+
+
+def ask(api: Api, request: Request, headers: dict[str, str]) -> Answer:
+    secret = OF_NODE if request.method == "PUT" else {}
+    return api.call(request.method, request.path, request.body, {**headers, **secret})
+
+
+def test_every_endpoint_stands_in_the_table_of_this_test() -> None:
+    found = {id(PATHS.match(each.method, each.path.partition("?")[0])[0]) for each in REQUESTS}
+    assert found == {id(endpoint) for endpoint in TABLE}
+
+
+@pytest.mark.parametrize("anonymous", [False, True])
+def test_every_request_beside_every_caller(tmp_path: Path, anonymous: bool) -> None:
+    """With a policy for those without a token these may what a token with that policy may, except
+    that there is no token to be read; everybody else's rights are as before."""
+    more = {"anonymous": 'namespace "default" { capabilities = ["csi-list-plugin"] }'}
+    made = gate(tmp_path, **(more if anonymous else {}))
+    wrong = []
+    with serving(tmp_path, live=False, config=made.config) as api:
+        for request in REQUESTS:
+            fill(api, made.secrets[MANAGEMENT])
+            for name in sorted(EVERYBODY):
+                as_client = anonymous and name == NOBODY and "/acl/" not in request.path
+                wanted = expected(request, "csi-list" if as_client else name)
+                got = ask(api, request, made.headers(name))
+                told = got.text if got.status == 403 and request.method != "HEAD" else wanted[1]
+                if (got.status, told) != wanted:
+                    wrong.append((request.method, request.path, name, got.status, wanted))
+                wrong += explained(api, made, request, name, allowed=got.status != 403)
+    assert not wrong
+
+
+def expected(request: Request, name: str) -> tuple[int, str]:
+    if name in request.allowed:
+        return request.status, ""
+    return 403, "ACL token not found" if name in (UNKNOWN, EXPIRED) else "Permission denied"
+
+
+def explained(
+    api: Api, made: Gate, request: Request, name: str, *, allowed: bool
+) -> list[tuple[Any, ...]]:
+    """What ``plugind acl explain`` says, where it says another thing than the server did."""
+    if request.in_body or name == UNKNOWN or (name == EXPIRED and EXPIRED in request.allowed):
+        return []
+    services = api.services
+    told = _explained(
+        services.acl, services.registry, request.method, request.path, made.accessors.get(name)
+    )
+    if told.decision.allowed == allowed:
+        return []
+    return [("explain", request.method, request.path, name, told.decision)]
+
+
+def test_with_acls_off_everybody_may_do_everything(tmp_path: Path) -> None:
+    with serving(tmp_path, live=False) as api:
+        fill(api, "")
+        for request in REQUESTS:
+            for headers in ({}, {"X-Nomad-Token": "unknown"}):
+                wanted = 400 if "/acl/" in request.path else request.status
+                assert ask(api, request, headers).status == wanted, request
+
+
+def test_a_token_may_come_in_either_header(api: Api, made: Gate) -> None:
+    secret, other = made.secrets["csi-list"], made.secrets["node-read"]
+    cases: list[tuple[dict[str, str], int]] = [
+        ({"X-Nomad-Token": secret}, 200),
+        ({"x-nomad-token": f"  {secret} "}, 200),
+        ({"Authorization": f"Bearer {secret}"}, 200),
+        ({"Authorization": f"bEARER   {secret} "}, 200),
+        ({"Authorization": f"Basic {secret}"}, 403),
+        ({"Authorization": secret}, 403),
+        ({"Authorization": "Bearer"}, 403),
+        ({"X-Nomad-Token": secret, "Authorization": f"Bearer {other}"}, 200),
+        ({"X-Nomad-Token": other, "Authorization": f"Bearer {secret}"}, 403),
+        ({"X-Nomad-Token": "x", "Authorization": f"Bearer {secret}"}, 403),
+        ({"X-Nomad-Token": "", "Authorization": f"Bearer {secret}"}, 200),
+        ({"X-Nomad-Token": "  ", "Authorization": f"Bearer {secret}"}, 200),
+        ({"X-Nomad-Token": secret.upper()}, 403),
+        ({"X-Nomad-Token": secret[:-1]}, 403),
+    ]
+    for headers, status in cases:
+        assert api.call("GET", LIST, headers=headers).status == status, headers
+
+
+def test_what_counts_as_no_token(api: Api) -> None:
+    """Those have what nobody has, and are not told that their token is wrong."""
+    for headers in (
+        {"X-Nomad-Token": ""},
+        {"X-Nomad-Token": "   "},
+        {"Authorization": "Bearer   "},
+        {"Authorization": "Basic dXNlcjpodW50ZXIy"},
+        {"Authorization": ""},
+    ):
+        assert api.call("GET", LIST, headers=headers).text == "Permission denied", headers
+        assert api.call("GET", "/v1/plugins", headers=headers).status == 200
+
+
+def test_a_token_in_the_query_is_none(api: Api, made: Gate) -> None:
+    assert api.call("GET", f"{LIST}&token={made.secrets[MANAGEMENT]}").status == 403
+
+
+def test_what_needs_no_token_looks_at_none(api: Api) -> None:
+    open_to_all = [endpoint.path for endpoint in TABLE if endpoint.need is no_token]
+    assert "/v1/agent/health" in open_to_all
+    for path in open_to_all:
+        assert api.call("GET", path, headers={"X-Nomad-Token": "unknown"}).status == 200
+
+
+def test_types_that_a_token_may_not_report_are_rejected(api: Api, made: Gate) -> None:
+    body = {
+        "Name": "vm1",
+        "Plugins": {"csi": {"new": {"node": up()}}, "exec": {"disk": {"check": up()}}, "no": {}},
+    }
+    manage = made.headers(MANAGEMENT)
+    answer = api.call("PUT", NODE, body, {**OF_NODE, **made.headers("csi-register")})
+    assert answer.status == 200
+    assert {(each["Type"], each["Field"]) for each in answer.json["Rejected"]} >= {("exec", "Type")}
+    assert api.call("GET", "/v1/plugin/csi/new", headers=manage).status == 200
+    assert api.call("GET", "/v1/plugin/exec/disk", headers=manage).status == 404
+    del body["Plugins"]["csi"]  # type: ignore[attr-defined]
+    refused = api.call("PUT", NODE, body, {**OF_NODE, **made.headers("csi-register")})
+    assert (refused.status, refused.text) == (403, "Permission denied")
+    whole = api.call("PUT", NODE, body, {**OF_NODE, **made.headers("node-write")})
+    assert [each["Type"] for each in whole.json["Rejected"]] == ["no"]
+
+
+@pytest.mark.parametrize("name", [NOBODY, "of no policy", "denied node", MANAGEMENT])
+def test_a_node_leaves_by_its_secret_whoever_asks(api: Api, made: Gate, name: str) -> None:
+    wrong = api.call("DELETE", NODE, headers={**made.headers("csi-list"), **other_secret()})
+    assert wrong.status == 403
+    left = api.call("DELETE", NODE, headers={**made.headers(name), **OF_NODE})
+    assert left.status == 200, left.text
+
+
+def test_a_nodes_secret_helps_no_wrong_token(api: Api, made: Gate) -> None:
+    for name in (UNKNOWN, EXPIRED):
+        answer = api.call("DELETE", NODE, headers={**made.headers(name), **OF_NODE})
+        assert (answer.status, answer.text) == (403, "ACL token not found")
+
+
+def test_after_an_unpin_no_secret_forgets_the_node(api: Api, made: Gate) -> None:
+    manage, register = made.headers(MANAGEMENT), made.headers("csi-register")
+    assert api.call("DELETE", f"{NODE}/secret", headers=OF_NODE).status == 403
+    assert api.call("DELETE", f"{NODE}/secret", headers=manage).status == 200
+    for secret in (OF_NODE, other_secret(), {"X-Plugind-Node-Secret": ""}):
+        assert api.call("DELETE", NODE, headers={**register, **secret}).status == 403
+    body = {"Name": "vm1", "Plugins": {"csi": {}}}
+    assert api.call("PUT", NODE, body, {**register, **other_secret()}).status == 200
+    assert api.call("PUT", NODE, body, {**register, **OF_NODE}).status == 403, "pinned anew"
+    assert api.call("DELETE", NODE, headers={**register, **OF_NODE}).status == 403
+    assert api.call("DELETE", NODE, headers=other_secret()).status == 200
+
+
+def test_no_answer_tells_whether_something_is_there(api: Api, made: Gate) -> None:
+    """To those who may not look, what is there and what is not are the same."""
+    for there, gone in (
+        ("/v1/plugin/csi/ebs0", "/v1/plugin/csi/none"),
+        (NODE, NODE.replace("2f8d", "0000")),
+        ("/v1/acl/policy/csi-list", "/v1/acl/policy/none"),
+    ):
+        for name in (NOBODY, "of no policy", UNKNOWN):
+            one, two = (api.call("GET", path, headers=made.headers(name)) for path in (there, gone))
+            assert (one.status, one.body) == (two.status, two.body)
+            assert one.status == 403
+            assert "etag" not in one.headers
+            assert "x-nomad-index" not in one.headers
+
+
+def other_secret() -> dict[str, str]:
+    return {"X-Plugind-Node-Secret": "another"}
