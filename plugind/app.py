@@ -9,7 +9,7 @@ from functools import cache, partial
 from pathlib import Path
 
 from plugind import __version__, logs
-from plugind.acl import ACL_OFF, Acl, load_acl
+from plugind.acl import Acl, acl_of
 from plugind.acl.tokens import MANAGEMENT
 from plugind.api import PARAMETERS, TABLE
 from plugind.api.access_log import AccessLog
@@ -37,7 +37,7 @@ class Services:
     def __init__(self, settings: Settings, registry: Registry, data_dir: Path) -> None:
         self.settings = settings
         self.registry = registry
-        self.acl = acl_of(settings, registry)
+        self.acl = acl_of(settings.acl, registry.installed.values())
         _tell(self.acl)
         file = settings.server.access_log
         self.access_log = AccessLog(file, PARAMETERS) if file else None
@@ -88,7 +88,7 @@ class Services:
 
         Raises ConfigError for a mistake in the files of policies and tokens, and StoreError.
         """
-        acl = acl_of(settings, self.registry)
+        acl = acl_of(settings.acl, self.registry.installed.values())
         self.intake.declare(settings.declarations)
         self.acl = acl
         _tell(acl)
@@ -111,17 +111,6 @@ class Services:
             self.store.close()
         if self.access_log:
             self.access_log.close()
-
-
-def acl_of(settings: Settings, registry: Registry) -> Acl:
-    """The policies and tokens that the configuration names, as their files stand now.
-
-    Raises ConfigError with all mistakes of all files.
-    """
-    acl = settings.acl
-    if not acl.enabled:
-        return ACL_OFF
-    return load_acl(acl.policies, acl.tokens, registry.installed.values())
 
 
 def _tell(acl: Acl) -> None:

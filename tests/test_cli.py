@@ -248,6 +248,7 @@ def test_validate(tmp_path: Path) -> None:
         ("node",),
         ("node", "status"),
         ("node", "forget"),
+        ("reload",),
         ("config",),
         ("config", "validate"),
         ("version",),

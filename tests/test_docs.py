@@ -38,6 +38,7 @@ UNTESTED = {
     ),
     "nomad node status": "needs a Nomad",
     "nomad server members": "needs a Nomad",
+    "plugind reload --config /etc/plugind": "tests/test_reload_command.py runs it",
     "plugind store backup /var/backups/plugind.db --config /etc/plugind": "tests/store runs it",
     "plugind store check --config /etc/plugind": "tests/store runs it",
     "plugind store restore /var/backups/plugind.db --config /etc/plugind": "tests/store runs it",

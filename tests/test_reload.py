@@ -69,7 +69,7 @@ def test_a_types_settings_follow_the_configuration(here: Machine) -> None:
             for id in instances
         )
         file.write_text(
-            'plugin_types { enabled = ["csi"] }\n'
+            'plugin_types { enabled = ["csi"] }\n'  # the machine may have plugins of other types
             f'plugin_type "csi" {{\nsockets = []\n{more}\n{blocks}}}\n'
         )
 

@@ -8,7 +8,7 @@ knows of HTTP.
 from __future__ import annotations
 
 from plugind.acl.authorizer import Authorizer, Decision
-from plugind.acl.loading import ACL_OFF, ANONYMOUS, Acl, load_acl
+from plugind.acl.loading import ACL_OFF, ANONYMOUS, Acl, acl_of, load_acl
 from plugind.acl.policies import Policy, Rule
 from plugind.acl.tokens import Caller, Token
 
@@ -22,5 +22,6 @@ __all__ = [
     "Policy",
     "Rule",
     "Token",
+    "acl_of",
     "load_acl",
 ]

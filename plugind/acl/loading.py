@@ -13,6 +13,7 @@ from plugind.acl.policies import Policy, read_policies
 from plugind.acl.tokens import CLIENT, MANAGEMENT, Caller, Token, digest, read_tokens
 from plugind.acl.vocabulary import Vocabulary
 from plugind.config.files import files_in
+from plugind.config.settings import AclSettings
 from plugind.config.tree import Place, raise_any
 from plugind.errors import Mistake, TokenNotFound
 from plugind.plugin_type import PluginType
@@ -70,6 +71,14 @@ class Acl:
 
 ACL_OFF = Acl(enabled=False)
 """Without ACLs everybody counts as management."""
+
+
+def acl_of(settings: AclSettings, types: Iterable[PluginType]) -> Acl:
+    """The policies and tokens that a configuration names, as their files stand now.
+
+    Raises ConfigError with all mistakes of all files.
+    """
+    return load_acl(settings.policies, settings.tokens, types) if settings.enabled else ACL_OFF
 
 
 def load_acl(folder: Path | None, tokens: Path | None, types: Iterable[PluginType]) -> Acl:

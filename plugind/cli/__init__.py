@@ -20,6 +20,7 @@ _COMMANDS = {
     "config": "plugind.cli.config:config",
     "node": "plugind.cli.node:node",
     "plugin": "plugind.cli.plugin:plugin",
+    "reload": "plugind.cli.reload:reload",
     "store": "plugind.cli.store:store",
     "version": "plugind.cli.version:version",
 }

@@ -14,12 +14,11 @@ from urllib.parse import parse_qsl, unquote
 
 import click
 
-from plugind.acl import ANONYMOUS, Acl, Caller, Decision, Token
+from plugind.acl import ANONYMOUS, Acl, Caller, Decision, Token, acl_of
 from plugind.acl.tokens import MANAGEMENT
 from plugind.api import TABLE
 from plugind.api.endpoints import Asked, Endpoint
 from plugind.api.matching import Paths
-from plugind.app import acl_of
 from plugind.cli import output
 from plugind.cli.configured import load_settings
 from plugind.errors import NotFound, PlugindError
@@ -70,7 +69,8 @@ def explain(
     """
     try:
         settings, registry = load_settings(paths, {}, None)
-        explained = _explained(acl_of(settings, registry), registry, method, url, accessor)
+        acl = acl_of(settings.acl, registry.installed.values())
+        explained = _explained(acl, registry, method, url, accessor)
     except PlugindError as error:
         raise Mistake(str(error)) from error
     if as_json:

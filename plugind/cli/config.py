@@ -6,7 +6,7 @@ from pathlib import Path
 
 import click
 
-from plugind.cli.configured import load_settings
+from plugind.cli.configured import check_acl, load_settings
 
 
 @click.group()
@@ -21,8 +21,8 @@ def config() -> None:
 def validate(paths: tuple[Path, ...]) -> None:
     """Check files and folders, together, as 'plugind agent --config' reads them.
 
-    All mistakes are told, each with its file, line and column; the exit status is 1 then.
-    Variables (PLUGIND_*) count as they would there.
+    With ACLs on so are their policies and tokens. All mistakes are told, each with its file, line
+    and column; the exit status is 1 then. Variables (PLUGIND_*) count as they would there.
     """
-    load_settings(paths, {}, None)
+    check_acl(*load_settings(paths, {}, None))
     click.echo("The configuration is valid.")

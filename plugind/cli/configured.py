@@ -9,6 +9,7 @@ from typing import Any, TypeVar
 
 import click
 
+from plugind.acl import acl_of
 from plugind.config import PluginTypeChoice, Settings, load, setting_rows
 from plugind.errors import PlugindError
 from plugind.registry import Registry, load_registry
@@ -81,3 +82,10 @@ def load_settings(
     )
     (registry,) = chosen
     return settings, registry.without(settings.type_problems)
+
+
+def check_acl(settings: Settings, registry: Registry) -> None:
+    """Reads policies and tokens as a server would, and warns of what grants nothing. Raises
+    ConfigError."""
+    for warning in acl_of(settings.acl, registry.installed.values()).warnings:
+        click.echo(f"Warning: {warning}", err=True)

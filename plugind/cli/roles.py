@@ -6,11 +6,13 @@ import os
 import socket
 from collections.abc import Mapping
 from contextlib import ExitStack
+from pathlib import Path
 from typing import Any
 
 from plugind import __version__, logs
 from plugind.agent import Agent
 from plugind.app import Services, create_app
+from plugind.cli.running import announced
 from plugind.client import DEFAULT_ADDRESS
 from plugind.config.settings import Settings
 from plugind.errors import PlugindError
@@ -22,20 +24,30 @@ Blocks = dict[str, Mapping[str, Any]]
 _log = logs.get("main")
 
 
+def enabled_roles(settings: Settings) -> tuple[tuple[str, ...], Path]:
+    """The roles that the settings enable, by name, and where they keep their data.
+
+    Raises PlugindError when there are none, or no such place.
+    """
+    is_enabled = {"server": settings.server.enabled, "client": settings.client.enabled}
+    names = tuple(name for name, enabled in is_enabled.items() if enabled)
+    if not names:
+        raise PlugindError(
+            "neither server.enabled nor client.enabled is set: there is nothing to run; "
+            "try --dev, or --config with a file like those in conf/"
+        )
+    if settings.data_dir is None:
+        raise PlugindError("data_dir is not set: say where to keep data, or try --dev")
+    return names, settings.data_dir
+
+
 class Roles:
     """The roles that the settings enable, running from ``start`` until ``stop``."""
 
     def __init__(self, settings: Settings, registry: Registry) -> None:
-        if not (settings.server.enabled or settings.client.enabled):
-            raise PlugindError(
-                "neither server.enabled nor client.enabled is set: there is nothing to run; "
-                "try --dev, or --config with a file like those in conf/"
-            )
-        if settings.data_dir is None:
-            raise PlugindError("data_dir is not set: say where to keep data, or try --dev")
+        self._names, self._data_dir = enabled_roles(settings)
         self._settings = settings
         self._registry = registry
-        self._data_dir = settings.data_dir
         self._services: Services | None = None
         self._agent: Agent | None = None
         self._blocks = _blocks(settings)
@@ -54,6 +66,8 @@ class Roles:
             if self._agent is not None:
                 self._agent.start()
                 self._until_stop.callback(self._stop_agent, self._agent)
+            for name in self._names:
+                self._until_stop.enter_context(announced(self._data_dir, name))
             undo.pop_all()
 
     def reload(self, settings: Settings, registry: Registry) -> None:
