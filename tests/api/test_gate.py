@@ -8,9 +8,12 @@ from typing import Any
 
 import pytest
 
+from plugind.acl import Acl
 from plugind.api import TABLE
 from plugind.api.endpoints import no_token
+from plugind.app import Services, create_app
 from plugind.cli.acl_explain import PATHS, _explained
+from plugind.cli.configured import load_settings
 from tests.api.gate import (
     EVERYBODY,
     EXPIRED,
@@ -23,7 +26,7 @@ from tests.api.gate import (
     Request,
     gate,
 )
-from tests.support import SECRET, Answer, Api, FakeAgent, serving, up
+from tests.support import SECRET, Answer, Api, FakeAgent, InProcess, serving, up
 
 LIST = "/v1/plugins?type=csi"
 OF_NODE = {"X-Plugind-Node-Secret": SECRET}
@@ -81,6 +84,38 @@ def test_every_request_beside_every_caller(tmp_path: Path, anonymous: bool) -> N
                     wrong.append((request.method, request.path, name, got.status, wanted))
                 wrong += explained(api, made, request, name, allowed=got.status != 403)
     assert not wrong
+
+
+class Watched(Services):
+    """Counts how often somebody looks which policies and tokens are in force."""
+
+    looks = 0
+
+    @property
+    def acl(self) -> Acl:  # type: ignore[override]
+        self.looks += 1
+        return self._acl
+
+    @acl.setter
+    def acl(self, acl: Acl) -> None:
+        self._acl = acl
+
+
+def test_a_request_looks_at_policies_and_tokens_once(tmp_path: Path, made: Gate) -> None:
+    """A second look, after a reload, would mix two sets of them in one answer."""
+    (tmp_path / "config.hcl").write_text(made.config)
+    flags = {"data_dir": str(tmp_path), "server_enabled": "true"}
+    settings, registry = load_settings([tmp_path / "config.hcl"], flags, None)
+    services = Watched(settings, registry, tmp_path)
+    try:
+        api = InProcess(services, create_app(services, "127.0.0.1:4646"))
+        fill(api, made.secrets[MANAGEMENT])
+        for request in REQUESTS:
+            services.looks = 0
+            ask(api, request, made.headers(MANAGEMENT))
+            assert services.looks == 1, request
+    finally:
+        services.close()
 
 
 def expected(request: Request, name: str) -> tuple[int, str]:

@@ -1,0 +1,129 @@
+"""Whoever waited is asked for rights again: what was allowed may not be so any more."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Iterator
+from concurrent.futures import Future, ThreadPoolExecutor
+from pathlib import Path
+
+import pytest
+
+from plugind.acl.tokens import block, draw
+from tests.api.gate import acl_block
+from tests.support import Answer, Api, FakeAgent, down, eventually, serving, up
+
+READER = 'plugin { policy = "read" }\nnode { policy = "read" }\n'
+NODE_ID = "2f8d0c5e-6f7b-4e0a-9a53-1f6f4f0c8a11"
+PATHS = ["/v1/plugins?type=csi", "/v1/plugin/csi/ebs0", "/v1/nodes", f"/v1/node/{NODE_ID}"]
+SOON = 1.0  # seconds until a token expires
+
+Park = Callable[[str], Future[Answer]]
+
+
+class House:
+    """A server with a reader, whose token and policy tests change, and an agent that reports."""
+
+    def __init__(self, folder: Path) -> None:
+        self.folder = folder
+        self.manager, self._managing = draw("manager", "management", [], None)
+        self.reader, self._reading = draw("reader", "client", ["reader"], None)
+        (folder / "policies").mkdir()
+        self.write(READER)
+
+    def write(self, policy: str, *, reading: bool = True, expires: int | None = None) -> None:
+        (self.folder / "policies/reader.hcl").write_text(policy)
+        text = block(self._managing)
+        if reading:
+            kept = self._reading
+            text += block(type(kept)(kept.caller, kept.hash, expires))
+        (self.folder / "tokens.hcl").write_text(text)
+
+    def reload(self, api: Api) -> None:
+        api.services.reload(api.services.settings)
+
+
+@pytest.fixture
+def house(tmp_path: Path) -> House:
+    return House(tmp_path)
+
+
+@pytest.fixture(params=["in-process", "live"])
+def api(request: pytest.FixtureRequest, house: House) -> Iterator[Api]:
+    live = request.param == "live"
+    with serving(house.folder, live=live, config=acl_block(house.folder)) as served:
+        yield served
+
+
+@pytest.fixture
+def agent(api: Api, house: House) -> FakeAgent:
+    made = FakeAgent(api, NODE_ID, token=house.manager)
+    assert made.report({"ebs0": {"node": up()}}).status == 200
+    return made
+
+
+@pytest.fixture
+def park(api: Api, house: House, agent: FakeAgent) -> Iterator[Park]:
+    with ThreadPoolExecutor(len(PATHS)) as pool:
+
+        def send(path: str) -> Future[Answer]:
+            before = api.services.catalogue.parked
+            headers = {"X-Nomad-Token": house.reader}
+            future = pool.submit(api.call, "GET", path, None, headers)
+            eventually(lambda: api.services.catalogue.parked > before or future.done())
+            return future
+
+        yield send
+        api.services.wake()
+
+
+def waiting(path: str, wait: str = "1m") -> str:
+    return f"{path}{'&' if '?' in path else '?'}index=2&wait={wait}"
+
+
+def test_a_token_that_was_revoked(api: Api, house: House, agent: FakeAgent, park: Park) -> None:
+    parked = [park(waiting(path)) for path in PATHS]
+    house.write(READER, reading=False)
+    house.reload(api)
+    assert api.services.catalogue.parked == len(PATHS), "a reload wakes nobody"
+    agent.report({"ebs0": {"node": down()}})
+    for each in parked:
+        answer = each.result(5)
+        assert (answer.status, answer.text) == (403, "ACL token not found")
+        assert "x-nomad-index" not in answer.headers
+
+
+@pytest.mark.parametrize(
+    ("policy", "statuses"),
+    [
+        ("", [403, 403, 403, 403]),
+        ('plugin { policy = "list" }', [200, 403, 403, 403]),
+        ('node { policy = "write" }', [403, 403, 200, 200]),
+        (f'{READER}agent {{ policy = "read" }}', [200, 200, 200, 200]),
+    ],
+)
+def test_a_policy_that_was_changed(
+    api: Api, house: House, agent: FakeAgent, park: Park, policy: str, statuses: list[int]
+) -> None:
+    parked = [park(waiting(path)) for path in PATHS]
+    house.write(policy)
+    house.reload(api)
+    assert api.services.catalogue.parked == len(PATHS)
+    agent.report({"ebs0": {"node": down()}})
+    answers = [each.result(5) for each in parked]
+    assert [answer.status for answer in answers] == statuses
+    for answer in answers:
+        assert answer.status == 200 or answer.text == "Permission denied"
+
+
+def test_a_token_that_expired(api: Api, house: House, agent: FakeAgent, park: Park) -> None:
+    expires = time.time_ns() + int(SOON * 1e9)
+    house.write(READER, expires=expires)
+    house.reload(api)
+    woken = [park(waiting(path)) for path in PATHS[:2]]
+    timed_out = park(waiting("/v1/plugin/csi/none", f"{SOON}s"))
+    eventually(lambda: time.time_ns() > expires)
+    agent.report({"ebs0": {"node": down()}})
+    for each in [*woken, timed_out]:
+        answer = each.result(5)
+        assert (answer.status, answer.text) == (403, "ACL token not found")

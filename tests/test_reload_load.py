@@ -1,0 +1,188 @@
+"""A reload under load: every answer is right by the policies before or by those after it.
+
+What differs between the two sets are several decisions that one answer shows together, and which
+policy the token has; so an answer made from parts of both would show.
+"""
+
+from __future__ import annotations
+
+import json
+import re
+import socket
+import threading
+from collections import Counter
+from collections.abc import Iterator
+from concurrent.futures import Future, ThreadPoolExecutor
+from contextlib import ExitStack
+from dataclasses import dataclass
+from pathlib import Path
+from signal import SIGHUP
+from typing import Any
+
+import pytest
+
+from plugind.acl.tokens import Token, block, draw
+from plugind.client import Client
+from tests.api.gate import acl_block
+from tests.processes import Machine, Process, machine
+from tests.support import SECRET, eventually
+
+THREADS, EACH = 20, 50
+IN_FLIGHT = THREADS * EACH
+NODE_ID = "2f8d0c5e-6f7b-4e0a-9a53-1f6f4f0c8a11"
+REPORT = {"Name": "vm1", "Plugins": {"csi": {}, "exec": {}}}
+POLICIES = {
+    "one": 'plugin { policy = "list" }\n'
+    'namespace "default" { capabilities = ["csi-register-plugin"] }\n',
+    "two": 'node { policy = "read" }\n'
+    'namespace "default" { capabilities = ["exec-register-plugin"] }\n',
+}
+BROKEN = "# no policy\nnode { policy = read }\n"
+
+REQUESTS: list[tuple[str, str, Any]] = [
+    ("PUT", "/v1/search", {"Context": "all"}),
+    ("GET", "/v1/acl/policies", None),
+    ("GET", "/v1/acl/token/self", None),
+    ("PUT", f"/v1/node/{NODE_ID}", REPORT),
+]
+
+
+@dataclass
+class House:
+    """The files of a server that is told of each change, and its log."""
+
+    folder: Path
+    token: Token
+    process: Process
+    client: Client
+
+    def put(self, name: str) -> None:
+        """That policy in force, and no other."""
+        write(self.folder, name, self.token)
+        self._tell("event=reloaded")
+
+    def break_(self, name: str) -> None:
+        """A policy with a mistake, beside another set of tokens that has none."""
+        write(self.folder, name, self.token)
+        (self.folder / "policies/broken.hcl").write_text(BROKEN)
+        self._tell("the configuration has a mistake")
+
+    def _tell(self, said: str) -> None:
+        before = self.process.logged.count(said)
+        self.process.send(SIGHUP)
+        eventually(lambda: self.process.logged.count(said) > before, within=60)
+
+
+def write(folder: Path, name: str, token: Token) -> None:
+    for file in (folder / "policies").iterdir():
+        file.unlink()
+    (folder / "policies" / f"{name}.hcl").write_text(POLICIES[name])
+    caller = type(token.caller)(token.caller.accessor, "x", "client", (name,))
+    (folder / "tokens.hcl").write_text(block(Token(caller, token.hash)))
+
+
+@pytest.fixture
+def here(tmp_path: Path) -> Iterator[Machine]:
+    (tmp_path / "policies").mkdir()
+    with machine(tmp_path) as made:
+        yield made
+
+
+def test_every_answer_is_of_one_set_of_policies(here: Machine) -> None:
+    secret, token = draw("x", "client", ["one"], None)
+    write(here.folder, "one", token)
+    config = here.folder / "server.hcl"
+    config.write_text(acl_block(here.folder))
+    process = here.start(
+        *("agent", "--server-enabled", "true", "--config", config),
+        *("--ports-http", "0", "--data-dir", here.folder / "data"),
+    )
+    address = eventually(lambda: re.search(r"address=http://(\S+)", process.logged))[1]
+    house = House(here.folder, token, process, Client(f"http://{address}"))
+    seen: Counter[str] = Counter()
+    stop = threading.Event()
+    with ThreadPoolExecutor(THREADS) as pool:
+        asking = [pool.submit(ask, address, secret, stop, seen) for _ in range(THREADS)]
+        try:
+            flip(house, address, secret, asking)
+        finally:
+            stop.set()
+        for each in asking:
+            each.result(60)
+    assert set(seen) == {"one", "two"}, seen
+    assert seen.total() >= IN_FLIGHT
+
+
+def flip(house: House, address: str, secret: str, asking: list[Future[None]]) -> None:
+    house.put("two")
+    assert now(address, secret) == {"two"}
+    house.break_("one")
+    assert now(address, secret) == {"two"}, "a mistake changes nothing"
+    place = f"{house.folder}/policies/broken.hcl:2:17: "
+    assert place in house.process.logged
+    assert place in house.client.health().value["server"]["message"]
+    house.put("one")
+    assert now(address, secret) == {"one"}
+    assert house.client.health().value["server"]["message"] == "ok"
+    assert not [each for each in asking if each.done()], "they ask until they are told to stop"
+
+
+def now(address: str, secret: str) -> set[str]:
+    """By which policies requests are answered that begin now."""
+    return {told_by(number, *send(address, secret, number)) for number in range(len(REQUESTS))}
+
+
+def ask(address: str, secret: str, stop: threading.Event, seen: Counter[str]) -> None:
+    """Sends EACH requests, and reads the answers only when all are sent; again and again."""
+    while not stop.is_set():
+        with ExitStack() as until_end:
+            sent = []
+            for number in range(EACH):
+                sock = until_end.enter_context(connected(address))
+                sock.sendall(request(secret, number % len(REQUESTS)))
+                sent.append((number % len(REQUESTS), sock))
+            for number, sock in sent:
+                seen[told_by(number, *answer(sock))] += 1
+
+
+def send(address: str, secret: str, number: int) -> tuple[int, bytes]:
+    with connected(address) as sock:
+        sock.sendall(request(secret, number))
+        return answer(sock)
+
+
+def connected(address: str) -> socket.socket:
+    host, _, port = address.partition(":")
+    return socket.create_connection((host, int(port)), timeout=60)
+
+
+def request(secret: str, number: int) -> bytes:
+    method, path, body = REQUESTS[number]
+    data = b"" if body is None else json.dumps(body).encode()
+    head = (
+        f"{method} {path} HTTP/1.1\r\nHost: x\r\nConnection: close\r\nX-Nomad-Token: {secret}\r\n"
+        f"X-Plugind-Node-Secret: {SECRET}\r\nContent-Length: {len(data)}\r\n\r\n"
+    )
+    return head.encode() + data
+
+
+def answer(sock: socket.socket) -> tuple[int, bytes]:
+    whole = b"".join(iter(lambda: sock.recv(65536), b""))
+    head, _, body = whole.partition(b"\r\n\r\n")
+    return int(head.split()[1]), body
+
+
+def told_by(number: int, status: int, body: bytes) -> str:
+    """The policy that an answer was made by; what is of none, or of both, is told as it is."""
+    if status != 200:
+        return f"{REQUESTS[number]}: {status} {body!r}"
+    value = json.loads(body)
+    found: Any = [
+        lambda: sorted({"plugins", "nodes"} & value["Matches"].keys()),
+        lambda: [each["Name"] for each in value],
+        lambda: value["Policies"],
+        lambda: [each["Type"] for each in value["Rejected"]],
+    ][number]()
+    of_one = [["plugins"], ["one"], ["one"], ["exec"]][number]
+    of_two = [["nodes"], ["two"], ["two"], ["csi"]][number]
+    return "one" if found == of_one else "two" if found == of_two else f"{number}: {body!r}"
