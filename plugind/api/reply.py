@@ -50,15 +50,16 @@ def response_of(reply: Reply) -> Response:
     """The reply as HTTP, as the current request would have it: pretty, packed, or not at all
     where the client has it already (RFC 9110, sections 12.5.3 and 13.1.2)."""
     headers = {"Vary": "Accept-Encoding", **_index_headers(reply), **reply.headers}
+    is_pretty = reply.content_type == _JSON and _wants_pretty()
     is_packed = bool(reply.body) and request.accept_encodings.quality("gzip") > 0
     if reply.version:
-        tag = f"{reply.version}-gzip" if is_packed else reply.version
+        tag = reply.version + "-pretty" * is_pretty + "-gzip" * is_packed
         headers |= {"ETag": f'"{tag}"', "Cache-Control": "private, no-cache"}
         if request.if_none_match.contains_weak(tag):
             return _response(b"", 304, headers)
     if reply.content_type:
         headers["Content-Type"] = reply.content_type
-    body = _pretty(reply.body) if reply.content_type == _JSON and _wants_pretty() else reply.body
+    body = _pretty(reply.body) if is_pretty else reply.body
     if is_packed:
         headers["Content-Encoding"] = "gzip"
         body = gzip.compress(body, _GZIP_LEVEL, mtime=0)

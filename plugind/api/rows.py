@@ -20,12 +20,11 @@ def selects(query: Query) -> bool:
 
 
 def shape(query: Query) -> list[str]:
-    """Identifies what a query makes of a whole answer; nothing where it leaves it as it is."""
-    if not (selects(query) or query.pretty):
+    """Identifies what a query takes of a whole list; nothing where it takes all as it is."""
+    if not selects(query):
         return []
     parts = (query.prefix, query.filter, query.per_page, query.reverse, query.next_token)
-    made = repr((*parts, query.pretty)).encode(errors="surrogatepass")
-    return [hashlib.blake2b(made, digest_size=8).hexdigest()]
+    return [hashlib.blake2b(repr(parts).encode(), digest_size=8).hexdigest()]
 
 
 def select(rows: Sequence[Row], query: Query, matches: Filter | None) -> tuple[list[Row], str]:

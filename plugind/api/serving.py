@@ -126,9 +126,9 @@ def _selected(
 
 def _version(call: Call, index: int) -> str:
     """What an answer is made of: the store and those who render it, the rights, the index, and what
-    the query makes of it."""
-    shaped = rows.shape(call.query)
-    return "-".join([call.parts.catalogue.generation, call.acl.generation, str(index), *shaped])
+    the query takes of it."""
+    parts = [call.parts.catalogue.generation, call.acl.generation, str(index)]
+    return "-".join([*parts, *rows.shape(call.query)])
 
 
 def _is_gone() -> Callable[[], bool]:

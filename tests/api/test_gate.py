@@ -92,7 +92,7 @@ class Watched(Services):
     looks = 0
 
     @property
-    def acl(self) -> Acl:  # type: ignore[override]
+    def acl(self) -> Acl:
         self.looks += 1
         return self._acl
 
@@ -205,7 +205,7 @@ def test_types_that_a_token_may_not_report_are_rejected(api: Api, made: Gate) ->
     assert {(each["Type"], each["Field"]) for each in answer.json["Rejected"]} >= {("exec", "Type")}
     assert api.call("GET", "/v1/plugin/csi/new", headers=manage).status == 200
     assert api.call("GET", "/v1/plugin/exec/disk", headers=manage).status == 404
-    del body["Plugins"]["csi"]  # type: ignore[attr-defined]
+    del body["Plugins"]["csi"]
     refused = api.call("PUT", NODE, body, {**OF_NODE, **made.headers("csi-register")})
     assert (refused.status, refused.text) == (403, "Permission denied")
     whole = api.call("PUT", NODE, body, {**OF_NODE, **made.headers("node-write")})
