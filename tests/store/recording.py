@@ -28,6 +28,9 @@ CONFIG = """\
 server {
   heartbeat_ttl = "2s"
 }
+plugin_types {
+  enabled = ["csi"]
+}
 plugin "csi" "declared" {
   controllers_expected = 3
   nodes_expected       = 16
