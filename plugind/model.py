@@ -61,11 +61,29 @@ class InstanceKey(NamedTuple):
 
 
 @dataclass(frozen=True, slots=True)
+class Allocation:
+    """The process behind an instance, as its agent describes it: Nomad's word for what runs on a
+    node.
+
+    ``created`` is when it started, which an agent works out from the time of the machine's boot;
+    that moves with the clock, and so tells no process from another. ``runs`` is False once its
+    driver is unhealthy and the agent no longer finds it.
+    """
+
+    name: str
+    job_id: str
+    task_group: str
+    created: int = field(default=0, compare=False)
+    runs: bool = True
+
+
+@dataclass(frozen=True, slots=True)
 class Fingerprint:
     """What is known of one instance.
 
     ``details`` holds what its plugin type adds, in wire form (only what JSON can hold).
     ``updated`` is when anything else in the fingerprint last changed, not the last probe.
+    ``allocation`` is that of ``alloc_id``; None when nothing is known of it.
     """
 
     healthy: bool
@@ -73,6 +91,7 @@ class Fingerprint:
     updated: int
     alloc_id: str = ""
     details: Mapping[str, Any] = field(default_factory=dict)
+    allocation: Allocation | None = None
 
     def says_the_same(self, other: Fingerprint) -> bool:
         """Whether the two differ in their time at most."""
@@ -206,4 +225,5 @@ def seen(instance: Instance, node: Node) -> Fingerprint:
         return told
     if not told.healthy:
         reason += f"; before that: {told.description}"
-    return replace(told, healthy=False, description=reason, updated=since)
+    ended = told.allocation and replace(told.allocation, runs=False)
+    return replace(told, healthy=False, description=reason, updated=since, allocation=ended)

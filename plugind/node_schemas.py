@@ -12,6 +12,7 @@ from typing import Any, NamedTuple
 
 from marshmallow import EXCLUDE, Schema, ValidationError, fields
 
+from plugind.allocation_schemas import NO_RESOURCES
 from plugind.errors import BadRequest
 from plugind.fields import SECOND, Record, Text, tame
 from plugind.model import Node
@@ -25,7 +26,6 @@ NAME_MAXIMUM = 64
 """Characters that are told of a stranger's name for something."""
 
 _REASON_MAXIMUM = 512
-_NOTHING = {"CPU": 0, "MemoryMB": 0, "DiskMB": 0, "IOPS": 0, "Networks": None, "Devices": None}
 _SHARES = {"Cpu": {"CpuShares": 0}, "Memory": {"MemoryMB": 0}, "Disk": {"DiskMB": 0}}
 _RESOURCES = {**_SHARES, "Networks": None, "Devices": None}
 _RESERVED = {**_SHARES, "Networks": {"ReservedHostPorts": ""}}
@@ -34,10 +34,11 @@ _OS = "os."
 
 @dataclass(frozen=True, slots=True)
 class Report:
-    """A node's whole report, its envelope checked and the fingerprints in ``plugins`` not yet.
+    """A node's whole report, its envelope checked and what is in ``plugins`` and ``allocations``
+    not yet.
 
     ``plugins`` is type -> plugin ID -> role -> fingerprint, with None for one that is gone on
-    purpose.
+    purpose; ``allocations`` describes by ID the processes that fingerprints name.
     """
 
     name: str
@@ -48,12 +49,18 @@ class Report:
     attributes: Mapping[str, str] = field(default_factory=dict)
     meta: Mapping[str, str] = field(default_factory=dict)
     plugins: Mapping[str, Any] = field(default_factory=dict)
+    allocations: Mapping[str, Any] = field(default_factory=dict)
 
 
 def _bounded(plugins: Mapping[str, Any]) -> None:
     """Each report is worked through while all others wait."""
     if _items(plugins, levels=3) > INSTANCES_MAXIMUM:
         raise ValidationError(f"must have at most {INSTANCES_MAXIMUM} instances.")
+
+
+def _few(allocations: Mapping[str, Any]) -> None:
+    if len(allocations) > INSTANCES_MAXIMUM:
+        raise ValidationError(f"must have at most {INSTANCES_MAXIMUM} allocations.")
 
 
 def _items(value: Any, levels: int) -> int:
@@ -79,6 +86,7 @@ class ReportSchema(Record):
     attributes = fields.Dict(Text(), Text(maximum=4096), load_default=dict, data_key="Attributes")
     meta = fields.Dict(Text(), Text(maximum=4096), load_default=dict, data_key="Meta")
     plugins = fields.Dict(required=True, data_key="Plugins", validate=_bounded)
+    allocations = fields.Dict(load_default=dict, data_key="Allocations", validate=_few)
 
 
 class HeartbeatSchema(Schema):
@@ -160,8 +168,8 @@ class NodeSchema(NodeStubSchema):
     ComputedClass = fields.Constant("")
     DrainStrategy = fields.Constant(None)
     TLSEnabled = fields.Constant(False)
-    Resources = fields.Constant(_NOTHING)
-    Reserved = fields.Constant(_NOTHING)
+    Resources = fields.Constant(NO_RESOURCES)
+    Reserved = fields.Constant(NO_RESOURCES)
     NodeResources = fields.Constant(_RESOURCES)
     ReservedResources = fields.Constant(_RESERVED)
 

@@ -11,6 +11,7 @@ from typing import Any
 
 from marshmallow import Schema, fields
 
+from plugind.allocation_schemas import ID_MAXIMUM, AllocationStubSchema
 from plugind.fields import Flag, Number, Text, Time
 from plugind.model import Fingerprint, Stamp
 from plugind.plugin_type import ANY_ROLE, PluginType, WireSchema
@@ -22,7 +23,7 @@ class FingerprintSchema(WireSchema):
     """What the fingerprints of all types have. Of a reported one only Healthy is required."""
 
     PluginID = fields.String(dump_only=True)
-    AllocID = Text(load_default="", maximum=128)
+    AllocID = Text(load_default="", maximum=ID_MAXIMUM)
     Healthy = Flag(required=True)
     HealthDescription = Text(load_default="", maximum=DESCRIPTION_MAXIMUM)
     UpdateTime = Time(load_default=None)
@@ -52,7 +53,7 @@ class PluginBodySchema(PluginRowSchema):
 
     CreateTime = Number(dump_only=True)
     ModifyTime = Number(dump_only=True)
-    Allocations = fields.List(fields.Dict(), dump_only=True)
+    Allocations = fields.List(fields.Nested(AllocationStubSchema), dump_only=True)
 
 
 @dataclass(frozen=True)

@@ -17,7 +17,16 @@ ROOT = Path(__file__).parent.parent
 # A room may import the rooms of lower floors, and those named before it on its own.
 FLOORS = [
     ["errors", "fields", "model", "logs", "strict_json", "toolbox"],
-    ["plugin_type", "plugin_schemas", "node_schemas", "filtering", "config", "acl", "client"],
+    [
+        "plugin_type",
+        "allocation_schemas",
+        "plugin_schemas",
+        "node_schemas",
+        "filtering",
+        "config",
+        "acl",
+        "client",
+    ],
     ["store", "registry", "agent"],
     ["catalogue", "intake"],
     ["liveness"],

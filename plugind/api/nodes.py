@@ -10,6 +10,7 @@ from flask import request
 from plugind import filtering
 from plugind.acl import Authorizer, Decision
 from plugind.acl.authorizer import ALLOWED, ANY_NAMESPACE
+from plugind.allocation_schemas import NodeAllocationSchema
 from plugind.api.body import read_document
 from plugind.api.endpoints import (
     Asked,
@@ -24,7 +25,6 @@ from plugind.api.endpoints import (
 from plugind.api.query import read_flag
 from plugind.api.reply import Reply, json_reply
 from plugind.api.shapes import (
-    ALLOCATIONS,
     FLAG,
     FORGOTTEN,
     TEXT,
@@ -36,7 +36,7 @@ from plugind.client import NODE_SECRET_HEADER
 from plugind.errors import BadRequest, Forbidden, StoreError
 from plugind.fields import SECOND, is_node_id
 from plugind.intake import Accepted
-from plugind.intake.fingerprints import Rejected
+from plugind.intake.rejected import Rejected
 from plugind.model import NODES, node_of
 from plugind.node_schemas import (
     HeartbeatSchema,
@@ -102,11 +102,13 @@ def read_node(call: Call, node_id: str) -> Source:
     return Source(node_of(node_id), lambda: catalogue.node(node_id), NOT_FOUND)
 
 
-@endpoints.read("/v1/node/<node_id>/allocations", need=node_read, answer=ALLOCATIONS)
+@endpoints.read(
+    "/v1/node/<node_id>/allocations", need=node_read, answer=NodeAllocationSchema(many=True)
+)
 def list_allocations(call: Call, node_id: str) -> Source:
-    """List the allocations of a node: none; of a node that does not exist, none either."""
+    """List the processes behind a node's instances; of a node that does not exist, none."""
     catalogue = call.parts.catalogue
-    return Source(node_of(node_id), lambda: replace(catalogue.node(node_id), body=b"[]"))
+    return Source(node_of(node_id), lambda: catalogue.allocations(node_id))
 
 
 @endpoints(

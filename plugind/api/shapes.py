@@ -11,7 +11,8 @@ from typing import Any
 
 from marshmallow import Schema, fields
 
-from plugind.fields import Identifier
+from plugind.allocation_schemas import ID_MAXIMUM, ReportedAllocationSchema
+from plugind.fields import Identifier, Text
 from plugind.node_schemas import NodeSchema, ReportSchema
 from plugind.plugin_schemas import PluginSchemas
 from plugind.plugin_type import WireSchema
@@ -71,7 +72,6 @@ FORGOTTEN = IndexSchema()
 TYPES = PluginTypeSchema(many=True)
 HEALTH: Words = {"type": "object", "additionalProperties": RoleHealthSchema()}
 OPENAPI: Words = {"type": "object"}
-ALLOCATIONS: Words = {"type": "array", "items": {"type": "object"}}
 
 
 def plugin_type(schemas: Schemas) -> Words:
@@ -105,7 +105,10 @@ def report_body(schemas: Schemas) -> Schema:
     }
     plugins = WireSchema.from_dict(by_type, name="report-plugins")
     nested = fields.Nested(plugins, required=True, data_key="Plugins")
-    made: type[Schema] = type("report", (ReportSchema,), {"plugins": nested})
+    described = fields.Nested(ReportedAllocationSchema)
+    allocations = fields.Dict(Text(maximum=ID_MAXIMUM), described, data_key="Allocations")
+    own = {"plugins": nested, "allocations": allocations}
+    made: type[Schema] = type("report", (ReportSchema,), own)
     return made()
 
 

@@ -119,6 +119,16 @@ class Catalogue:
                 return Reading(self._index, None)
             return Reading(stamp.modify_index, self._renderer.node(self._held.nodes[node_id]))
 
+    def allocations(self, node_id: str) -> Reading:
+        """The processes behind a node's instances; none where there is no node."""
+        with self._lock:
+            stamp = self._stamps.get(node_of(node_id))
+            if stamp is None:
+                return Reading(self._index, b"[]")
+            return Reading(
+                stamp.modify_index, self._renderer.allocations(self._held.nodes[node_id])
+            )
+
     def held(self, node_id: str) -> tuple[Node | None, dict[InstanceKey, Instance]]:
         """A node as the store has it, and its instances."""
         with self._lock:

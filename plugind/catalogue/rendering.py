@@ -6,12 +6,17 @@ list its rows' bytes. So a read costs what changed, whatever the size of the fle
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from typing import Any
 
 import orjson
 
+from plugind.allocation_schemas import (
+    AllocationStubSchema,
+    NodeAllocationSchema,
+    allocation_document,
+)
 from plugind.catalogue.holdings import Holdings
 from plugind.fields import format_time
 from plugind.model import (
@@ -37,6 +42,8 @@ from plugind.plugin_schemas import (
 
 Row = tuple[str, bytes]
 
+_STUB = AllocationStubSchema()
+_NODE_ALLOCATION = NodeAllocationSchema()
 _NODE = NodeSchema()
 _NODE_ROW = {wanted: row_schema(wanted) for wanted in Wanted.all()}
 
@@ -74,20 +81,24 @@ class Renderer:
         self._bodies: dict[str, bytes] = {}
         self._lists: dict[str, Listing] = {}
         self._instances: dict[InstanceKey, bytes] = {}
+        self._stubs: dict[InstanceKey, bytes] = {}
+        self._allocations: dict[str, bytes] = {}
         self._node_rows: dict[str, dict[Wanted, bytes]] = {}
         self._node_lists: dict[Wanted, Listing] = {}
 
     def forget(self, change: Change) -> None:
         """Lets go of everything rendered from what a change replaces or touches."""
+        replaced = {step.some.key for step in change.instances}
         for node in change.nodes:
-            for key in self._held.on_node(node.some.id):
-                self._instances.pop(key, None)
-        for instance in change.instances:
-            self._instances.pop(instance.some.key, None)
+            replaced |= self._held.on_node(node.some.id).keys()
+        for key in replaced:
+            self._instances.pop(key, None)
+            self._stubs.pop(key, None)
         for resource in change.touched:
             self._rows.pop(resource, None)
             self._bodies.pop(resource, None)
             self._lists.pop(resource, None)
+            self._allocations.pop(resource, None)
             self._node_rows.pop(resource, None)
         if NODES in change.touched:
             self._node_lists.clear()
@@ -113,7 +124,8 @@ class Renderer:
         resource = key.resource
         if resource not in self._bodies:
             schemas = self._schemas[key.type]
-            parts = _parts(schemas.body.dump({**self._plugin_document(key), "Allocations": []}))
+            parts = _parts(schemas.body.dump(self._plugin_document(key)))
+            parts["Allocations"] = array(self._plugin_allocations(key))
             for role, plural in schemas.type.roles.items():
                 keys = [one for one in self._held.of_plugin(key) if one.role == role]
                 parts[plural] = _object((one.node_id, self._instance(one)) for one in sorted(keys))
@@ -136,6 +148,25 @@ class Renderer:
                     parts[name] = _object((key.id, self._instance(key)) for key in mine)
             self._bodies[resource] = _object(sorted(parts.items()))
         return self._bodies[resource]
+
+    def allocations(self, node: Node) -> bytes:
+        """The processes behind the instances of a node."""
+        resource = node_of(node.id)
+        if resource not in self._allocations:
+            shown = {key: self._seen(key) for key in self._held.on_node(node.id)}
+            self._allocations[resource] = array(
+                _json(_NODE_ALLOCATION.dump(allocation_document(key, node, shown[key])))
+                for key in one_a_process(shown)
+            )
+        return self._allocations[resource]
+
+    def _plugin_allocations(self, key: PluginKey) -> Iterator[bytes]:
+        shown = {one: self._seen(one) for one in self._held.of_plugin(key)}
+        for one in one_a_process(shown):
+            if one not in self._stubs:
+                node = self._held.nodes[one.node_id]
+                self._stubs[one] = _json(_STUB.dump(allocation_document(one, node, shown[one])))
+            yield self._stubs[one]
 
     def _row(self, key: PluginKey) -> bytes:
         resource = key.resource
@@ -189,6 +220,18 @@ class Renderer:
             **node_document(node, _status_description(node)),
             **stamp_fields(self._stamps[node_of(node.id)]),
         }
+
+
+def one_a_process(shown: Mapping[InstanceKey, Fingerprint]) -> Iterable[InstanceKey]:
+    """Of the instances that share a process the one that says most of it: that it runs, else what
+    was said last. Sorted by the allocation's ID and the node's."""
+    best: dict[tuple[str, str], tuple[bool, int, InstanceKey]] = {}
+    for key, told in shown.items():
+        if told.allocation is not None:
+            process = told.alloc_id, key.node_id
+            standing = told.allocation.runs, told.updated, key
+            best[process] = max(best.get(process, standing), standing)
+    return [best[process][-1] for process in sorted(best)]
 
 
 def _status_description(node: Node) -> str:

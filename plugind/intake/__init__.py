@@ -20,8 +20,8 @@ from plugind.catalogue import Catalogue
 from plugind.catalogue.holdings import Holdings
 from plugind.errors import Conflict, PlugindError, StoreError
 from plugind.intake.digests import of_node, of_secret
-from plugind.intake.fingerprints import Rejected
 from plugind.intake.plan import Planner, check_secret
+from plugind.intake.rejected import Rejected
 from plugind.intake.runs import Runs
 from plugind.model import (
     DOWN,

@@ -11,7 +11,7 @@ import json
 from collections.abc import Iterable, Mapping
 from typing import Any
 
-from plugind.model import Instance, Node
+from plugind.model import Allocation, Instance, Node
 
 
 def of_node(node: Node, instances: Iterable[Instance], generations: Mapping[str, str]) -> str:
@@ -27,11 +27,13 @@ def of_node(node: Node, instances: Iterable[Instance], generations: Mapping[str,
     )
 
 
-def of_fingerprint(raw: Any, generation: str) -> str:
-    """Identifies a reported fingerprint, its time aside, and what it is validated by."""
+def of_fingerprint(raw: Any, generation: str, allocation: Allocation | None = None) -> str:
+    """Identifies a reported fingerprint with the process behind it, the times of both aside, and
+    what it is validated by."""
     if isinstance(raw, Mapping):
         raw = {key: value for key, value in raw.items() if key != "UpdateTime"}
-    return _digest([generation, raw])
+    process = [[allocation.name, allocation.job_id, allocation.task_group]] if allocation else []
+    return _digest([generation, raw, *process])
 
 
 def of_secret(secret: str) -> str:

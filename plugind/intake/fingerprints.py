@@ -10,24 +10,13 @@ import orjson
 from marshmallow import Schema, ValidationError, fields
 
 from plugind.fields import ID_PATTERN, tame
+from plugind.intake.allocations import last_known, named_by
 from plugind.intake.digests import of_fingerprint
-from plugind.model import Fingerprint, Instance, InstanceKey
+from plugind.intake.rejected import Rejected
+from plugind.model import Allocation, Fingerprint, Instance, InstanceKey
 from plugind.node_schemas import NAME_MAXIMUM, reasons_of
 from plugind.plugin_schemas import PluginSchemas
 from plugind.plugin_type import ANY_ROLE, PluginType
-
-_CORE = ("AllocID", "Healthy", "HealthDescription", "UpdateTime")
-
-
-@dataclass(frozen=True, slots=True)
-class Rejected:
-    """What a report had and was not taken, as the answer tells it. ``field`` is a dotted path."""
-
-    type: str
-    id: str
-    role: str
-    field: str
-    reason: str
 
 
 @dataclass(frozen=True, slots=True)
@@ -102,17 +91,24 @@ def _any_role(type_: PluginType, known: set[str], named: set[str]) -> list[str]:
 
 
 def read(
-    item: Reported, held: Instance | None, schemas: PluginSchemas, generation: str, now: int
+    item: Reported,
+    held: Instance | None,
+    schemas: PluginSchemas,
+    generation: str,
+    allocations: Mapping[str, Allocation],
+    now: int,
 ) -> tuple[Instance, list[Rejected]]:
     """The instance that an item makes of the one held, which is returned itself when nothing is
     new, and what is wrong with the item.
 
     ``generation`` names the version of the plugin type: what another one validated is not trusted.
+    ``allocations`` are those that the report describes.
     """
-    digest = of_fingerprint(item.fingerprint, generation)
+    process = named_by(item.fingerprint, allocations)
+    digest = of_fingerprint(item.fingerprint, generation, process)
     if held is not None and held.missing_since is None and held.digest == digest:
         return held, []
-    told, wrong = _load(item, held, schemas, now)
+    told, wrong = _load(item, held, schemas, process, now)
     if held is not None and told.says_the_same(held.fingerprint):
         if held.missing_since is None:
             return held, wrong
@@ -121,7 +117,11 @@ def read(
 
 
 def _load(
-    item: Reported, held: Instance | None, schemas: PluginSchemas, now: int
+    item: Reported,
+    held: Instance | None,
+    schemas: PluginSchemas,
+    process: Allocation | None,
+    now: int,
 ) -> tuple[Fingerprint, list[Rejected]]:
     role = item.key.role
     last = held.fingerprint if held else None
@@ -145,7 +145,9 @@ def _load(
     healthy = loaded["Healthy"]
     text = loaded["HealthDescription"] or ("healthy" if healthy else "unhealthy, no reason given")
     updated = loaded["UpdateTime"] if loaded["UpdateTime"] is not None else now
-    return Fingerprint(healthy, text, updated, loaded["AllocID"], details), []
+    alloc_id = loaded["AllocID"]
+    allocation = process or last_known(last, alloc_id, healthy=healthy)
+    return Fingerprint(healthy, text, updated, alloc_id, details, allocation), []
 
 
 def _rejected(

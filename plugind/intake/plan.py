@@ -12,13 +12,17 @@ from dataclasses import dataclass, replace
 
 from plugind.catalogue.holdings import Holdings
 from plugind.errors import Forbidden, NotFound
-from plugind.intake.fingerprints import Rejected, Reported, items_of, read
+from plugind.intake.allocations import allocations_of
+from plugind.intake.fingerprints import Reported, items_of, read
+from plugind.intake.rejected import Rejected
 from plugind.model import (
     DOWN,
     NODES,
     READY,
+    Allocation,
     Change,
     Declaration,
+    Fingerprint,
     Instance,
     InstanceKey,
     Lost,
@@ -66,7 +70,7 @@ class Planner:
         held = self.held.on_node(node_id)
         types = {name: schemas.type for name, schemas in self.schemas.items()}
         steps: dict[InstanceKey, Step[Instance]] = {}
-        rejected: list[Rejected] = []
+        allocations, rejected = allocations_of(report.allocations)
         reported: set[InstanceKey] = set()
         for item in items_of(node_id, report.plugins, types, held):
             if isinstance(item, Rejected):
@@ -78,7 +82,7 @@ class Planner:
                 if old is not None:
                     steps[item.key] = Step(old, None)
                 continue
-            new, wrong = self._read(item, old, now)
+            new, wrong = self._read(item, old, allocations, now)
             rejected += wrong
             if new is not old:
                 steps[item.key] = Step(old, new)
@@ -88,10 +92,14 @@ class Planner:
         return list(steps.values()), rejected
 
     def _read(
-        self, item: Reported, old: Instance | None, now: int
+        self,
+        item: Reported,
+        old: Instance | None,
+        allocations: Mapping[str, Allocation],
+        now: int,
     ) -> tuple[Instance, list[Rejected]]:
         type_ = item.key.type
-        return read(item, old, self.schemas[type_], self.generations[type_], now)
+        return read(item, old, self.schemas[type_], self.generations[type_], allocations, now)
 
     def heard(self, node_id: str, is_cloned: bool, now: int) -> Change:
         """A node is heard of: it is silent no longer, and one or two agents report as it."""
@@ -205,9 +213,7 @@ class Planner:
         for key, step in steps.items():
             held = self.held.nodes.get(key.node_id)
             node = nodes.get(key.node_id, Step(held, held))
-            before = seen(step.before, node.before) if step.before and node.before else None
-            after = seen(step.after, node.after) if step.after and node.after else None
-            if before != after:
+            if _shown(step.before, node.before) != _shown(step.after, node.after):
                 yield key
 
     def _is_seen(self, step: Step[Declaration]) -> bool:
@@ -229,6 +235,14 @@ class Planner:
             is_declared = declared.get(key, self.held.declarations.get(key)) is not None
             if not is_declared and len(self.held.of_plugin(key)) + growth[key] == 0:
                 yield key
+
+
+def _shown(instance: Instance | None, node: Node | None) -> tuple[Fingerprint, str] | None:
+    """What readers see of an instance; an allocation has its node's name as well."""
+    if instance is None or node is None:
+        return None
+    shown = seen(instance, node)
+    return shown, node.name if shown.allocation else ""
 
 
 def check_secret(node: Node, secret_hash: str) -> None:

@@ -42,6 +42,7 @@ MIGRATIONS = (
     ) WITHOUT ROWID;
     """,
     "ALTER TABLE nodes ADD COLUMN cloned_since INTEGER NOT NULL DEFAULT 0",
+    "ALTER TABLE instances ADD COLUMN allocation TEXT",
 )
 """The schema's history: the script at position N takes a file from user_version N to N + 1."""
 

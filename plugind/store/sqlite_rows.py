@@ -4,12 +4,21 @@ from __future__ import annotations
 
 import sqlite3
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from typing import Any
 
 import orjson
 
-from plugind.model import Declaration, Fingerprint, Instance, InstanceKey, Node, PluginKey, Stamp
+from plugind.model import (
+    Allocation,
+    Declaration,
+    Fingerprint,
+    Instance,
+    InstanceKey,
+    Node,
+    PluginKey,
+    Stamp,
+)
 from plugind.store.base import Contents
 from plugind.store.soundness import faults
 from plugind.store.sqlite_file import Damaged
@@ -97,6 +106,16 @@ def _numbers(text: Any) -> dict[str, int]:
     return {key: _number(value) for key, value in _object(text).items()}
 
 
+def _allocation(text: Any) -> Allocation | None:
+    if text is None:
+        return None
+    value = _object(text)
+    name, job_id, task_group = (_text(value.get(key)) for key in ("name", "job_id", "task_group"))
+    return Allocation(
+        name, job_id, task_group, _number(value.get("created")), _flag(value.get("runs"))
+    )
+
+
 NODES = Table(
     "nodes",
     ("id",),
@@ -118,6 +137,7 @@ INSTANCES = Table(
         "details": _object,
         "digest": _text,
         "missing_since": _time,
+        "allocation": _allocation,
     },
 )
 DECLARATIONS = Table("declarations", ("type", "id"), {"expected": _numbers})
@@ -186,6 +206,7 @@ def instance_row(value: Instance) -> tuple[Any, ...]:
         _json(told.details),
         value.digest,
         value.missing_since,
+        None if told.allocation is None else _json(asdict(told.allocation)),
     )
 
 
@@ -194,6 +215,6 @@ def declaration_row(value: Declaration) -> tuple[Any, ...]:
 
 
 def _instance(row: Sequence[Any]) -> Instance:
-    *key, healthy, description, updated, alloc_id, details, digest, missing_since = row
-    fingerprint = Fingerprint(healthy, description, updated, alloc_id, details)
+    *key, healthy, description, updated, alloc_id, details, digest, missing_since, allocation = row
+    fingerprint = Fingerprint(healthy, description, updated, alloc_id, details, allocation)
     return Instance(InstanceKey(*key), fingerprint, digest, missing_since)

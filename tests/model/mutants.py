@@ -150,8 +150,8 @@ def answer_404_with_index_0(patch: pytest.MonkeyPatch) -> None:
 def move_the_time_with_each_probe(patch: pytest.MonkeyPatch) -> None:
     real = plan.Planner._read
 
-    def read(self: plan.Planner, item: Any, old: Any, now: int) -> Any:
-        new, wrong = real(self, item, old, now)
+    def read(self: plan.Planner, item: Any, old: Any, allocations: Any, now: int) -> Any:
+        new, wrong = real(self, item, old, allocations, now)
         return replace(new, fingerprint=replace(new.fingerprint, updated=now)), wrong
 
     patch.setattr(plan.Planner, "_read", read)

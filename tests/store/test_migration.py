@@ -24,6 +24,7 @@ TODAY = len(MIGRATIONS)
 
 ADDED: Mapping[int, frozenset[str]] = {
     1: frozenset(),
+    2: frozenset(),
 }
 """For each schema before today's, the keys that answers have gained since it was recorded."""
 

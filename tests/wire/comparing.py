@@ -11,9 +11,6 @@ from tests.support import Answer
 from tests.wire.held import SECRETS
 from tests.wire.recording import Recording
 
-ALLOCATIONS_ARE_BUILT = False
-"""Until they are, the lists of allocations have to be empty."""
-
 # They depend on the connection and the clock; curl and every client's library read them.
 _FRAMING = {"content-length", "transfer-encoding", "date", "connection"}
 
@@ -78,7 +75,7 @@ def _in_the_form_of(text: str, value: Any) -> bytes:
 
 
 def _values(place: str, recorded: Any, given: Any) -> Iterator[str]:
-    if ALLOCATIONS_ARE_BUILT and _ALLOCATIONS.fullmatch(place):
+    if _ALLOCATIONS.fullmatch(place):
         yield from _types(place, recorded[:1], given[:1])
     elif type(recorded) is not type(given):
         yield f"{place}: {_shown(given)}"

@@ -13,7 +13,7 @@ from typing import Any, NamedTuple
 import pytest
 
 from tests.support import Answer
-from tests.wire.comparing import ALLOCATIONS_ARE_BUILT, differences
+from tests.wire.comparing import differences
 from tests.wire.held import replay
 from tests.wire.recording import names, read
 
@@ -114,16 +114,11 @@ APART = [
     Apart("agent-self", r"body\.stats\.(raft|serf|vault|client): missing", "no such parts"),
     Apart("agent-self", r"body\.stats\.runtime\.(goroutines|max_procs): missing", "no Go"),
     Apart("agent-self", r"body\.stats\.plugind: added", "numbers of its own"),
+    Apart(_BODIES, r"body\.Allocations\.0\.TaskStates\.\w+: missing", "a scheduler's"),
+    Apart(
+        "node-allocations", r"node-allocations body\.0\.(Job|Task\w+)\..*: missing", "a scheduler's"
+    ),
 ]
-NOT_BUILT = Apart(
-    f"{_BODIES}|node-allocations", r"(node-allocations body|body\.Allocations): \[\]", "not yet"
-)
-SCHEDULED = Apart(
-    f"{_BODIES}|node-allocations",
-    r"(node-allocations body|body\.Allocations)\.0\..*: missing",
-    "a scheduler's",
-)
-APART.append(SCHEDULED if ALLOCATIONS_ARE_BUILT else NOT_BUILT)
 
 
 @pytest.fixture(scope="module")

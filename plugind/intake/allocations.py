@@ -1,0 +1,52 @@
+"""From a report's descriptions of processes to allocations, one by one: a bad one is left out."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import replace
+from typing import Any
+
+from marshmallow import ValidationError
+
+from plugind.allocation_schemas import ID_MAXIMUM, ReportedAllocationSchema
+from plugind.fields import tame
+from plugind.intake.rejected import Rejected
+from plugind.model import Allocation, Fingerprint
+from plugind.node_schemas import NAME_MAXIMUM, reasons_of
+
+_FIELD = "Allocations"
+_REPORTED = ReportedAllocationSchema()
+
+
+def allocations_of(reported: Mapping[str, Any]) -> tuple[dict[str, Allocation], list[Rejected]]:
+    """What a report's ``Allocations`` describe, by ID, and what is wrong with the others."""
+    found: dict[str, Allocation] = {}
+    rejected: list[Rejected] = []
+    for id_, described in reported.items():
+        if not 0 < len(id_) <= ID_MAXIMUM:
+            reason = f"an ID must have 1 to {ID_MAXIMUM} characters."
+            rejected.append(_rejected(id_, "", reason))
+            continue
+        try:
+            found[id_] = _REPORTED.load(described)
+        except ValidationError as error:
+            rejected += [_rejected(id_, path, reason) for path, reason in reasons_of(error)]
+    return found, rejected
+
+
+def _rejected(id_: str, path: str, reason: str) -> Rejected:
+    place = ".".join(part for part in (_FIELD, tame(id_, NAME_MAXIMUM), path) if part)
+    return Rejected("", "", "", place, reason)
+
+
+def named_by(raw: Any, allocations: Mapping[str, Allocation]) -> Allocation | None:
+    """The process that a reported fingerprint names, where the report describes it."""
+    alloc_id = raw.get("AllocID") if isinstance(raw, Mapping) else None
+    return allocations.get(alloc_id) if isinstance(alloc_id, str) else None
+
+
+def last_known(last: Fingerprint | None, alloc_id: str, *, healthy: bool) -> Allocation | None:
+    """The process of a fingerprint that no longer describes it: an unhealthy one's has ended."""
+    if last is None or last.allocation is None or last.alloc_id != alloc_id:
+        return None
+    return replace(last.allocation, runs=healthy)
