@@ -77,7 +77,13 @@ class Driver:
 
     @property
     def connected(self) -> bool:
-        return self._connection.connected
+        return self._connection.epoch is not None
+
+    @property
+    def epoch(self) -> object | None:
+        """Stands for the connection that there is: another after each time it was lost. None while
+        there is none, or gRPC has not told of it yet."""
+        return self._connection.epoch
 
     def ask(self, calls: Iterable[str], timeout: float) -> dict[str, Any]:
         """The answer to each call, or a Refusal. All are asked at once: together they take no
@@ -103,11 +109,12 @@ class Driver:
 class _Connection:
     """One gRPC channel, which connects ``at_once`` or when it is first asked.
 
-    ``settled`` is set when that has come to something, good or bad.
+    ``settled`` is set when that has come to something, good or bad; ``epoch`` is a new object each
+    time it is connected.
     """
 
     def __init__(self, path: str, lost: Callable[[], None], *, at_once: bool) -> None:
-        self.connected = False
+        self.epoch: object | None = None
         self._lost = lost
         self.settled = threading.Event()
         self._channel = grpc.insecure_channel(f"unix:{quote(os.fsencode(path))}", options=_OPTIONS)
@@ -131,10 +138,11 @@ class _Connection:
     def _on_state(self, state: grpc.ChannelConnectivity) -> None:
         if state is grpc.ChannelConnectivity.SHUTDOWN:
             return
-        was, self.connected = self.connected, state is grpc.ChannelConnectivity.READY
-        if self.connected or state is grpc.ChannelConnectivity.TRANSIENT_FAILURE:
+        was, connected = self.epoch, state is grpc.ChannelConnectivity.READY
+        self.epoch = (was or object()) if connected else None
+        if connected or state is grpc.ChannelConnectivity.TRANSIENT_FAILURE:
             self.settled.set()
-        if was and not self.connected:
+        if was and not connected:
             self._lost()
 
 

@@ -26,6 +26,7 @@ from plugin_types.csi.sockets import (
 )
 from plugind.fields import SECOND, format_duration
 from plugind.plugin_type import ANY_ROLE, Prober, Schedule
+from plugind.toolbox import processes
 from plugind.toolbox.folders import watch_forever
 
 Findings = dict[tuple[str, str], dict[str, Any]]
@@ -117,11 +118,15 @@ class Examiner:
         self._facts = facts
         self._refresh_at = 0.0  # by the monotonic clock; the past: ask everything
         self._given_up = False
+        self._process: processes.Description | None = None
+        self._epoch: object | None = None  # of the connection at which the process was looked up
         self._driver = Driver(target.path, self._on_lost)
 
     def probe(self) -> Findings:
         deadline = time.monotonic() + self._timeout
-        findings = self._findings(self._examine(deadline))
+        problem = self._examine(deadline)
+        self._look_behind(problem)
+        findings = self._findings(problem)
         healthy = [fingerprint["Healthy"] for fingerprint in findings.values()]
         self._given_up = not any(healthy)
         if not all(healthy):
@@ -142,6 +147,15 @@ class Examiner:
         self._refresh_at = 0.0
         if not self._given_up:
             self._changed()
+
+    def _look_behind(self, problem: str) -> None:
+        """Finds the process, once for each connection: it is another when the driver restarts."""
+        epoch = self._driver.epoch
+        if epoch is None and problem:
+            self._process = None
+        elif epoch is None or epoch is not self._epoch:
+            self._process = processes.behind_socket(self._target.path)
+        self._epoch = epoch
 
     def _examine(self, deadline: float) -> str:
         """Asks the driver, and learns what it says of itself; returns why it is not healthy.
@@ -205,10 +219,13 @@ class Examiner:
         known, id = self._facts, self._target.id
         if known and known.name and self._target.driver_names:
             id = plugin_id(known.name)
+        process = {"Process": self._process}
         if known is None or not known.details:
-            return _unknown(self._target, id, problem or self._lacking())
+            return _unknown(self._target, id, problem or self._lacking(), process)
         return {
-            (id, role): _fingerprint(details, problem or self._flaw(known.flaws.get(role)))
+            (id, role): _fingerprint(
+                {**details, **process}, problem or self._flaw(known.flaws.get(role))
+            )
             for role, details in known.details.items()
         }
 
@@ -222,9 +239,11 @@ class Examiner:
         return "the driver has neither the Controller nor the Node service"
 
 
-def _unknown(target: Target, id: str, problem: str) -> Findings:
+def _unknown(
+    target: Target, id: str, problem: str, details: Mapping[str, Any] | None = None
+) -> Findings:
     """What is said of a driver that has not told which halves it has."""
-    return {(id, target.role or ANY_ROLE): _fingerprint({}, problem)}
+    return {(id, target.role or ANY_ROLE): _fingerprint(details or {}, problem)}
 
 
 def _fingerprint(details: Mapping[str, Any], problem: str) -> dict[str, Any]:

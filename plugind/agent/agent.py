@@ -12,6 +12,7 @@ from typing import Any
 
 from plugind import __version__, logs
 from plugind.agent import report
+from plugind.agent.attributes import attributes
 from plugind.agent.identity import Identity, hold
 from plugind.agent.reporter import Reporter
 from plugind.agent.supervisor import Supervisor
@@ -44,7 +45,8 @@ class Agent:
         log_json: bool = False,
         command: Callable[[str], Sequence[str]] | None = None,
     ) -> None:
-        self._origin = report.Origin(name, datacenter, __version__, str(uuid.uuid4()))
+        self._name = name
+        self._datacenter = datacenter
         self._data_dir = data_dir
         self._servers = servers
         self._token_file = token_file
@@ -64,12 +66,13 @@ class Agent:
         """
         with self._lock:
             self._identity = hold(self._data_dir)
+            origin = self._origin(self._identity.node_id)
             self._reporter = Reporter(
                 self._identity,
                 self._servers,
                 self._token_file,
                 self._ca_file,
-                build=self._report,
+                build=lambda: self._report(origin),
                 ready=self._is_complete,
                 acknowledged=self._acknowledged,
             )
@@ -171,9 +174,15 @@ class Agent:
     def _is_complete(self) -> bool:
         return all(supervisor.state.complete for supervisor in self._supervisors.values())
 
-    def _report(self) -> dict[str, Any]:
+    def _origin(self, node_id: str) -> report.Origin:
+        run_id = str(uuid.uuid4())
+        return report.Origin(
+            node_id, self._name, self._datacenter, __version__, run_id, attributes()
+        )
+
+    def _report(self, origin: report.Origin) -> dict[str, Any]:
         states = {type: each.state for type, each in self._supervisors.items()}
-        return report.build(self._origin, states)
+        return report.build(origin, states)
 
     def _acknowledged(self, told: Mapping[str, Any]) -> None:
         for type, supervisor in self._supervisors.items():

@@ -10,10 +10,12 @@ import json
 from collections.abc import Collection, Mapping
 from typing import Any
 
+from plugind.agent.allocations import PROCESS
 from plugind.agent.lines import Key
 from plugind.errors import ProbeFailed
 from plugind.fields import ID_PATTERN
 from plugind.plugin_type import ANY_ROLE
+from plugind.toolbox import processes
 
 INSTANCES_MAXIMUM = 1_000
 """Instances of one target."""
@@ -87,6 +89,10 @@ def _plain(fingerprint: Any) -> dict[str, Any]:
         raise TypeError("Healthy must be True or False")
     if not isinstance(plain.get("HealthDescription", ""), str):
         raise TypeError("HealthDescription must be a string")
+    if plain.get(PROCESS) is None:
+        plain.pop(PROCESS, None)  # nobody was found
+    elif not processes.is_description(plain[PROCESS]):
+        raise TypeError(f"{PROCESS} must be what plugind.toolbox.processes tells of one")
     if _nesting(plain) > NESTING_MAXIMUM:
         raise ValueError(f"it is nested deeper than {NESTING_MAXIMUM} levels")
     rest = {name: value for name, value in plain.items() if name != "HealthDescription"}

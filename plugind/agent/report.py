@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any
 
+from plugind.agent.allocations import Allocations
 from plugind.agent.lines import Key
 from plugind.agent.state import Shown, TypeState
 from plugind.fields import format_time
@@ -19,21 +20,26 @@ REASON_MAXIMUM = 300
 class Origin:
     """Who reports. ``run_id`` is drawn at each start of an agent."""
 
+    node_id: str
     name: str
     datacenter: str
     version: str
     run_id: str
+    attributes: Mapping[str, str] = field(default_factory=dict)
 
 
 def build(origin: Origin, states: Mapping[str, TypeState]) -> dict[str, Any]:
     """The body of ``PUT /v1/node/ID`` (WIRE, Writes), from the state of each type by name."""
-    plugins = {type: _plugins(states[type]) for type in sorted(states)}
+    allocations = Allocations(origin.node_id)
+    plugins = {type: _plugins(states[type], allocations) for type in sorted(states)}
     return {
         "Name": origin.name,
         "Datacenter": origin.datacenter,
         "Version": origin.version,
         "RunID": origin.run_id,
+        "Attributes": dict(origin.attributes),
         "Plugins": {type: ids for type, ids in plugins.items() if ids},
+        "Allocations": allocations.described(),
     }
 
 
@@ -47,9 +53,11 @@ def left(report: Mapping[str, Any], type: str) -> frozenset[Key]:
     )
 
 
-def _plugins(state: TypeState) -> dict[str, dict[str, Any]]:
+def _plugins(state: TypeState, allocations: Allocations) -> dict[str, dict[str, Any]]:
     shown = state.shown()
-    told: dict[Key, Any] = {key: _fingerprint(claims) for key, claims in shown.items()}
+    told: dict[Key, Any] = {
+        key: allocations.take(_fingerprint(claims)) for key, claims in shown.items()
+    }
     for id, role in state.left:
         # One target speaks for all roles of the plugin: this is no time to take one away.
         if (id, ANY_ROLE) not in shown:

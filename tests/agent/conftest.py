@@ -19,7 +19,7 @@ from tests.agent.desk import Desk, until
 
 COMMAND = [sys.executable, str(Path(__file__).with_name("paper.py"))]
 QUICK = Backoff(0.02, 0.1)
-ORIGIN = report.Origin("n1", "dc1", "0", "run")
+ORIGIN = report.Origin("11111111-2222-4333-8444-555555555555", "n1", "dc1", "0", "run")
 
 StartSupervisor = Callable[..., "Paper"]
 

@@ -18,7 +18,7 @@ NAMES = ["t1", "t2", "no id!"]
 DEATH = "ended"
 ACKNOWLEDGED = "acknowledged"
 RETIRED = "retired"
-ORIGIN = report.Origin("n1", "dc1", "0", "run")
+ORIGIN = report.Origin("11111111-2222-4333-8444-555555555555", "n1", "dc1", "0", "run")
 
 X, Y, T1 = "x", "y", "t1"
 CONTROLLER, NODE, ANY = "controller", "node", "*"
@@ -236,5 +236,7 @@ def test_a_report_has_the_agents_own_fields() -> None:
         "Datacenter": "dc1",
         "Version": "0",
         "RunID": "run",
+        "Attributes": {},
         "Plugins": {},
+        "Allocations": {},
     }
