@@ -18,6 +18,7 @@ import pytest
 
 from plugin_types.csi import CsiType, csi_pb2, csi_pb2_grpc
 from plugin_types.csi.control import tell
+from plugind import processes
 from plugind.fields import INT64_MAX
 from plugind.plugin_type import ANY_ROLE
 from tests.csi.drivers import Kit, sample
@@ -46,8 +47,10 @@ def on(kit: Make, path: Path) -> Kit:
 
 
 def test_a_driver_with_both_halves(on: Kit, path: Path) -> None:
-    with sample(path, "--node-id", "vm1", "--topology", "zone=z1", "--topology", "rack=7"):
+    options = ("--node-id", "vm1", "--topology", "zone=z1", "--topology", "rack=7")
+    with sample(path, *options) as driver:
         found = on.probe()
+        process = processes.of_pid(driver.pid)
         assert on.probe() == found
     common = {
         "Healthy": True,
@@ -56,7 +59,9 @@ def test_a_driver_with_both_halves(on: Kit, path: Path) -> None:
         "ProviderVersion": "1.0.0",
         "RequiresControllerPlugin": True,
         "RequiresTopologies": True,
+        "Process": process,
     }
+    assert process is not None
     assert found["disks", "controller"] == {
         **common,
         "ControllerInfo": {
@@ -85,7 +90,8 @@ def test_fingerprints_fit_the_schemas(on: Kit, path: Path) -> None:
     with sample(path, "--max-volumes", "5"):
         found = on.probe()
     for (_, role), fingerprint in found.items():
-        details = {k: v for k, v in fingerprint.items() if not k.startswith("Health")}
+        core = ("Healthy", "HealthDescription", "Process")
+        details = {k: v for k, v in fingerprint.items() if k not in core}
         assert CsiType.fingerprint_schemas[role]().load(details) == details
     assert found["disks", "node"]["NodeInfo"]["MaxVolumes"] == 5
     assert found["disks", "node"]["NodeInfo"]["AccessibleTopology"] is None

@@ -13,8 +13,12 @@ from tests.support import down, up
 NODES = [f"11111111-2222-4333-8444-55555555000{number}" for number in range(3)]
 PLUGINS = ["a", "b", "c"]
 
-_GOOD = st.sampled_from([up(), up(Provider="p1"), up(Provider="p2")])
-_SICK = st.sampled_from([down("fire"), down("flood"), down("fire", Provider="p3")])
+_GOOD = st.sampled_from(
+    [up(), up(Provider="p1"), up(Provider="p2"), up(AllocID="a1"), up(AllocID="a2", Provider="p1")]
+)
+_SICK = st.sampled_from(
+    [down("fire"), down("flood"), down("fire", Provider="p3"), down("fire", AllocID="a1")]
+)
 _BAD = st.sampled_from([{"Healthy": "yes"}, {}, up(Provider=7), "no object"])
 _FINGERPRINTS = st.one_of(_GOOD, _GOOD, _GOOD, _SICK, _BAD, st.none())
 
@@ -35,6 +39,9 @@ REPORTS: st.SearchStrategy[dict[str, Any]] = st.builds(
     _JUNK,
     st.dictionaries(st.sampled_from(PLUGINS), _BY_ROLE, min_size=1),
 )
+
+JOBS = st.sampled_from(["j1", "j1", "j2"])
+"""What a report says that its processes are a part of."""
 
 DECLARED = st.dictionaries(
     st.sampled_from(PLUGINS),

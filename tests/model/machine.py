@@ -4,6 +4,7 @@ does, and no index, stamp or watcher breaks its promise."""
 from __future__ import annotations
 
 import copy
+import json
 from collections.abc import Callable, Mapping
 from pathlib import Path
 from tempfile import TemporaryDirectory
@@ -19,7 +20,7 @@ from plugind.model import NODES, Declaration, InstanceKey, Lost, PluginKey, node
 from plugind.node_schemas import Report
 from tests.model import documents
 from tests.model.house import LIST, PLUGINS, RESOURCES, House, Seen
-from tests.model.naive import REJECTED, ROLES, TYPE, Key, Naive, Shown, Wrong
+from tests.model.naive import REJECTED, ROLES, TYPE, Key, Naive, Shown, Stub, Wrong
 
 T = TypeVar("T")
 
@@ -40,6 +41,7 @@ class CatalogueMachine(RuleBasedStateMachine):
         self.naive = Naive()
         self.answers: dict[str, tuple[str, set[Key]]] = {}
         self.last_reports: dict[str, dict[str, Any]] = {}
+        self.last_jobs: dict[str, str] = {}
         self.before = self.look()
         self.before_declared: dict[str, dict[str, int]] = {}
         self.before_index = self.house.catalogue.index
@@ -61,19 +63,28 @@ class CatalogueMachine(RuleBasedStateMachine):
         node=some_node,
         name=st.sampled_from(["vm", "vm", "renamed"]),
         plugins=documents.REPORTS,
+        job=documents.JOBS,
         has_times=st.booleans(),
     )
     def report(
-        self, node: str, name: str, plugins: dict[str, Any], has_times: bool = False
+        self,
+        node: str,
+        name: str,
+        plugins: dict[str, Any],
+        job: str = "j1",
+        has_times: bool = False,
     ) -> None:
         self._tick()
         self.last_reports[node] = plugins
+        self.last_jobs[node] = job
         if has_times:
             plugins = documents.probed_at(plugins, self.house.now - 1)
         foretold: list[Wrong] = []
+        described = {id_: {"JobID": job} for id_ in ("a1", "a2")}
+        given = Report(name, plugins=plugins, allocations=described)
         accepted = self._do(
-            lambda: self.house.intake.report(node, SECRET, Report(name, plugins=plugins)),
-            lambda naive: foretold.extend(naive.report(node, name, plugins, self.house.now)),
+            lambda: self.house.intake.report(node, SECRET, given),
+            lambda naive: foretold.extend(naive.report(node, name, plugins, job, self.house.now)),
         )
         if accepted is not None:
             assert _wrong(accepted) == foretold
@@ -83,7 +94,7 @@ class CatalogueMachine(RuleBasedStateMachine):
     def report_the_same_again(self, node: str, has_times: bool) -> None:
         if node in self.last_reports and node in self.naive.nodes:
             name = self.naive.nodes[node].name
-            self.report(node, name, self.last_reports[node], has_times)
+            self.report(node, name, self.last_reports[node], self.last_jobs[node], has_times)
 
     @rule(node=some_node, plugin=some_plugin)
     def lose(self, node: str, plugin: str) -> None:
@@ -108,7 +119,7 @@ class CatalogueMachine(RuleBasedStateMachine):
         def expect(naive: Naive) -> None:
             if node in naive.nodes:
                 raise Forbidden
-            naive.report(node, "vm", {}, self.house.now)
+            naive.report(node, "vm", {}, "", self.house.now)
 
         self._tick()
         report = Report("vm")
@@ -240,6 +251,7 @@ class CatalogueMachine(RuleBasedStateMachine):
             assert counts == {key: row[key] for key in counts}
             for role, plural in ROLES.items():
                 _check_instances(body.said[plural], self.naive.instances(id_, role))
+            assert _stubs(body.said["Allocations"]) == self.naive.stubs(plugin=id_)
         assert [resource for resource in PLUGINS if seen[resource].said is not None] == [
             PluginKey(TYPE, id_).resource for id_ in rows
         ]
@@ -259,6 +271,9 @@ class CatalogueMachine(RuleBasedStateMachine):
                 mine = {k.plugin for k in self.naive.held if (k.node, k.role) == (node, role)}
                 shown = {id_: self.naive.shown(Key(node, id_, role)) for id_ in mine}
                 _check_instances(body[name], shown)
+            allocations = self.house.catalogue.allocations(node)
+            assert _stubs(json.loads(allocations.body or b"")) == self.naive.stubs(node)
+            assert allocations.index == seen[node_of(node)].at
 
     def _lost(self) -> set[Lost]:
         held = self.naive.held.items()
@@ -280,6 +295,11 @@ def _check_instances(said: Mapping[str, Any], foretold: Mapping[str, Shown]) -> 
         assert said[key]["HealthDescription"].startswith(text[0] + text[1])
         assert parse_time(said[key]["UpdateTime"]) == one.since
         assert said[key]["Provider"] == one.provider
+
+
+def _stubs(said: list[dict[str, Any]]) -> list[Stub]:
+    keys = ("ID", "NodeID", "NodeName", "JobID", "ClientStatus")
+    return [Stub(*(one[key] for key in keys)) for one in said]
 
 
 def _wrong(accepted: Accepted) -> list[Wrong]:

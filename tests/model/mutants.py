@@ -15,7 +15,7 @@ from plugind.catalogue import Catalogue, Reading, rendering
 from plugind.catalogue.rendering import Renderer
 from plugind.catalogue.waiting import Waiting
 from plugind.intake import Intake, fingerprints, plan
-from plugind.intake.fingerprints import Rejected
+from plugind.intake.rejected import Rejected
 from plugind.model import Change
 from plugind.store.sqlite import SqliteStore
 from tests.model.naive import ROLES
@@ -189,6 +189,18 @@ def read_the_wall_clock(patch: pytest.MonkeyPatch) -> None:
     patch.setattr(clocks, "monotonic", clocks.time)
 
 
+def keep_stubs_of_processes(patch: pytest.MonkeyPatch) -> None:
+    """What was rendered of a process is shown whatever becomes of it."""
+    real = Renderer.forget
+
+    def forget(self: Renderer, change: Change) -> None:
+        stubs = dict(self._stubs)
+        real(self, change)
+        self._stubs = stubs
+
+    patch.setattr(Renderer, "forget", forget)
+
+
 CATALOGUE_MUTANTS: list[Mutant] = [
     acknowledge_before_commit,
     acknowledge_what_failed,
@@ -205,4 +217,5 @@ CATALOGUE_MUTANTS: list[Mutant] = [
     move_the_time_with_each_probe,
     create_anew_with_each_change,
     drop_what_is_missing,
+    keep_stubs_of_processes,
 ]

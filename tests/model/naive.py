@@ -7,7 +7,7 @@ from __future__ import annotations
 import json
 import re
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any, NamedTuple
 
 from plugind.errors import Conflict, NotFound
@@ -37,6 +37,16 @@ class Shown(NamedTuple):
     provider: str
 
 
+class Stub(NamedTuple):
+    """What a reader sees of the process behind instances."""
+
+    id: str
+    node: str
+    name: str
+    job: str
+    status: str
+
+
 @dataclass
 class Told:
     """What was last heard of an instance, and since when it says so."""
@@ -46,6 +56,9 @@ class Told:
     since: int
     provider: str
     missing_since: int | None = None
+    alloc: str = ""
+    job: str = ""
+    runs: bool = True
 
 
 @dataclass
@@ -62,7 +75,10 @@ class Naive:
     held: dict[Key, Told] = field(default_factory=dict)
     declared: dict[str, dict[str, int]] = field(default_factory=dict)
 
-    def report(self, node: str, name: str, plugins: Mapping[str, Any], now: int) -> list[Wrong]:
+    def report(
+        self, node: str, name: str, plugins: Mapping[str, Any], job: str, now: int
+    ) -> list[Wrong]:
+        """All processes that fingerprints name are said to be of one job."""
         wrong: list[Wrong] = []
         reported = set()
         for key, raw in list(self._items(node, plugins, wrong)):
@@ -70,7 +86,7 @@ class Naive:
             if raw is None:
                 self.held.pop(key, None)
             else:
-                self._tell(key, raw, now, wrong)
+                self._tell(key, raw, job, now, wrong)
         for key, told in self.held.items():
             if key.node == node and key not in reported and told.missing_since is None:
                 told.missing_since = now
@@ -138,6 +154,21 @@ class Naive:
         keys = [key for key in self.held if (key.plugin, key.role) == (plugin, role)]
         return {key.node: self.shown(key) for key in keys}
 
+    def stubs(self, node: str = "", plugin: str = "") -> list[Stub]:
+        """The processes of a node or a plugin, each once: as the instance has it that says that it
+        runs, else the one that changed last."""
+        found: dict[tuple[str, str], tuple[tuple[Any, ...], Stub]] = {}
+        for key, told in self.held.items():
+            if told.alloc and node in ("", key.node) and plugin in ("", key.plugin):
+                machine = self.nodes[key.node]
+                is_lost = machine.down_since is not None
+                runs = told.runs and told.missing_since is None and not is_lost
+                status = "lost" if is_lost else "running" if runs else "failed"
+                stub = Stub(told.alloc, key.node, machine.name, told.job, status)
+                one = ((runs, self.shown(key).since, key), stub)
+                found[told.alloc, key.node] = max(found.get((told.alloc, key.node), one), one)
+        return sorted(stub for _, stub in found.values())
+
     def shown(self, key: Key) -> Shown:
         told, machine = self.held[key], self.nodes[key.node]
         if machine.down_since is not None:
@@ -158,18 +189,25 @@ class Naive:
             for key in self.standing(node):
                 self.held[key].since = now
 
-    def _tell(self, key: Key, raw: Any, now: int, wrong: list[Wrong]) -> None:
+    def _tell(self, key: Key, raw: Any, job: str, now: int, wrong: list[Wrong]) -> None:
         old = self.held.get(key)
         if (bad := wrong_field(raw)) is not None:
             wrong.append((TYPE, key.plugin, key.role, bad))
             untimed = {**raw, "UpdateTime": ""} if isinstance(raw, dict) else raw
             new = Told(False, REJECTED + json.dumps(untimed), now, old.provider if old else "")
+            if old:
+                new.alloc, new.job, new.runs = old.alloc, old.job, old.runs
         else:
             kept = "" if raw["Healthy"] or old is None else old.provider
             text = raw.get("HealthDescription") or "healthy"
             since = parse_time(raw["UpdateTime"]) if "UpdateTime" in raw else now
             new = Told(raw["Healthy"], text, since, raw.get("Provider", kept))
-        if old and (old.healthy, old.text, old.provider) == (new.healthy, new.text, new.provider):
+            if "AllocID" in raw:
+                new.alloc, new.job = raw["AllocID"], job
+            elif old and old.alloc and not raw["Healthy"]:
+                # It is not known to run any more.
+                new.alloc, new.job, new.runs = old.alloc, old.job, False
+        if old and replace(old, since=0, missing_since=None) == replace(new, since=0):
             # Nothing else changed, so the time stays; the server itself stamps a return.
             new.since = old.since if old.missing_since is None else now
         self.held[key] = new
