@@ -170,11 +170,11 @@ class Prober:
         shown at all.
 
         A fingerprint has ``Healthy``; ``HealthDescription``, which says why not; optionally
-        ``Process``, the process behind it as ``plugind.toolbox.processes`` tells of it (None: it was not
-        found), or an ``AllocID`` of the type's own; and the fields of the type's fingerprint
-        schema. What an unhealthy one leaves out keeps its last value, and a process that it leaves
-        out has ended. An exception makes all that the target last gave unhealthy, with
-        the exception's text: raise ``plugind.errors.ProbeFailed`` for a text fit for people.
+        ``Process``, the process behind it as ``plugind.toolbox.processes`` tells of it (None: it
+        was not found), or an ``AllocID`` of the type's own; and the fields of the type's
+        fingerprint schema. What an unhealthy one leaves out keeps its last value, and a process
+        that it leaves out has ended. An exception makes all that the target last gave unhealthy,
+        with the exception's text: raise ``plugind.errors.ProbeFailed`` for a text fit for people.
         The core itself says of a healthy one that probes of it failed, or are slow.
         """
         raise NotImplementedError

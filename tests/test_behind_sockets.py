@@ -18,9 +18,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from plugind import processes
 from plugind.fields import SECOND
-from plugind.processes import NAME_MAXIMUM, behind_socket, is_description, of_pid, owner_of
+from plugind.toolbox import processes
+from plugind.toolbox.processes import NAME_MAXIMUM, behind_socket, is_description, of_pid, owner_of
 from tests.support import eventually
 
 ID = "0123456789abcdef" * 4

@@ -137,6 +137,8 @@ def test_what_is_shown_and_not_run_is_known() -> None:
 def test_configuration_shown_is_valid(tmp_path: Path) -> None:
     shown = blocks("hcl")
     assert shown
+    (tmp_path / "acl/policies").mkdir(parents=True)  # some name these
+    (tmp_path / "acl/tokens.hcl").touch()
     for number, (name, text) in enumerate(shown):
         assert parse_text(text, Place(name))
         file = tmp_path / f"{number}.hcl"

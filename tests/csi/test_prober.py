@@ -18,9 +18,9 @@ import pytest
 
 from plugin_types.csi import CsiType, csi_pb2, csi_pb2_grpc
 from plugin_types.csi.control import tell
-from plugind import processes
 from plugind.fields import INT64_MAX
 from plugind.plugin_type import ANY_ROLE
+from plugind.toolbox import processes
 from tests.csi.drivers import Kit, sample
 
 Make = Callable[..., Kit]

@@ -22,6 +22,7 @@ from plugind.store.maintenance import backup, check
 from plugind.store.restoring import LEAP, restore
 from plugind.store.sqlite import SqliteStore
 from tests.processes import PLUGIND
+from tests.store.test_migration import RECORDED, TODAY
 from tests.support import Api, FakeAgent, down, serving, up
 
 NODES = ("11111111-2222-4333-8444-555555555551", "11111111-2222-4333-8444-555555555552")
@@ -87,7 +88,9 @@ def test_whoever_waits_from_an_index_of_the_replaced_database_is_woken(past: Pas
     before = past.index
     done = command("restore", past.copy, "--data-dir", past.data)
     assert (done.returncode, done.stderr) == (0, "")
-    assert done.stdout.startswith(f"Restored {past.copy}: schema 2, index {before + 1}, nodes 1")
+    assert done.stdout.startswith(
+        f"Restored {past.copy}: schema {TODAY}, index {before + 1}, nodes 1"
+    )
     with serving(past.data, live=False) as api:
         started = time.monotonic()
         for path, index in past.seen.items():
@@ -259,12 +262,13 @@ def test_a_copy_that_is_not_sound_changes_nothing(past: Past, fault: str, told: 
     assert (past.index, names(past.data)) == before
 
 
-def test_a_copy_of_an_older_schema_is_taken_to_that_of_today(past: Past) -> None:
-    with closing(sqlite3.connect(past.copy)) as db, db:
-        db.execute("ALTER TABLE nodes DROP COLUMN cloned_since")
-        db.execute("PRAGMA user_version = 1")
-    assert restore(past.copy, past.data, ()).summary.schema == 2
-    assert check(past.copy).schema == 1
+@pytest.mark.parametrize("schema", sorted(RECORDED))
+def test_a_copy_of_an_older_schema_is_taken_to_that_of_today(past: Past, schema: int) -> None:
+    past.copy.unlink()
+    with closing(sqlite3.connect(past.copy)) as db:
+        db.executescript(RECORDED[schema].read_text())
+    assert restore(past.copy, past.data, ()).summary.schema == TODAY
+    assert check(past.copy).schema == schema
 
 
 @dataclass
