@@ -107,6 +107,10 @@ class Client:
         """One node with its instances."""
         return self._read(f"/v1/node/{quote(node_id, '')}", {}, index, wait)
 
+    def allocations(self, node_id: str, *, index: int = 0, wait: float = 60.0) -> Answer:
+        """The processes behind a node's instances."""
+        return self._read(f"/v1/node/{quote(node_id, '')}/allocations", {}, index, wait)
+
     def health(self) -> Answer:
         """The health of the server and of the agent in the same process."""
         return self._call("GET", "/v1/agent/health")

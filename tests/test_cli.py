@@ -105,6 +105,29 @@ def test_nodes(api: Live, agent: FakeAgent) -> None:
         assert "nfs" in done.stdout
 
 
+def test_the_process_behind_an_instance(api: Live, agent: FakeAgent) -> None:
+    told = ("plugin", "status", "nfs"), ("node", "status", "vm1")
+    for words in told:
+        assert "Process" not in plugind(*words, address=api.address).stdout
+    process = {"Name": "csi-nfs.service.nfs[7]", "JobID": "csi-nfs.service", "TaskGroup": "nfs"}
+    one, other = up(AllocID="one"), up(AllocID="other")
+    plugins = {
+        "nfs": {"controller": one, "node": one},
+        "ebs0": {"node": other},
+        "new": {"node": up()},
+    }
+    described = {"one": process, "other": {**process, "Name": "ebs[8]"}}
+    agent.report(plugins, Allocations=described)
+    plugins["ebs0"] = {"node": down("it is dead")}
+    agent.report(plugins, Allocations={"one": process})
+    lines = [plugind(*words, address=api.address).stdout.splitlines() for words in told]
+    assert [len([line for line in one if process["Name"] in line]) for one in lines] == [2, 2]
+    assert any("ebs[8] (failed)" in line for line in lines[1])
+    assert all(
+        any(line.split()[-2:] == ["Process", "Description"] for line in one) for one in lines
+    )
+
+
 def test_forgetting(api: Live, agent: FakeAgent) -> None:
     done = plugind("plugin", "forget", "ebs0", address=api.address)
     assert (done.returncode, done.stdout) == (0, "Forgot what was not healthy of csi/ebs0.\n")

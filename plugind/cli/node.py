@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from typing import Any
 
 import click
@@ -35,8 +35,10 @@ def status(client: Client, id: str | None, as_json: bool) -> None:
             output.print_json(body)
             return
         known = {key: str(body[key]) for key in _SHOWN if body[key]}
-        header = ["Type", "ID", "Role", "Health", "Since", "Description"]
-        rows = list(_instances(plugin_types(client), body))
+        processes = output.process_names(client.allocations(body["ID"]).value)
+        known_of = ["Process"] if processes else []
+        header = ["Type", "ID", "Role", "Health", "Since", *known_of, "Description"]
+        rows = list(_instances(plugin_types(client), body, processes))
         what = output.table(header, rows) if rows else "No plugins."
         output.console().print(Group(output.pairs(known), "", what))
         return
@@ -86,9 +88,16 @@ def _find(client: Client, wanted: str, shortest: int = 1) -> str:
     return str(found[0])
 
 
-def _instances(types: list[PluginTypeInfo], body: dict[str, Any]) -> Iterator[list[str]]:
+def _instances(
+    types: list[PluginTypeInfo], body: dict[str, Any], processes: Mapping[tuple[str, str], str]
+) -> Iterator[list[str]]:
     for type_ in types:
         for role, key in type_.node_keys.items():
             for plugin_id, one in body.get(key, {}).items():
-                told = [output.since(one["UpdateTime"]), one["HealthDescription"]]
-                yield [type_.name, plugin_id, role, output.health(one["Healthy"]), *told]
+                process = processes.get((body["ID"], one["AllocID"]), "")
+                yield [
+                    *(type_.name, plugin_id, role, output.health(one["Healthy"])),
+                    output.since(one["UpdateTime"]),
+                    *([process] if processes else []),
+                    one["HealthDescription"],
+                ]

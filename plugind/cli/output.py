@@ -48,6 +48,16 @@ def health(healthy: bool) -> str:
     return "healthy" if healthy else "unhealthy"
 
 
+def process_names(allocations: Iterable[Mapping[str, Any]]) -> dict[tuple[str, str], str]:
+    """What processes are called, by node ID and AllocID; with what became of those that ended."""
+    return {
+        (one["NodeID"], one["ID"]): one["Name"]
+        if one["ClientStatus"] == "running"
+        else f"{one['Name']} ({one['ClientStatus']})"
+        for one in allocations
+    }
+
+
 def since(text: str) -> str:
     """A time of the wire (RFC 3339) and how long ago it was."""
     try:

@@ -62,6 +62,7 @@ def plugin_tables(
     known |= {key: str(value) for key, value in body.items() if _is_extra(type_, key, value)}
     for plural in type_.plurals.values():
         known[plural] = f"{body[f'{plural}Healthy']}/{body[f'{plural}Expected']} healthy"
+    processes = output.process_names(body["Allocations"])
     rows = [
         [
             names.get(node_id, node_id),
@@ -69,11 +70,13 @@ def plugin_tables(
             role,
             output.health(one["Healthy"]),
             output.since(one["UpdateTime"]),
+            *([processes.get((node_id, one["AllocID"]), "")] if processes else []),
             one["HealthDescription"],
         ]
         for role, node_id, one in _instances(type_, body)
     ]
-    header = ["Node", "Node ID", "Role", "Health", "Since", "Description"]
+    known_of = ["Process"] if processes else []
+    header = ["Node", "Node ID", "Role", "Health", "Since", *known_of, "Description"]
     return Group(output.pairs(known), "", output.table(header, rows) if rows else "No instances.")
 
 

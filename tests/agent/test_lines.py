@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import math
+import os
 from typing import Any
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from plugind import processes
 from plugind.agent.findings import DESCRIPTION_MAXIMUM, clean, examine
 from plugind.agent.lines import (
     Alive,
@@ -113,6 +115,10 @@ def test_keys_are_checked_one_by_one() -> None:
         ({}, "Healthy must be True or False"),
         ({"Healthy": 1}, "Healthy must be True or False"),
         ({"Healthy": True, "HealthDescription": 1}, "HealthDescription must be a string"),
+        (
+            {"Healthy": True, "Process": {"Key": "k"}},
+            "Process must be what",
+        ),
         ({"Healthy": True, "X": math.inf}, "not JSON compliant"),
         ({"Healthy": True, "X": {1, 2}}, "not JSON serializable"),
         ({"Healthy": True, "X": "\ud800"}, "surrogates not allowed"),
@@ -138,6 +144,14 @@ def test_a_good_fingerprint_is_copied_and_loses_its_time() -> None:
     assert told["X"] == ["x"]
     assert "UpdateTime" not in told
     assert len(told["HealthDescription"]) == DESCRIPTION_MAXIMUM
+
+
+def test_a_process_that_was_not_found_is_none() -> None:
+    found, _ = examine({("a", "node"): {"Healthy": True, "Process": None}}, ROLES)
+    assert found["a", "node"] == {"Healthy": True}
+    mine = processes.of_pid(os.getpid())
+    found, _ = examine({("a", "node"): {"Healthy": True, "Process": mine}}, ROLES)
+    assert found["a", "node"] == {"Healthy": True, "Process": mine}
 
 
 def test_a_result_of_another_kind_fails_the_probe() -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import uuid
 from collections.abc import Collection, Mapping
 from dataclasses import replace
 from typing import Any
@@ -240,3 +241,42 @@ def test_a_report_has_the_agents_own_fields() -> None:
         "Plugins": {},
         "Allocations": {},
     }
+
+
+def process(key: str) -> dict[str, Any]:
+    """What is known of a process."""
+    return {"Key": key, "Name": key, "JobID": "j", "TaskGroup": "g", "CreateTime": 7}
+
+
+def test_a_process_is_told_once_and_named_by_its_instances() -> None:
+    both = {"Healthy": True, "Process": process("boot/7/1")}
+    state = TypeState().after(Found("t1", 0, {("x", "controller"): both, ("x", "node"): both}))
+    state = state.after(Found("t2", 0, {("y", "node"): {"Healthy": True, "AllocID": "its own"}}))
+    told = report.build(ORIGIN, {"paper": state})
+    ((id_, described),) = told["Allocations"].items()
+    assert described == {"Name": "boot/7/1", "JobID": "j", "TaskGroup": "g", "CreateTime": 7}
+    assert str(uuid.UUID(id_)) == id_
+    fingerprints = told["Plugins"]["paper"]
+    assert [one["AllocID"] for one in fingerprints["x"].values()] == [id_, id_]
+    assert not any("Process" in one for one in fingerprints["x"].values())
+    assert fingerprints["y"]["node"]["AllocID"] == "its own"
+    assert report.build(ORIGIN, {"paper": state}) == told
+
+
+def test_no_two_processes_have_one_id() -> None:
+    def id_of(key: str, origin: report.Origin = ORIGIN) -> str:
+        found = {("x", "node"): {"Healthy": True, "Process": process(key)}}
+        state = TypeState().after(Found("t1", 0, found))
+        (id_,) = report.build(origin, {"paper": state})["Allocations"]
+        return str(id_)
+
+    elsewhere = replace(ORIGIN, node_id=str(uuid.uuid4()))
+    assert len({id_of("boot/7/1"), id_of("boot/7/2"), id_of("boot/7/1", elsewhere)}) == 3
+
+
+def test_what_several_claim_names_no_process() -> None:
+    found = {("x", "node"): {"Healthy": True, "Process": process("boot/7/1")}}
+    state = TypeState().after(Found("t1", 0, found)).after(Found("t2", 0, found))
+    told = report.build(ORIGIN, {"paper": state})
+    assert told["Allocations"] == {}
+    assert "AllocID" not in told["Plugins"]["paper"]["x"]["node"]
