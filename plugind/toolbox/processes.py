@@ -21,8 +21,8 @@ from plugind.fields import INT64_MAX, SECOND, tame
 
 Description = dict[str, Any]
 """``Key``, which no other process has; ``JobID``, the systemd unit that it is a part of, else the
-container, else its name; ``TaskGroup``, its name; ``Name``, all of that; ``CreateTime``, when it
-started, in nanoseconds."""
+container, else its name; ``TaskGroup``, its name; ``Name``, for people, all of that and its ID;
+``CreateTime``, when it started, in nanoseconds."""
 
 NAME_MAXIMUM = 128
 
@@ -63,11 +63,10 @@ def of_pid(pid: int, by: float = float("inf")) -> Description | None:
         return None
     if is_dead or created > by or not process.is_running():
         return None
-    job = owner or name
     return {
         "Key": key,
-        "Name": f"{job}.{name}[{pid}]",
-        "JobID": job,
+        "Name": f"{owner and f'{owner}.'}{name}[{pid}]",
+        "JobID": owner or name,
         "TaskGroup": name,
         "CreateTime": round(created * 100) * (SECOND // 100),
     }
