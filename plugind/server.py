@@ -26,6 +26,7 @@ from plugind.errors import ListenError
 WORKERS = 16  # threads beyond those that parked queries hold
 _SPARE_CONNECTIONS = 1_000  # beyond one for each thread: clients that keep theirs open, idle
 _OTHER_FILES = 64  # that are open beside connections: the database, pipes, logs
+HEAD_MAXIMUM = 48 * 2**10  # of a request's line and headers; what is longer takes long to read
 _BODY_MAXIMUM = 16 * 2**20  # what waitress takes in at all; the API has its own, lower bound
 _LOOK_EVERY = 0.02  # seconds between two looks whether the last answer has been sent
 
@@ -96,6 +97,7 @@ class Server:
                 connection_limit=_connections(threads + _SPARE_CONNECTIONS),
                 asyncore_use_poll=True,  # select() fails past a thousand sockets
                 channel_request_lookahead=1,  # else nobody sees that a parked client went away
+                max_request_header_size=HEAD_MAXIMUM,
                 max_request_body_size=_BODY_MAXIMUM,
                 clear_untrusted_proxy_headers=True,
             )

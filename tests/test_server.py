@@ -15,11 +15,9 @@ from urllib.parse import urlsplit
 import pytest
 
 from plugind.client import Client
+from plugind.server import HEAD_MAXIMUM
 from tests.processes import PLUGIND
 from tests.support import Live, eventually, serving
-
-# Of waitress. With a byte more than is read the connection would be reset, not closed.
-HEADERS_MAXIMUM = 262_144
 
 
 @contextmanager
@@ -88,7 +86,7 @@ def test_more_threads_than_may_be(tmp_path: Path) -> None:
     ("request_", "told"),
     [
         (b"GET / HTTP/1.1\r\nno header\r\n\r\n", b"400 Bad Request"),
-        (b"GET / HTTP/1.1\r\nX: ".ljust(HEADERS_MAXIMUM, b"y"), b"431 Request Header"),
+        (b"GET / HTTP/1.1\r\nX: ".ljust(HEAD_MAXIMUM, b"y"), b"431 Request Header"),
         (b"PUT / HTTP/1.1\r\nContent-Length: 17000000\r\n\r\n", b"413 Request Entity Too"),
     ],
 )

@@ -22,6 +22,7 @@ from plugind.filtering.matching import (
     against_value,
     comparable,
     not_empty,
+    pattern,
 )
 from plugind.filtering.parsing import Node, parse, refusal
 from plugind.filtering.selecting import Refuse, Row, Selected, pointer, select
@@ -29,6 +30,8 @@ from plugind.filtering.selecting import Refuse, Row, Selected, pointer, select
 NESTING_MAXIMUM = 32
 TERMS_MAXIMUM = 128
 PATTERNS_MAXIMUM = 8
+STEPS_MAXIMUM = 3000
+"""Instructions of RE2's, of all patterns together."""
 
 
 @lru_cache(maxsize=32)
@@ -55,6 +58,7 @@ class _Compiler:
         self._text = text
         self._terms = 0
         self._patterns = 0
+        self._steps_of_patterns = 0
 
     def filter(self, node: Node, scope: _Scope) -> Filter:
         match node:
@@ -88,12 +92,19 @@ class _Compiler:
         made = self._relation(name, self._field(left, scope, side), right, scope)
         return _opposite(made) if operator.startswith(("!", "not")) else made
 
+    def _count_pattern(self, value: Value, refuse: Refuse) -> None:
+        """What a search takes at worst grows with the steps of all patterns together."""
+        self._patterns += 1
+        if self._patterns > PATTERNS_MAXIMUM:
+            raise refuse(f"more than {PATTERNS_MAXIMUM} patterns")
+        self._steps_of_patterns += pattern(value.text, refuse).programsize
+        if self._steps_of_patterns > STEPS_MAXIMUM:
+            raise refuse("the patterns are too large together: repeat less, and name fewer classes")
+
     def _relation(self, name: str, left: Selected, right: Node, scope: _Scope) -> Filter:
         refuse = self._at(right)
         if name == "matches":
-            self._patterns += 1
-            if self._patterns > PATTERNS_MAXIMUM:
-                raise refuse(f"more than {PATTERNS_MAXIMUM} patterns")
+            self._count_pattern(self._value(right), refuse)
         elif name != "contains" and left.kind != ANY:
             comparable(name, left.name, left.kind, refuse)
         if isinstance(right, Tree) and _is_field(name, left.kind, self._steps(right), scope):

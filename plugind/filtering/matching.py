@@ -57,8 +57,6 @@ class Value:
 
 def against_value(name: str, left: Selected, right: Value, refuse: Refuse) -> Filter:
     """Whether what is selected stands in a relation to a value: ``==``, ``<``, ``contains``..."""
-    if name == "matches":
-        pattern(right.text, refuse)  # told now, also where the field's kind is told by each row
     build = _TESTS.get(name, partial(_comparison, name))
     return _of_one(left, lambda kind: build(left.name, kind, right, refuse))
 

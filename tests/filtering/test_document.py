@@ -10,7 +10,12 @@ import pytest
 
 from plugind import filtering
 from plugind.errors import BadRequest
-from plugind.filtering.compiling import NESTING_MAXIMUM, PATTERNS_MAXIMUM, TERMS_MAXIMUM
+from plugind.filtering.compiling import (
+    NESTING_MAXIMUM,
+    PATTERNS_MAXIMUM,
+    STEPS_MAXIMUM,
+    TERMS_MAXIMUM,
+)
 from plugind.filtering.matching import PATTERN_MAXIMUM
 from plugind.filtering.parsing import LENGTH_MAXIMUM
 from plugind.node_schemas import NodeSchema
@@ -56,3 +61,4 @@ def test_the_limits_shown_are_those_in_force() -> None:
     bounds = f"{LENGTH_MAXIMUM:,} characters, {TERMS_MAXIMUM} comparisons, nested {NESTING_MAXIMUM}"
     assert f"| an expression | {bounds} deep |" in TEXT
     assert f"| patterns | {PATTERNS_MAXIMUM}, each of {PATTERN_MAXIMUM} characters |" in TEXT
+    assert f"| patterns together | {STEPS_MAXIMUM:,} instructions" in TEXT

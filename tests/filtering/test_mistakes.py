@@ -190,6 +190,9 @@ def test_bounds_of_patterns() -> None:
     assert holds(patterns(PATTERNS_MAXIMUM))
     assert told(patterns(PATTERNS_MAXIMUM + 1)).endswith(": more than 8 patterns")
     assert not holds(f"T matches `{'x' * PATTERN_MAXIMUM}`")
+    assert told(r"T matches `\pL\pL` or T matches `\pN\pL`").startswith(
+        "filter:1:33: the patterns are too large together"
+    )
     wanted = "filter:1:11: the pattern is longer than 512 characters"
     assert told(f"T matches `{'x' * (PATTERN_MAXIMUM + 1)}`") == wanted
     assert "too large" in told(r"T matches `\pL{1000}`")
