@@ -45,7 +45,7 @@ class Services:
         self.schemas = schemas
         self.store = registry.stores[settings.store.name](settings.store.settings, data_dir)
         contents = self.store.load()
-        generations = {name: registry.origins[name] for name in registry.types}
+        generations = {name: str(registry.origins[name]) for name in registry.types}
         self.catalogue = Catalogue(
             contents,
             schemas,

@@ -19,6 +19,10 @@ from marshmallow import EXCLUDE, Schema
 from plugind.fields import Duration, Number, Record
 from plugind.model import Fingerprint
 
+API_VERSION = 1
+"""The version of the contract between plugind and plugin types, which is this module and what of
+``errors``, ``model``, ``fields`` and ``logs`` it speaks of. It changes when types would have to."""
+
 ENTRY_POINT_GROUP = "plugind"
 
 hookspec = pluggy.HookspecMarker("plugind")
@@ -187,6 +191,10 @@ class Prober:
 class PluginType:
     """One kind of plugin. Subclass it, and return an object of it from ``plugind_plugin_types``."""
 
+    plugind_api: ClassVar[int]
+    """The ``API_VERSION`` that the type was made for, as a number: 1. One of another version is
+    told of and not used."""
+
     name: ClassVar[str]
     """As in ``?type=NAME``, ``/v1/plugin/NAME/ID``, the capability ``NAME-list-plugin``."""
 
@@ -250,13 +258,20 @@ class Hooks:
 
     @hookspec
     def plugind_plugin_types(self) -> Sequence[PluginType]:  # type: ignore[empty-body]
-        """Called once at start. Return the plugin types that the package brings."""
+        """Called once at start. Return the plugin types that the package brings.
+
+        Since version 1."""
 
     @hookspec
     def plugind_stores(self) -> Mapping[str, type[Any]]:  # type: ignore[empty-body]
         """Called once at start. Return the stores that the package brings (subclasses of
-        ``plugind.store.base.Store``), by the name each has in ``store "NAME" { }``."""
+        ``plugind.store.base.Store``), by the name each has in ``store "NAME" { }``.
+
+        Since version 1."""
 
     @hookspec
     def plugind_commands(self, group: click.Group) -> None:
-        """Called once when the command line starts. Add commands of your own to ``group``."""
+        """Called once when the command line starts. Add commands of your own to ``group``; return
+        nothing.
+
+        Since version 1."""

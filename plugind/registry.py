@@ -7,67 +7,113 @@ with it (pluggy's own loader stops at the first).
 
 from __future__ import annotations
 
-import re
 from collections.abc import Callable, Collection, Iterable, Mapping
 from dataclasses import dataclass, field, replace
 from importlib.metadata import EntryPoint, entry_points
-from typing import Any, TypeVar
+from typing import Any, NamedTuple, TypeVar
 
 import click
 import pluggy
-from marshmallow import Schema
 
 from plugind.errors import RegistryError
-from plugind.fields import Record
-from plugind.plugin_schemas import PluginSchemas
+from plugind.flaws import flaw_of, flaw_of_store, told
 from plugind.plugin_type import ENTRY_POINT_GROUP, Hooks, PluginType
 from plugind.store.base import Store
 
 T = TypeVar("T")
 
-_NAME = re.compile(r"[a-z][a-z0-9_-]{0,31}")
-_PLURAL = re.compile(r"[A-Z][A-Za-z0-9]{0,63}")
+ACTIVE, DISABLED, BROKEN = "active", "disabled", "broken"
+
+
+class Origin(NamedTuple):
+    """The distribution that brings something, by its name and version."""
+
+    distribution: str
+    version: str
+
+    def __str__(self) -> str:
+        return f"{self.distribution} {self.version}"
+
+
+@dataclass(frozen=True, slots=True)
+class Standing:
+    """A plugin type, store or entry point by its name: whether it is used, and why not.
+
+    It is DISABLED where configuration says so, and BROKEN where it cannot be used.
+    """
+
+    name: str
+    origin: Origin
+    status: str = ACTIVE
+    reason: str = ""
+    title: str = ""
+
+    def __str__(self) -> str:
+        broken = f"{self.origin} cannot be used: {self.reason}"
+        return broken if self.status == BROKEN else self.reason
 
 
 @dataclass(frozen=True)
 class Registry:
-    """What there is to use.
+    """What there is to use, and what there is besides.
 
     ``types`` and ``stores`` by name; ``installed`` has the types that are not used as well.
-    ``origins`` says which distribution brought each of them ("NAME" -> "plugind 0.1.0");
-    ``problems`` says, by the name of a type, store or entry point, why it cannot be used.
+    ``origins`` says which distribution brought each of them; ``unused`` is what is not used.
     """
 
     types: Mapping[str, PluginType] = field(default_factory=dict)
     installed: Mapping[str, PluginType] = field(default_factory=dict)
     stores: Mapping[str, type[Store]] = field(default_factory=dict)
-    origins: Mapping[str, str] = field(default_factory=dict)
-    problems: Mapping[str, str] = field(default_factory=dict)
+    origins: Mapping[str, Origin] = field(default_factory=dict)
+    unused: tuple[Standing, ...] = ()
+
+    @property
+    def problems(self) -> Mapping[str, str]:
+        """Why what cannot be used cannot, or is not to be, by name."""
+        reasons: dict[str, list[str]] = {}
+        for one in self.unused:
+            reasons.setdefault(one.name, []).append(str(one))
+        return {name: "; ".join(texts) for name, texts in reasons.items()}
+
+    def standings(self) -> list[Standing]:
+        """Every plugin type that is installed, and whatever else cannot be used, by name."""
+        active = [
+            Standing(name, self.origins[name], title=type_.title)
+            for name, type_ in self.types.items()
+        ]
+        return sorted([*active, *self.unused], key=lambda one: (one.name, one.origin))
 
     def choose(self, enabled: Collection[str] | None, disabled: Collection[str]) -> Registry:
         """Of the types only those enabled (None: all) and not disabled."""
-        return self.without(
-            {
-                name: "it is disabled by plugin_types in the configuration"
-                for name in self.types
-                if name in disabled or (enabled is not None and name not in enabled)
-            }
-        )
+        reason = "it is disabled by plugin_types in the configuration"
+        off = [
+            name
+            for name in self.types
+            if name in disabled or (enabled is not None and name not in enabled)
+        ]
+        return self._without(dict.fromkeys(off, reason), DISABLED)
 
     def without(self, problems: Mapping[str, str]) -> Registry:
-        """The same without some types, and with the reasons why."""
-        types = {name: type_ for name, type_ in self.types.items() if name not in problems}
-        return replace(self, types=types, problems={**self.problems, **problems})
+        """The same without some types, which cannot be used, and with the reasons why."""
+        return self._without(problems, BROKEN)
+
+    def _without(self, reasons: Mapping[str, str], status: str) -> Registry:
+        types = {name: type_ for name, type_ in self.types.items() if name not in reasons}
+        unused = tuple(
+            Standing(name, self.origins[name], status, reason, self.types[name].title)
+            for name, reason in reasons.items()
+        )
+        return replace(self, types=types, unused=self.unused + unused)
 
 
 class Packages:
     """The packages of the entry point group, loaded: what they bring is asked of them by hook."""
 
     def __init__(self) -> None:
-        self.problems: dict[str, str] = {}
+        self.unused: list[Standing] = []
         self._manager = pluggy.PluginManager("plugind")
         self._manager.add_hookspecs(Hooks)
-        self._origins: dict[str, str] = {}
+        self._origins: dict[str, Origin] = {}
         for entry_point in sorted(entry_points(group=ENTRY_POINT_GROUP), key=lambda e: e.name):
             self._load(entry_point)
 
@@ -78,15 +124,14 @@ class Packages:
         try:
             self._manager.register(entry_point.load(), name)
             self._manager.check_pending()
-        except Exception as error:
+        except (Exception, SystemExit) as error:
             self._manager.unregister(name=name)
-            self._note(entry_point.name, f"{origin} is broken: {_told(error)}")
+            self._note(entry_point.name, origin, told(error))
         else:
             self._origins[name] = origin
 
-    def _note(self, name: str, problem: str) -> None:
-        known = self.problems.get(name)
-        self.problems[name] = f"{known}; {problem}" if known else problem
+    def _note(self, name: str, origin: Origin, reason: str) -> None:
+        self.unused.append(Standing(name, origin, BROKEN, reason))
 
     def add_commands(self, group: click.Group) -> None:
         """Lets every package add its own commands to the command line."""
@@ -94,17 +139,17 @@ class Packages:
 
     def registry(self) -> Registry:
         """Asks every package for its types and stores and keeps those that are sound."""
-        types: dict[str, list[tuple[str, PluginType]]] = {}
-        stores: dict[str, list[tuple[str, type[Store]]]] = {}
+        types: dict[str, list[tuple[Origin, PluginType]]] = {}
+        stores: dict[str, list[tuple[Origin, type[Store]]]] = {}
 
-        def take_types(origin: str, brought: Iterable[PluginType]) -> None:
+        def take_types(origin: Origin, brought: Iterable[PluginType]) -> None:
             for type_ in brought:
                 name = str(getattr(type_, "name", type_))
-                self._keep(types, name, origin, type_, _flaw(type_))
+                self._keep(types, name, origin, type_, flaw_of(type_))
 
-        def take_stores(origin: str, brought: Mapping[str, type[Store]]) -> None:
+        def take_stores(origin: Origin, brought: Mapping[str, type[Store]]) -> None:
             for name, store in brought.items():
-                self._keep(stores, name, origin, store, _store_flaw(name, store))
+                self._keep(stores, name, origin, store, flaw_of_store(name, store))
 
         self._ask("plugind_plugin_types", take_types)
         self._ask("plugind_stores", take_stores)
@@ -115,33 +160,36 @@ class Packages:
             all_types,
             {name: store for name, (_, store) in self._undisputed("store", stores).items()},
             {name: found[0][0] for name, found in (types | stores).items()},
-            dict(self.problems),
+            tuple(self.unused),
         )
 
     def _undisputed(self, kind: str, claims: Mapping[str, list[Any]]) -> dict[str, Any]:
         """What only one package claims: of two with one name neither is used, for who could say
         which of them was meant?"""
         for name, found in claims.items():
-            if len(found) > 1:
-                self._note(
-                    name,
-                    f"{' and '.join(origin for origin, _ in found)} both bring a {kind} {name!r}; "
-                    "uninstall one of them",
-                )
+            for origin, _ in found if len(found) > 1 else ():
+                others = " and ".join(str(other) for other, _ in found if other != origin)
+                reason = f"{others or origin} brings a {kind} {name!r} too; uninstall one of them"
+                self._note(name, origin, reason)
         return {name: found[0] for name, found in claims.items() if len(found) == 1}
 
     def _keep(
-        self, sound: dict[str, list[tuple[str, T]]], name: str, origin: str, brought: T, flaw: str
+        self,
+        sound: dict[str, list[tuple[Origin, T]]],
+        name: str,
+        origin: Origin,
+        brought: T,
+        flaw: str,
     ) -> None:
         if flaw:
-            self._note(name, f"{origin} is broken: {flaw}")
+            self._note(name, origin, flaw)
         else:
             sound.setdefault(name, []).append((origin, brought))
 
     def _ask(
         self,
         hook: str,
-        take: Callable[[str, Any], None] = lambda origin, answer: None,
+        take: Callable[[Origin, Any], None] = lambda origin, answer: None,
         **arguments: Any,
     ) -> None:
         """Calls one hook of each package by itself and ``take(origin, answer)`` for what it
@@ -153,11 +201,9 @@ class Packages:
             try:
                 for answer in self._manager.subset_hook_caller(hook, others)(**arguments):
                     take(self._origins[name], answer)
-            except Exception as error:
-                self._note(
-                    name.partition(" ")[0],
-                    f"{self._origins[name]} is broken: {hook}: {_told(error)}",
-                )
+            except (Exception, SystemExit) as error:
+                entry_point, origin = name.partition(" ")[0], self._origins[name]
+                self._note(entry_point, origin, f"{hook}: {told(error)}")
 
 
 def load_registry() -> Registry:
@@ -174,77 +220,6 @@ def plugin_type(name: str) -> PluginType:
     return registry.types[name]
 
 
-def _origin(entry_point: EntryPoint) -> str:
+def _origin(entry_point: EntryPoint) -> Origin:
     dist = entry_point.dist
-    return f"{dist.name} {dist.version}" if dist else entry_point.value
-
-
-def _begins(name: object, prefix: str) -> bool:
-    return isinstance(name, str) and name.startswith(prefix)
-
-
-def _told(error: BaseException) -> str:
-    text = " ".join(str(error).split())
-    return f"{type(error).__name__}: {text}" if text else type(error).__name__
-
-
-def _flaw(type_: PluginType) -> str:
-    """What keeps a plugin type from being used; "" when nothing does."""
-    if not isinstance(type_, PluginType):
-        return f"plugind_plugin_types returned {type_!r}, which is no PluginType"
-    missing = [
-        name
-        for name in ("name", "roles", "default_role", "fingerprint_schemas")
-        if not hasattr(type_, name)
-    ]
-    if missing:
-        return f"{type(type_).__name__} lacks {', '.join(missing)}"
-    if not _is_name(type_.name):
-        return f"{type_.name!r} is no name for a type: 1 to 32 lower-case letters, digits, - or _"
-    if not _are_roles(type_.roles):
-        return "roles must map each role to its plural on the wire, such as {'node': 'Nodes'}"
-    if type_.default_role not in type_.roles:
-        return f"default_role {type_.default_role!r} is none of its roles"
-    names = type_.capabilities
-    if not isinstance(names, tuple) or not all(_begins(name, f"{type_.name}-") for name in names):
-        return f"capabilities must be a tuple of names that begin with '{type_.name}-'"
-    return _schema_flaw(type_)
-
-
-def _schema_flaw(type_: PluginType) -> str:
-    for role in type_.roles:
-        schema = type_.fingerprint_schemas.get(role)
-        if not (isinstance(schema, type) and issubclass(schema, Schema)):
-            return f"fingerprint_schemas has no schema for the role {role!r}"
-    for role in type_.roles:
-        try:
-            PluginSchemas.of(type_).nothing_known(role)
-        except Exception as error:
-            told = _told(error)
-            return f"the schema for the role {role!r} fails where only Healthy is given: {told}"
-    return ""
-
-
-def _is_name(name: object) -> bool:
-    return isinstance(name, str) and _NAME.fullmatch(name) is not None
-
-
-def _are_roles(roles: object) -> bool:
-    return (
-        isinstance(roles, Mapping)
-        and bool(roles)
-        and all(isinstance(each, str) for pair in roles.items() for each in pair)
-        and all(_PLURAL.fullmatch(plural) for plural in roles.values())
-    )
-
-
-def _store_flaw(name: object, store: object) -> str:
-    """The same of a store."""
-    if not _is_name(name):
-        return f"{name!r} is no name for a store: 1 to 32 lower-case letters, digits, - or _"
-    if not (isinstance(store, type) and issubclass(store, Store)):
-        return f"plugind_stores returned {store!r}, which is no subclass of Store"
-    schema = getattr(store, "settings_schema", None)
-    if not (isinstance(schema, type) and issubclass(schema, Record)):
-        return f"{store.__name__} lacks settings_schema, a subclass of plugind.fields.Record"
-    return ""
+    return Origin(dist.name or entry_point.value, dist.version) if dist else Origin("", "")

@@ -27,7 +27,7 @@ FLOORS = [
         "acl",
         "client",
     ],
-    ["store", "registry", "agent"],
+    ["store", "flaws", "registry", "agent"],
     ["catalogue", "intake"],
     ["liveness"],
     ["api"],

@@ -73,7 +73,7 @@ class House:
         self.store = Faulty(data_dir, fault)
         contents = self.store.load()
         self.catalogue = Catalogue(contents, schemas)
-        origins = {**registry.origins, "faulty": "a stranger's 1"}
+        origins = dict.fromkeys(types, "a stranger's 1")
         self.intake = Intake(self.store, contents, self.catalogue, schemas, origins)
 
     def report(self, number: int, healthy: bool = True, plugin: str = "ebs0") -> int:

@@ -5,14 +5,19 @@ Each is really there: a module and its metadata in a folder of ``sys.path``, as 
 
 from __future__ import annotations
 
+import json
+import os
+import subprocess
 import sys
 from pathlib import Path
 
 import click
 import pytest
 
+from plugind import __version__
 from plugind.errors import RegistryError
 from plugind.registry import Packages, load_registry, plugin_type
+from tests.processes import PLUGIND, machine
 
 SOUND = """
 from marshmallow import fields, validates_schema
@@ -27,6 +32,7 @@ class Faulty(WireSchema):
         data["Nope"]
 
 class Type(PluginType):
+    plugind_api = 1
     name = "{name}"
     roles = {{"node": "Nodes"}}
     default_role = "node"
@@ -65,7 +71,7 @@ def test_the_built_in_ones_come_the_same_way() -> None:
     registry = load_registry()
     assert {"csi"} <= set(registry.types)
     assert {"sqlite"} <= set(registry.stores)
-    assert registry.origins["csi"].startswith("plugind ")
+    assert registry.origins["csi"] == ("plugind", __version__)
     assert registry.problems == {}
 
 
@@ -73,12 +79,13 @@ def test_a_strangers_type_is_there_with_its_origin(installer: Installer) -> None
     installer.install("plugind-t-lamp", "lamp", SOUND.format(name="lamp"))
     registry = load_registry()
     assert registry.types["lamp"].default_role == "node"
-    assert registry.origins["lamp"] == "plugind-t-lamp 1.0"
+    assert str(registry.origins["lamp"]) == "plugind-t-lamp 1.0"
     assert plugin_type("lamp") is not None
 
 
 BROKEN = {
     "import": ("raise RuntimeError('no luck')", "RuntimeError: no luck"),
+    "exit": ("raise SystemExit('no licence')", "SystemExit: no licence"),
     "syntax": ("def (", "SyntaxError"),
     "hook": (
         "from plugind.plugin_type import hookimpl\n@hookimpl\ndef plugind_plugin_type(): ...",
@@ -93,6 +100,16 @@ BROKEN = {
         "@hookimpl\ndef plugind_plugin_types():\n    raise ValueError('in the hook')",
         "in the hook",
     ),
+    "newer": (
+        SOUND.format(name="lamp").replace("plugind_api = 1", "plugind_api = 2"),
+        "Type was made for version 2 of the contract for plugin types, "
+        f"plugind {__version__} has version 1: upgrade plugind",
+    ),
+    "older": (
+        SOUND.format(name="lamp").replace("plugind_api = 1", "plugind_api = 0"),
+        "upgrade the package",
+    ),
+    "of no version": (SOUND.format(name="lamp").replace("plugind_api", "api"), "plugind_api = 1"),
 }
 
 
@@ -185,6 +202,74 @@ def test_types_can_be_chosen() -> None:
     assert "disabled" in without.problems["csi"]
     assert set(registry.choose(("csi",), ()).types) == {"csi"}
     assert registry.choose(None, ()).types == registry.types
+
+
+def test_the_list_says_what_is_not_used_and_why(installer: Installer) -> None:
+    installer.install("plugind-t-ink", "ink", "raise RuntimeError('no luck')")
+    installer.install("plugind-t-one", "lamp", SOUND.format(name="lamp"))
+    installer.install("plugind-t-two", "lamp", SOUND.format(name="lamp"))
+    needy = SOUND.format(name="needy").replace("    default_role", f"{NEEDY}\n    default_role")
+    installer.install("plugind-t-needy", "needy", needy)
+    newer = SOUND.format(name="newer").replace("plugind_api = 1", "plugind_api = 2")
+    installer.install("plugind-t-newer", "newer", newer)
+    installer.install("plugind-t-sound", "sound", SOUND.format(name="sound"))
+    environ = {"PYTHONPATH": str(installer.folder), "PLUGIND_PLUGIN_TYPES_DISABLED": "sound"}
+    done = listed("--all", "--json", **environ)
+    assert (done.returncode, done.stderr) == (0, "")
+    found = {(row["Distribution"], row["Name"]): row for row in json.loads(done.stdout)}
+    states = {key: (row["Version"], row["Status"]) for key, row in found.items()}
+    assert states == {
+        ("plugind", "cni"): (__version__, "active"),
+        ("plugind", "csi"): (__version__, "active"),
+        ("plugind", "exec"): (__version__, "active"),
+        ("plugind-t-ink", "ink"): ("1.0", "broken"),
+        ("plugind-t-needy", "needy"): ("1.0", "broken"),
+        ("plugind-t-newer", "newer"): ("1.0", "broken"),
+        ("plugind-t-one", "lamp"): ("1.0", "broken"),
+        ("plugind-t-sound", "sound"): ("1.0", "disabled"),
+        ("plugind-t-two", "lamp"): ("1.0", "broken"),
+    }
+    told = {dist: row["Reason"] for (dist, _), row in found.items()}
+    assert told["plugind-t-ink"] == "RuntimeError: no luck"
+    assert "plugin_type.needy.licence is missing" in told["plugind-t-needy"]
+    assert "upgrade plugind" in told["plugind-t-newer"]
+    assert "plugind-t-two 1.0 brings a plugin type 'lamp' too" in told["plugind-t-one"]
+    assert told["plugind"] == ""
+    table = listed(**environ).stdout
+    assert [line.split()[0] for line in table.splitlines()] == ["Name", "cni", "csi", "exec"]
+    assert "RuntimeError: no luck" in listed("--all", **environ).stdout
+
+
+NEEDY = """
+    from marshmallow import fields
+    from plugind.plugin_type import SettingsSchema
+    settings_schema = SettingsSchema.from_dict({"licence": fields.String(required=True)})
+"""
+
+
+def listed(*options: str, **environ: str) -> subprocess.CompletedProcess[str]:
+    return subprocess.run(
+        [PLUGIND, "type", "list", *options],
+        env={**os.environ, **environ},
+        capture_output=True,
+        text=True,
+        timeout=30,
+    )
+
+
+def test_what_is_broken_keeps_nobody_from_serving(installer: Installer) -> None:
+    """A server starts, says which distribution it does without and why, and serves the rest."""
+    installer.install("plugind-t-ink", "ink", "raise RuntimeError('no luck')")
+    newer = SOUND.format(name="newer").replace("plugind_api = 1", "plugind_api = 2")
+    installer.install("plugind-t-newer", "newer", newer)
+    installer.install("plugind-t-sound", "sound", SOUND.format(name="sound"))
+    with machine(installer.folder) as house:
+        server, client = house.server(environ={"PYTHONPATH": str(installer.folder)})
+        names = [row["Name"] for row in client.plugin_types().value]
+        assert names == ["cni", "csi", "exec", "sound"]
+        assert client.plugins("sound").value == []
+        assert "plugind-t-ink 1.0 cannot be used: RuntimeError: no luck" in server.logged
+        assert "plugind-t-newer 1.0 cannot be used: Type was made for version 2" in server.logged
 
 
 def test_packages_bring_commands(installer: Installer) -> None:

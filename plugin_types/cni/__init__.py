@@ -31,6 +31,7 @@ from plugind.plugin_type import PluginType, Prober, WireSchema, hookimpl
 class CniType(PluginType):
     """What gives containers their networks."""
 
+    plugind_api = 1
     name = "cni"
     title = "Container Network Interface"
     roles = ROLES

@@ -32,6 +32,7 @@ from plugind.plugin_type import PluginType, Prober, WireSchema, hookimpl
 class CsiType(PluginType):
     """Storage drivers, with Nomad's names on the wire."""
 
+    plugind_api = 1
     name = "csi"
     title = "Container Storage Interface"
     roles = ROLES

@@ -30,6 +30,7 @@ _SEVERITY = ("", OK, WARNING, UNKNOWN, CRITICAL)
 class ExecType(PluginType):
     """Programs of any kind."""
 
+    plugind_api = 1
     name = "exec"
     title = "Programs that check something"
     roles = ROLES

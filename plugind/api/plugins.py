@@ -87,5 +87,5 @@ def _type_row(registry: Registry, name: str) -> Mapping[str, object]:
         "Title": type_.title,
         "Roles": dict(type_.roles),
         "NodeKeys": node_keys(type_),
-        "Distribution": registry.origins[name],
+        "Distribution": str(registry.origins[name]),
     }

@@ -97,7 +97,7 @@ class House:
             contents,
             self.catalogue,
             _SCHEMAS,
-            _REGISTRY.origins,
+            {name: str(origin) for name, origin in _REGISTRY.origins.items()},
             clock=lambda: self.now,
         )
         for watcher in self.watchers.values():
