@@ -99,6 +99,7 @@ class Machine:
         port: int = 0,
         *,
         wrapper: Sequence[str] = (),
+        environ: Mapping[str, str] | None = None,
         **settings: str,
     ) -> tuple[Process, Client]:
         """A server with data of its own, and a client of it, once it answers; ``settings`` by
@@ -107,7 +108,7 @@ class Machine:
             "agent",
             *("--server-enabled", "true", "--ports-http", str(port)),
             *("--data-dir", self.folder / name),
-            environ=_variables(settings),
+            environ={**_variables(settings), **(environ or {})},
             wrapper=wrapper,
         )
         address = eventually(lambda: re.search(r"address=(http://\S+)", process.logged))

@@ -22,6 +22,7 @@ _COMMANDS = {
     "plugin": "plugind.cli.plugin:plugin",
     "reload": "plugind.cli.reload:reload",
     "store": "plugind.cli.store:store",
+    "type": "plugind.cli.type:type_",
     "version": "plugind.cli.version:version",
 }
 
