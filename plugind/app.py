@@ -16,6 +16,7 @@ from plugind.api.access_log import AccessLog
 from plugind.api.endpoints import Health, Parts
 from plugind.api.openapi import rendered
 from plugind.api.serving import Api
+from plugind.api.type_rows import type_rows
 from plugind.catalogue import Catalogue
 from plugind.config.settings import AS_DOCUMENT, Settings
 from plugind.errors import StoreError
@@ -145,6 +146,7 @@ def create_app(
         stats=stats or {},
         address=address,
         openapi=cache(partial(rendered, TABLE, services.schemas)),
+        type_rows=cache(partial(type_rows, services.registry, services.schemas)),
     )
     api = Api("plugind", parts, TABLE)
     if services.access_log:

@@ -42,7 +42,7 @@ class Components:
             (Time, "string", "date-time"),
         ):
             plugin.map_to_openapi_type(field, type_, format_)  # type: ignore[no-untyped-call]
-        for add in (_bounds, _constant, _optional):
+        for add in (_help, _bounds, _constant, _optional):
             converter.add_attribute_function(add)
         for type_name, each in sorted(schemas.items()):
             self._owner = _camel(type_name)
@@ -92,8 +92,13 @@ def _deep(words: Any, of: Any) -> Any:
     return words
 
 
+def _help(self: Any, field: fields.Field[Any], ret: dict[str, Any]) -> dict[str, Any]:
+    """Settings have their description as help. Called by apispec, with what it made of them."""
+    return {"description": field.metadata["help"]} if "help" in field.metadata else {}
+
+
 def _bounds(self: Any, field: fields.Field[Any], ret: dict[str, Any]) -> dict[str, Any]:
-    """What each kind of field says of its values. Called by apispec, with what it made of it."""
+    """What each kind of field says of its values."""
     match field:
         case Identifier():
             return {"pattern": f"^{ID_PATTERN.pattern}$"}

@@ -6,7 +6,7 @@ The table makes the routes, decides who may call them, and is what the OpenAPI d
 
 from __future__ import annotations
 
-from collections.abc import Callable, Collection, Iterable, Mapping
+from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -33,7 +33,8 @@ class Parts:
 
     ``schemas`` and ``row_fields`` are by plugin type. ``acl`` gives the policies and tokens in
     force now; ``checks`` and ``stats`` are by role of the process ("server", "client");
-    ``address`` is HOST:PORT. ``openapi`` gives the OpenAPI document.
+    ``address`` is HOST:PORT. ``openapi`` gives the OpenAPI document, ``type_rows`` what is told of
+    the plugin types.
     """
 
     settings: Settings
@@ -48,6 +49,7 @@ class Parts:
     stats: Mapping[str, Callable[[], Mapping[str, str]]]
     address: str
     openapi: Callable[[], bytes]
+    type_rows: Callable[[], Sequence[Mapping[str, Any]]]
 
 
 @dataclass(frozen=True, slots=True)

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-
 from plugind.acl import Authorizer, Decision
 from plugind.acl.authorizer import ALLOWED
 from plugind.api.endpoints import Asked, Call, Endpoints, Given, Source, any_of, anyone, management
@@ -11,8 +9,6 @@ from plugind.api.reply import Reply, error_reply, json_reply
 from plugind.api.shapes import FORGOTTEN, TYPES, plugin_body, plugin_rows, plugin_type
 from plugind.errors import BadRequest
 from plugind.model import PluginKey, plugins_of
-from plugind.plugin_schemas import node_keys
-from plugind.registry import Registry
 
 NOT_FOUND = "plugin not found"
 
@@ -75,17 +71,9 @@ def forget_plugin(call: Call, type_: str, id_: str) -> Reply:
 
 @endpoints("GET", "/v1/plugin-types", need=anyone, answer=TYPES)
 def list_types(call: Call) -> Reply:
-    """List the plugin types that the server has."""
-    registry = call.parts.registry
-    return json_reply([_type_row(registry, name) for name in sorted(registry.types)])
+    """List the plugin types that the server has.
 
-
-def _type_row(registry: Registry, name: str) -> Mapping[str, object]:
-    type_ = registry.types[name]
-    return {
-        "Name": name,
-        "Title": type_.title,
-        "Roles": dict(type_.roles),
-        "NodeKeys": node_keys(type_),
-        "Distribution": str(registry.origins[name]),
-    }
+    `Schemas` are JSON Schemas, each by itself: of a row of the list, of a read of one plugin, and
+    of the type's block of settings.
+    """
+    return json_reply(call.parts.type_rows())

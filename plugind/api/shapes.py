@@ -51,14 +51,24 @@ class IndexSchema(Schema):
     Index = fields.Integer()
 
 
+class TypeSchemasSchema(Schema):
+    """JSON Schemas of what a plugin type adds; {} for one that cannot be put into words."""
+
+    Row = fields.Dict()
+    Body = fields.Dict()
+    Settings = fields.Dict()
+
+
 class PluginTypeSchema(Schema):
-    """One plugin type."""
+    """One plugin type, and the distribution that brings it."""
 
     Name = fields.String()
     Title = fields.String()
     Roles = fields.Dict(fields.String(), fields.String())
     NodeKeys = fields.Dict(fields.String(), fields.String())
     Distribution = fields.String()
+    Version = fields.String()
+    Schemas = fields.Nested(TypeSchemasSchema)
 
 
 class RoleHealthSchema(Schema):

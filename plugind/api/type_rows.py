@@ -1,0 +1,81 @@
+"""What ``/v1/plugin-types`` tells of each plugin type: who it is, and JSON Schemas of what it adds.
+
+The schemas are JSON Schema 2020-12 and stand by themselves, for forms, checks and generated code.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from typing import Any
+
+from marshmallow import Schema
+
+from plugind import logs
+from plugind.api.components import Components
+from plugind.api.shapes import Schemas
+from plugind.plugin_schemas import PluginSchemas, node_keys
+from plugind.registry import Registry
+
+_DIALECT = "https://json-schema.org/draft/2020-12/schema"
+_COMPONENTS = "#/components/schemas/"
+
+_log = logs.get("api")
+
+
+def type_rows(registry: Registry, schemas: Schemas) -> list[Mapping[str, Any]]:
+    """The rows of all types that there are, by name."""
+    return [_row(registry, name, schemas[name]) for name in sorted(registry.types)]
+
+
+def _row(registry: Registry, name: str, schemas: PluginSchemas) -> Mapping[str, Any]:
+    type_, origin = registry.types[name], registry.origins[name]
+    return {
+        "Name": name,
+        "Title": type_.title,
+        "Roles": dict(type_.roles),
+        "NodeKeys": node_keys(type_),
+        "Distribution": origin.distribution,
+        "Version": origin.version,
+        "Schemas": {
+            what: _made(name, what, make)
+            for what, make in {
+                "Row": lambda: json_schema(schemas.row, answered=True),
+                "Body": lambda: json_schema(schemas.whole, answered=True),
+                "Settings": lambda: json_schema(type_.settings_schema(), answered=False),
+            }.items()
+        },
+    }
+
+
+def _made(name: str, what: str, make: Callable[[], Mapping[str, Any]]) -> Mapping[str, Any]:
+    """A schema; one that allows everything where a stranger's cannot be put into words."""
+    try:
+        return make()
+    except Exception:
+        _log.warning("a schema cannot be described", type=name, schema=what, exc_info=True)
+        return {}
+
+
+def json_schema(schema: Schema, *, answered: bool) -> Mapping[str, Any]:
+    """A marshmallow schema as a JSON Schema by itself.
+
+    ``answered``: of what plugind answers, with every field; else of what it takes.
+    """
+    components = Components({}, answered=answered)
+    name = components.of(schema)["$ref"].removeprefix(_COMPONENTS)
+    definitions = {other: _moved(words, name) for other, words in components.schemas().items()}
+    root = definitions.pop(name)
+    return {"$schema": _DIALECT, **root, **({"$defs": definitions} if definitions else {})}
+
+
+def _moved(words: Any, root: str) -> Any:
+    """The same with references that lead to definitions of its own, or to the root."""
+    match words:
+        case {"$ref": str(target)}:
+            name = target.removeprefix(_COMPONENTS)
+            return {"$ref": "#" if name == root else f"#/$defs/{name}"}
+        case dict():
+            return {key: _moved(value, root) for key, value in words.items()}
+        case list():
+            return [_moved(value, root) for value in words]
+    return words
