@@ -17,7 +17,7 @@ import pytest
 
 from plugind.api.endpoints import Health
 from plugind.app import Services, create_app
-from plugind.cli.configured import load_settings
+from plugind.configured import load_settings
 from plugind.server import Server, listen
 
 T = TypeVar("T")

@@ -27,7 +27,7 @@ FLOORS = [
         "acl",
         "client",
     ],
-    ["store", "flaws", "registry", "agent"],
+    ["store", "flaws", "registry", "configured", "agent"],
     ["catalogue", "intake"],
     ["liveness"],
     ["api"],

@@ -12,10 +12,10 @@ from typing import NoReturn
 import pytest
 
 from plugind.cli.agent import _reload
-from plugind.cli.configured import load_settings
 from plugind.cli.roles import Roles
 from plugind.client import Client
 from plugind.config.settings import Ports
+from plugind.configured import load_settings
 from tests.processes import Machine, counts, instance, machine
 from tests.support import eventually
 

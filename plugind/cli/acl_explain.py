@@ -20,7 +20,7 @@ from plugind.api import TABLE
 from plugind.api.endpoints import Asked, Endpoint
 from plugind.api.matching import Paths
 from plugind.cli import output
-from plugind.cli.configured import load_settings
+from plugind.configured import load_settings
 from plugind.errors import NotFound, PlugindError
 from plugind.fields import format_time
 from plugind.registry import Registry

@@ -12,9 +12,10 @@ from pathlib import Path
 import click
 
 from plugind import logs
-from plugind.cli.configured import configuration_options, load_settings, working_folder
+from plugind.cli.configured import configuration_options
 from plugind.cli.roles import Roles
 from plugind.config.settings import Settings
+from plugind.configured import load_settings, working_folder
 from plugind.errors import ConfigError, PlugindError
 from plugind.registry import Registry
 

@@ -6,7 +6,8 @@ from pathlib import Path
 
 import click
 
-from plugind.cli.configured import check_acl, load_settings
+from plugind.cli.configured import check_acl
+from plugind.configured import load_settings
 
 
 @click.group()

@@ -1,18 +1,16 @@
-"""The options of every command that reads the configuration, and the reading itself."""
+"""The options of every command that reads the configuration."""
 
 from __future__ import annotations
 
-import os
-from collections.abc import Callable, Collection, Mapping, Sequence
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any, TypeVar
 
 import click
 
 from plugind.acl import acl_of
-from plugind.config import PluginTypeChoice, Settings, load, setting_rows
-from plugind.errors import PlugindError
-from plugind.registry import Registry, load_registry
+from plugind.config import Settings, setting_rows
+from plugind.registry import Registry
 
 F = TypeVar("F", bound=Callable[..., Any])
 
@@ -42,46 +40,6 @@ def configuration_options(command: F) -> F:
         help="A file, or a folder of *.hcl and *.json; may be repeated, a later one wins.",
     )(with_flags)
     return with_flags  # type: ignore[return-value]
-
-
-def working_folder() -> Path:
-    """What relative paths on the command line count from. Raises PlugindError."""
-    try:
-        return Path.cwd()
-    except OSError as error:
-        text = f"the working directory is not to be had: {error.strerror}; change into another"
-        raise PlugindError(text) from error
-
-
-def load_settings(
-    paths: Sequence[Path],
-    flags: Mapping[str, str],
-    dev_folder: Path | None,
-    folder: Path | None = None,
-) -> tuple[Settings, Registry]:
-    """The configuration, and the plugin types and stores that it lets be used.
-
-    ``folder`` is the working directory when the command started, which may be gone by now. Raises
-    ConfigError.
-    """
-    folder = folder or working_folder()
-    installed = load_registry()
-    chosen: list[Registry] = []
-
-    def choose(choice: PluginTypeChoice, asked: Collection[str]) -> Registry:
-        chosen.append(installed.choose(choice.enabled, choice.disabled))
-        return chosen[-1]
-
-    settings = load(
-        paths,
-        environ=os.environ,
-        flags=flags,
-        plugins=choose,
-        dev_folder=dev_folder,
-        folder=folder,
-    )
-    (registry,) = chosen
-    return settings, registry.without(settings.type_problems)
 
 
 def check_acl(settings: Settings, registry: Registry) -> None:

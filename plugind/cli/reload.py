@@ -9,9 +9,10 @@ from pathlib import Path
 
 import click
 
-from plugind.cli.configured import check_acl, configuration_options, load_settings
+from plugind.cli.configured import check_acl, configuration_options
 from plugind.cli.roles import enabled_roles
 from plugind.cli.running import left_behind, running
+from plugind.configured import load_settings
 from plugind.errors import PlugindError
 
 

@@ -4,10 +4,8 @@ from __future__ import annotations
 
 import os
 import socket
-from collections.abc import Mapping
 from contextlib import ExitStack
 from pathlib import Path
-from typing import Any
 
 from plugind import __version__, logs
 from plugind.agent import Agent
@@ -15,11 +13,10 @@ from plugind.app import Services, create_app
 from plugind.cli.running import announced
 from plugind.client import DEFAULT_ADDRESS
 from plugind.config.settings import Settings
+from plugind.configured import Blocks, agent_blocks
 from plugind.errors import PlugindError
 from plugind.registry import Registry
 from plugind.server import Server, listen
-
-Blocks = dict[str, Mapping[str, Any]]
 
 _log = logs.get("main")
 
@@ -50,7 +47,7 @@ class Roles:
         self._registry = registry
         self._services: Services | None = None
         self._agent: Agent | None = None
-        self._blocks = _blocks(settings)
+        self._blocks = agent_blocks(settings)
         self._leave = settings.client.leave_on_terminate
         self._until_stop = ExitStack()
 
@@ -87,7 +84,7 @@ class Roles:
     def _reloaded_blocks(self, settings: Settings, registry: Registry) -> Blocks:
         """A type that is away though nobody disabled it, as while its package is being upgraded,
         stays as it was."""
-        blocks = _blocks(settings)
+        blocks = agent_blocks(settings)
         for name in self._blocks.keys() - blocks.keys():
             if settings.plugin_types.allows(name):
                 blocks[name] = self._blocks[name]
@@ -143,14 +140,6 @@ class Roles:
             log_level=settings.log_level,
             log_json=settings.log_json,
         )
-
-
-def _blocks(settings: Settings) -> Blocks:
-    """The block of each type; with what the agent itself must know also where it is a default."""
-    return {
-        name: {**block, "memory_limit": settings.types[name].memory_limit}
-        for name, block in settings.type_blocks.items()
-    }
 
 
 def _address(sock: socket.socket) -> str:

@@ -9,8 +9,9 @@ from pathlib import Path
 import click
 
 from plugind.cli import output
-from plugind.cli.configured import configuration_options, load_settings
+from plugind.cli.configured import configuration_options
 from plugind.config.settings import Settings
+from plugind.configured import load_settings
 from plugind.errors import StoreError
 from plugind.model import NODES, plugins_of
 from plugind.store.maintenance import Summary

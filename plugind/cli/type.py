@@ -8,7 +8,7 @@ from typing import Any
 import click
 
 from plugind.cli import output
-from plugind.cli.configured import load_settings
+from plugind.configured import load_settings
 from plugind.registry import ACTIVE, Standing
 
 

@@ -13,7 +13,7 @@ from plugind.api import TABLE
 from plugind.api.endpoints import no_token
 from plugind.app import Services, create_app
 from plugind.cli.acl_explain import PATHS, _explained
-from plugind.cli.configured import load_settings
+from plugind.configured import load_settings
 from tests.api.gate import (
     EVERYBODY,
     EXPIRED,
