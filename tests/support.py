@@ -5,22 +5,19 @@ from __future__ import annotations
 import http.client
 import json
 import os
-import time
 import uuid
 from collections.abc import Callable, Iterator, Mapping
-from contextlib import ExitStack, closing, contextmanager
+from contextlib import closing, contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any, Protocol, TypeVar
+from typing import Any, Protocol
 
 import pytest
 
 from plugind.api.endpoints import Health
 from plugind.app import Services, create_app
-from plugind.configured import load_settings
-from plugind.server import Server, listen
-
-T = TypeVar("T")
+from plugind.testing.serving import eventually as eventually
+from plugind.testing.serving import live_server, load
 
 SECRET = "a secret of the first node's agent"
 
@@ -107,24 +104,16 @@ def serving(
 ) -> Iterator[Api]:
     """A server on ``data_dir``; ``flags`` are settings by name (``server_max_parked="3"``),
     ``checks`` those of what else is in its process."""
-    file = data_dir / "config.hcl"
-    file.write_text(config)
-    given = {"data_dir": str(data_dir), "server_enabled": "true", **flags}
-    settings, registry = load_settings([file], given, None)
-    with ExitStack() as until_end:
-        services = Services(settings, registry, data_dir)
-        until_end.callback(services.close)
-        if not live:
-            yield InProcess(services, create_app(services, "127.0.0.1:4646", checks))
-            return
-        sock = until_end.enter_context(listen("127.0.0.1", 0))
-        address = f"127.0.0.1:{sock.getsockname()[1]}"
-        app = create_app(services, address, checks)
-        server = Server(app, sock, max_parked=settings.server.max_parked)
-        server.start()
-        until_end.callback(server.stop)
-        until_end.callback(services.wake)
-        yield Live(services, f"http://{address}")
+    if live:
+        with live_server(config, data_dir=data_dir, checks=checks, **flags) as server:
+            yield Live(server.services, server.address)
+        return
+    settings, registry = load(data_dir, config, {"server_enabled": "true", **flags})
+    services = Services(settings, registry, data_dir)
+    try:
+        yield InProcess(services, create_app(services, "127.0.0.1:4646", checks))
+    finally:
+        services.close()
 
 
 @dataclass
@@ -164,15 +153,6 @@ def up(**details: Any) -> dict[str, Any]:
 def down(reason: str = "disk on fire", **details: Any) -> dict[str, Any]:
     """An unhealthy one."""
     return {"Healthy": False, "HealthDescription": reason, **details}
-
-
-def eventually(look: Callable[[], T], within: float = 10.0, every: float = 0.02) -> T:
-    """The first true value of ``look``; fails with its last value after ``within`` seconds."""
-    deadline = time.monotonic() + within
-    while not (value := look()):
-        assert time.monotonic() < deadline, f"not within {within} s; the last look gave {value!r}"
-        time.sleep(every)
-    return value
 
 
 def needs(path: str, package: str) -> None:

@@ -33,7 +33,7 @@ FLOORS = [
     ["api"],
     ["app"],
     ["server"],
-    ["cli", "__main__"],
+    ["testing", "cli", "__main__"],
 ]
 HEIGHTS = {room: number for number, room in enumerate(chain.from_iterable(FLOORS))}
 

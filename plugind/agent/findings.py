@@ -23,6 +23,9 @@ INSTANCES_MAXIMUM = 1_000
 DESCRIPTION_MAXIMUM = 4_096
 """Characters of a HealthDescription."""
 
+SPOILT = "its plugin type gave a bad fingerprint: "
+"""How the description of a fingerprint begins that stands for one of no use."""
+
 NESTING_MAXIMUM = 20
 """Levels of objects and lists in a fingerprint; a server takes 32 in the report around it."""
 
@@ -72,7 +75,7 @@ def _checked(fingerprint: Any) -> dict[str, Any]:
     try:
         plain = _plain(fingerprint)
     except (TypeError, ValueError, RecursionError) as error:
-        reason = f"its plugin type gave a bad fingerprint: {error}"
+        reason = f"{SPOILT}{error}"
         return {"Healthy": False, "HealthDescription": clean(reason)}
     plain.pop("UpdateTime", None)  # the core's own, and not a change
     if description := plain.get("HealthDescription"):

@@ -1,7 +1,8 @@
-"""``plugind type``: which plugin types are installed here, and whether they are used."""
+"""``plugind type``: which plugin types are installed here, and whether they are sound."""
 
 from __future__ import annotations
 
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -10,11 +11,12 @@ import click
 from plugind.cli import output
 from plugind.configured import load_settings
 from plugind.registry import ACTIVE, Standing
+from plugind.testing import Verdict, conformance
 
 
 @click.group("type")
 def type_() -> None:
-    """Look at the plugin types that are installed on this machine."""
+    """Look at the plugin types that are installed on this machine, and check them."""
 
 
 configured = click.option(
@@ -46,6 +48,45 @@ def list_(paths: tuple[Path, ...], all_: bool, as_json: bool) -> None:
     header = ["Name", "Title", "Version", "Distribution", *(["Status", "Reason"] if all_ else [])]
     rows = ([str(cell) for cell in _row(one).values()][: len(header)] for one in standings)
     output.console().print(output.table(header, rows))
+
+
+@type_.command()
+@click.argument("name")
+@configured
+@as_json
+def check(name: str, paths: tuple[Path, ...], as_json: bool) -> None:
+    """Hold a plugin type to every rule that there is for plugin types.
+
+    Its prober is tried out in a process of its own, with the type's settings as they are for --dev
+    in an empty folder, or as configured. The exit status is 1 when any rule is broken.
+    """
+    block = load_settings(paths, {}, None)[0].type_blocks.get(name) if paths else None
+    verdicts = conformance(name, block)
+    if as_json:
+        output.print_json([_verdict_row(one) for one in verdicts])
+    else:
+        rows = [row for one in verdicts for row in _lines(one)]
+        output.console().print(output.table(["Rule", "Result", "Demand, or what is wrong"], rows))
+    if not all(one.passed for one in verdicts):
+        raise SystemExit(1)
+
+
+def _lines(verdict: Verdict) -> Iterator[Sequence[str]]:
+    name = verdict.rule.name
+    if verdict.passed:
+        yield name, "not seen" if verdict.note else "kept", verdict.note or verdict.rule.demand
+    for text in verdict.shortfalls:
+        yield name, "broken", text
+
+
+def _verdict_row(verdict: Verdict) -> dict[str, Any]:
+    return {
+        "Rule": verdict.rule.name,
+        "Demand": verdict.rule.demand,
+        "Passed": verdict.passed,
+        "Shortfalls": list(verdict.shortfalls),
+        "Note": verdict.note,
+    }
 
 
 def _row(standing: Standing) -> dict[str, Any]:

@@ -1,0 +1,27 @@
+"""A prober's process on trial: ``python -m plugind.testing.child TYPE NOTES``.
+
+It runs the type's own prober as an agent's child does, beside targets of other kinds
+(``plugind.testing.actors``), and notes what happens in the file NOTES.
+"""
+
+from __future__ import annotations
+
+import sys
+from pathlib import Path
+
+from plugind import logs
+from plugind.agent.child import serve
+from plugind.registry import plugin_type
+from plugind.testing.actors import Pen, on_trial
+
+
+def main() -> int:
+    name, notes = sys.argv[1:]
+    logs.configure("ERROR")  # the actors' misdeeds are no news
+    pen = Pen(Path(notes))
+    pen.write(call="start")
+    return serve(lambda: on_trial(plugin_type(name), pen))
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,105 @@
+"""A live server and an agent for the tests of plugin types: real ones, on free ports."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import ExitStack, contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from tempfile import TemporaryDirectory
+from typing import TypeVar
+
+from plugind.agent import Agent
+from plugind.api.endpoints import Health
+from plugind.app import Services, create_app
+from plugind.client import Client
+from plugind.config import Settings
+from plugind.configured import agent_blocks, load_settings
+from plugind.registry import Registry
+from plugind.server import Server, listen
+
+T = TypeVar("T")
+
+
+@dataclass(frozen=True)
+class LiveServer:
+    """A server that answers at ``address``; ``client`` speaks to it."""
+
+    services: Services
+    address: str
+    client: Client
+
+
+@contextmanager
+def live_server(
+    config: str = "",
+    *,
+    data_dir: Path | None = None,
+    checks: Mapping[str, Callable[[], Health]] | None = None,
+    **settings: str,
+) -> Iterator[LiveServer]:
+    """A server with the plugin types that are installed, while the block lasts.
+
+    ``config`` is a configuration file's text, ``settings`` are further ones by name
+    (``server_heartbeat_ttl="2s"``), ``checks`` those of what else is in the process. Its data is in
+    ``data_dir``, or in a folder that goes at the end.
+    """
+    with ExitStack() as until_end:
+        folder = data_dir or Path(until_end.enter_context(TemporaryDirectory(prefix="plugind-")))
+        loaded, registry = load(folder, config, {"server_enabled": "true", **settings})
+        services = Services(loaded, registry, folder)
+        until_end.callback(services.close)
+        sock = until_end.enter_context(listen("127.0.0.1", 0))
+        address = f"127.0.0.1:{sock.getsockname()[1]}"
+        app = create_app(services, address, checks)
+        server = Server(app, sock, max_parked=loaded.server.max_parked)
+        server.start()
+        until_end.callback(server.stop)
+        until_end.callback(services.wake)
+        client = until_end.enter_context(Client(f"http://{address}"))
+        yield LiveServer(services, f"http://{address}", client)
+
+
+@contextmanager
+def run_agent(server: str, config: str = "", *, types: str, **settings: str) -> Iterator[Agent]:
+    """An agent that reports to the server at that address, while the block lasts.
+
+    It probes for the plugin ``types``, by name with commas between, each in a process of its own,
+    as an agent does; ``config`` and ``settings`` are as for ``live_server``.
+    """
+    with TemporaryDirectory(prefix="plugind-") as folder:
+        given = {"client_enabled": "true", "plugin_types_enabled": types, **settings}
+        loaded, _ = load(Path(folder), config, given)
+        agent = Agent(
+            name=loaded.name,
+            datacenter=loaded.client.datacenter,
+            data_dir=Path(folder),
+            servers=(server,),
+            token_file=loaded.client.token_file,
+            ca_file=loaded.client.ca_file,
+            types=agent_blocks(loaded),
+            log_level=loaded.log_level,
+            log_json=loaded.log_json,
+        )
+        agent.start()
+        try:
+            yield agent
+        finally:
+            agent.stop()
+
+
+def load(folder: Path, config: str, settings: Mapping[str, str]) -> tuple[Settings, Registry]:
+    """A configuration that is given as text, with data in ``folder``. Raises ConfigError."""
+    file = folder / "config.hcl"
+    file.write_text(config)
+    return load_settings([file], {"data_dir": str(folder), **settings}, None)
+
+
+def eventually(look: Callable[[], T], within: float = 10.0, every: float = 0.02) -> T:
+    """The first true value of ``look``; fails with its last value after ``within`` seconds."""
+    deadline = time.monotonic() + within
+    while not (value := look()):
+        assert time.monotonic() < deadline, f"not within {within} s; the last look gave {value!r}"
+        time.sleep(every)
+    return value

@@ -1,0 +1,156 @@
+"""Puts a plugin type's prober on trial: in the process that an agent would start, with a server.
+
+Beside the prober's own targets stand four that misbehave and one that does not
+(``plugind.testing.actors``). What comes of it is evidence for the rules.
+"""
+
+from __future__ import annotations
+
+import json
+import sys
+import time
+import uuid
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass, field, replace
+from functools import cached_property
+from pathlib import Path
+from typing import Any
+
+from plugind import __version__
+from plugind.agent import report
+from plugind.agent.backoff import Backoff
+from plugind.agent.probing import SLACK
+from plugind.agent.state import TypeState
+from plugind.agent.supervisor import Supervisor
+from plugind.errors import ClientError
+from plugind.plugin_type import PluginType
+from plugind.testing.actors import BEHAVIOURS, PREFIX, STEADY
+from plugind.testing.serving import LiveServer, live_server
+
+PATIENCE = 10.0
+"""Seconds that a trial may take beyond what a probe of the type's own may."""
+
+_LOOK_EVERY = 0.05
+_STARTS_MAXIMUM = 2  # what ends again after it was started anew will go on so
+_BACKOFF = Backoff(0.05, 0.1)
+_ORIGIN = report.Origin("on-trial", "dc1", __version__, "on-trial")
+
+
+@dataclass(frozen=True)
+class Call:
+    """One call of the prober; ``took`` is None where it did not end."""
+
+    name: str
+    target: str
+    took: float | None
+    error: str
+
+    def __str__(self) -> str:
+        return f"{self.name} of {self.target}" if self.target else self.name
+
+
+@dataclass(frozen=True)
+class Evidence:
+    """What a trial showed: what is known of the type's targets, what was noted in its process, and
+    what a server made of the report. ``limit`` is how many seconds a call may take."""
+
+    state: TypeState
+    notes: Sequence[Mapping[str, Any]]
+    limit: float
+    rejected: Sequence[Mapping[str, Any]] = ()
+    answers: Mapping[str, Any] = field(default_factory=dict)
+
+    @cached_property
+    def calls(self) -> list[Call]:
+        """Every call of the type's own prober."""
+        ends = {note["number"]: note for note in self.notes if "took" in note}
+        return [
+            Call(note["call"], note["target"], end.get("took"), end.get("error", ""))
+            for note in self.notes
+            if "call" in note and "number" in note
+            for end in [ends.get(note["number"], {})]
+        ]
+
+    @property
+    def starts(self) -> int:
+        """How often the process was started."""
+        return len(self.noted("start"))
+
+    @property
+    def targets(self) -> int:
+        """How many targets of its own the prober found at most."""
+        return max((note["count"] for note in self.noted("targets")), default=0)
+
+    def noted(self, call: str) -> list[Mapping[str, Any]]:
+        return [note for note in self.notes if note.get("call") == call and "number" not in note]
+
+    def shown(self, behaviour: str) -> dict[str, Mapping[str, Any]]:
+        """What is shown of an actor now, by role."""
+        target = self.state.targets.get(PREFIX + behaviour)
+        given = target.shown if target else {}
+        return {role: shown.fingerprint for (_, role), shown in given.items()}
+
+
+def try_out(type_: PluginType, block: Mapping[str, Any], timeout: float, folder: Path) -> Evidence:
+    """The evidence of a type that is registered, with that block of settings, whose probes may
+    take ``timeout`` seconds."""
+    notes = folder / "notes"
+    notes.touch()
+    limit = timeout + SLACK
+    with _running(type_.name, block, notes) as supervisor:
+        deadline = time.monotonic() + PATIENCE + limit
+        while time.monotonic() < deadline:
+            evidence = Evidence(supervisor.state, _read(notes), limit)
+            if _is_over(evidence):
+                break
+            time.sleep(_LOOK_EVERY)
+    with live_server(plugin_types_enabled=type_.name) as server:
+        return _reported(type_, evidence, server)
+
+
+@contextmanager
+def _running(name: str, block: Mapping[str, Any], notes: Path) -> Iterator[Supervisor]:
+    command = [sys.executable, "-P", "-m", "plugind.testing.child", name, str(notes)]
+    supervisor = Supervisor(name, command, block, lambda: None, backoff=_BACKOFF)
+    supervisor.start()
+    try:
+        yield supervisor
+    finally:
+        supervisor.stop()
+
+
+def _is_over(evidence: Evidence) -> bool:
+    """Whether all has been seen, or nothing more will be."""
+    if evidence.starts > _STARTS_MAXIMUM:
+        return True
+    return evidence.state.complete and all(
+        (shown := evidence.shown(behaviour))
+        and all(one["Healthy"] is (behaviour == STEADY) for one in shown.values())
+        for behaviour in BEHAVIOURS
+    )
+
+
+def _read(notes: Path) -> list[Mapping[str, Any]]:
+    whole, _, _ = notes.read_text().rpartition("\n")  # the last line may be being written
+    return [json.loads(line) for line in whole.splitlines()]
+
+
+def _reported(type_: PluginType, evidence: Evidence, server: LiveServer) -> Evidence:
+    """The evidence, with what a server makes of it and answers to readers."""
+    node_id = str(uuid.uuid4())
+    body = report.build(_ORIGIN, {type_.name: evidence.state})
+    client = server.client
+    try:
+        rejected = client.report(node_id, "a secret", body)["Rejected"]
+    except ClientError as error:
+        answers = dict.fromkeys(BEHAVIOURS, f"its node's report is refused: {error}")
+        return replace(evidence, answers=answers)
+    answers = {}
+    for behaviour in BEHAVIOURS:
+        id = PREFIX + behaviour
+        try:
+            answers[behaviour] = client.plugin(type_.name, id).value
+        except ClientError as error:
+            answers[behaviour] = f"reading {type_.name}/{id} gives: {error}"
+    return replace(evidence, rejected=rejected, answers=answers)

@@ -1,0 +1,30 @@
+"""The live server and the agent that authors test with, as they would."""
+
+from __future__ import annotations
+
+import pytest
+
+from plugind.errors import ConfigError
+from plugind.testing import eventually, live_server, registered, run_agent
+from tests.testing.lamps import Lamp
+
+
+def test_a_type_is_served_by_real_parts() -> None:
+    with registered(Lamp) as name, live_server() as server:
+        config = 'plugin_type "lamp" { watts = 40 }'
+        with run_agent(server.address, config, types=name, name="vm1") as agent:
+            (row,) = eventually(lambda: server.client.plugins(name).value)
+            assert (row["ID"], row["NodesHealthy"], row["Watts"]) == ("desk", 1, 40)
+            assert agent.health() == (True, "ok")
+            (node,) = server.client.nodes().value
+            assert node["Name"] == "vm1"
+
+
+def test_settings_are_checked_as_always() -> None:
+    with pytest.raises(ConfigError, match="no setting has this name"), live_server(nonsense="1"):
+        pass
+    with (
+        pytest.raises(ConfigError, match='no plugin type "lamp"'),
+        run_agent("http://127.0.0.1:1", types="lamp"),
+    ):
+        pass
