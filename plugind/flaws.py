@@ -30,7 +30,7 @@ def flaw_of(type_: PluginType) -> str:
     ]
     if missing:
         return f"{type(type_).__name__} lacks {', '.join(missing)}"
-    if not _is_name(type_.name):
+    if not is_name(type_.name):
         return f"{type_.name!r} is no name for a type: 1 to 32 lower-case letters, digits, - or _"
     if not _are_roles(type_.roles):
         return "roles must map each role to its plural on the wire, such as {'node': 'Nodes'}"
@@ -74,7 +74,7 @@ def _schema_flaw(type_: PluginType) -> str:
     return ""
 
 
-def _is_name(name: object) -> bool:
+def is_name(name: object) -> bool:
     return isinstance(name, str) and _NAME.fullmatch(name) is not None
 
 
@@ -89,7 +89,7 @@ def _are_roles(roles: object) -> bool:
 
 def flaw_of_store(name: object, store: object) -> str:
     """The same of a store."""
-    if not _is_name(name):
+    if not is_name(name):
         return f"{name!r} is no name for a store: 1 to 32 lower-case letters, digits, - or _"
     if not (isinstance(store, type) and issubclass(store, Store)):
         return f"plugind_stores returned {store!r}, which is no subclass of Store"

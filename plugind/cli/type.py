@@ -9,6 +9,7 @@ from typing import Any
 import click
 
 from plugind.cli import output
+from plugind.cli.type_new import new
 from plugind.configured import load_settings
 from plugind.registry import ACTIVE, Standing
 from plugind.testing import Verdict, conformance
@@ -16,7 +17,10 @@ from plugind.testing import Verdict, conformance
 
 @click.group("type")
 def type_() -> None:
-    """Look at the plugin types that are installed on this machine, and check them."""
+    """Look at the plugin types that are installed on this machine, check them, write new ones."""
+
+
+type_.add_command(new)
 
 
 configured = click.option(

@@ -46,10 +46,6 @@ def test_networks_keep_the_rules(tmp_path: Path) -> None:
     kept("cni", {"conf_dir": str(tmp_path), "bin_dirs": [str(tmp_path)]})
 
 
-def test_programs_keep_the_rules() -> None:
-    kept("exec", {"check": {"good": {"command": ["true"]}, "bad": {"command": ["/nowhere"]}}})
-
-
 def test_a_good_lamp_keeps_them_too() -> None:
     assert [str(one) for one in verdicts(Lamp).values() if not one.passed] == []
 
@@ -169,9 +165,10 @@ def check(*words: str) -> subprocess.CompletedProcess[str]:
     )
 
 
-def test_the_command_tells_rule_by_rule(tmp_path: Path) -> None:
+def test_programs_keep_the_rules_as_the_command_tells(tmp_path: Path) -> None:
     file = tmp_path / "agent.hcl"
-    file.write_text('plugin_type "exec" { check "good" { command = ["true"] } }')
+    checks = 'check "good" { command = ["true"] } \n check "bad" { command = ["/nowhere"] }'
+    file.write_text(f'plugin_type "exec" {{ {checks} }}')
     done = check("exec", "--config", str(file))
     assert (done.returncode, done.stderr) == (0, "")
     shown = [line.split()[:2] for line in done.stdout.splitlines()]
