@@ -19,6 +19,7 @@ from plugind.errors import RegistryError
 from plugind.flaws import flaw_of, flaw_of_store, told
 from plugind.plugin_type import ENTRY_POINT_GROUP, Hooks, PluginType
 from plugind.store.base import Store
+from plugind.tracing import trace_hooks
 
 T = TypeVar("T")
 
@@ -113,6 +114,7 @@ class Packages:
         self.unused: list[Standing] = []
         self._manager = pluggy.PluginManager("plugind")
         self._manager.add_hookspecs(Hooks)
+        trace_hooks(self._manager)
         self._origins: dict[str, Origin] = {}
         for entry_point in sorted(entry_points(group=ENTRY_POINT_GROUP), key=lambda e: e.name):
             self._load(entry_point)

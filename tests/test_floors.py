@@ -27,7 +27,7 @@ FLOORS = [
         "acl",
         "client",
     ],
-    ["store", "flaws", "registry", "configured", "agent"],
+    ["store", "flaws", "tracing", "registry", "configured", "agent"],
     ["catalogue", "intake"],
     ["liveness"],
     ["api"],

@@ -283,3 +283,17 @@ def test_packages_bring_commands(installer: Installer) -> None:
     group = click.Group()
     Packages().add_commands(group)
     assert {"csi-sample", "lamp"} <= set(group.commands)
+
+
+def test_calls_of_hooks_are_traced_where_that_is_asked_for(installer: Installer) -> None:
+    source, _ = BROKEN["raises"]
+    installer.install("plugind-t-lamp", "lamp", source)
+    environ = {"PYTHONPATH": str(installer.folder)}
+    quiet, traced = listed(**environ), listed(**environ, PLUGIND_TRACE_HOOKS="1")
+    assert (quiet.stderr, quiet.stdout) == ("", traced.stdout)
+    lines = [line for line in traced.stderr.splitlines() if "hook=plugind_plugin_types" in line]
+    lamp = [line for line in lines if 'package="lamp of plugind-t-lamp 1.0"' in line]
+    assert 'event="hook called"' in lamp[0]
+    assert 'event="hook raised"' in lamp[1]
+    assert 'error="ValueError: in the hook"' in lamp[1]
+    assert any("result=" in line and "CsiType object" in line for line in lines)

@@ -11,6 +11,7 @@ from typing import Any
 
 import click
 
+from plugind import logs
 from plugind.errors import ConfigError, PlugindError
 from plugind.registry import Packages
 
@@ -52,6 +53,7 @@ class Commands(click.Group):
 
 def main() -> None:
     """The entry point of the command ``plugind``."""
+    logs.configure()  # whatever is logged before a command does so itself
     group = Commands(
         "plugind",
         help="One catalogue of the plugins that run on a fleet of machines: which are healthy, "
