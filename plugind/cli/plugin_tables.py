@@ -34,6 +34,8 @@ def list_tables(
         return plugins
     names = node_names(client)
     broken = [line for type_, id_ in short for line in _unhealthy(client, type_, id_, names)]
+    if not broken:  # what is missing was declared, and no machine has it
+        return plugins
     header = ["Type", "ID", "Role", "Node", "Unhealthy since", "Reason"]
     return Group(plugins, "", output.table(header, broken))
 

@@ -1,0 +1,212 @@
+"""docs/plugin-types.md: its tutorial is done step by step, and its contract names all there is.
+
+Each block of it says after its language what it is: a file, what is typed into one terminal
+(``session``) or kept running in another (``background``), or Python to be run (``snippet``).
+"""
+
+from __future__ import annotations
+
+import inspect
+import os
+import re
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Callable, Iterator
+from contextlib import suppress
+from pathlib import Path
+
+import pytest
+
+from plugind import plugin_type
+from plugind.agent.findings import DESCRIPTION_MAXIMUM, INSTANCES_MAXIMUM, NESTING_MAXIMUM
+from plugind.agent.probing import NAME_MAXIMUM, TARGETS_MAXIMUM
+from plugind.plugin_type import API_VERSION, Hooks, PluginType, Prober
+from tests.test_docs import ROOT, plain
+from tests.testing.test_new_type import run
+
+TEXT = (ROOT / "docs/plugin-types.md").read_text()
+BLOCK = re.compile(r"^```(\w+) (\S+)\n(.*?)^```$", re.MULTILINE | re.DOTALL)
+LINES_MAXIMUM = 60  # of the finished type
+
+
+class Reader:
+    """Who does as the document says, in a folder of their own."""
+
+    def __init__(self, folder: Path, bin: Path, install: Callable[[str], str]) -> None:
+        self.folder = folder
+        self.install = install
+        self.agent: subprocess.Popen[bytes] | None = None
+        self.environ = {**os.environ, "PATH": f"{bin}:{os.environ['PATH']}"}
+        self.python = bin / "python"
+
+    def follow(self, language: str, what: str, text: str) -> None:
+        if what == "session":
+            for command, output in _commands(language, text):
+                self.type(command, output if language == "console" else None)
+        elif what == "background":
+            self.start(text.strip())
+        elif what == "snippet":
+            self.run(f"{self.python} -", stdin=text)
+        else:
+            file = self.folder / what
+            file.parent.mkdir(exist_ok=True)
+            file.write_text(text)
+
+    def start(self, command: str) -> None:
+        """Ends what ran in that terminal, as people do, and runs the command there."""
+        self.stop()
+        log = self.folder / "log"
+        with log.open("wb") as stream:
+            self.agent = subprocess.Popen(
+                ["bash", "-c", f"exec {command}"],
+                cwd=self.folder,
+                env={**self.environ, "PLUGIND_PORTS_HTTP": "0", "PLUGIND_NAME": "vm"},
+                stdout=stream,
+                stderr=stream,
+            )
+        deadline = time.monotonic() + 20
+        while not (found := re.search(r"address=(http://\S+)", log.read_text())):
+            assert time.monotonic() < deadline, log.read_text()
+            time.sleep(0.05)
+        self.environ["PLUGIND_ADDR"] = found[1]
+
+    def stop(self) -> None:
+        if self.agent:
+            self.agent.send_signal(signal.SIGINT)
+            assert self.agent.wait(20) == 0
+        self.agent = None
+
+    def type(self, command: str, output: str | None) -> None:
+        """Types a command; what it prints is to be as shown, if not at once then soon."""
+        wanted = output and timeless(output)
+        deadline = time.monotonic() + 10
+        got = timeless(self.run(self.install(command)))
+        while output and got != wanted and time.monotonic() < deadline:
+            time.sleep(0.5)  # each look is a process
+            got = timeless(self.run(command))
+        assert output is None or got == wanted, command
+
+    def run(self, command: str, stdin: str = "") -> str:
+        """To a file: what it leaves running would hold a pipe open."""
+        printed = self.folder / "printed"
+        with printed.open("w+") as stream:
+            done = subprocess.run(
+                ["bash", "-c", command],
+                cwd=self.folder,
+                env=self.environ,
+                input=stdin,
+                stdout=stream,
+                stderr=subprocess.STDOUT,
+                text=True,
+                timeout=300,
+            )
+        # A grep that finds nothing yet is asked again.
+        assert done.returncode == 0 or "| grep" in command, (command, printed.read_text())
+        return printed.read_text()
+
+    def close(self) -> None:
+        if self.agent:
+            self.agent.kill()
+            self.agent.wait()
+        for file in (self.folder / "run").glob("*.pid"):
+            with suppress(ProcessLookupError):
+                os.kill(int(file.read_text()), signal.SIGKILL)
+
+
+def _commands(language: str, text: str) -> Iterator[tuple[str, str]]:
+    if language == "sh":
+        yield from ((line, "") for line in text.splitlines())
+    for part in re.split(r"^\$ ", text, flags=re.MULTILINE)[1:]:
+        command, _, output = part.partition("\n")
+        yield command, output
+
+
+def timeless(text: str) -> str:
+    return re.sub(r"process \d+", "process PID", plain(text))
+
+
+def do_all(reader: Reader) -> None:
+    try:
+        for language, what, text in BLOCK.findall(TEXT):
+            reader.follow(language, what, text)
+        reader.stop()
+    finally:
+        reader.close()
+
+
+def test_every_step_of_the_tutorial_does_what_it_says(tmp_path: Path) -> None:
+    """Installed the way that "pip install -e" does it, but into a path of the test's own."""
+    package = tmp_path / "plugind-pidfile"
+
+    def install(command: str) -> str:
+        setup = f"{sys.executable} -c 'from setuptools import setup; setup()' -q egg_info"
+        return f"cd {package} && {setup}" if command.startswith("pip install") else command
+
+    reader = Reader(tmp_path, Path(sys.executable).parent, install)
+    reader.environ["PYTHONPATH"] = str(package)
+    do_all(reader)
+
+
+@pytest.mark.soak
+def test_the_tutorial_in_an_environment_of_its_own(tmp_path: Path) -> None:
+    run(sys.executable, "-m", "venv", "venv", folder=tmp_path)
+    bin, folder = tmp_path / "venv/bin", tmp_path / "work"
+    folder.mkdir()
+    run(bin / "pip", "install", "--quiet", ROOT, "pytest", folder=tmp_path)
+    do_all(Reader(folder, bin, lambda command: command))
+
+
+def test_every_block_is_run() -> None:
+    assert TEXT.count("\n```") == 2 * len(BLOCK.findall(TEXT))
+    kinds = {what for _, what, _ in BLOCK.findall(TEXT) if "." not in what}
+    assert kinds == {"session", "background", "snippet"}
+
+
+def test_the_finished_type_is_short() -> None:
+    *_, finished = [
+        text
+        for _, what, text in BLOCK.findall(TEXT)
+        if what.endswith("_pidfile.py") and "test_" not in what
+    ]
+    assert len([line for line in finished.splitlines() if line]) < LINES_MAXIMUM
+
+
+def signature(function: Callable[..., object]) -> str:
+    """As it is written, without self."""
+    words = str(inspect.signature(function)).replace("'", "").replace("self, ", "")
+    return f"{function.__name__}{words.replace('(self)', '()')}".replace("|", "\\|")
+
+
+METHODS = [
+    method
+    for class_ in (Hooks, PluginType, Prober)
+    for name, method in inspect.getmembers(class_, inspect.isfunction)
+    if not name.startswith("_")
+]
+
+
+@pytest.mark.parametrize("method", METHODS, ids=lambda method: method.__qualname__)
+def test_the_contract_has_every_hook_and_method(method: Callable[..., object]) -> None:
+    assert f"| `{signature(method)}` |" in TEXT
+    assert method.__doc__
+
+
+@pytest.mark.parametrize("name", [name for name in dir(Hooks) if name.startswith("plugind_")])
+def test_a_hook_says_since_which_version(name: str) -> None:
+    (row,) = [line for line in TEXT.splitlines() if line.startswith(f"| `{name}(")]
+    since = re.search(r"Since version (\d+)\.", getattr(Hooks, name).__doc__)
+    assert since
+    assert row.endswith(f"| {since[1]} |")
+
+
+def test_the_contract_has_every_attribute_and_number() -> None:
+    attributes = [name for name in PluginType.__annotations__ if not name.startswith("_")]
+    assert len(attributes) > 8
+    assert [name for name in attributes if f"`{name}`" not in TEXT] == []
+    assert f"This is version {API_VERSION}." in TEXT
+    for number in (NAME_MAXIMUM, TARGETS_MAXIMUM, INSTANCES_MAXIMUM, DESCRIPTION_MAXIMUM):
+        assert re.search(rf"\| {number:,}\b", TEXT)
+    assert f"nested {NESTING_MAXIMUM} deep" in TEXT
+    assert plugin_type.ENTRY_POINT_GROUP == "plugind"
