@@ -41,6 +41,9 @@ plugin_type "csi" {
   # Bytes of memory beyond which the process that probes is started anew; 0: no limit.
   # memory_limit = 536870912
 
+  # How many instances are reported at most, of all plugins of this type together.
+  # max_instances = 1000
+
   # Where drivers' sockets are: by default in /run/csi, and where Nomad's clients and kubelets keep
   # theirs. To look elsewhere instead:
   #

@@ -45,6 +45,7 @@ class Settings:
     probe_timeout: float
     unhealthy_after: int
     memory_limit: int
+    max_instances: int
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -108,6 +109,14 @@ class SettingsSchema(Record):
         metadata={
             "help": "bytes of memory beyond which the process that probes is started anew; "
             "0: no limit"
+        },
+    )
+    max_instances = Number(
+        load_default=1_000,
+        minimum=1,
+        maximum=4_096,
+        metadata={
+            "help": "how many instances are reported at most; of more only those that came first"
         },
     )
 

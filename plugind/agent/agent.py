@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import Any
 
 from plugind import __version__, logs
-from plugind.agent import report
+from plugind.agent import bounds, report
 from plugind.agent.attributes import attributes
 from plugind.agent.identity import Identity, hold
 from plugind.agent.reporter import Reporter
@@ -55,6 +55,7 @@ class Agent:
         self._supervisors = {type: self._supervisor(type, types[type]) for type in types}
         self._retired: set[str] = set()
         self._refused = ""
+        self._left_out: Mapping[str, int] = {}
         self._lock = threading.Lock()
         self._identity: Identity | None = None
         self._reporter: Reporter | None = None
@@ -133,7 +134,17 @@ class Agent:
         ok, message = reporter.health() if reporter else (False, "the agent is not running")
         if self._refused:
             message += f"; the configuration was not reloaded: {self._refused}"
-        return ok, message
+        troubles = [f"{type}: {text}" for type, text in self.troubles().items() if text]
+        return ok, "; ".join([message, *troubles])
+
+    def troubles(self) -> dict[str, str]:
+        """By plugin type, what keeps it from being reported well; "" when nothing does. None of it
+        is the agent's own: the other types go on."""
+        return {
+            type: "; ".join(filter(None, (each.trouble, _told(self._left_out.get(type, 0)))))
+            for type, each in sorted(self._supervisors.items())
+            if type not in self._retired
+        }
 
     def _supervisor(self, type: str, block: Mapping[str, Any], **known: Any) -> Supervisor:
         return Supervisor(type, self._command(type), block, self._changed, **known)
@@ -162,10 +173,13 @@ class Agent:
         return self._supervisor(type, block, state=known.state, before=before)
 
     def stats(self) -> dict[str, str]:
-        """Who reports, and to whom."""
+        """Who reports, to whom, and how each plugin type is doing."""
+        servers = {"known_servers": ",".join(self._servers)}
         identity = self._identity
-        node_id = {"node_id": identity.node_id} if identity else {}
-        return {**node_id, "known_servers": ",".join(self._servers)}
+        if identity is None:
+            return servers
+        types = {f"plugin_type.{type}": text or "ok" for type, text in self.troubles().items()}
+        return {**servers, "node_id": identity.node_id, **types}
 
     def _changed(self) -> None:
         if reporter := self._reporter:
@@ -182,11 +196,25 @@ class Agent:
 
     def _report(self, origin: report.Origin) -> dict[str, Any]:
         states = {type: each.state for type, each in self._supervisors.items()}
-        return report.build(origin, states)
+        told = report.build(origin, states)
+        plugins, left_out = bounds.fit(told["Plugins"])
+        for type in left_out.keys() - self._left_out.keys():
+            _log.warning("a report would be too large", type=type, left_out=left_out[type])
+        self._left_out = left_out
+        return {**told, "Plugins": plugins}
 
     def _acknowledged(self, told: Mapping[str, Any]) -> None:
         for type, supervisor in self._supervisors.items():
-            supervisor.acknowledged(report.left(told, type))
+            left = report.left(told, type)
+            supervisor.acknowledged(left)
+            if left and supervisor.state.left:  # there was no room for more of it
+                self._changed()
+
+
+def _told(left_out: int) -> str:
+    if not left_out:
+        return ""
+    return f"{left_out:,} instances are not reported: a report has no room for more"
 
 
 def prober_command(type: str, log_level: str, log_json: bool) -> list[str]:

@@ -13,6 +13,8 @@ import signal
 import sys
 import threading
 from collections.abc import Callable
+from contextlib import suppress
+from pathlib import Path
 from typing import BinaryIO
 
 from marshmallow import ValidationError
@@ -40,6 +42,7 @@ def serve(load: Callable[[], PluginType]) -> int:
     ``load`` runs third parties' code, so the agent is watched for before it is called. Returns the
     exit status: 1, after logging why, when the type or its settings cannot be used.
     """
+    _go_first()
     stdin, stdout = _take_pipes()
     _set_signals()
     orders = stdin.readline()
@@ -98,6 +101,12 @@ def _take_pipes() -> tuple[BinaryIO, BinaryIO]:
     os.close(nothing)
     os.dup2(2, 1)
     return os.fdopen(stdin, "rb"), os.fdopen(stdout, "wb")
+
+
+def _go_first() -> None:
+    """When the machine has no memory left the kernel shall end this process before the agent."""
+    with suppress(OSError):
+        Path("/proc/self/oom_score_adj").write_text("1000")
 
 
 def _set_signals() -> None:

@@ -17,9 +17,6 @@ from plugind.fields import ID_PATTERN
 from plugind.plugin_type import ANY_ROLE
 from plugind.toolbox import processes
 
-INSTANCES_MAXIMUM = 1_000
-"""Instances of one target."""
-
 DESCRIPTION_MAXIMUM = 4_096
 """Characters of a HealthDescription."""
 
@@ -31,18 +28,19 @@ NESTING_MAXIMUM = 20
 
 
 def examine(
-    result: Any, roles: Collection[str]
+    result: Any, roles: Collection[str], maximum: int
 ) -> tuple[dict[Key, dict[str, Any]], tuple[str, ...]]:
     """What a probe's result holds by plugin ID and role, and what is wrong with the rest of it.
 
     A bad fingerprint under a good key becomes an unhealthy one that says so. Raises ProbeFailed
-    when the result as a whole cannot be used.
+    when the result as a whole cannot be used, as one of more than ``maximum`` instances.
     """
     if not isinstance(result, Mapping):
         raise ProbeFailed(f"probe returned {type(result).__name__} instead of a mapping")
-    if len(result) > INSTANCES_MAXIMUM:
+    if len(result) > maximum:
         raise ProbeFailed(
-            f"probe returned {len(result):,} instances; at most {INSTANCES_MAXIMUM:,} are taken"
+            f"probe returned {len(result):,} instances; at most {maximum:,} are taken "
+            "(max_instances)"
         )
     flaws = {key: _flaw_of(key, roles) for key in result}
     found = {key: _checked(result[key]) for key, flaw in flaws.items() if not flaw}

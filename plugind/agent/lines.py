@@ -6,7 +6,11 @@ One message a line::
     {"targets": [NAME, ...], "dropped": [NAME, ...]}        and those that a reload took away
     {"target": NAME, "time": NS, "instances": [{"id", "role", "fingerprint"}, ...]}
                                                             a probe's result, when it changed
+    {"target": NAME, "time": NS, "instances": [...], "beyond": N}
+                                                            and N more that there is no room for
     {"target": NAME, "time": NS, "failure": TEXT}           a probe raised, or did not answer
+    {"trouble": TEXT}                                       what is wrong with the type itself; ""
+                                                            when nothing is any more
     {"alive": N}                                            every second
     {"idle": true}                                          this type has nothing to probe
 """
@@ -45,11 +49,13 @@ class Targets:
 
 @dataclass(frozen=True, slots=True)
 class Found:
-    """What a target's probe returned at ``time`` (nanoseconds since the epoch)."""
+    """What a target's probe returned at ``time`` (nanoseconds since the epoch), but for the
+    instances that are ``beyond`` what the type may tell of."""
 
     target: str
     time: int
     instances: Mapping[Key, Mapping[str, Any]]
+    beyond: int = 0
 
 
 @dataclass(frozen=True, slots=True)
@@ -59,6 +65,13 @@ class Failed:
     target: str
     time: int
     reason: str
+
+
+@dataclass(frozen=True, slots=True)
+class Trouble:
+    """What keeps the type as a whole from being told of well; "" when nothing does any more."""
+
+    text: str
 
 
 @dataclass(frozen=True, slots=True)
@@ -73,7 +86,7 @@ class Idle:
     """The type has no prober; the process ends, and need not be started again."""
 
 
-Message = Targets | Found | Failed | Alive | Idle
+Message = Targets | Found | Failed | Trouble | Alive | Idle
 
 
 def encode(message: Message) -> bytes:
@@ -91,14 +104,17 @@ def _value(message: Message) -> dict[str, Any]:
         case Targets(names, dropped):
             also = {"dropped": sorted(dropped)} if dropped else {}
             return {"targets": sorted(names), **also}
-        case Found(target, time, found):
+        case Found(target, time, found, beyond):
             instances = [
                 {"id": id, "role": role, "fingerprint": found[id, role]}
                 for id, role in sorted(found)
             ]
-            return {"target": target, "time": time, "instances": instances}
+            more = {"beyond": beyond} if beyond else {}
+            return {"target": target, "time": time, "instances": instances, **more}
         case Failed(target, time, reason):
             return {"target": target, "time": time, "failure": reason}
+        case Trouble(text):
+            return {"trouble": text}
         case Alive(count):
             return {"alive": count}
         case Idle():
@@ -113,19 +129,33 @@ def decode(line: bytes) -> Message:
         value = strict_json.parse(line)
     except BadRequest as error:
         raise BadLine(str(error)) from error
+    if isinstance(value, dict) and "target" in value:
+        return _outcome(value)
     match value:
-        case {"target": str(target), "time": int(time), "instances": list(items)}:
-            return Found(target, time, dict(_instance(item) for item in items))
-        case {"target": str(target), "time": int(time), "failure": str(reason)}:
-            return Failed(target, time, reason)
         case {"targets": names, "dropped": dropped}:
             return Targets(_names(names), _names(dropped))
         case {"targets": names}:
             return Targets(_names(names))
+        case {"trouble": str(text)}:
+            return Trouble(text)
         case {"alive": int(count)}:
             return Alive(count)
         case {"idle": True}:
             return Idle()
+    raise _no_message(value)
+
+
+def _outcome(value: dict[str, Any]) -> Found | Failed:
+    match {"beyond": 0, **value}:
+        case {
+            "target": str(name),
+            "time": int(time),
+            "instances": list(items),
+            "beyond": int(more),
+        }:
+            return Found(name, time, dict(_instance(item) for item in items), more)
+        case {"target": str(name), "time": int(time), "failure": str(reason)}:
+            return Failed(name, time, reason)
     raise _no_message(value)
 
 

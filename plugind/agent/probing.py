@@ -15,15 +15,13 @@ from typing import Any, NoReturn
 
 from plugind import logs
 from plugind.agent import lines
+from plugind.agent.bounds import TARGETS_MAXIMUM, Room
 from plugind.agent.findings import clean, examine
 from plugind.agent.judging import Judge
-from plugind.agent.lines import Alive, BadLine, Failed, Found, Message, Targets
+from plugind.agent.lines import Alive, BadLine, Failed, Found, Message, Targets, Trouble
 from plugind.errors import ProbeFailed
 from plugind.fields import SECOND, format_duration
 from plugind.plugin_type import Prober, Schedule, Settings
-
-TARGETS_MAXIMUM = 1_000
-"""Targets of one type; each has a thread."""
 
 NAME_MAXIMUM = 256
 """Characters of a target's name."""
@@ -64,6 +62,8 @@ class Probing:
         self._look_again = threading.Event()
         self._looking_since: float | None = None
         self._complaint = ""
+        self._room = Room(settings.max_instances)
+        self._trouble = ""
 
     def run(self) -> NoReturn:
         """Probes until the process ends; the calling thread keeps the time."""
@@ -71,8 +71,19 @@ class Probing:
             threading.Thread(target=job, name=job.__name__, daemon=True).start()
         for number in count():
             self._send(Alive(number))
+            self._tell_trouble()
             self._keep_time(time.monotonic() + ALIVE_INTERVAL)
         raise AssertionError("count() has no end")
+
+    def _tell_trouble(self) -> None:
+        """Tells the agent what is wrong with the type as a whole, when that is news."""
+        room = self._room.trouble
+        trouble = "; ".join(filter(None, (self._complaint, room)))
+        if trouble != self._trouble:
+            if room and room not in self._trouble:
+                _log.warning(room)
+            self._trouble = trouble
+            self._send(Trouble(trouble))
 
     def changed(self, name: str | None) -> None:
         """Probes that target at once, or looks for targets; a name unknown so far may be new."""
@@ -135,8 +146,10 @@ class Probing:
             if name in found and known.target == found[name]
         }
         closed = {name: known for name, known in self._targets.items() if name not in kept}
-        for known in closed.values():
+        for name, known in closed.items():
             known.shut()
+            if name not in found:
+                self._room.leave(name)
         self._targets = kept
         names = frozenset(found)
         if self._names != names:
@@ -167,7 +180,7 @@ class Probing:
     def _open(self, name: str, target: Any, before: _Target | None) -> None:
         settings = self._schedule(name, target).over(self._settings)
         judge = Judge(settings, before.judge if before else None)
-        new = _Target(name, target, settings, judge, self._probe, self._send)
+        new = _Target(name, target, settings, judge, self._probe, self._send, self._room)
         threading.Thread(target=new.run, name=f"probe {name}", daemon=True).start()
         self._targets = {**self._targets, name: new}
         self._opened.set()
@@ -180,7 +193,7 @@ class Probing:
             return Schedule()
 
     def _probe(self, target: Any) -> tuple[dict[lines.Key, dict[str, Any]], tuple[str, ...]]:
-        return examine(self._prober.probe(target), self._roles)
+        return examine(self._prober.probe(target), self._roles, self._settings.max_instances)
 
 
 _Probe = Callable[[Any], tuple[dict[lines.Key, dict[str, Any]], tuple[str, ...]]]
@@ -200,6 +213,7 @@ class _Target:
         judge: Judge,
         probe: _Probe,
         send: Callable[[Message], None],
+        room: Room,
     ) -> None:
         self.name = name
         self.target = target
@@ -208,6 +222,7 @@ class _Target:
         self._settings = settings
         self._probe = probe
         self._send = send
+        self._room = room
         self._lock = threading.Lock()  # what is told of a target is told in order
         self._shut = False
         self._limit = settings.probe_timeout + SLACK
@@ -291,10 +306,11 @@ class _Target:
         if self._shut:
             return
         try:
-            same_but_for_the_time = lines.encode(replace(outcome, time=0))
+            lines.encode(outcome)
         except BadLine as error:
             outcome = Failed(self.name, time.time_ns(), f"what probe returned is too much: {error}")
-            same_but_for_the_time = lines.encode(replace(outcome, time=0))
+        outcome = self._room.admit(outcome)
+        same_but_for_the_time = lines.encode(replace(outcome, time=0))
         if same_but_for_the_time != self._told:
             self._told = same_but_for_the_time
             self._send(outcome)

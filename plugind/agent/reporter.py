@@ -145,7 +145,8 @@ class Reporter:
 
     def _settle(self, until: float) -> None:
         while not self._ready() and not self._stopping.is_set():
-            if not self._dirty.wait(max(0.0, until - time.monotonic())):
+            left = until - time.monotonic()  # news that never end must not hold it up either
+            if left <= 0 or not self._dirty.wait(left):
                 return
             self._dirty.clear()
 

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Collection, Iterable, Mapping
 from dataclasses import dataclass, field, replace
+from itertools import islice
 from typing import Any
 
 from plugind.agent.lines import Failed, Found, Idle, Key, Message, Targets
@@ -14,6 +15,9 @@ from plugind.fields import ID_PATTERN
 from plugind.plugin_type import ANY_ROLE
 
 GONE_MAXIMUM = 1_000
+LEFT_MAXIMUM = 4_096
+"""Instances that left on purpose and no server knows of yet. Of more than that some are forgotten,
+which a server then calls missing."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -28,12 +32,14 @@ class Shown:
 class Target:
     """One target: what its last good probe gave, and what is shown of it now.
 
-    ``had`` are the instances that were shown and have not left on purpose.
+    ``had`` are the instances that were shown and have not left on purpose. ``hidden`` is why it
+    failed, where there is nothing to show that of.
     """
 
     given: Mapping[Key, Mapping[str, Any]] = field(default_factory=dict)
     shown: Mapping[Key, Shown] = field(default_factory=dict)
     had: frozenset[Key] = frozenset()
+    hidden: str = ""
 
     def found(self, message: Found) -> tuple[Target, frozenset[Key]]:
         """The target after a good probe, and the instances that left on purpose with it.
@@ -45,6 +51,8 @@ class Target:
         kept = frozenset(key for key in self.had if _covered(key, now))
         standing = frozenset(key for key in kept if key[1] != ANY_ROLE)
         shown = _stamped(now, self.shown, message.time)
+        if message.beyond:  # what is not told of has not left
+            return Target(now, shown, self.had | now.keys()), frozenset()
         return Target(now, shown, standing | now.keys()), self.had - kept
 
     def failed(self, name: str, reason: str, time: int) -> Target:
@@ -58,7 +66,7 @@ class Target:
             given = {(name, ANY_ROLE): {}}
         why = {"Healthy": False, "HealthDescription": reason}
         shown = _stamped({key: {**given[key], **why} for key in given}, self.shown, time)
-        return Target(given, shown, self.had | shown.keys())
+        return Target(given, shown, self.had | shown.keys(), "" if shown else reason)
 
 
 @dataclass(frozen=True, slots=True)
@@ -79,6 +87,16 @@ class TypeState:
     def complete(self) -> bool:
         """Whether every target there is has answered, or has been found not to answer."""
         return self.names is not None and self.names <= self.targets.keys()
+
+    @property
+    def hidden(self) -> str:
+        """How many targets fail of which nothing can be shown, and why the first does; or ""."""
+        failing = {name: one.hidden for name, one in self.targets.items() if one.hidden}
+        if not failing:
+            return ""
+        name, reason = min(failing.items())
+        more = f", and {len(failing) - 1:,} more targets" if len(failing) > 1 else ""
+        return f"{name}: {reason}{more}"
 
     def after(self, message: Message) -> TypeState:
         """The state once the prober sent that message."""
@@ -123,7 +141,7 @@ class TypeState:
         """The state with no other targets than those told of."""
         kept = {name: one for name, one in self.targets.items() if name in told.names}
         went = {name: one.had for name, one in self.targets.items() if name not in told.names}
-        gone = dict(list({**self.gone, **went}.items())[-GONE_MAXIMUM:])
+        gone = _last({**self.gone, **went})
         left = frozenset(key for name in told.dropped for key in self._had(name))
         return TypeState(
             told.names,
@@ -145,10 +163,23 @@ class TypeState:
         return replace(self, targets=targets, left=left, gone=gone)
 
 
+def _last(gone: Mapping[str, frozenset[Key]]) -> dict[str, frozenset[Key]]:
+    """The last that went, GONE_MAXIMUM targets or LEFT_MAXIMUM instances."""
+    kept: dict[str, frozenset[Key]] = {}
+    room = LEFT_MAXIMUM
+    for name, had in reversed(list(gone.items())):
+        room -= len(had)
+        if room < 0 or len(kept) == GONE_MAXIMUM:
+            break
+        kept[name] = had
+    return dict(reversed(list(kept.items())))
+
+
 def _without_shown(left: frozenset[Key], targets: Mapping[str, Target]) -> frozenset[Key]:
     """What left on purpose and no target shows again."""
     back = {key for target in targets.values() for key in target.shown}
-    return frozenset(key for key in left if not _is_back(key, back))
+    away = (key for key in left if not _is_back(key, back))
+    return frozenset(islice(away, LEFT_MAXIMUM))
 
 
 def _covered(key: Key, now: Collection[Key]) -> bool:

@@ -19,7 +19,19 @@ from typing import IO, Any
 
 from plugind import logs
 from plugind.agent.backoff import Backoff
-from plugind.agent.lines import LINE_MAXIMUM, BadLine, Idle, Key, Targets, decode
+from plugind.agent.bounds import SIZE_MAXIMUM, TARGETS_MAXIMUM
+from plugind.agent.lines import (
+    LINE_MAXIMUM,
+    BadLine,
+    Failed,
+    Found,
+    Idle,
+    Key,
+    Message,
+    Targets,
+    Trouble,
+    decode,
+)
 from plugind.agent.state import TypeState
 from plugind.plugin_type import MEBIBYTE
 
@@ -29,8 +41,15 @@ SILENCE_MAXIMUM = 5.0
 START_MAXIMUM = 30.0
 """Seconds until the first line: a busy machine takes its time to start a process."""
 
-LOOK_INTERVAL = 1.0
+LOOK_INTERVAL = 0.25
 """Seconds between two looks at a process: whether it said something, how much memory it has."""
+
+REST = 3.0
+"""How many times as long as it took to read a process's lines pass before more are read: one that
+tells without end waits itself, and takes no more than a quarter of the agent's time."""
+
+REST_MAXIMUM = 0.25
+"""Seconds of that at a time."""
 
 GRACE = 2.0
 """Seconds that a process is given to end by itself."""
@@ -80,6 +99,11 @@ class Supervisor:
         self._stopping = threading.Event()
         self._idle = False
         self._bad_lines = 0
+        self._sizes: dict[str, int] = {}
+        self._death = ""
+        self._started = 0.0
+        self._flaw = ""
+        self._told_trouble = ""
         self._memory_limit = int(block.get("memory_limit") or 0)
         self._weigh_at = 0.0
         self._child: subprocess.Popen[bytes] | None = None
@@ -89,6 +113,17 @@ class Supervisor:
     def state(self) -> TypeState:
         """What is known of the type's instances now."""
         return self._state
+
+    @property
+    def trouble(self) -> str:
+        """What keeps the type from being told of well, in one line; "" when nothing does.
+
+        A prober that died counts as troubled until it has run steadily again.
+        """
+        steady = time.monotonic() - self._started > self._backoff.longest
+        death = "" if steady else self._death
+        words = (death, self._told_trouble, self._flaw, self._state.hidden)
+        return "; ".join(filter(None, words))
 
     @property
     def pid(self) -> int | None:
@@ -121,22 +156,26 @@ class Supervisor:
     def _run(self) -> None:
         failures = 0
         while not self._stopping.is_set():
-            started = time.monotonic()
+            self._started = time.monotonic()
             end = self._live()
             if self._stopping.is_set() or self._idle:
                 return
-            steady = time.monotonic() - started > self._backoff.longest
+            steady = time.monotonic() - self._started > self._backoff.longest
+            self._started = time.monotonic()
             failures = 1 if steady else failures + 1
             self._mourn(f"the prober of {self.type} {end} and is being restarted")
             self._stopping.wait(self._backoff.delay(failures))
 
     def _mourn(self, reason: str) -> None:
         _log.warning(reason)
+        self._death = reason
         self._become(lambda state: state.after_death(reason, time.time_ns()))
 
     def _live(self) -> str:
         """One life of the process, from start to reaping; returns how it ended."""
         self._bad_lines = 0
+        self._sizes = {}
+        self._flaw = self._told_trouble = ""
         try:
             child = self._spawn()
         except OSError as error:
@@ -179,8 +218,10 @@ class Supervisor:
                 patience -= LOOK_INTERVAL
             else:
                 patience = self._silence
+                since = time.monotonic()
                 for line in splitter.split(data):
                     self._hear(line)
+                self._stopping.wait(min(REST * (time.monotonic() - since), REST_MAXIMUM))
             if patience <= 0:
                 return "gave no sign of life"
             if self._before is not None and time.monotonic() > late_at:
@@ -199,15 +240,33 @@ class Supervisor:
     def _hear(self, line: bytes) -> None:
         try:
             message = decode(line)
+            self._weigh(message, len(line))
         except BadLine as error:
             self._bad_lines += 1
+            self._flaw = f"a line of its prober is no good: {error}"
             if self._bad_lines <= BAD_LINES_LOGGED:
                 _log.warning("bad line of a prober", type=self.type, flaw=str(error))
             return
+        if isinstance(message, Trouble):
+            self._told_trouble = message.text
         self._idle = self._idle or message == Idle()
         if isinstance(message, Targets | Idle):
             self._before = None
         self._become(lambda state: state.after(message))
+
+    def _weigh(self, message: Message, size: int) -> None:
+        """Raises BadLine for more than the agent holds of a type; its own prober keeps within that
+        with room to spare."""
+        if isinstance(message, Targets):
+            if len(message.names) > TARGETS_MAXIMUM:
+                raise BadLine(f"there are more than {TARGETS_MAXIMUM:,} targets")
+            kept = self._sizes.keys() & message.names
+            self._sizes = {name: self._sizes[name] for name in kept}
+        if isinstance(message, Found | Failed):
+            sizes = {**self._sizes, message.target: size}
+            if len(sizes) > TARGETS_MAXIMUM or sum(sizes.values()) > 2 * SIZE_MAXIMUM:
+                raise BadLine("it tells of more than there is room for")
+            self._sizes = sizes
 
     def _become(self, next: Callable[[TypeState], TypeState]) -> None:
         with self._lock:

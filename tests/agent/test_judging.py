@@ -22,7 +22,7 @@ NOTE = "healthy; probes fail, but fewer than 3 in a row: "
 
 
 def settings(unhealthy_after: int = 1) -> Settings:
-    return Settings(1.0, 1.0, unhealthy_after, 0)
+    return Settings(1.0, 1.0, unhealthy_after, 0, 1_000)
 
 
 def short(told: Found | Failed) -> str:

@@ -27,7 +27,9 @@ def test_defaults_are_those_of_the_dataclasses() -> None:
     assert found.client == ClientSettings(False, (DEFAULT_ADDRESS,), "dc1", None, None)
     assert found.store.name == "sqlite"
     assert found.store.settings.path == "box.db"
-    assert found.types["disk"] == DiskSettings(1.5, 3.0, 1, 512 << 20, ["/run/disk/*.sock"], 3, {})
+    assert found.types["disk"] == DiskSettings(
+        1.5, 3.0, 1, 512 << 20, 1_000, ["/run/disk/*.sock"], 3, {}
+    )
     assert found.type_blocks == {"disk": {}, "net": {}}
     assert found.declarations == ()
 

@@ -17,7 +17,7 @@ def load(**block: Any) -> CsiSettings:
 
 
 def test_defaults() -> None:
-    assert load() == CsiSettings(1.5, 3.0, 1, 512 << 20, DEFAULT_SOCKETS, {}, 60.0)
+    assert load() == CsiSettings(1.5, 3.0, 1, 512 << 20, 1_000, DEFAULT_SOCKETS, {}, 60.0)
 
 
 def test_a_full_block() -> None:
@@ -40,6 +40,7 @@ def test_a_full_block() -> None:
         3.0,
         2,
         0,
+        1_000,
         ("/srv/*.sock",),
         {
             "nfs": NamedInstance("/srv/nfs/csi.sock", "node"),

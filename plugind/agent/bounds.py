@@ -1,0 +1,153 @@
+"""How much one plugin type may tell of, and all of a node together: one that floods harms no other.
+
+A prober's process keeps within ``Room``; whatever it does, ``fit`` keeps a report within what a
+server takes.
+"""
+
+from __future__ import annotations
+
+import json
+import threading
+from collections.abc import Iterable, Mapping
+from dataclasses import replace
+from typing import Any
+
+from plugind import logs
+from plugind.agent.lines import Failed, Found, Key
+from plugind.node_schemas import INSTANCES_MAXIMUM
+from plugind.plugin_type import ANY_ROLE, MEBIBYTE
+
+TARGETS_MAXIMUM = 1_000
+"""Targets of one type; each has a thread."""
+
+SIZE_MAXIMUM = 4 * MEBIBYTE
+"""Bytes of all fingerprints of one type, as JSON."""
+
+REPORT_SIZE_MAXIMUM = 7 * MEBIBYTE
+"""Bytes of a node's plugins in a report: less than the 8 MiB that a server takes for all of it."""
+
+_FRAME = 16  # bytes around a fingerprint: quotes, colons, braces and commas
+
+_log = logs.get("prober")
+
+Plugins = Mapping[str, Mapping[str, Mapping[str, Any]]]
+
+
+class Room:
+    """What a type's targets may tell of together: so many ``instances`` of ``size`` bytes in all.
+
+    Whatever has a place keeps it; who comes when all are taken gets none until one is free. Safe
+    for threads.
+    """
+
+    def __init__(self, instances: int, size: int = SIZE_MAXIMUM) -> None:
+        self._instances = instances
+        self._size = size
+        self._taken: dict[str, dict[Key, int]] = {}
+        self._beyond: dict[str, int] = {}
+        self._hidden: dict[str, str] = {}
+        self._lock = threading.Lock()
+
+    def admit(self, outcome: Found | Failed) -> Found | Failed:
+        """What may be told of a target: the same, or as much of it as there is room for."""
+        with self._lock:
+            self._hidden.pop(outcome.target, None)
+            if isinstance(outcome, Found):
+                return self._admit(outcome, outcome.instances)
+            if self._taken.get(outcome.target):
+                return outcome
+            stand_in = {(outcome.target, ANY_ROLE): {"HealthDescription": outcome.reason}}
+            told = self._admit(Found(outcome.target, outcome.time, {}), stand_in)
+            if not told.beyond:
+                return outcome
+            self._hidden[outcome.target] = outcome.reason
+            return told
+
+    def leave(self, target: str) -> None:
+        """The target is gone, and its places are free."""
+        with self._lock:
+            self._taken.pop(target, None)
+            self._beyond.pop(target, None)
+            self._hidden.pop(target, None)
+
+    @property
+    def trouble(self) -> str:
+        """That, and how much, is not told of; "" when everything is."""
+        with self._lock:
+            beyond = sum(self._beyond.values())
+            hidden = [f"; {name}: {self._hidden[name]}" for name in sorted(self._hidden)[:1]]
+        if not beyond:
+            return ""
+        return (
+            f"{beyond:,} instances are not reported: at most {self._instances:,} are "
+            f"(max_instances), of {self._size // MEBIBYTE} MiB together" + "".join(hidden)
+        )
+
+    def _admit(self, outcome: Found, wanted: Mapping[Key, Mapping[str, Any]]) -> Found:
+        had = self._taken.pop(outcome.target, {})
+        places = self._instances - sum(len(each) for each in self._taken.values())
+        space = self._size - sum(sum(each.values()) for each in self._taken.values())
+        sizes = {key: size_of(key, wanted[key]) for key in wanted}
+        kept = within(sorted(sizes, key=lambda key: (key not in had, key)), sizes, space)
+        taken = {key: sizes[key] for key in kept[: max(places, 0)]}
+        self._taken[outcome.target] = taken
+        self._beyond[outcome.target] = beyond = len(sizes) - len(taken)
+        return replace(outcome, instances={key: wanted[key] for key in taken}, beyond=beyond)
+
+
+def fit(plugins: Plugins) -> tuple[dict[str, dict[str, dict[str, Any]]], dict[str, int]]:
+    """The plugins of a report (by type, ID and role) as far as a server takes them, and how many
+    instances of which type are not among them.
+
+    When it is too much the types with little keep all, and the others get the same share.
+    """
+    sizes = {
+        type: {
+            (id, role): size_of((id, role), fingerprint)
+            for id, roles in plugins[type].items()
+            for role, fingerprint in roles.items()
+        }
+        for type in plugins
+    }
+    places = shares({type: len(sizes[type]) for type in sizes}, INSTANCES_MAXIMUM)
+    space = shares({type: sum(sizes[type].values()) for type in sizes}, REPORT_SIZE_MAXIMUM)
+    fitting: dict[str, dict[str, dict[str, Any]]] = {}
+    left_out: dict[str, int] = {}
+    for type, of_type in plugins.items():
+        kept = within(_shown_first(of_type), sizes[type], space[type])[: places[type]]
+        fitting[type] = {}
+        for id, role in sorted(kept):
+            fitting[type].setdefault(id, {})[role] = of_type[id][role]
+        if missing := len(sizes[type]) - len(kept):
+            left_out[type] = missing
+    return {type: ids for type, ids in fitting.items() if ids}, left_out
+
+
+def shares(wanted: Mapping[str, int], budget: int) -> dict[str, int]:
+    """Of a budget as much as each wants, or where that is too much the same for all who want more
+    than others do."""
+    got: dict[str, int] = {}
+    for number, name in enumerate(sorted(wanted, key=lambda name: (wanted[name], name))):
+        got[name] = min(wanted[name], (budget - sum(got.values())) // (len(wanted) - number))
+    return got
+
+
+def within(keys: Iterable[Key], sizes: Mapping[Key, int], space: int) -> list[Key]:
+    """Those of the keys, in their order, that there is space for."""
+    kept: list[Key] = []
+    for key in keys:
+        if sizes[key] <= space:
+            space -= sizes[key]
+            kept.append(key)
+    return kept
+
+
+def size_of(key: Key, fingerprint: Any) -> int:
+    """Bytes that an instance takes in a report."""
+    return len(json.dumps(fingerprint)) + sum(map(len, key)) + _FRAME
+
+
+def _shown_first(of_type: Mapping[str, Mapping[str, Any]]) -> list[Key]:
+    """What left on purpose comes last: it can be told later, when there is room."""
+    keys = [(id, role) for id, roles in of_type.items() for role in roles]
+    return sorted(keys, key=lambda key: (of_type[key[0]][key[1]] is None, key))

@@ -1,0 +1,158 @@
+"""What one plugin type may tell of, and all of a node together."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping
+from typing import Any
+
+from hypothesis import given
+from hypothesis import strategies as st
+
+from plugind.agent import bounds
+from plugind.agent.bounds import REPORT_SIZE_MAXIMUM, Room, fit, shares
+from plugind.agent.lines import Failed, Found, decode, encode
+from plugind.agent.state import TypeState
+from plugind.api.body import BODY_MAXIMUM
+from plugind.node_schemas import INSTANCES_MAXIMUM
+from tests.agent.conftest import StartSupervisor
+from tests.agent.desk import until
+
+
+def found(target: str, *ids: str, text: str = "") -> Found:
+    fingerprint = {"Healthy": True, "Text": text}
+    return Found(target, 1, {(id, "node"): fingerprint for id in ids})
+
+
+def ids(outcome: Found | Failed) -> list[str]:
+    assert isinstance(outcome, Found)
+    return sorted(id for id, _ in outcome.instances)
+
+
+def test_what_has_a_place_keeps_it_and_a_free_one_goes_to_who_waits() -> None:
+    room = Room(3)
+    assert ids(room.admit(found("t1", "x", "y"))) == ["x", "y"]
+    assert ids(room.admit(found("t2", "a", "b"))) == ["a"]
+    assert room.trouble.startswith("1 instances are not reported: at most 3 are (max_instances)")
+    assert ids(room.admit(found("t1", "a", "b", "x", "y"))) == ["x", "y"]
+    assert room.trouble.startswith("3 instances")
+    room.leave("t1")
+    assert room.admit(found("t2", "a", "b")) == found("t2", "a", "b")
+    assert room.trouble == ""
+
+
+def test_a_target_that_fails_keeps_its_places_and_needs_one_if_it_has_none() -> None:
+    room = Room(2)
+    room.admit(found("t1", "x", "y"))
+    failed = Failed("t1", 2, "on fire")
+    assert room.admit(failed) == failed
+    assert room.admit(Failed("t2", 2, "on fire")) == Found("t2", 2, {}, beyond=1)
+    assert room.trouble.endswith("; t2: on fire")
+    room.leave("t1")
+    assert room.admit(Failed("t2", 3, "on fire")) == Failed("t2", 3, "on fire")
+
+
+def test_room_has_a_size() -> None:
+    room = Room(100, size=1_000)
+    assert ids(room.admit(found("t1", "a", "b", text="x" * 400))) == ["a", "b"]
+    assert room.admit(found("t2", "c", text="x" * 400)) == Found("t2", 1, {}, beyond=1)
+    assert ids(room.admit(found("t3", "d"))) == ["d"]
+
+
+def test_what_there_is_no_room_for_has_not_left_on_purpose() -> None:
+    state = TypeState().after(found("t1", "x", "y"))
+    cut = decode(encode(Found("t1", 2, {("x", "node"): {"Healthy": True}}, beyond=1)).strip())
+    assert state.after(cut).left == frozenset()
+    whole = decode(encode(Found("t1", 2, {("x", "node"): {"Healthy": True}})).strip())
+    assert state.after(cut).after(whole).left == {("y", "node")}
+
+
+@given(st.dictionaries(st.text(max_size=3), st.integers(0, 50)), st.integers(0, 100))
+def test_shares_are_fair(wanted: Mapping[str, int], budget: int) -> None:
+    got = shares(wanted, budget)
+    assert got.keys() == wanted.keys()
+    assert sum(got.values()) <= budget
+    assert all(0 <= got[name] <= wanted[name] for name in wanted)
+    short = [name for name in wanted if got[name] < wanted[name]]
+    assert not short or sum(got.values()) == budget, "nothing is left over while somebody wants"
+    for name in short:
+        assert got[name] >= max(got.values()) - 1, "who gets less than another wanted no more"
+
+
+def plugins(number: int, text: str = "") -> dict[str, Any]:
+    fingerprint = {"Healthy": True, "Text": text}
+    return {f"p{each:05}": {"node": fingerprint} for each in range(number)}
+
+
+def test_a_report_that_fits_is_left_as_it_is() -> None:
+    given = {"ink": plugins(2_000), "pen": {"a": {"node": None}}}
+    assert fit(given) == (given, {})
+
+
+def test_many_instances_take_nothing_from_the_types_with_few() -> None:
+    ink = {"a": {"node": {"Healthy": True}, "controller": None}}
+    told, left_out = fit({"flood": plugins(5_000), "ink": ink, "torrent": plugins(9_000)})
+    assert told["ink"] == ink
+    assert sum(len(roles) for each in told.values() for roles in each.values()) == INSTANCES_MAXIMUM
+    assert left_out == {"flood": 5_000 - 2_047, "torrent": 9_000 - 2_047}
+
+
+def test_large_fingerprints_take_nothing_from_the_types_with_small_ones() -> None:
+    ink = {"a": {"node": {"Healthy": True}}}
+    told, left_out = fit({"flood": plugins(100, "\N{SNOWMAN}" * 50_000), "ink": ink})
+    assert told["ink"] == ink
+    assert 20 <= len(told["flood"]) < 100
+    assert left_out == {"flood": 100 - len(told["flood"])}
+    size = len(json.dumps({"Plugins": told}, separators=(",", ":")))
+    assert size < REPORT_SIZE_MAXIMUM + 64 < BODY_MAXIMUM - 2**19
+
+
+def test_what_left_on_purpose_waits_for_room() -> None:
+    flood: dict[str, Any] = {**plugins(INSTANCES_MAXIMUM), "a": {"node": None}}
+    told, left_out = fit({"flood": flood})
+    assert "a" not in told["flood"]
+    assert left_out == {"flood": 1}
+
+
+def test_a_type_that_tells_of_too_much_says_so(paper: StartSupervisor) -> None:
+    p = paper(block={"max_instances": 2})
+    for name in ("a", "b", "c", "d"):
+        p.order(name, "healthy node")
+    p.supervisor.start()
+    until(lambda: p.supervisor.trouble.startswith("2 instances are not reported: at most 2"))
+    kept = sorted(p.plugins())
+    assert len(kept) == 2
+    p.remove(kept[0])
+    p.remove(kept[1])
+    until(lambda: len(p.plugins().keys() - set(kept)) == 2)
+    until(lambda: p.supervisor.trouble == "")
+
+
+def test_troubles_of_a_type_are_told_until_they_are_over(paper: StartSupervisor) -> None:
+    p = paper()
+    p.order("no id!", "fail")
+    p.order(".discover", "hang")
+    p.supervisor.start()
+    until(lambda: p.supervisor.trouble == "discover has not answered within 0.2s")
+    p.remove(".discover")
+    until(lambda: p.supervisor.trouble == "no id!: the paper is torn")
+    p.order("no id!", "die")
+    until(lambda: "ended (status 7)" in p.supervisor.trouble)
+    p.order("no id!", "healthy node")
+    until(lambda: "no id!" not in p.supervisor.trouble)
+
+
+def test_the_agent_holds_no_more_than_there_is_room_for(
+    paper: StartSupervisor, log: list[Any]
+) -> None:
+    p = paper()
+    big = encode(found("t", "x", text="x" * 900_000)).strip()
+    for number in range(12):
+        line = big.replace(b'"t"', b'"t%d"' % number)
+        p.supervisor._hear(line)
+    assert len(p.supervisor.state.targets) == 2 * bounds.SIZE_MAXIMUM // len(big)
+    names = json.dumps({"targets": [str(number) for number in range(1_001)]}).encode()
+    p.supervisor._hear(names)
+    assert p.supervisor.state.names is None
+    assert "there are more than 1,000 targets" in p.supervisor.trouble
+    assert [each["event"] for each in log] == ["bad line of a prober"] * 4
