@@ -11,6 +11,7 @@ from rich.console import RenderableType
 from plugind.cli import output
 from plugind.cli.connection import PluginTypeInfo, connected, plugin_types
 from plugind.cli.following import Look, follow
+from plugind.cli.plugin_check import CheckCommand, check_plugin
 from plugind.cli.plugin_tables import list_tables, node_names, plugin_tables
 from plugind.client import Client
 from plugind.errors import ClientError, Refused
@@ -61,6 +62,19 @@ def forget(client: Client, id: str, only: str | None) -> None:
     type_, plugin_id = _find(client, _chosen(plugin_types(client), only), id)
     client.forget_plugin(type_.name, plugin_id)
     click.echo(f"Forgot what was not healthy of {type_.name}/{plugin_id}.")
+
+
+@plugin.command(cls=CheckCommand)
+@click.argument("id", metavar="[TYPE/]ID")
+@connected
+def check(client: Client, id: str) -> None:
+    """Say in one line how a plugin is, as Nagios' plugins do.
+
+    Exits with 0 when as many are healthy as are expected, 1 when only some are, 2 when none is, and
+    3 when that cannot be told: there is no such plugin, or no server.
+    """
+    type_, plugin_id = _find(client, plugin_types(client), id)
+    raise click.exceptions.Exit(check_plugin(client, type_, plugin_id))
 
 
 def _chosen(types: list[PluginTypeInfo], only: str | None) -> list[PluginTypeInfo]:

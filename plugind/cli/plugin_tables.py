@@ -25,7 +25,7 @@ def list_tables(
     plugins = output.table(
         ["Type", "ID", "About", "Healthy/Expected", "Health"],
         [
-            [type_.name, row["ID"], _extras(row), _counts(type_, row), _verdict(type_, row)]
+            [type_.name, row["ID"], _extras(row), counts(type_, row), verdict(type_, row)]
             for type_, row in every
         ],
     )
@@ -50,7 +50,7 @@ def _unhealthy(
         if error.status == 404:
             return
         raise
-    for role, node_id, one in _instances(type_, body):
+    for role, node_id, one in instances(type_, body):
         if not one["Healthy"]:
             told = [output.since(one["UpdateTime"]), one["HealthDescription"]]
             yield [type_.name, plugin_id, role, names.get(node_id, node_id), *told]
@@ -75,14 +75,14 @@ def plugin_tables(
             *([processes.get((node_id, one["AllocID"]), "")] if processes else []),
             one["HealthDescription"],
         ]
-        for role, node_id, one in _instances(type_, body)
+        for role, node_id, one in instances(type_, body)
     ]
     known_of = ["Process"] if processes else []
     header = ["Node", "Node ID", "Role", "Health", "Since", *known_of, "Description"]
     return Group(output.pairs(known), "", output.table(header, rows) if rows else "No instances.")
 
 
-def _instances(
+def instances(
     type_: PluginTypeInfo, body: dict[str, Any]
 ) -> Iterator[tuple[str, str, dict[str, Any]]]:
     """Role, node ID and fingerprint of each instance in a body."""
@@ -91,7 +91,7 @@ def _instances(
             yield role, node_id, one
 
 
-def _counts(type_: PluginTypeInfo, row: dict[str, Any]) -> str:
+def counts(type_: PluginTypeInfo, row: dict[str, Any]) -> str:
     counts = (
         f"{plural} {row[f'{plural}Healthy']}/{row[f'{plural}Expected']}"
         for plural in type_.plurals.values()
@@ -105,7 +105,7 @@ def _is_short(type_: PluginTypeInfo, row: dict[str, Any]) -> bool:
     return any(row[f"{plural}Healthy"] < row[f"{plural}Expected"] for plural in plurals)
 
 
-def _verdict(type_: PluginTypeInfo, row: dict[str, Any]) -> str:
+def verdict(type_: PluginTypeInfo, row: dict[str, Any]) -> str:
     if not _is_short(type_, row):
         return "healthy"
     some = any(row[f"{plural}Healthy"] for plural in type_.plurals.values())

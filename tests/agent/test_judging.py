@@ -117,7 +117,7 @@ def test_a_slow_one_that_became_unhealthy_is_no_longer_slow() -> None:
     ("took", "shown"), [(1.6449, "1.6s"), (2.96, "3s"), (0.0513, "51ms"), (12.3, "12s")]
 )
 def test_times_are_rounded(took: float, shown: str) -> None:
-    judge = Judge(Settings(1.0, took * 1.5, 1, 0))
+    judge = Judge(Settings(1.0, took * 1.5, 1, 0, 1_000))
     told = [short(judge.judge(GOOD, took)) for _ in range(STREAK)][-1]
     assert told == f"healthy; slow: answers take {shown}"
 
