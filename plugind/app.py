@@ -11,6 +11,7 @@ from pathlib import Path
 from plugind import __version__, logs
 from plugind.acl import Acl, acl_of
 from plugind.acl.tokens import MANAGEMENT
+from plugind.announcing import Announcer
 from plugind.api import PARAMETERS, TABLE
 from plugind.api.access_log import AccessLog
 from plugind.api.endpoints import Health, Parts
@@ -54,6 +55,7 @@ class Services:
             generation=_generation(self.store, settings, generations),
             as_document=settings.wire == AS_DOCUMENT,
         )
+        self.announcer = Announcer(contents, registry.receivers)
         self.intake = Intake(
             self.store,
             contents,
@@ -61,6 +63,7 @@ class Services:
             schemas,
             generations,
             calm=_CALM_TTLS * settings.server.heartbeat_ttl,
+            published=self.announcer.publish,
         )
         self.liveness = Liveness(
             settings.server.heartbeat_ttl,
@@ -78,6 +81,7 @@ class Services:
         if trouble := self.intake.trouble or self.liveness.trouble:
             return False, trouble
         notes = [f"two agents report as node {name}" for name in self.catalogue.cloned()]
+        notes += self.announcer.troubles
         if self.access_log and self.access_log.trouble:
             notes.append(self.access_log.trouble)
         if self._refused:
@@ -108,6 +112,7 @@ class Services:
         self.wake()
         self.liveness.close()
         self.intake.close()
+        self.announcer.close()
         with suppress(StoreError):  # nothing is left to be written
             self.store.close()
         if self.access_log:

@@ -206,7 +206,7 @@ class Number(fields.Field[int]):
 
 
 class Identifier(Text):
-    """The ID of a plugin, as WIRE names them: letters, digits, dot, dash, underscore."""
+    """The ID of a plugin: letters, digits, dot, dash, underscore."""
 
     def _deserialize(self, value: Any, attr: str | None, data: Any, **kwargs: Any) -> str:
         text = super()._deserialize(value, attr, data, **kwargs)

@@ -207,6 +207,44 @@ class Change:
         )
 
 
+CAME = "came"
+WENT = "went"
+HEALTHY = "healthy"
+UNHEALTHY = "unhealthy"
+
+
+@dataclass(frozen=True, slots=True)
+class InstanceChange:
+    """What became of one instance: it CAME, WENT, or became HEALTHY or UNHEALTHY.
+
+    ``healthy`` and ``reason`` are as they are shown now; of one that went as they last were.
+    """
+
+    kind: str
+    type: str
+    id: str
+    role: str
+    node_id: str
+    node: str
+    healthy: bool
+    reason: str
+
+
+@dataclass(frozen=True, slots=True)
+class CatalogueChange:
+    """What packages are told of by the hook ``plugind_changed``: what became of instances at one
+    index. ``time`` is in nanoseconds since the epoch.
+
+    ``missed`` says how many changes just before this one the package was too slow for: what it
+    keeps of its own should then be read anew.
+    """
+
+    index: int
+    time: int
+    instances: tuple[InstanceChange, ...]
+    missed: int = 0
+
+
 def seen(instance: Instance, node: Node) -> Fingerprint:
     """The fingerprint that readers are shown: neither silence nor absence is health.
 

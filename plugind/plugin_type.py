@@ -17,7 +17,7 @@ import pluggy
 from marshmallow import EXCLUDE, Schema
 
 from plugind.fields import Duration, Number, Record
-from plugind.model import Fingerprint
+from plugind.model import CatalogueChange, Fingerprint
 
 API_VERSION = 1
 """The version of the contract between plugind and plugin types, which is this module and what of
@@ -284,3 +284,17 @@ class Hooks:
         nothing.
 
         Since version 1."""
+
+    @hookspec
+    def plugind_changed(self, change: CatalogueChange) -> None:
+        """Called in a server for each change that makes instances come, go, healthy or unhealthy,
+        once it is durable, in the order of indexes. Since version 1.
+
+        A package is called from one thread of its own, so it may take its time: what it returns is
+        ignored, what it raises is logged and counted in ``/v1/agent/health``, and nobody waits for
+        it. Of more than 1,000 changes that wait the oldest are dropped, which is logged, counted
+        there and told in ``change.missed``. What still waits when the server ends is called within
+        two seconds or lost, which is logged. Silence of a node counts for each of its instances.
+        What else changes about an instance, such as its reason while it stays unhealthy, is no such
+        change, and neither are declarations.
+        """

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Collection, Iterable, Mapping
 from dataclasses import dataclass, field, replace
+from functools import partial
 from importlib.metadata import EntryPoint, entry_points
 from typing import Any, NamedTuple, TypeVar
 
@@ -17,6 +18,7 @@ import pluggy
 
 from plugind.errors import RegistryError
 from plugind.flaws import flaw_of, flaw_of_store, told
+from plugind.model import CatalogueChange
 from plugind.plugin_type import ENTRY_POINT_GROUP, Hooks, PluginType
 from plugind.store.base import Store
 from plugind.tracing import trace_hooks
@@ -59,7 +61,8 @@ class Registry:
     """What there is to use, and what there is besides.
 
     ``types`` and ``stores`` by name; ``installed`` has the types that are not used as well.
-    ``origins`` says which distribution brought each of them; ``unused`` is what is not used.
+    ``origins`` says which distribution brought each of them; ``unused`` is what is not used;
+    ``receivers`` are the implementations of ``plugind_changed``, by the package's name.
     """
 
     types: Mapping[str, PluginType] = field(default_factory=dict)
@@ -67,6 +70,7 @@ class Registry:
     stores: Mapping[str, type[Store]] = field(default_factory=dict)
     origins: Mapping[str, Origin] = field(default_factory=dict)
     unused: tuple[Standing, ...] = ()
+    receivers: Mapping[str, Callable[[CatalogueChange], object]] = field(default_factory=dict)
 
     @property
     def problems(self) -> Mapping[str, str]:
@@ -163,7 +167,18 @@ class Packages:
             {name: store for name, (_, store) in self._undisputed("store", stores).items()},
             {name: found[0][0] for name, found in (types | stores).items()},
             tuple(self.unused),
+            self._receivers(),
         )
+
+    def _receivers(self) -> dict[str, Callable[[CatalogueChange], object]]:
+        """What each package that implements ``plugind_changed`` is called by."""
+        everyone = self._manager.get_plugins()
+        found: dict[str, Callable[[CatalogueChange], object]] = {}
+        for each in self._manager.hook.plugind_changed.get_hookimpls():
+            others = [other for other in everyone if other is not each.plugin]
+            call = self._manager.subset_hook_caller("plugind_changed", others)
+            found[each.plugin_name] = partial(_receive, call)
+        return found
 
     def _undisputed(self, kind: str, claims: Mapping[str, list[Any]]) -> dict[str, Any]:
         """What only one package claims: of two with one name neither is used, for who could say
@@ -220,6 +235,10 @@ def plugin_type(name: str) -> PluginType:
         reason = registry.problems.get(name, f"installed are: {', '.join(sorted(registry.types))}")
         raise RegistryError(f"no plugin type {name!r}: {reason}")
     return registry.types[name]
+
+
+def _receive(call: Callable[..., object], change: CatalogueChange) -> object:
+    return call(change=change)
 
 
 def _origin(entry_point: EntryPoint) -> Origin:

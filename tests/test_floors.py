@@ -29,7 +29,7 @@ FLOORS = [
     ],
     ["store", "flaws", "tracing", "registry", "configured", "agent"],
     ["catalogue", "intake"],
-    ["liveness"],
+    ["liveness", "announcing"],
     ["api"],
     ["app"],
     ["server"],

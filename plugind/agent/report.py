@@ -29,7 +29,7 @@ class Origin:
 
 
 def build(origin: Origin, states: Mapping[str, TypeState]) -> dict[str, Any]:
-    """The body of ``PUT /v1/node/ID`` (WIRE, Writes), from the state of each type by name."""
+    """The body of ``PUT /v1/node/ID``, from the state of each type by name."""
     allocations = Allocations(origin.node_id)
     plugins = {type: _plugins(states[type], allocations) for type in sorted(states)}
     return {

@@ -78,6 +78,7 @@ class Intake:
 
     ``generations`` names the version of each plugin type; ``clock`` gives nanoseconds since the
     epoch. A node counts as cloned until one agent alone was heard for ``calm`` seconds.
+    ``published`` is handed all that became durable, and must neither wait nor raise.
     """
 
     def __init__(
@@ -90,10 +91,12 @@ class Intake:
         *,
         clock: Callable[[], int] = time.time_ns,
         calm: float = 90.0,
+        published: Callable[[Sequence[tuple[int, Change]]], None] = lambda changes: None,
     ) -> None:
         self._store = store
         self._catalogue = catalogue
         self._clock = clock
+        self._published = published
         self._generations = generations
         # What is held with all that is planned, durable or not; only intake's thread looks at it.
         self._planned = Holdings(contents)
@@ -263,7 +266,9 @@ class Intake:
         except Exception as error:
             self._take_back(planned, error)
             return
-        self._catalogue.publish(zip(indexes, changes, strict=True))
+        durable = tuple(zip(indexes, changes, strict=True))
+        self._catalogue.publish(durable)
+        self._published(durable)
         for change in changes:
             for step in change.nodes:
                 self._note(step)

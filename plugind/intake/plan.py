@@ -22,7 +22,6 @@ from plugind.model import (
     Allocation,
     Change,
     Declaration,
-    Fingerprint,
     Instance,
     InstanceKey,
     Lost,
@@ -192,7 +191,7 @@ class Planner:
         change = Change(now, tuple(nodes), tuple(instances), tuple(declarations))
         plugins = {step.some.key for step in change.declarations if self._is_seen(step)}
         node_ids = {step.some.id for step in change.nodes}
-        for key in self._views_changed(change):
+        for key, _, _ in self.held.views_changed(change):
             plugins.add(key.plugin)
             node_ids.add(key.node_id)
         touched = {key.resource for key in plugins} | {plugins_of(key.type) for key in plugins}
@@ -201,20 +200,6 @@ class Planner:
         removed = {key.resource for key in self._plugins_gone(plugins, change)}
         removed |= {node_of(step.some.id) for step in change.nodes if step.after is None}
         return replace(change, touched=frozenset(touched), removed=frozenset(removed))
-
-    def _views_changed(self, change: Change) -> Iterable[InstanceKey]:
-        """The instances that readers see differently: those replaced, and those of a node that
-        fell silent, came back or has another name."""
-        nodes = {step.some.id: step for step in change.nodes}
-        steps = {step.some.key: step for step in change.instances}
-        for node_id in nodes:
-            for key, one in self.held.on_node(node_id).items():
-                steps.setdefault(key, Step(one, one))
-        for key, step in steps.items():
-            held = self.held.nodes.get(key.node_id)
-            node = nodes.get(key.node_id, Step(held, held))
-            if _shown(step.before, node.before) != _shown(step.after, node.after):
-                yield key
 
     def _is_seen(self, step: Step[Declaration]) -> bool:
         """Whether readers see a difference: one who expects what is known anyway makes none."""
@@ -235,14 +220,6 @@ class Planner:
             is_declared = declared.get(key, self.held.declarations.get(key)) is not None
             if not is_declared and len(self.held.of_plugin(key)) + growth[key] == 0:
                 yield key
-
-
-def _shown(instance: Instance | None, node: Node | None) -> tuple[Fingerprint, str] | None:
-    """What readers see of an instance; an allocation has its node's name as well."""
-    if instance is None or node is None:
-        return None
-    shown = seen(instance, node)
-    return shown, node.name if shown.allocation else ""
 
 
 def check_secret(node: Node, secret_hash: str) -> None:

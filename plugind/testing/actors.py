@@ -106,7 +106,7 @@ def on_trial(type_: PluginType, pen: Pen) -> PluginType:
     def prober(settings: Any) -> Prober:
         made = pen.noted("prober", lambda: make(settings))
         actors = [Actor(behaviour, well) for behaviour in BEHAVIOURS]
-        return Accompanied(made or Nothing(), type_.roles, actors, pen)
+        return Accompanied(made or Nothing(), type_.roles, settings.max_instances, actors, pen)
 
     type_.prober = prober  # type: ignore[method-assign]
     return type_
@@ -123,10 +123,16 @@ class Accompanied(Prober):
     """The type's prober, whose targets stand beside the actors."""
 
     def __init__(
-        self, prober: Prober, roles: Collection[str], actors: Iterable[Actor], pen: Pen
+        self,
+        prober: Prober,
+        roles: Collection[str],
+        maximum: int,
+        actors: Iterable[Actor],
+        pen: Pen,
     ) -> None:
         self._prober = prober
         self._roles = roles
+        self._maximum = maximum
         self._pen = pen
         self._actors = {actor.name: actor for actor in actors}
 
@@ -150,7 +156,7 @@ class Accompanied(Prober):
         if isinstance(target, Actor):
             return target.probe()
         found = self._pen.noted("probe", lambda: self._prober.probe(target), repr(target)[:200])
-        _, flaws = examine(found, self._roles)
+        _, flaws = examine(found, self._roles, self._maximum)
         if flaws:
             self._pen.write(call="flaws", flaws=flaws)
         return found

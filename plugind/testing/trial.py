@@ -34,7 +34,6 @@ PATIENCE = 10.0
 _LOOK_EVERY = 0.05
 _STARTS_MAXIMUM = 2  # what ends again after it was started anew will go on so
 _BACKOFF = Backoff(0.05, 0.1)
-_ORIGIN = report.Origin("on-trial", "dc1", __version__, "on-trial")
 
 
 @dataclass(frozen=True)
@@ -139,7 +138,8 @@ def _read(notes: Path) -> list[Mapping[str, Any]]:
 def _reported(type_: PluginType, evidence: Evidence, server: LiveServer) -> Evidence:
     """The evidence, with what a server makes of it and answers to readers."""
     node_id = str(uuid.uuid4())
-    body = report.build(_ORIGIN, {type_.name: evidence.state})
+    origin = report.Origin(node_id, "on-trial", "dc1", __version__, "on-trial")
+    body = report.build(origin, {type_.name: evidence.state})
     client = server.client
     try:
         rejected = client.report(node_id, "a secret", body)["Rejected"]

@@ -1,4 +1,4 @@
-"""A small real HTTP server that answers agents as WIRE says, or wrongly when told to."""
+"""A small real HTTP server that answers agents as a plugind does, or wrongly when told to."""
 
 from __future__ import annotations
 
