@@ -1,0 +1,37 @@
+"""Watches over the plugins of one machine."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+from plugind.errors import ProbeFailed
+from plugind.fields import ID_PATTERN
+from plugind.plugin_type import Prober
+from plugind_docker.finding import Target, find_targets, place_of
+from plugind_docker.handshake import activate
+from plugind_docker.settings import DockerSettings
+
+
+class DockerProber(Prober):
+    """Each plugin is a target of its own, by its name."""
+
+    def __init__(self, settings: DockerSettings) -> None:
+        self._settings = settings
+
+    def discover(self) -> Mapping[str, Target]:
+        return find_targets(self._settings)
+
+    def probe(self, target: Target) -> Mapping[tuple[str, str], Mapping[str, Any]]:
+        if not ID_PATTERN.fullmatch(target.name):
+            raise ProbeFailed(f"{target.file}: its name can be no plugin's ID in plugind")
+        place = place_of(target)
+        implements = activate(place, self._settings.probe_timeout)
+        return {
+            (target.name, "node"): {
+                "Healthy": True,
+                "HealthDescription": "healthy",
+                "Implements": implements,
+                "Address": place.url,
+            }
+        }

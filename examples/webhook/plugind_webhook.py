@@ -1,0 +1,41 @@
+"""Posts what changes in plugind's catalogue to a webhook.
+
+An example of the hook ``plugind_changed``: plugind finds it by its entry point, and that is all of
+it. It has no plugin type, hence no block in plugind's configuration; the URL is taken from the
+environment of the server, as secrets often are.
+"""
+
+from __future__ import annotations
+
+import os
+from dataclasses import asdict
+
+import requests
+
+from plugind.model import CatalogueChange
+from plugind.plugin_type import hookimpl
+
+URL = "WEBHOOK_URL"
+TIMEOUT = 5.0
+
+
+class NotTaken(Exception):
+    """Why a change could not be posted. The URL is not in it: who knows it may post there."""
+
+
+@hookimpl
+def plugind_changed(change: CatalogueChange) -> None:
+    """Posts the change as JSON. What is raised plugind logs and counts in its health."""
+    if url := os.environ.get(URL):
+        _post(url, asdict(change))
+
+
+def _post(url: str, document: object) -> None:
+    try:
+        status = requests.post(
+            url, json=document, timeout=TIMEOUT, allow_redirects=False
+        ).status_code
+    except requests.RequestException as error:
+        raise NotTaken(f"the webhook could not be reached: {type(error).__name__}") from None
+    if not 200 <= status < 300:
+        raise NotTaken(f"the webhook answered with {status}")

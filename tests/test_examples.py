@@ -1,0 +1,120 @@
+"""The packages in examples/, installed beside plugind as a stranger's would be, at work."""
+
+from __future__ import annotations
+
+import ast
+import json
+import re
+import shutil
+import subprocess
+import sys
+import threading
+from collections.abc import Iterator
+from http.server import BaseHTTPRequestHandler, HTTPServer
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from plugind.client import Client
+from tests.processes import Machine, machine
+from tests.support import eventually
+from tests.test_floors import PUBLIC_FACE, ROOT, imports, room
+
+PACKAGES = ("docker-plugins", "webhook")
+
+
+@pytest.fixture(scope="module")
+def installed(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Where pip installed them, from a copy: building leaves files behind."""
+    folder = tmp_path_factory.mktemp("examples")
+    for name in PACKAGES:
+        shutil.copytree(ROOT / "examples" / name, folder / name)
+    subprocess.run(
+        [
+            *(sys.executable, "-m", "pip", "install", "--quiet", "--no-deps", "--no-index"),
+            *("--no-build-isolation", "--disable-pip-version-check", "--target", folder / "site"),
+            *(folder / name for name in PACKAGES),
+        ],
+        check=True,
+        timeout=100,
+    )
+    return folder / "site"
+
+
+@pytest.fixture
+def here(tmp_path: Path) -> Iterator[Machine]:
+    with machine(tmp_path) as made:
+        yield made
+
+
+@pytest.fixture
+def posted() -> Iterator[tuple[str, list[Any]]]:
+    """A webhook's URL, and what is posted to it."""
+    documents: list[Any] = []
+
+    class Handler(BaseHTTPRequestHandler):
+        def do_POST(self) -> None:
+            documents.append(json.loads(self.rfile.read(int(self.headers["Content-Length"]))))
+            self.send_response(204)
+            self.end_headers()
+
+        def log_message(self, format: str, *args: Any) -> None:
+            pass
+
+    with HTTPServer(("127.0.0.1", 0), Handler) as server:
+        thread = threading.Thread(target=server.serve_forever, args=(0.01,))
+        thread.start()
+        yield f"http://127.0.0.1:{server.server_port}/hook", documents
+        server.shutdown()
+        thread.join()
+
+
+def test_both_at_work(here: Machine, installed: Path, posted: tuple[str, list[Any]]) -> None:
+    url, documents = posted
+    sockets = here.folder / "run"
+    sockets.mkdir()
+    process = here.start(
+        *("agent", "--server-enabled", "true", "--client-enabled", "true", "--ports-http", "0"),
+        *("--data-dir", here.folder / "data", "--name", "vm", "--plugin-types-enabled", "docker"),
+        environ={
+            "PYTHONPATH": str(installed),
+            "WEBHOOK_URL": url,
+            "PLUGIND_PLUGIN_TYPE_DOCKER_SOCKETS": str(sockets),
+        },
+    )
+    address = eventually(lambda: re.search(r"address=(http://\S+)", process.logged))
+    client = Client(address[1])
+    sample = subprocess.Popen(
+        [sys.executable, "-m", "plugind_docker.sample", sockets / "flocker.sock", "NetworkDriver"],
+        env={"PYTHONPATH": str(installed)},
+    )
+    try:
+        (row,) = eventually(lambda: client.plugins("docker").value)
+        assert (row["ID"], row["Implements"]) == ("flocker", ["NetworkDriver"])
+        eventually(lambda: client.plugins("docker").value[0]["NodesHealthy"] == 1)
+    finally:
+        sample.kill()
+        sample.wait()
+    eventually(lambda: client.plugins("docker").value[0]["NodesHealthy"] == 0)
+    (one,) = client.plugin("docker", "flocker").value["Nodes"].values()
+    assert "connection refused (is the plugin running?)" in one["HealthDescription"]
+    eventually(lambda: len(documents) >= 2)
+    kinds = [each["kind"] for document in documents for each in document["instances"]]
+    assert (kinds[0], kinds[-1]) == ("came", "unhealthy")
+    assert documents[-1]["index"] == client.plugin("docker", "flocker").index
+    assert documents[-1]["instances"][0]["reason"] == one["HealthDescription"]
+    assert process.stop() == 0
+
+
+@pytest.mark.parametrize("name", PACKAGES)
+def test_they_use_the_public_face_only(name: str) -> None:
+    modules = list((ROOT / "examples" / name).rglob("*.py"))
+    used = {
+        imported
+        for path in modules
+        for imported in imports(ast.parse(path.read_text()))
+        if imported.startswith("plugind.")
+    }
+    assert used
+    assert {room(each) for each in used} <= PUBLIC_FACE
