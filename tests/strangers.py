@@ -51,6 +51,7 @@ class Floods(Prober):
 
 def of(name_, prober_):
     class Type(PluginType):
+        plugind_api = 1
         name = name_
         roles = {"node": "Nodes"}
         default_role = "node"

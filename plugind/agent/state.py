@@ -20,6 +20,9 @@ LEFT_MAXIMUM = 4_096
 which a server then calls missing."""
 
 
+NOTHING: frozenset[Key] = frozenset()
+
+
 @dataclass(frozen=True, slots=True)
 class Shown:
     """A fingerprint, without its time, and since when (nanoseconds) it has been as it is."""
@@ -51,8 +54,9 @@ class Target:
         kept = frozenset(key for key in self.had if _covered(key, now))
         standing = frozenset(key for key in kept if key[1] != ANY_ROLE)
         shown = _stamped(now, self.shown, message.time)
-        if message.beyond:  # what is not told of has not left
-            return Target(now, shown, self.had | now.keys()), frozenset()
+        if message.beyond:  # what is not told of has not left, as far as that can be remembered
+            had = self.had | now.keys()
+            return Target(now, shown, had if len(had) <= LEFT_MAXIMUM else frozenset(now)), NOTHING
         return Target(now, shown, standing | now.keys()), self.had - kept
 
     def failed(self, name: str, reason: str, time: int) -> Target:

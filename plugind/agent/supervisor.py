@@ -54,6 +54,9 @@ REST_MAXIMUM = 0.25
 GRACE = 2.0
 """Seconds that a process is given to end by itself."""
 
+TROUBLE_MAXIMUM = 1_000
+"""Characters of what is told of a type's trouble."""
+
 BACKOFF = Backoff(0.5, 30.0)
 BAD_LINES_LOGGED = 5
 
@@ -123,7 +126,7 @@ class Supervisor:
         steady = time.monotonic() - self._started > self._backoff.longest
         death = "" if steady else self._death
         words = (death, self._told_trouble, self._flaw, self._state.hidden)
-        return "; ".join(filter(None, words))
+        return "; ".join(filter(None, words))[:TROUBLE_MAXIMUM]
 
     @property
     def pid(self) -> int | None:

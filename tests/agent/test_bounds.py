@@ -11,8 +11,8 @@ from hypothesis import strategies as st
 
 from plugind.agent import bounds
 from plugind.agent.bounds import REPORT_SIZE_MAXIMUM, Room, fit, shares
-from plugind.agent.lines import Failed, Found, decode, encode
-from plugind.agent.state import TypeState
+from plugind.agent.lines import Failed, Found, Targets, decode, encode
+from plugind.agent.state import LEFT_MAXIMUM, TypeState
 from plugind.api.body import BODY_MAXIMUM
 from plugind.node_schemas import INSTANCES_MAXIMUM
 from tests.agent.conftest import StartSupervisor
@@ -156,3 +156,16 @@ def test_the_agent_holds_no_more_than_there_is_room_for(
     assert p.supervisor.state.names is None
     assert "there are more than 1,000 targets" in p.supervisor.trouble
     assert [each["event"] for each in log] == ["bad line of a prober"] * 4
+
+
+def test_a_flood_of_ever_new_instances_is_not_remembered_for_ever() -> None:
+    state = TypeState()
+    for number in range(10):
+        new = {(f"p{number}-{each}", "node"): {"Healthy": True} for each in range(1_000)}
+        state = state.after(Found("t1", number, new, beyond=number % 2))
+        assert len(state.targets["t1"].had) <= LEFT_MAXIMUM
+        assert len(state.left) <= LEFT_MAXIMUM
+    for number in range(10):
+        state = state.after(Targets(frozenset({f"t{number}"})))
+        state = state.after(Found(f"t{number}", 1, new))
+        assert sum(map(len, state.gone.values())) <= LEFT_MAXIMUM

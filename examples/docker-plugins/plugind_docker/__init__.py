@@ -20,6 +20,7 @@ from plugind_docker.settings import DockerSettings, DockerSettingsSchema
 class DockerType(PluginType):
     """Docker's plugins."""
 
+    plugind_api = 1
     name = "docker"
     title = "Docker plugins"
     roles: ClassVar[Mapping[str, str]] = {"node": "Nodes"}
