@@ -266,6 +266,20 @@ class Hooks:
     """The hooks that a package may implement, in a module named by its ``plugind`` entry point."""
 
     @hookspec
+    def plugind_changed(self, change: CatalogueChange) -> None:
+        """Called in a server for each change that makes instances come, go, healthy or unhealthy,
+        once it is durable, in the order of indexes. Return nothing. Since version 1.
+
+        A package is called from one thread of its own, so it may take its time: what it returns is
+        ignored, what it raises is logged and counted in ``/v1/agent/health``, and nobody waits for
+        it. Of more than 1,000 changes that wait the oldest are dropped, which is logged, counted
+        there and told in ``change.missed``. What still waits when the server ends is called within
+        two seconds or lost, which is logged. Silence of a node counts for each of its instances.
+        What else changes about an instance, such as its reason while it stays unhealthy, is no such
+        change, and neither are declarations.
+        """
+
+    @hookspec
     def plugind_plugin_types(self) -> Sequence[PluginType]:  # type: ignore[empty-body]
         """Called once at start. Return the plugin types that the package brings.
 
@@ -284,17 +298,3 @@ class Hooks:
         nothing.
 
         Since version 1."""
-
-    @hookspec
-    def plugind_changed(self, change: CatalogueChange) -> None:
-        """Called in a server for each change that makes instances come, go, healthy or unhealthy,
-        once it is durable, in the order of indexes. Since version 1.
-
-        A package is called from one thread of its own, so it may take its time: what it returns is
-        ignored, what it raises is logged and counted in ``/v1/agent/health``, and nobody waits for
-        it. Of more than 1,000 changes that wait the oldest are dropped, which is logged, counted
-        there and told in ``change.missed``. What still waits when the server ends is called within
-        two seconds or lost, which is logged. Silence of a node counts for each of its instances.
-        What else changes about an instance, such as its reason while it stays unhealthy, is no such
-        change, and neither are declarations.
-        """
