@@ -35,7 +35,8 @@ QUEUE_MAXIMUM = 1_000
 CLOSE_TIMEOUT = 2.0
 """Seconds that all packages together are given at the end for what still waits."""
 
-Receiver = Callable[[CatalogueChange], object]
+Receiver = Callable[..., object]
+"""Called with ``change``, by its name."""
 
 _log = logs.get("announcing")
 
@@ -144,7 +145,7 @@ class Listener:
     def _run(self) -> None:
         while (change := self._next()) is not None:
             try:
-                self._receive(change)
+                self._receive(change=change)
             except BaseException as error:  # SystemExit too: nobody else would start this thread
                 self._fail(error)
             else:

@@ -9,7 +9,6 @@ from __future__ import annotations
 
 from collections.abc import Callable, Collection, Iterable, Mapping
 from dataclasses import dataclass, field, replace
-from functools import partial
 from importlib.metadata import EntryPoint, entry_points
 from typing import Any, NamedTuple, TypeVar
 
@@ -18,7 +17,6 @@ import pluggy
 
 from plugind.errors import RegistryError
 from plugind.flaws import flaw_of, flaw_of_store, told
-from plugind.model import CatalogueChange
 from plugind.plugin_type import ENTRY_POINT_GROUP, Hooks, PluginType
 from plugind.store.base import Store
 from plugind.tracing import trace_hooks
@@ -70,7 +68,7 @@ class Registry:
     stores: Mapping[str, type[Store]] = field(default_factory=dict)
     origins: Mapping[str, Origin] = field(default_factory=dict)
     unused: tuple[Standing, ...] = ()
-    receivers: Mapping[str, Callable[[CatalogueChange], object]] = field(default_factory=dict)
+    receivers: Mapping[str, Callable[..., object]] = field(default_factory=dict)
 
     @property
     def problems(self) -> Mapping[str, str]:
@@ -170,14 +168,13 @@ class Packages:
             self._receivers(),
         )
 
-    def _receivers(self) -> dict[str, Callable[[CatalogueChange], object]]:
+    def _receivers(self) -> dict[str, Callable[..., object]]:
         """What each package that implements ``plugind_changed`` is called by."""
         everyone = self._manager.get_plugins()
-        found: dict[str, Callable[[CatalogueChange], object]] = {}
+        found: dict[str, Callable[..., object]] = {}
         for each in self._manager.hook.plugind_changed.get_hookimpls():
             others = [other for other in everyone if other is not each.plugin]
-            call = self._manager.subset_hook_caller("plugind_changed", others)
-            found[each.plugin_name] = partial(_receive, call)
+            found[each.plugin_name] = self._manager.subset_hook_caller("plugind_changed", others)
         return found
 
     def _undisputed(self, kind: str, claims: Mapping[str, list[Any]]) -> dict[str, Any]:
@@ -235,10 +232,6 @@ def plugin_type(name: str) -> PluginType:
         reason = registry.problems.get(name, f"installed are: {', '.join(sorted(registry.types))}")
         raise RegistryError(f"no plugin type {name!r}: {reason}")
     return registry.types[name]
-
-
-def _receive(call: Callable[..., object], change: CatalogueChange) -> object:
-    return call(change=change)
 
 
 def _origin(entry_point: EntryPoint) -> Origin:
