@@ -25,7 +25,7 @@ from plugind.model import (
     Change,
     Fingerprint,
     InstanceChange,
-    InstanceKey,
+    seen,
 )
 from plugind.store.base import Contents
 
@@ -172,19 +172,14 @@ class Listener:
 
 def _instances(held: Holdings, change: Change) -> Iterator[InstanceChange]:
     """What becomes of instances with a change of what is held."""
-    names = {step.some.id: step.some.name for step in change.nodes}
-    for key, before, after in held.views_changed(change):
-        kind = _kind(before, after)
-        seen = after or before
-        if kind and seen:
-            node = names.get(key.node_id) or held.nodes[key.node_id].name
-            yield _told(kind, key, node, seen)
-
-
-def _told(kind: str, key: InstanceKey, node: str, seen: Fingerprint) -> InstanceChange:
-    return InstanceChange(
-        kind, key.type, key.id, key.role, key.node_id, node, seen.healthy, seen.description
-    )
+    for step, node in held.affected(change):
+        before = seen(step.before, node.before) if step.before and node.before else None
+        after = seen(step.after, node.after) if step.after and node.after else None
+        shown = after or before
+        if shown and (kind := _kind(before, after)):
+            id, type, plugin, role = step.some.key
+            told = (shown.healthy, shown.description)
+            yield InstanceChange(kind, type, plugin, role, id, node.some.name, *told)
 
 
 def _kind(before: Fingerprint | None, after: Fingerprint | None) -> str:

@@ -12,14 +12,12 @@ from plugind.model import (
     DOWN,
     Change,
     Declaration,
-    Fingerprint,
     Instance,
     InstanceKey,
     Lost,
     Node,
     PluginKey,
     Step,
-    seen,
 )
 from plugind.store.base import Contents
 
@@ -78,12 +76,9 @@ class Holdings:
                 if instance.missing_since is not None:
                     yield Lost(key, instance.missing_since)
 
-    def views_changed(
-        self, change: Change
-    ) -> Iterator[tuple[InstanceKey, Fingerprint | None, Fingerprint | None]]:
-        """The instances that readers see differently after a change, with what they see before and
-        after it: those replaced, and those of a node that fell silent, came back or has another
-        name. The change is not applied yet."""
+    def affected(self, change: Change) -> Iterator[tuple[Step[Instance], Step[Node]]]:
+        """The instances that readers may see differently after a change, each with its node: those
+        replaced, and those of a node that is. The change is not applied yet."""
         nodes = {step.some.id: step for step in change.nodes}
         steps = {step.some.key: step for step in change.instances}
         for node_id in nodes:
@@ -91,22 +86,11 @@ class Holdings:
                 steps.setdefault(key, Step(one, one))
         for key, step in steps.items():
             held = self.nodes.get(key.node_id)
-            node = nodes.get(key.node_id, Step(held, held))
-            before, after = _shown(step.before, node.before), _shown(step.after, node.after)
-            if before != after:
-                yield key, before[0] if before else None, after[0] if after else None
+            yield step, nodes.get(key.node_id, Step(held, held))
 
     def plugins(self) -> Iterable[PluginKey]:
         """Every plugin that there is, in no order."""
         return self._by_plugin.keys() | self.declarations.keys()
-
-
-def _shown(instance: Instance | None, node: Node | None) -> tuple[Fingerprint, str] | None:
-    """What readers see of an instance; an allocation has its node's name as well."""
-    if instance is None or node is None:
-        return None
-    shown = seen(instance, node)
-    return shown, node.name if shown.allocation else ""
 
 
 def _replace(values: dict[K, V], key: K, value: V | None) -> None:

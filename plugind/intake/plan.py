@@ -22,6 +22,7 @@ from plugind.model import (
     Allocation,
     Change,
     Declaration,
+    Fingerprint,
     Instance,
     InstanceKey,
     Lost,
@@ -191,7 +192,7 @@ class Planner:
         change = Change(now, tuple(nodes), tuple(instances), tuple(declarations))
         plugins = {step.some.key for step in change.declarations if self._is_seen(step)}
         node_ids = {step.some.id for step in change.nodes}
-        for key, _, _ in self.held.views_changed(change):
+        for key in self._views_changed(change):
             plugins.add(key.plugin)
             node_ids.add(key.node_id)
         touched = {key.resource for key in plugins} | {plugins_of(key.type) for key in plugins}
@@ -200,6 +201,13 @@ class Planner:
         removed = {key.resource for key in self._plugins_gone(plugins, change)}
         removed |= {node_of(step.some.id) for step in change.nodes if step.after is None}
         return replace(change, touched=frozenset(touched), removed=frozenset(removed))
+
+    def _views_changed(self, change: Change) -> Iterable[InstanceKey]:
+        """The instances that readers see differently: those replaced, and those of a node that
+        fell silent, came back or has another name."""
+        for step, node in self.held.affected(change):
+            if _shown(step.before, node.before) != _shown(step.after, node.after):
+                yield step.some.key
 
     def _is_seen(self, step: Step[Declaration]) -> bool:
         """Whether readers see a difference: one who expects what is known anyway makes none."""
@@ -220,6 +228,14 @@ class Planner:
             is_declared = declared.get(key, self.held.declarations.get(key)) is not None
             if not is_declared and len(self.held.of_plugin(key)) + growth[key] == 0:
                 yield key
+
+
+def _shown(instance: Instance | None, node: Node | None) -> tuple[Fingerprint, str] | None:
+    """What readers see of an instance; an allocation has its node's name as well."""
+    if instance is None or node is None:
+        return None
+    shown = seen(instance, node)
+    return shown, node.name if shown.allocation else ""
 
 
 def check_secret(node: Node, secret_hash: str) -> None:
