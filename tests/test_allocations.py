@@ -10,10 +10,10 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from plugind.processes import of_pid
 
 from plugind import __version__
 from plugind.client import Client
+from plugind.toolbox.processes import of_pid
 from tests.processes import Machine, Process, counts, instance, machine
 from tests.support import eventually
 

@@ -20,9 +20,10 @@ from pathlib import Path
 import pytest
 
 from plugind import plugin_type
-from plugind.agent.findings import DESCRIPTION_MAXIMUM, INSTANCES_MAXIMUM, NESTING_MAXIMUM
-from plugind.agent.probing import NAME_MAXIMUM, TARGETS_MAXIMUM
-from plugind.plugin_type import API_VERSION, Hooks, PluginType, Prober
+from plugind.agent.bounds import TARGETS_MAXIMUM
+from plugind.agent.findings import DESCRIPTION_MAXIMUM, NESTING_MAXIMUM
+from plugind.agent.probing import NAME_MAXIMUM
+from plugind.plugin_type import API_VERSION, Hooks, PluginType, Prober, SettingsSchema
 from tests.test_docs import ROOT, plain
 from tests.testing.test_new_type import run
 
@@ -206,7 +207,9 @@ def test_the_contract_has_every_attribute_and_number() -> None:
     assert len(attributes) > 8
     assert [name for name in attributes if f"`{name}`" not in TEXT] == []
     assert f"This is version {API_VERSION}." in TEXT
-    for number in (NAME_MAXIMUM, TARGETS_MAXIMUM, INSTANCES_MAXIMUM, DESCRIPTION_MAXIMUM):
+    for number in (NAME_MAXIMUM, TARGETS_MAXIMUM, DESCRIPTION_MAXIMUM):
         assert re.search(rf"\| {number:,}\b", TEXT)
+    instances = SettingsSchema().fields["max_instances"].load_default
+    assert f"`max_instances`, {instances:,} unless" in TEXT
     assert f"nested {NESTING_MAXIMUM} deep" in TEXT
     assert plugin_type.ENTRY_POINT_GROUP == "plugind"

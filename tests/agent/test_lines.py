@@ -10,7 +10,6 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from plugind import processes
 from plugind.agent.findings import DESCRIPTION_MAXIMUM, clean, examine
 from plugind.agent.lines import (
     Alive,
@@ -24,6 +23,7 @@ from plugind.agent.lines import (
     encode,
 )
 from plugind.errors import ProbeFailed
+from plugind.toolbox import processes
 
 text = st.text(st.characters(exclude_categories=["Cs"]))
 numbers = st.integers(0, 2**63 - 1)
