@@ -147,10 +147,10 @@ def test_a_good_fingerprint_is_copied_and_loses_its_time() -> None:
 
 
 def test_a_process_that_was_not_found_is_none() -> None:
-    found, _ = examine({("a", "node"): {"Healthy": True, "Process": None}}, ROLES)
+    found, _ = examine({("a", "node"): {"Healthy": True, "Process": None}}, ROLES, 10)
     assert found["a", "node"] == {"Healthy": True}
     mine = processes.of_pid(os.getpid())
-    found, _ = examine({("a", "node"): {"Healthy": True, "Process": mine}}, ROLES)
+    found, _ = examine({("a", "node"): {"Healthy": True, "Process": mine}}, ROLES, 10)
     assert found["a", "node"] == {"Healthy": True, "Process": mine}
 
 
