@@ -55,8 +55,8 @@ class Pen:
     def noted(self, call: str, what: Callable[[], T], target: str = "") -> T:
         """Calls that, and notes when it began and how it ended."""
         number = next(self._numbers)
-        self.write(number=number, call=call, target=target)
         began = time.monotonic()
+        self.write(number=number, call=call, target=target, began=began)
         error = ""
         try:
             return what()

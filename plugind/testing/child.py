@@ -19,7 +19,6 @@ def main() -> int:
     name, notes = sys.argv[1:]
     logs.configure("ERROR")  # the actors' misdeeds are no news
     pen = Pen(Path(notes))
-    pen.write(call="start")
     return serve(lambda: on_trial(plugin_type(name), pen))
 
 

@@ -6,13 +6,14 @@ from collections.abc import Iterator
 from typing import Any
 
 from plugind.agent.findings import SPOILT
+from plugind.agent.probing import SLACK
 from plugind.testing.actors import FAILING, FLOODING, HANGING, PREFIX, RAISING, STEADY
 from plugind.testing.rules import Rules, Subject
 from plugind.testing.trial import Evidence
 
 rules = Rules()
 
-_RESTARTS = "its process ended and was started anew, {count} times"
+_ENDED = "its process ended, {count} times"
 _REJECTED = "a server rejects {ID}/{Role}: {Field}: {Reason}"
 
 
@@ -21,9 +22,9 @@ def answers_in_time(subject: Subject) -> Iterator[str]:
     """Its prober is made, discovers, probes and closes within probe_timeout each time."""
     evidence = subject.evidence
     for call in evidence.calls:
-        if call.took is None and evidence.starts == 1:
-            yield f"{call} had not ended when the trial did"
-        elif call.took is not None and call.took > evidence.limit:
+        if not call.ended and not evidence.ends and call.took > evidence.limit - SLACK:
+            yield f"{call} had not ended after {call.took:.2g} s"
+        elif call.ended and call.took > evidence.limit:
             yield f"{call} took {call.took:.2g} s, of {evidence.limit:.2g} s at most"
 
 
@@ -32,8 +33,8 @@ def findings(subject: Subject) -> Iterator[str]:
     """What its prober finds is of use: names of targets, IDs, roles, fingerprints; and where it
     finds nothing it raises ProbeFailed."""
     evidence = subject.evidence
-    if evidence.starts > 1:
-        yield _RESTARTS.format(count=evidence.starts - 1)
+    if evidence.ends:
+        yield _ENDED.format(count=evidence.ends)
     for call in evidence.calls:
         if call.error:
             yield f"{call} raised {call.error}"
@@ -80,8 +81,8 @@ def _spoilt(evidence: Evidence) -> Iterator[str]:
 
 def _misbehaving(subject: Subject, behaviour: str) -> Iterator[str]:
     evidence = subject.evidence
-    if evidence.starts > 1:
-        yield _RESTARTS.format(count=evidence.starts - 1)
+    if evidence.ends:
+        yield _ENDED.format(count=evidence.ends)
     shown = evidence.shown(behaviour)
     if not shown:
         yield "nothing is told of it"

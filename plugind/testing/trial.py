@@ -22,7 +22,7 @@ from plugind.agent import report
 from plugind.agent.backoff import Backoff
 from plugind.agent.probing import SLACK
 from plugind.agent.state import TypeState
-from plugind.agent.supervisor import Supervisor
+from plugind.agent.supervisor import START_MAXIMUM, Supervisor
 from plugind.errors import ClientError
 from plugind.plugin_type import PluginType
 from plugind.testing.actors import BEHAVIOURS, PREFIX, STEADY
@@ -32,17 +32,18 @@ PATIENCE = 10.0
 """Seconds that a trial may take beyond what a probe of the type's own may."""
 
 _LOOK_EVERY = 0.05
-_STARTS_MAXIMUM = 2  # what ends again after it was started anew will go on so
+_ENDS_MAXIMUM = 2  # what ends again after it was started anew will go on so
 _BACKOFF = Backoff(0.05, 0.1)
 
 
 @dataclass(frozen=True)
 class Call:
-    """One call of the prober; ``took`` is None where it did not end."""
+    """One call of the prober, and how many seconds it took; so far, where it had not ended."""
 
     name: str
     target: str
-    took: float | None
+    took: float
+    ended: bool
     error: str
 
     def __str__(self) -> str:
@@ -51,12 +52,15 @@ class Call:
 
 @dataclass(frozen=True)
 class Evidence:
-    """What a trial showed: what is known of the type's targets, what was noted in its process, and
-    what a server made of the report. ``limit`` is how many seconds a call may take."""
+    """What a trial showed: what is known of the type's targets, what was noted in its process, how
+    often that ended, and what a server made of the report. It was ``taken`` then, by the monotonic
+    clock; ``limit`` is how many seconds a call may take."""
 
     state: TypeState
     notes: Sequence[Mapping[str, Any]]
+    taken: float
     limit: float
+    ends: int = 0
     rejected: Sequence[Mapping[str, Any]] = ()
     answers: Mapping[str, Any] = field(default_factory=dict)
 
@@ -65,16 +69,14 @@ class Evidence:
         """Every call of the type's own prober."""
         ends = {note["number"]: note for note in self.notes if "took" in note}
         return [
-            Call(note["call"], note["target"], end.get("took"), end.get("error", ""))
-            for note in self.notes
-            if "call" in note and "number" in note
-            for end in [ends.get(note["number"], {})]
+            self._call(note, ends.get(note["number"])) for note in self.notes if "began" in note
         ]
 
-    @property
-    def starts(self) -> int:
-        """How often the process was started."""
-        return len(self.noted("start"))
+    def _call(self, begin: Mapping[str, Any], end: Mapping[str, Any] | None) -> Call:
+        if end is None:
+            so_far = self.taken - begin["began"]
+            return Call(begin["call"], begin["target"], so_far, ended=False, error="")
+        return Call(begin["call"], begin["target"], end["took"], ended=True, error=end["error"])
 
     @property
     def targets(self) -> int:
@@ -82,7 +84,7 @@ class Evidence:
         return max((note["count"] for note in self.noted("targets")), default=0)
 
     def noted(self, call: str) -> list[Mapping[str, Any]]:
-        return [note for note in self.notes if note.get("call") == call and "number" not in note]
+        return [note for note in self.notes if note.get("call") == call]
 
     def shown(self, behaviour: str) -> dict[str, Mapping[str, Any]]:
         """What is shown of an actor now, by role."""
@@ -98,14 +100,27 @@ def try_out(type_: PluginType, block: Mapping[str, Any], timeout: float, folder:
     notes.touch()
     limit = timeout + SLACK
     with _running(type_.name, block, notes) as supervisor:
-        deadline = time.monotonic() + PATIENCE + limit
-        while time.monotonic() < deadline:
-            evidence = Evidence(supervisor.state, _read(notes), limit)
-            if _is_over(evidence):
-                break
-            time.sleep(_LOOK_EVERY)
+        evidence = _watched(supervisor, notes, limit)
     with live_server(plugin_types_enabled=type_.name) as server:
         return _reported(type_, evidence, server)
+
+
+def _watched(supervisor: Supervisor, notes: Path, limit: float) -> Evidence:
+    """The evidence once all has been seen, or nothing more will be. Patience begins when the prober
+    is made: a busy machine takes its time to start a process."""
+    pids: set[int] = set()
+    deadline = time.monotonic() + START_MAXIMUM
+    is_made = False
+    while True:
+        now = time.monotonic()
+        pids |= {supervisor.pid} if supervisor.pid else set()
+        ends = sum(not Path(f"/proc/{pid}").exists() for pid in pids)
+        evidence = Evidence(supervisor.state, _read(notes), now, limit, ends)
+        if evidence.calls and not is_made:
+            deadline, is_made = now + PATIENCE + limit, True
+        if _is_over(evidence) or now > deadline:
+            return evidence
+        time.sleep(_LOOK_EVERY)
 
 
 @contextmanager
@@ -121,7 +136,7 @@ def _running(name: str, block: Mapping[str, Any], notes: Path) -> Iterator[Super
 
 def _is_over(evidence: Evidence) -> bool:
     """Whether all has been seen, or nothing more will be."""
-    if evidence.starts > _STARTS_MAXIMUM:
+    if evidence.ends >= _ENDS_MAXIMUM:
         return True
     return evidence.state.complete and all(
         (shown := evidence.shown(behaviour))

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import threading
 import time
 from collections.abc import Collection, Mapping
 from dataclasses import dataclass
@@ -160,6 +161,19 @@ class Slow(Lamp):
 
     def prober(self, settings: LampSettings) -> Prober:
         return SlowProber(settings.watts)
+
+
+class HangingProber(LampProber):
+    def discover(self) -> Mapping[str, Any]:
+        threading.Event().wait()
+        return {}
+
+
+class Hanging(Slow):
+    """Its prober never says which lamps there are."""
+
+    def prober(self, settings: LampSettings) -> Prober:
+        return HangingProber(settings.watts)
 
 
 class CarelessProber(LampProber):
