@@ -137,6 +137,7 @@ def do_all(reader: Reader) -> None:
         reader.close()
 
 
+@pytest.mark.timeout(300)  # a dozen commands, each a process
 def test_every_step_of_the_tutorial_does_what_it_says(tmp_path: Path) -> None:
     """Installed the way that "pip install -e" does it, but into a path of the test's own."""
     package = tmp_path / "plugind-pidfile"
