@@ -40,6 +40,9 @@ HEIGHTS = {room: number for number, room in enumerate(chain.from_iterable(FLOORS
 # What plugind promises to those who write plugin types.
 PUBLIC_FACE = {"plugin_type", "errors", "model", "fields", "logs", "toolbox"}
 
+# And their tests may have.
+AUTHORS_FACE = PUBLIC_FACE | {"testing"}
+
 _RESOLVED_BY_NAME = re.compile(r"(plugind|plugin_types)(\.\w+)+:\w+")
 
 
@@ -108,6 +111,17 @@ def test_plugin_types_use_the_public_face_only(path: Path) -> None:
             assert room(name) in PUBLIC_FACE, f"{path.name} imports {name}"
         if name.startswith("plugin_types."):
             assert room(name) == own, f"{path.name} imports its neighbour {name}"
+
+
+def test_what_strangers_are_shown_uses_what_they_may_use() -> None:
+    """The templates of "plugind type new", and the document for authors."""
+    templates = [path.read_text() for path in ROOT.glob("plugind/cli/new_type/*.py.tmpl")]
+    shown = [*templates, (ROOT / "docs/plugin-types.md").read_text()]
+    found = {room for text in shown for room in re.findall(r"from plugind\.(\w+)", text)}
+    assert len(templates) == 4
+    assert "testing" in found
+    assert found <= AUTHORS_FACE
+    assert [room for room in AUTHORS_FACE if f"`plugind.{room}`" not in shown[-1]] == []
 
 
 @pytest.mark.parametrize("path", modules("plugind"), ids=lambda path: str(path.relative_to(ROOT)))
