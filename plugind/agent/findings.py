@@ -17,6 +17,9 @@ from plugind.fields import ID_PATTERN
 from plugind.plugin_type import ANY_ROLE
 from plugind.toolbox import processes
 
+INSTANCES_MAXIMUM = 1_000
+"""Instances of one target, where a type's settings do not say (``max_instances``)."""
+
 DESCRIPTION_MAXIMUM = 4_096
 """Characters of a HealthDescription."""
 
@@ -28,7 +31,7 @@ NESTING_MAXIMUM = 20
 
 
 def examine(
-    result: Any, roles: Collection[str], maximum: int
+    result: Any, roles: Collection[str], maximum: int = INSTANCES_MAXIMUM
 ) -> tuple[dict[Key, dict[str, Any]], tuple[str, ...]]:
     """What a probe's result holds by plugin ID and role, and what is wrong with the rest of it.
 

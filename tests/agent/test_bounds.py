@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Mapping
+from pathlib import Path
 from typing import Any
 
 from hypothesis import given
@@ -17,6 +18,7 @@ from plugind.api.body import BODY_MAXIMUM
 from plugind.node_schemas import INSTANCES_MAXIMUM
 from tests.agent.conftest import StartSupervisor
 from tests.agent.desk import until
+from tests.support import FakeAgent, serving
 
 
 def found(target: str, *ids: str, text: str = "") -> Found:
@@ -169,3 +171,16 @@ def test_a_flood_of_ever_new_instances_is_not_remembered_for_ever() -> None:
         state = state.after(Targets(frozenset({f"t{number}"})))
         state = state.after(Found(f"t{number}", 1, new))
         assert sum(map(len, state.gone.values())) <= LEFT_MAXIMUM
+
+
+def test_a_server_takes_what_fits_and_not_what_does_not(tmp_path: Path) -> None:
+    """Both limits at once: many instances of two types, with the longest reasons that there are."""
+    told = {"Healthy": False, "HealthDescription": "x" * 4_096}
+    flood = {f"p{number}": dict.fromkeys(("controller", "node"), told) for number in range(900)}
+    small = {f"p{number}": {"check": {"Healthy": True}} for number in range(4_000)}
+    fitting, left_out = fit({"csi": flood, "exec": small})
+    assert left_out.keys() == {"csi", "exec"}
+    with serving(tmp_path, live=False) as api:
+        agent = FakeAgent(api)
+        assert agent.report({}, Plugins={"csi": flood, "exec": small}).status in (400, 413)
+        assert agent.report({}, Plugins=fitting).status == 200

@@ -102,7 +102,7 @@ def test_keys_are_checked_one_by_one() -> None:
         ("a", 1): good,
         "a": good,
     }
-    found, flaws = examine(result, ROLES, 1_000)
+    found, flaws = examine(result, ROLES)
     assert set(found) == {("a", "node"), ("a", "*")}
     assert len(flaws) == 5
     assert "'nodde' is no role; there are controller, node" in flaws
@@ -127,7 +127,7 @@ def test_keys_are_checked_one_by_one() -> None:
     ids=lambda value: str(value)[:30].encode("ascii", "replace").decode(),
 )
 def test_a_bad_fingerprint_becomes_an_unhealthy_one(fingerprint: Any, reason: str) -> None:
-    found, flaws = examine({("a", "node"): fingerprint}, ROLES, 1_000)
+    found, flaws = examine({("a", "node"): fingerprint}, ROLES)
     assert not flaws
     told = found["a", "node"]
     assert told["Healthy"] is False
@@ -138,7 +138,7 @@ def test_a_bad_fingerprint_becomes_an_unhealthy_one(fingerprint: Any, reason: st
 def test_a_good_fingerprint_is_copied_and_loses_its_time() -> None:
     inner = ["x"]
     given = {"Healthy": True, "X": inner, "UpdateTime": "now", "HealthDescription": "y" * 5_000}
-    found, _ = examine({("a", "node"): given}, ROLES, 1_000)
+    found, _ = examine({("a", "node"): given}, ROLES)
     inner.append("later")
     told = found["a", "node"]
     assert told["X"] == ["x"]
@@ -156,7 +156,7 @@ def test_a_process_that_was_not_found_is_none() -> None:
 
 def test_a_result_of_another_kind_fails_the_probe() -> None:
     with pytest.raises(ProbeFailed, match="NoneType instead of a mapping"):
-        examine(None, ROLES, 1_000)
+        examine(None, ROLES)
 
 
 @given(st.text())

@@ -13,6 +13,7 @@ from typing import Any
 
 import pytest
 
+from plugind.agent import reporter
 from plugind.agent.backoff import Backoff
 from plugind.agent.identity import Identity
 from plugind.agent.reporter import Reporter
@@ -375,3 +376,16 @@ def test_a_server_that_hangs_does_not_hold_a_node_that_leaves(start: Start, log:
             subject.reporter.stop(0.3)
         assert time.monotonic() - started < 2
     assert "no answer from" in log[-1]["reason"]
+
+
+def test_news_without_end_do_not_hold_up_the_first_report(
+    desk: Desk, start: Start, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(reporter, "SETTLE_MAXIMUM", 0.3)
+    subject = start(desk, ready=lambda: False)
+    began = time.monotonic()
+    while not desk.reports:
+        assert time.monotonic() - began < 5
+        subject.reporter.changed()
+        time.sleep(0.001)
+    assert time.monotonic() - began >= 0.3
