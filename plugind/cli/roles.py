@@ -42,7 +42,7 @@ class Roles:
     """The roles that the settings enable, running from ``start`` until ``stop``."""
 
     def __init__(self, settings: Settings, registry: Registry) -> None:
-        self._names, self._data_dir = enabled_roles(settings)
+        _, self._data_dir = enabled_roles(settings)
         self._settings = settings
         self._registry = registry
         self._services: Services | None = None
@@ -63,8 +63,7 @@ class Roles:
             if self._agent is not None:
                 self._agent.start()
                 self._until_stop.callback(self._stop_agent, self._agent)
-            for name in self._names:
-                self._until_stop.enter_context(announced(self._data_dir, name))
+                self._announce("client")
             undo.pop_all()
 
     def reload(self, settings: Settings, registry: Registry) -> None:
@@ -105,6 +104,10 @@ class Roles:
     def _stop_agent(self, agent: Agent) -> None:
         agent.stop(leave=self._leave)
 
+    def _announce(self, role: str) -> None:
+        """Once the role has its data_dir for itself, and before it is said to be there."""
+        self._until_stop.enter_context(announced(self._data_dir, role))
+
     def _listen(self) -> socket.socket:
         sock = listen(self._settings.bind_addr, self._settings.ports.http)
         return self._until_stop.enter_context(sock)
@@ -119,6 +122,7 @@ class Roles:
         server = Server(app, sock, max_parked=settings.server.max_parked)
         self._until_stop.callback(server.stop)
         self._until_stop.callback(self._services.wake)
+        self._announce("server")
         server.start()
         url = f"http://{_address(sock)}"
         _log.info("serving", version=__version__, address=url, pid=os.getpid())
