@@ -15,7 +15,7 @@ def test_a_type_is_served_by_real_parts() -> None:
         with run_agent(server.address, config, types=name, name="vm1") as agent:
             (row,) = eventually(lambda: server.client.plugins(name).value)
             assert (row["ID"], row["NodesHealthy"], row["Watts"]) == ("desk", 1, 40)
-            assert agent.health() == (True, "ok")
+            assert eventually(lambda: agent.health() == (True, "ok"))
             (node,) = server.client.nodes().value
             assert node["Name"] == "vm1"
 
