@@ -162,11 +162,11 @@ class Listener:
             return replace(self._waiting.popleft(), missed=missed)
 
     def _fail(self, error: BaseException) -> None:
-        """Counts each failure, and logs those that are not the same as the one before."""
+        """Counts each failure, and logs those that are not of the same kind as the one before."""
         self._failure = type(error).__name__  # its text is for the log: health needs no token
         self._failed_ever += 1
-        if repr(error) != self._logged:
-            self._logged = repr(error)
+        if self._failure != self._logged:
+            self._logged = self._failure
             _log.error("a package failed on a change", package=self._name, exc_info=error)
 
 

@@ -197,11 +197,12 @@ class Agent:
     def _report(self, origin: report.Origin) -> dict[str, Any]:
         states = {type: each.state for type, each in self._supervisors.items()}
         told = report.build(origin, states)
-        plugins, left_out = bounds.fit(told["Plugins"])
+        plugins, left_out = bounds.fit(told["Plugins"], told["Allocations"])
         for type in left_out.keys() - self._left_out.keys():
             _log.warning("a report would be too large", type=type, left_out=left_out[type])
         self._left_out = left_out
-        return {**told, "Plugins": plugins}
+        allocations = bounds.named(told["Allocations"], plugins)
+        return {**told, "Plugins": plugins, "Allocations": allocations}
 
     def _acknowledged(self, told: Mapping[str, Any]) -> None:
         for type, supervisor in self._supervisors.items():

@@ -26,7 +26,9 @@ SIZE_MAXIMUM = 4 * MEBIBYTE
 REPORT_SIZE_MAXIMUM = 7 * MEBIBYTE
 """Bytes of a node's plugins in a report: less than the 8 MiB that a server takes for all of it."""
 
-_FRAME = 16  # bytes around a fingerprint: quotes, colons, braces and commas
+_FRAME = 64  # bytes around a fingerprint, or an allocation with its ID: quotes, braces and commas
+
+_NONE: Mapping[str, Any] = {}
 
 _log = logs.get("prober")
 
@@ -95,15 +97,17 @@ class Room:
         return replace(outcome, instances={key: wanted[key] for key in taken}, beyond=beyond)
 
 
-def fit(plugins: Plugins) -> tuple[dict[str, dict[str, dict[str, Any]]], dict[str, int]]:
-    """The plugins of a report (by type, ID and role) as far as a server takes them, and how many
-    instances of which type are not among them.
+def fit(
+    plugins: Plugins, allocations: Mapping[str, Any] = _NONE
+) -> tuple[dict[str, dict[str, dict[str, Any]]], dict[str, int]]:
+    """The plugins of a report (by type, ID and role) as far as a server takes them together with
+    the ``allocations`` that they name, and how many instances of which type are not among them.
 
     When it is too much the types with little keep all, and the others get the same share.
     """
     sizes = {
         type: {
-            (id, role): size_of((id, role), fingerprint)
+            (id, role): size_of((id, role), fingerprint) + _size_named(fingerprint, allocations)
             for id, roles in plugins[type].items()
             for role, fingerprint in roles.items()
         }
@@ -121,6 +125,28 @@ def fit(plugins: Plugins) -> tuple[dict[str, dict[str, dict[str, Any]]], dict[st
         if missing := len(sizes[type]) - len(kept):
             left_out[type] = missing
     return {type: ids for type, ids in fitting.items() if ids}, left_out
+
+
+def named(allocations: Mapping[str, Any], plugins: Plugins) -> dict[str, Any]:
+    """Of the allocations those that the plugins name."""
+    ids = {
+        alloc_id(fingerprint)
+        for of_type in plugins.values()
+        for roles in of_type.values()
+        for fingerprint in roles.values()
+    }
+    return {id: allocations[id] for id in allocations if id in ids}
+
+
+def alloc_id(fingerprint: Mapping[str, Any] | None) -> str:
+    """The allocation that a fingerprint names, "" where it names none; a type may say anything."""
+    id = fingerprint.get("AllocID") if fingerprint else None
+    return id if isinstance(id, str) else ""
+
+
+def _size_named(fingerprint: Mapping[str, Any] | None, allocations: Mapping[str, Any]) -> int:
+    allocation = allocations.get(alloc_id(fingerprint))
+    return size_of((), allocation) if allocation else 0
 
 
 def shares(wanted: Mapping[str, int], budget: int) -> dict[str, int]:
@@ -142,7 +168,7 @@ def within(keys: Iterable[Key], sizes: Mapping[Key, int], space: int) -> list[Ke
     return kept
 
 
-def size_of(key: Key, fingerprint: Any) -> int:
+def size_of(key: Iterable[str], fingerprint: Any) -> int:
     """Bytes that an instance takes in a report."""
     return len(json.dumps(fingerprint)) + sum(map(len, key)) + _FRAME
 

@@ -158,7 +158,7 @@ def test_a_reload_restarts_what_changed_and_nothing_else(
     blocks = Blocks().with_type("ink", ink).with_type("pen", pen)
     agent = make({"ink": ink, "pen": pen})
     agent.start()
-    until(lambda: desk.reports)
+    until(lambda: desk.reports and desk.reports[-1]["Plugins"].keys() == {"ink", "pen"})
     before = pids(agent)
     agent.reload(blocks)
     assert pids(agent) == before, "nothing changed"

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import uuid
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -11,7 +12,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from plugind.agent import bounds
-from plugind.agent.bounds import REPORT_SIZE_MAXIMUM, Room, fit, shares
+from plugind.agent.bounds import REPORT_SIZE_MAXIMUM, Room, fit, named, shares
 from plugind.agent.lines import Failed, Found, Targets, decode, encode
 from plugind.agent.state import LEFT_MAXIMUM, TypeState
 from plugind.api.body import BODY_MAXIMUM
@@ -56,8 +57,8 @@ def test_a_target_that_fails_keeps_its_places_and_needs_one_if_it_has_none() -> 
 
 def test_room_has_a_size() -> None:
     room = Room(100, size=1_000)
-    assert ids(room.admit(found("t1", "a", "b", text="x" * 400))) == ["a", "b"]
-    assert room.admit(found("t2", "c", text="x" * 400)) == Found("t2", 1, {}, beyond=1)
+    assert ids(room.admit(found("t1", "a", "b", text="x" * 300))) == ["a", "b"]
+    assert room.admit(found("t2", "c", text="x" * 300)) == Found("t2", 1, {}, beyond=1)
     assert ids(room.admit(found("t3", "d"))) == ["d"]
 
 
@@ -184,3 +185,22 @@ def test_a_server_takes_what_fits_and_not_what_does_not(tmp_path: Path) -> None:
         agent = FakeAgent(api)
         assert agent.report({}, Plugins={"csi": flood, "exec": small}).status in (400, 413)
         assert agent.report({}, Plugins=fitting).status == 200
+
+
+def test_allocations_count_and_go_with_what_names_them(tmp_path: Path) -> None:
+    """A server takes so many instances, and so many allocations, of so many bytes together."""
+    described = {"Name": "x" * 2_000, "JobID": "y" * 2_000, "TaskGroup": "", "CreateTime": 1}
+    ids = [str(uuid.UUID(int=number)) for number in range(5_000)]
+    flood = {id: {"node": {"Healthy": True, "AllocID": id}} for id in ids}
+    odd = {"a": {"node": {"Healthy": True, "AllocID": ["no", "text"]}}}
+    small = {"b": {"node": {"Healthy": True, "AllocID": "b"}, "controller": None}}
+    allocations = {**dict.fromkeys(ids, described), "b": described}
+    plugins, left_out = fit({"csi": {**odd, **flood}, "exec": small}, allocations)
+    kept = named(allocations, plugins)
+    assert plugins["exec"] == small
+    assert left_out.keys() == {"csi"}
+    assert kept.keys() == {"b", *plugins["csi"]} - {"a"}
+    assert 1_500 < len(kept) < 2_000
+    with serving(tmp_path, live=False) as api:
+        agent = FakeAgent(api)
+        assert agent.report({}, Plugins=plugins, Allocations=kept).status == 200

@@ -47,7 +47,7 @@ def test_targets_come_change_and_go(paper: StartSupervisor) -> None:
 def test_a_prober_that_does_not_find_its_targets_after_a_reload_is_told_of(
     paper: StartSupervisor, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(supervisor, "START_MAXIMUM", 1.0)
+    monkeypatch.setattr(supervisor, "START_MAXIMUM", 3.0)
     known = TypeState().after(Found("a", 1, {("a", "node"): {"Healthy": True}}))
     p = paper(state=known, before={"folder": "none"})
     p.order(".discover", "hang")
