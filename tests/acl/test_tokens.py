@@ -166,6 +166,7 @@ def test_a_secret_in_the_wrong_place_is_not_told(tmp_path: Path, text: str) -> N
         for piece in ("nobody", "a-secret", "0123"):
             assert piece not in str(raised.value)
             assert piece not in repr(raised.value.mistakes)
+    (tmp_path / "tokens.hcl").unlink()  # it has the secret, which the end of the suite looks for
 
 
 def test_neither_secrets_nor_hashes_are_in_texts(tmp_path: Path) -> None:

@@ -1,0 +1,53 @@
+"""Finds secrets in what tests left behind, without knowing them: whatever plugind keeps of a secret
+is its SHA-256, so a word whose hash stands in some file is one."""
+
+from __future__ import annotations
+
+import hashlib
+import os
+import re
+import stat
+from collections.abc import Iterator
+from pathlib import Path
+
+_HASH = re.compile(rb"(?<![0-9a-f])[0-9a-f]{64}(?![0-9a-f])")
+_WORD = re.compile(rb"[A-Za-z0-9_-]{16,128}")
+_FILE_MAXIMUM = 16 * 2**20
+
+
+def leaks(folder: Path) -> list[str]:
+    """Each file below the folder that has a secret in it, but for files that only their owner may
+    read and that are there for it (an agent's ``node-secret``, a ``token_file``)."""
+    hashes: set[bytes] = set()
+    places: dict[bytes, Path] = {}
+    for path in _files(folder):
+        content = path.read_bytes()
+        found = set(_HASH.findall(content))
+        hashes |= found
+        if not _is_kept(path):
+            for word in set(_WORD.findall(content)) - places.keys():
+                places[word] = path
+    return sorted(
+        {
+            str(path)
+            for word, path in places.items()
+            if hashlib.sha256(word).hexdigest().encode() in hashes
+        }
+    )
+
+
+def _files(folder: Path) -> Iterator[Path]:
+    for parent, _, names in os.walk(folder):
+        for name in names:
+            path = Path(parent, name)
+            status = path.lstat()
+            if stat.S_ISREG(status.st_mode) and status.st_size <= _FILE_MAXIMUM:
+                yield path
+
+
+def _is_kept(path: Path) -> bool:
+    return path.lstat().st_mode & 0o077 == 0 and path.name in (
+        "node-secret",
+        "token",
+        "agent.token",
+    )

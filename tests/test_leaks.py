@@ -1,0 +1,26 @@
+"""The search that ends every run of the suite can fail."""
+
+from __future__ import annotations
+
+import hashlib
+import secrets
+from pathlib import Path
+
+from tests.leaks import leaks
+
+
+def test_a_secret_is_found_by_its_hash(tmp_path: Path) -> None:
+    secret = secrets.token_urlsafe(32)
+    (tmp_path / "tokens.hcl").write_text(f"sha256:{hashlib.sha256(secret.encode()).hexdigest()}")
+    kept = tmp_path / "node-secret"
+    kept.write_text(secret)
+    kept.chmod(0o600)
+    log = tmp_path / "logs" / "a.log"
+    log.parent.mkdir()
+    log.write_text(f"error: no token {secret}, {'x' * 40}\n")
+    assert leaks(tmp_path) == [str(log)]
+    log.unlink()
+    assert leaks(tmp_path) == []
+    kept.chmod(0o644)
+    assert leaks(tmp_path) == [str(kept)]
+    kept.unlink()
