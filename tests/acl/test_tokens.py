@@ -130,6 +130,7 @@ def test_tokens_in_json(tmp_path: Path) -> None:
 def test_one_mistake(tmp_path: Path, text: str, mistake: str | None) -> None:
     with pytest.raises(ConfigError) as raised:
         tokens(tmp_path, text)
+    (tmp_path / "tokens.hcl").unlink()  # some have a secret in the wrong place
     found = told(raised)
     assert SECRET not in str(raised.value)
     if mistake is None:
@@ -166,7 +167,7 @@ def test_a_secret_in_the_wrong_place_is_not_told(tmp_path: Path, text: str) -> N
         for piece in ("nobody", "a-secret", "0123"):
             assert piece not in str(raised.value)
             assert piece not in repr(raised.value.mistakes)
-    (tmp_path / "tokens.hcl").unlink()  # it has the secret, which the end of the suite looks for
+    (tmp_path / "tokens.hcl").unlink()
 
 
 def test_neither_secrets_nor_hashes_are_in_texts(tmp_path: Path) -> None:
