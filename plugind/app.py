@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import suppress
 from functools import cache, partial
 from pathlib import Path
@@ -20,7 +20,8 @@ from plugind.api.serving import Api
 from plugind.api.type_rows import type_rows
 from plugind.catalogue import Catalogue
 from plugind.config.settings import AS_DOCUMENT, Settings
-from plugind.errors import StoreError
+from plugind.config.tree import raise_any
+from plugind.errors import Mistake, StoreError
 from plugind.filtering import fields_of
 from plugind.intake import Intake
 from plugind.liveness import Liveness
@@ -80,8 +81,9 @@ class Services:
         """Whether the last change that was to be written was; and what else there is to know."""
         if trouble := self.intake.trouble or self.liveness.trouble:
             return False, trouble
-        notes = [f"two agents report as node {name}" for name in self.catalogue.cloned()]
-        notes += self.announcer.troubles
+        notes = list(self.announcer.troubles)
+        if cloned := self.catalogue.cloned():
+            notes.append(f"as {cloned} of the nodes two agents report each")
         if self.access_log and self.access_log.trouble:
             notes.append(self.access_log.trouble)
         if self._refused:
@@ -89,18 +91,34 @@ class Services:
         return True, "; ".join(["ok", *notes])
 
     def reload(self, settings: Settings) -> None:
-        """Puts declarations, policies and tokens in force, all or none of them.
+        """Puts declarations, policies and tokens in force.
 
-        Raises ConfigError for a mistake in the files of policies and tokens, and StoreError.
+        Raises ConfigError for mistakes, which change nothing. Raises StoreError when declarations
+        cannot be written: what was revoked is revoked whatever the disk does.
         """
         acl = acl_of(settings.acl, self.registry.installed.values())
-        self.intake.declare(settings.declarations)
+        raise_any(self._not_while_running(settings))
+        # First, for declare wakes those who wait, and they are asked for their rights again.
         self.acl = acl
         _tell(acl)
+        try:
+            self.intake.declare(settings.declarations)
+        except StoreError as error:
+            text = f"policies and tokens are in force, the declarations are not: {error}"
+            raise StoreError(text) from error
         self._refused = ""
 
+    def _not_while_running(self, settings: Settings) -> Iterator[Mistake]:
+        """What a configuration has that only a start can put in force."""
+        if settings.acl.enabled is not self.settings.acl.enabled:
+            yield Mistake("acl.enabled", 0, 0, "is read at start only: restart the server")
+        for type_ in sorted({each.key.type for each in settings.declarations}):
+            if type_ not in self.registry.types:
+                text = "the running server does not have this plugin type: restart it"
+                yield Mistake(f'plugin "{type_}"', 0, 0, text)
+
     def refuse_reload(self, reason: str) -> None:
-        """A reload was tried and had mistakes: health says so until one succeeds."""
+        """A reload failed: health says so until one succeeds, to anybody who asks."""
         self._refused = reason
 
     def wake(self) -> None:

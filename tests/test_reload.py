@@ -47,7 +47,7 @@ def test_declarations_follow_the_configuration_and_mistakes_change_nothing(here:
     file.write_text('plugin "csi" "ebs0" { nodes_expected = "many" }\n')
     process.send(signal.SIGHUP)
     told = eventually(lambda: _message(client) != "ok" and _message(client))
-    assert f"{file}:1:" in told
+    assert told == "ok; the configuration was not reloaded: 1 mistake, see the log"
     assert f"{file}:1:" in process.logged
     assert counts(client, "ebs0") == (0, 0, 0, 4)
 
@@ -142,7 +142,7 @@ def test_whatever_a_reload_fails_of_what_runs_goes_on(tmp_path: Path) -> None:
         assert roles._services is not None
         assert roles._services.health() == (
             True,
-            "ok; the configuration was not reloaded: RuntimeError: a fault",
+            "ok; the configuration was not reloaded: see the log",
         )
     finally:
         roles.stop()

@@ -107,7 +107,7 @@ class Agent:
             _log.info("settings changed", types=",".join(sorted(ended | changed)))
 
     def refuse_reload(self, reason: str) -> None:
-        """A reload was tried and had mistakes: health says so until one succeeds."""
+        """A reload failed: health says so until one succeeds, to anybody who asks."""
         self._refused = reason
 
     def stop(self, timeout: float = STOP_TIMEOUT, *, leave: bool = False) -> None:

@@ -138,10 +138,10 @@ class Catalogue:
         with self._lock:
             return node_id in self._held.nodes
 
-    def cloned(self) -> list[str]:
-        """The names of the nodes that two agents report as."""
+    def cloned(self) -> int:
+        """As how many of the nodes two agents report."""
         with self._lock:
-            return sorted(node.name for node in self._held.nodes.values() if node.cloned_since)
+            return sum(bool(node.cloned_since) for node in self._held.nodes.values())
 
     def lost(self) -> set[Lost]:
         """What is held and not heard of, and since when."""

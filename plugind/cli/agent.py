@@ -19,6 +19,8 @@ from plugind.configured import load_settings, working_folder
 from plugind.errors import ConfigError, PlugindError
 from plugind.registry import Registry
 
+_SEE_LOG = "see the log"  # for health is told to strangers, too
+
 _log = logs.get("main")
 
 
@@ -85,12 +87,13 @@ def _reload(roles: Roles, read: Callable[[], tuple[Settings, Registry]]) -> None
             _log.error(
                 "the configuration has a mistake; what was in force stays", mistake=str(mistake)
             )
-        roles.refuse_reload(str(error.mistakes[0]))
+        count = len(error.mistakes)
+        roles.refuse_reload(f"{count} mistake{'s' * (count > 1)}, {_SEE_LOG}")
     except PlugindError as error:
         _log.error("the configuration could not be put in force", reason=str(error))
-        roles.refuse_reload(str(error))
+        roles.refuse_reload(_SEE_LOG)
     except Exception as error:  # of plugind's own or of a type's: what runs goes on
         _log.error("the configuration could not be read", exc_info=error)
-        roles.refuse_reload(f"{type(error).__name__}: {error}")
+        roles.refuse_reload(_SEE_LOG)
     else:
         _log.info("reloaded")

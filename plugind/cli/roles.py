@@ -71,13 +71,15 @@ class Roles:
         plugin types' blocks, and whether the node leaves at the end. Everything else is read at
         start only.
 
-        Raises PlugindError when it could not be done; then nothing changed.
+        Raises ConfigError for mistakes, which change nothing. Where another PlugindError is raised
+        it says what is in force.
         """
+        blocks = self._reloaded_blocks(settings, registry) if self._agent else self._blocks
         if self._services is not None:
             self._services.reload(settings)
         if self._agent is not None:
-            self._blocks = self._reloaded_blocks(settings, registry)
-            self._agent.reload(self._blocks)
+            self._blocks = blocks
+            self._agent.reload(blocks)
         self._leave = settings.client.leave_on_terminate
 
     def _reloaded_blocks(self, settings: Settings, registry: Registry) -> Blocks:

@@ -213,10 +213,10 @@ def test_a_reload_that_was_refused_is_in_health_until_one_succeeds(desk: Desk, m
     agent = make({})
     agent.start()
     until(lambda: agent.health() == (True, "ok"))
-    agent.refuse_reload("a.hcl:1:1: what is this?")
+    agent.refuse_reload("see the log")
     assert agent.health() == (
         True,
-        "ok; the configuration was not reloaded: a.hcl:1:1: what is this?",
+        "ok; the configuration was not reloaded: see the log",
     )
     agent.reload({})
     assert agent.health() == (True, "ok")

@@ -137,7 +137,8 @@ def test_two_agents_with_one_identity_are_noticed(tmp_path: Path) -> None:
         answer = agent.report(plugins, RunID="one")
         assert answer.json["Index"] == 3
         assert described().startswith("two agents report as this node since")
-        assert "two agents report as node vm1" in api.call("GET", "/v1/agent/health").text
+        told = api.call("GET", "/v1/agent/health").json["server"]["message"]
+        assert told == "ok; as 1 of the nodes two agents report each", "health tells no names"
         assert api.call("GET", "/v1/plugins?type=csi").index == 2, "its plugins are as they were"
 
         def alone() -> bool:
