@@ -21,9 +21,10 @@ from waitress.server import create_server
 from waitress.task import ErrorTask
 
 from plugind import logs
+from plugind.catalogue import SETTLED_MAXIMUM
 from plugind.errors import ListenError
 
-WORKERS = 16  # threads beyond those that parked queries hold
+WORKERS = 16 + SETTLED_MAXIMUM  # threads beyond those that parked queries hold
 _SPARE_CONNECTIONS = 1_000  # beyond one for each thread: clients that keep theirs open, idle
 _OTHER_FILES = 64  # that are open beside connections: the database, pipes, logs
 HEAD_MAXIMUM = 48 * 2**10  # of a request's line and headers; what is longer takes long to read

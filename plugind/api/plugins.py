@@ -5,10 +5,11 @@ from __future__ import annotations
 from plugind.acl import Authorizer, Decision
 from plugind.acl.authorizer import ALLOWED
 from plugind.api.endpoints import Asked, Call, Endpoints, Given, Source, any_of, anyone, management
-from plugind.api.reply import Reply, error_reply, json_reply
+from plugind.api.reply import Reply, json_reply
 from plugind.api.shapes import FORGOTTEN, TYPES, plugin_body, plugin_rows, plugin_type
+from plugind.catalogue import Reading
 from plugind.errors import BadRequest
-from plugind.model import PluginKey, plugins_of
+from plugind.model import SETTLED, PluginKey, plugins_of
 
 NOT_FOUND = "plugin not found"
 
@@ -39,11 +40,11 @@ def _may_read(authorizer: Authorizer, asked: Asked) -> Decision:
     answer=plugin_rows,
     parameters={"type": Given("without one the answer is an empty list", plugin_type)},
 )
-def list_plugins(call: Call) -> Source | Reply:
+def list_plugins(call: Call) -> Source:
     """List the plugins of a type."""
     parts, type_ = call.parts, call.asked.query.get("type", "")
     if not type_:
-        return json_reply([], parts.catalogue.index)
+        return _settled(call, b"[]")
     if type_ not in parts.registry.types:
         known = ", ".join(sorted(parts.registry.types)) or "none"
         raise BadRequest(f"unknown plugin type {type_[:64]!r}; there are: {known}")
@@ -52,13 +53,18 @@ def list_plugins(call: Call) -> Source | Reply:
 
 
 @endpoints.read("/v1/plugin/<type_>/<id_>", need=_may_read, answer=plugin_body, errors=(404,))
-def read_plugin(call: Call, type_: str, id_: str) -> Source | Reply:
+def read_plugin(call: Call, type_: str, id_: str) -> Source:
     """Read one plugin with all its instances."""
     catalogue = call.parts.catalogue
     if type_ not in call.parts.registry.types:
-        return error_reply(NOT_FOUND, 404, catalogue.index)
+        return _settled(call, None)
     key = PluginKey(type_, id_)
     return Source(key.resource, lambda: catalogue.plugin(key), NOT_FOUND)
+
+
+def _settled(call: Call, body: bytes | None) -> Source:
+    """What stays so as long as the server runs; None does not exist."""
+    return Source(SETTLED, lambda: Reading(call.parts.catalogue.index, body), NOT_FOUND)
 
 
 @endpoints(

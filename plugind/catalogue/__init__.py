@@ -28,6 +28,9 @@ from plugind.plugin_schemas import PluginSchemas
 from plugind.store.base import FIRST_INDEX, Contents
 
 REMOVALS_REMEMBERED = 10_000
+SETTLED_MAXIMUM = 8
+"""Callers that wait at a time for what no change touches. Some of it may be asked for without any
+right, so they have places of their own."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -64,6 +67,7 @@ class Catalogue:
         self._stamps = dict(contents.stamps)
         self._renderer = Renderer(self._held, self._stamps, schemas, as_document=as_document)
         self._waiting = Waiting(max_parked)
+        self._waiting_in_vain = Waiting(SETTLED_MAXIMUM)
         self._index = contents.index
         # Of what is not there this process knows when it went, if that was after the horizon.
         self._removed: dict[str, int] = {}
@@ -77,7 +81,7 @@ class Catalogue:
     @property
     def parked(self) -> int:
         """How many blocking queries are waiting."""
-        return self._waiting.count
+        return self._waiting.count + self._waiting_in_vain.count
 
     def publish(self, changes: Iterable[tuple[int, Change]]) -> None:
         """Follows changes, in the order of their indexes; wakes who waits for what they touch."""
@@ -159,11 +163,13 @@ class Catalogue:
 
         Raises TooManyParked, or ClientGone once ``is_gone()``.
         """
-        self._waiting.wait(resource, lambda: self._is_due(resource, index), timeout, is_gone)
+        room = self._waiting_in_vain if resource == SETTLED else self._waiting
+        room.wait(resource, lambda: self._is_due(resource, index), timeout, is_gone)
 
     def close(self) -> None:
         """Wakes everybody who waits; nobody waits any more from now on."""
         self._waiting.close()
+        self._waiting_in_vain.close()
 
     def _is_due(self, resource: str, index: int) -> bool:
         """Takes no lock: it is asked under the waiting room's, and looks at one value at a time."""

@@ -12,6 +12,7 @@ from urllib.parse import urlsplit
 
 import pytest
 
+from plugind.catalogue import SETTLED_MAXIMUM
 from tests.support import Answer, Api, FakeAgent, Live, down, eventually, serving, up
 
 LIST = "/v1/plugins?type=csi"
@@ -159,6 +160,26 @@ def test_beyond_the_cap_is_429_and_plain_reads_go_on(tmp_path: Path) -> None:
         agent.report({"ebs0": {"node": down()}})
         assert {future.result(5).index for future in waiting} == {3}
         eventually(lambda: api.services.catalogue.parked == 0)
+
+
+@pytest.mark.parametrize(
+    ("path", "status"), [("/v1/plugins", 200), ("/v1/namespaces", 200), ("/v1/plugin/no/x", 404)]
+)
+def test_who_waits_for_what_never_changes_takes_nobodys_place(
+    tmp_path: Path, path: str, status: int
+) -> None:
+    """Nor does it spin: whoever asks for that with an index waits, as far as there is room."""
+    with serving(tmp_path, live=True, server_max_parked="1") as api, ThreadPoolExecutor(9) as pool:
+        FakeAgent(api).report({"ebs0": {"node": up()}})
+        settled = [pool.submit(api.call, "GET", f"{path}?index=2") for _ in range(SETTLED_MAXIMUM)]
+        eventually(lambda: api.services.catalogue.parked == SETTLED_MAXIMUM)
+        assert api.call("GET", f"{path}?index=2").status == 429
+        news = pool.submit(api.call, "GET", f"{LIST}&index=2")
+        eventually(lambda: api.services.catalogue.parked == SETTLED_MAXIMUM + 1)
+        FakeAgent(api, name="vm2").report({"ebs0": {"node": up()}})
+        assert news.result(5).index == 3
+        api.services.wake()
+        assert {future.result(5).status for future in settled} == {status}
 
 
 def test_a_client_that_goes_away_frees_its_place(tmp_path: Path) -> None:

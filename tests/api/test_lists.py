@@ -325,7 +325,7 @@ def test_a_known_tag_and_a_wait_that_ran_out(listing: Listing) -> None:
 
 def test_without_a_type_the_empty_list_has_an_index(api: Api) -> None:
     FakeAgent(api).report({"ebs0": {"node": up()}})
-    for path in ("/v1/plugins", "/v1/plugins?type=", "/v1/plugins?index=2&wait=1m&prefix=x"):
+    for path in ("/v1/plugins", "/v1/plugins?type=", "/v1/plugins?index=2&wait=50ms&prefix=x"):
         answer = api.call("GET", path)
         assert (answer.status, answer.body, answer.index) == (200, b"[]", 2)
         assert answer.headers["x-nomad-knownleader"] == "true"
