@@ -30,6 +30,7 @@ FILE_MAXIMUM = 4 * 1024 * 1024
 _SETTINGS = ("accessor", "hash", "type", "policies", "expires")
 _HASH = re.compile(r"sha256:([0-9a-f]{64})")
 _WRITE = 'write token "NAME" { ... }'
+_SECRET = re.compile("[0-9A-Za-z_-]{32,}")  # what looks like one
 _QUOTED = re.compile(r"(['\"]).*\1")
 
 
@@ -96,17 +97,36 @@ def read_tokens(
     file: Path, policies: Collection[str], findings: Findings
 ) -> tuple[str, Mapping[bytes, Token]]:
     """The text of a file of tokens, and these by hash; what is wrong goes to ``findings``. No
-    mistake repeats an accessor or hash, nor what the parser stumbles over: it may be a secret in
-    the wrong place."""
+    mistake repeats an accessor, a hash or a name that may be a secret in the wrong place, nor what
+    the parser stumbles over."""
     try:
         text, body = read_file(file, FILE_MAXIMUM, BLOCK_MAXIMUM)
     except ConfigError as error:
         findings.mistakes += [
-            Place(told.source, told.line, told.column).mistake(_QUOTED.sub("...", told.text))
+            Place(told.source, told.line, told.column).mistake(
+                _masked(_QUOTED.sub("...", told.text))
+            )
             for told in error.mistakes
         ]
         return "", {}
-    return text, _Reader(policies, findings).tokens(body)
+    return text, _Reader(policies, _Discreet(findings)).tokens(body)
+
+
+class _Discreet(Findings):
+    """Takes what is found, and repeats no secret."""
+
+    def __init__(self, findings: Findings) -> None:
+        self.mistakes, self.warnings = findings.mistakes, findings.warnings
+
+    def add(self, place: Place, text: str) -> None:
+        super().add(place, _masked(text))
+
+    def warn(self, place: Place, text: str) -> None:
+        super().warn(place, _masked(text))
+
+
+def _masked(text: str) -> str:
+    return _SECRET.sub("...", text)
 
 
 class _Reader:

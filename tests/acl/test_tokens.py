@@ -158,6 +158,10 @@ def test_one_mistake(tmp_path: Path, text: str, mistake: str | None) -> None:
         f'type = "{SECRET}"',
         f'expires = "{SECRET}"',
         f'policies = "{SECRET}"',
+        f'{SECRET} = "x"',
+        f"{SECRET} {{\n}}",
+        f'token "{SECRET}" {{\n}}',
+        f"{SECRET.replace('-', '_')} = 1",
     ],
 )
 def test_a_secret_in_the_wrong_place_is_not_told(tmp_path: Path, text: str) -> None:
