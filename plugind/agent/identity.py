@@ -12,7 +12,7 @@ import re
 import secrets
 import uuid
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 
 from plugind.errors import IdentityError
@@ -30,7 +30,7 @@ class Identity:
     """A node's ID (a UUID) and its secret, held as long as ``lock`` (a file) is open."""
 
     node_id: str
-    secret: str
+    secret: str = field(repr=False)
     lock: int
 
     def release(self) -> None:

@@ -57,6 +57,8 @@ class SqliteStore(Store):
         with ExitStack() as undo, translated(self._path):
             undo.callback(os.close, self._lock)
             check_before_opening(self._path)
+            # It has the hashes of the nodes' secrets. SQLite makes its logs of the same mode.
+            os.close(os.open(self._path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600))
             self._db = sqlite3.connect(
                 self._path, isolation_level=None, check_same_thread=False, timeout=10.0
             )

@@ -38,6 +38,11 @@ def test_the_secret_is_its_owners_alone(tmp_path: Path) -> None:
         assert not list(tmp_path.glob("*.part"))
 
 
+def test_the_secret_is_in_no_text(tmp_path: Path) -> None:
+    with held(tmp_path) as identity:
+        assert identity.secret not in repr(identity)
+
+
 def test_two_agents_do_not_share_one(tmp_path: Path) -> None:
     with held(tmp_path), pytest.raises(IdentityError, match="in use by another agent"):
         hold(tmp_path)

@@ -19,6 +19,7 @@ import requests
 
 from plugind.client import Client
 from plugind.errors import Refused, StoreError
+from plugind.model import Change
 from plugind.store.maintenance import backup
 from plugind.store.restoring import restore
 from plugind.store.sqlite import SqliteStore
@@ -265,3 +266,15 @@ def test_a_damaged_file_is_told_of_in_one_line_and_left_as_it_is(
     assert str(file) in str(caught.value)
     assert "\n" not in str(caught.value)
     assert {path.name: path.read_bytes() for path in tmp_path.iterdir()} == before
+
+
+def test_the_database_is_its_owners_alone(tmp_path: Path) -> None:
+    """It has the hashes of the nodes' secrets."""
+    store = SqliteStore(None, tmp_path)
+    try:
+        store.commit([Change(1)])
+        modes = {file.name: file.stat().st_mode & 0o777 for file in tmp_path.glob("plugind.db*")}
+    finally:
+        store.close()
+    assert set(modes) >= {"plugind.db", "plugind.db-wal", "plugind.db-shm"}
+    assert set(modes.values()) == {0o600}
