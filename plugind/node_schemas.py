@@ -193,6 +193,8 @@ def node_document(node: Node, description: str) -> dict[str, Any]:
 
 def load(schema: Schema, document: Any) -> Any:
     """What a schema loads from a request's body. Raises BadRequest that names the fields."""
+    if not isinstance(document, Mapping):
+        raise BadRequest("the body must be a JSON object")
     try:
         return schema.load(document)
     except ValidationError as error:

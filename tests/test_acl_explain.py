@@ -84,6 +84,13 @@ def test_it_names_the_rule(
     assert len(lines) == 2
 
 
+def test_what_only_the_body_tells_is_said(tmp_path: Path, secrets: dict[str, str]) -> None:
+    asked = ["--accessor", accessor_of(tmp_path, "lister")]
+    told = run(tmp_path, "PUT", "/v1/search", *asked)
+    assert told.exit_code == 0
+    assert "needs the right to list what is in the Context" in told.output.splitlines()[2]
+
+
 def test_what_denies_is_named(tmp_path: Path, secrets: dict[str, str]) -> None:
     (tmp_path / "policies/anonymous.hcl").write_text('# nobody\n\nplugin { policy = "deny" }')
     told = run(tmp_path, "GET", "/v1/plugins?type=csi")
@@ -99,6 +106,7 @@ def test_json_for_programs(tmp_path: Path, secrets: dict[str, str]) -> None:
     assert json.loads(told.output) == {
         "Allowed": True,
         "Caller": "reader",
+        "DecidedLater": "",
         "Effect": "allow",
         "Endpoint": "GET /v1/nodes",
         "File": f"{tmp_path}/policies/reader.hcl",

@@ -77,7 +77,7 @@ def test_more_threads_than_may_be(tmp_path: Path) -> None:
     with limited(tmp_path, resource.RLIMIT_AS, values, *options) as (process, log):
         assert process.wait(20) == 1
         told = log.read_text()
-    assert told.startswith("Error: cannot start 4016 threads")
+    assert told.startswith("Error: cannot start 4024 threads")
     assert told.endswith("lower server.max_parked\n")
     assert told.count("\n") == 1
 

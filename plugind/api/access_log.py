@@ -6,7 +6,9 @@ the query only parameters that an endpoint declares, so that no secret gets into
 
 from __future__ import annotations
 
+import errno
 import os
+import stat
 import threading
 import time
 from collections.abc import Collection
@@ -49,7 +51,8 @@ class AccessLog:
 
     def watch(self, app: Flask) -> None:
         """Logs every request to an application from now on."""
-        app.before_request(_begin)
+        # First of all, for what is called before it may refuse the request.
+        app.before_request_funcs.setdefault(None, []).insert(0, _begin)
         app.after_request(self._end)
 
     def close(self) -> None:
@@ -110,8 +113,22 @@ class _File:
         return True
 
     def _open(self) -> int:
-        flags = os.O_WRONLY | os.O_APPEND | os.O_CREAT | os.O_CLOEXEC
-        return os.open(self._path, flags, _MODE)
+        """What could make a writer wait, as a pipe that nobody reads, is refused."""
+        flags = os.O_WRONLY | os.O_APPEND | os.O_CREAT | os.O_CLOEXEC | os.O_NONBLOCK
+        with suppress(FileNotFoundError):
+            _check(os.stat(self._path).st_mode)
+        descriptor = os.open(self._path, flags, _MODE)
+        try:
+            _check(os.fstat(descriptor).st_mode)
+        except OSError:
+            os.close(descriptor)
+            raise
+        return descriptor
+
+
+def _check(mode: int) -> None:
+    if not (stat.S_ISREG(mode) or stat.S_ISCHR(mode)):
+        raise OSError(errno.EINVAL, "it is neither a regular file nor a character device")
 
 
 def _begin() -> None:

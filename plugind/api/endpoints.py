@@ -157,7 +157,8 @@ class Endpoint:
     What ``need`` asks for is told to people by its docstring. ``reads``: it takes the parameters of
     every read. ``parameters`` are further ones, with what they do; they may be any text unless a
     Given says otherwise. ``errors`` are the statuses beside 200 and those that any endpoint may
-    answer with; ``troubles`` are those that come with the same body as 200.
+    answer with; ``troubles`` are those that come with the same body as 200. ``decided_later`` says
+    what its view asks for beside ``need``, which only the body tells.
     """
 
     method: str
@@ -171,6 +172,7 @@ class Endpoint:
     headers: Mapping[str, Given] = field(default_factory=dict)
     errors: tuple[int, ...] = ()
     troubles: tuple[int, ...] = ()
+    decided_later: str = ""
 
     @property
     def summary(self) -> str:

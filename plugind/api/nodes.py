@@ -33,10 +33,9 @@ from plugind.api.shapes import (
     report_body,
 )
 from plugind.client import NODE_SECRET_HEADER
-from plugind.errors import BadRequest, Forbidden, StoreError
+from plugind.errors import BadRequest, Forbidden, NotFound, StoreError
 from plugind.fields import SECOND, is_node_id
 from plugind.intake import Accepted
-from plugind.intake.rejected import Rejected
 from plugind.model import NODES, node_of
 from plugind.node_schemas import (
     HeartbeatSchema,
@@ -119,21 +118,20 @@ def list_allocations(call: Call, node_id: str) -> Source:
     body=report_body,
     headers=_SECRET,
     errors=_WRITE_ERRORS,
+    decided_later="the right to register one of the plugin types that the report has",
 )
 def report(call: Call, node_id: str) -> Reply:
     """Take a node's whole report; only agents call this."""
     secret = _checked_secret(node_id)
     given = load(_REPORT, read_document())
-    rejected = _not_permitted(call, given.plugins)
-    plugins = {name: given.plugins[name] for name in given.plugins.keys() - rejected.keys()}
-    parts, permitted = call.parts, replace(given, plugins=plugins)
+    refused, parts = _not_permitted(call, given.plugins), call.parts
     try:
-        accepted = parts.intake.report(node_id, secret, permitted)
+        accepted = parts.intake.report(node_id, secret, given, refused)
     except StoreError:
         if parts.catalogue.has_node(node_id):
             parts.liveness.beat(node_id)  # it is not silent, though nothing can be written of it
         raise
-    return _heard_of(call, node_id, accepted, tuple(rejected.values()))
+    return _heard_of(call, node_id, accepted)
 
 
 @endpoints(
@@ -165,7 +163,12 @@ def forget_node(call: Call, node_id: str) -> Reply:
     """Forget a node and its instances."""
     secret = request.headers.get(NODE_SECRET_HEADER, "")
     proof = None if call.authorizer.may_manage().allowed else secret
-    return json_reply({"Index": call.parts.intake.forget_node(node_id, proof)})
+    try:
+        return json_reply({"Index": call.parts.intake.forget_node(node_id, proof)})
+    except (NotFound, Forbidden) as error:
+        if _may_register(call.authorizer, call.asked).allowed:
+            raise
+        raise Forbidden("Permission denied") from error  # strangers learn of no node
 
 
 @endpoints(
@@ -176,28 +179,23 @@ def unpin_secret(call: Call, node_id: str) -> Reply:
     return json_reply({"Index": call.parts.intake.unpin(node_id)})
 
 
-def _heard_of(
-    call: Call, node_id: str, accepted: Accepted, rejected: tuple[Rejected, ...] = ()
-) -> Reply:
+def _heard_of(call: Call, node_id: str, accepted: Accepted) -> Reply:
     ttl, was_late = call.parts.liveness.beat(node_id)
     if was_late:
         accepted = replace(accepted, index=call.parts.intake.back(node_id))
-    told = replace(accepted, rejected=(*rejected, *accepted.rejected))
-    return json_reply({**_ACCEPTED.dump(told), "HeartbeatTTL": round(ttl * SECOND)})
+    return json_reply({**_ACCEPTED.dump(accepted), "HeartbeatTTL": round(ttl * SECOND)})
 
 
-def _not_permitted(call: Call, plugins: Mapping[str, object]) -> dict[str, Rejected]:
+def _not_permitted(call: Call, plugins: Mapping[str, object]) -> frozenset[str]:
     """The types of a report that its token may not register. Raises Forbidden when it may register
     none of those that there are."""
     known = [name for name in plugins if name in call.parts.registry.types]
-    rejected = {
-        name: Rejected(name, "", "", "Type", "the token may not register plugins of this type")
-        for name in known
-        if not call.authorizer.may_register(name, ANY_NAMESPACE).allowed
-    }
-    if known and len(rejected) == len(known):
+    refused = frozenset(
+        name for name in known if not call.authorizer.may_register(name, ANY_NAMESPACE).allowed
+    )
+    if known and len(refused) == len(known):
         raise Forbidden("Permission denied")
-    return rejected
+    return refused
 
 
 def _checked_secret(node_id: str) -> str:

@@ -62,7 +62,11 @@ _HEADERS: dict[str, tuple[str, Mapping[str, Any], bool]] = {
     "X-Nomad-LastContact": ("always 0", {"const": "0"}, True),
     "X-Nomad-NextToken": ("`next_token` of the next page; none on the last one", TEXT, False),
     "ETag": ("identifies the answer, for If-None-Match", TEXT, False),
-    "Cache-Control": ("private, no-cache, where there is an ETag", TEXT, False),
+    "Cache-Control": (
+        "private, no-cache; or no-store, where the answer depends on who asks",
+        TEXT,
+        False,
+    ),
     "Retry-After": ("seconds", {"type": "integer"}, True),
 }
 _OF_READS = ("X-Nomad-Index", "X-Nomad-KnownLeader", "X-Nomad-LastContact")

@@ -4,7 +4,16 @@ from __future__ import annotations
 
 from plugind.acl import Authorizer, Decision
 from plugind.acl.authorizer import ALLOWED
-from plugind.api.endpoints import Asked, Call, Endpoints, Given, Source, any_of, anyone, management
+from plugind.api.endpoints import (
+    Asked,
+    Call,
+    Endpoints,
+    Given,
+    Source,
+    any_of,
+    management,
+    may_list_any,
+)
 from plugind.api.reply import Reply, json_reply
 from plugind.api.shapes import FORGOTTEN, TYPES, plugin_body, plugin_rows, plugin_type
 from plugind.catalogue import Reading
@@ -75,7 +84,7 @@ def forget_plugin(call: Call, type_: str, id_: str) -> Reply:
     return json_reply({"Index": call.parts.intake.forget_plugin(PluginKey(type_, id_))})
 
 
-@endpoints("GET", "/v1/plugin-types", need=anyone, answer=TYPES)
+@endpoints("GET", "/v1/plugin-types", need=may_list_any, answer=TYPES)
 def list_types(call: Call) -> Reply:
     """List the plugin types that the server has.
 

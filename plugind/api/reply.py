@@ -49,12 +49,17 @@ def error_reply(
 def response_of(reply: Reply) -> Response:
     """The reply as HTTP, as the current request would have it: pretty, packed, or not at all
     where the client has it already (RFC 9110, sections 12.5.3 and 13.1.2)."""
-    headers = {"Vary": "Accept-Encoding", **_index_headers(reply), **reply.headers}
+    headers = {
+        "Vary": "Accept-Encoding",
+        "Cache-Control": "private, no-cache",
+        **_index_headers(reply),
+        **reply.headers,
+    }
     is_pretty = reply.content_type == _JSON and _wants_pretty()
     is_packed = bool(reply.body) and request.accept_encodings.quality("gzip") > 0
     if reply.version:
         tag = reply.version + "-pretty" * is_pretty + "-gzip" * is_packed
-        headers |= {"ETag": f'"{tag}"', "Cache-Control": "private, no-cache"}
+        headers["ETag"] = f'"{tag}"'
         if request.if_none_match.contains_weak(tag):
             return _response(b"", 304, headers)
     if reply.content_type:

@@ -29,6 +29,7 @@ _TAKES: Mapping[str, Any] = {
     "body": _ASKED,
     "parameters": {"namespace": "the namespace whose capabilities count; * for any"},
     "errors": (400, 413),
+    "decided_later": "the right to list what is in the Context that the body names",
 }
 
 endpoints = Endpoints()

@@ -144,6 +144,8 @@ def _refuse_slashes() -> None:
 
 
 def _plugind_error(error: PlugindError) -> Response:
+    if isinstance(error, Forbidden) and g.get("decision") == "allow":
+        g.decision, g.rule = "none", ""  # the view found more to ask for: the body, or a secret
     headers = {"Retry-After": "1"} if isinstance(error, TooManyParked) else {}
     return response_of(error_reply(str(error), error.status, headers=headers))
 

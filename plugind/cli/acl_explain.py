@@ -120,10 +120,12 @@ def _why(acl: Acl, caller: Caller, decision: Decision) -> str:
 
 
 def _told(explained: Explained) -> str:
-    """Two lines: the decision, and what is needed."""
+    """The decision, what is needed, and what else there may be to decide."""
     decision, endpoint = explained.decision, explained.endpoint
     verdict = "Allowed" if decision.allowed else "Denied"
     needed = f"{endpoint.method} {endpoint.path} needs: {endpoint.needed.partition(chr(10))[0]}"
+    if decision.allowed and endpoint.decided_later:
+        needed += f"\nThe body decides further: what it asks for needs {endpoint.decided_later}."
     if decision.rule is None:
         return f"{verdict}: {explained.why}.\n{needed}"
     rule, place = decision.rule, decision.rule.place
@@ -145,5 +147,6 @@ def _as_json(explained: Explained) -> Mapping[str, Any]:
         "Line": rule.place.line if rule else None,
         "Endpoint": f"{endpoint.method} {endpoint.path}",
         "Needs": endpoint.needed,
+        "DecidedLater": endpoint.decided_later,
         "Caller": explained.caller.name,
     }

@@ -117,15 +117,20 @@ class Intake:
             return _DEAD
         return self._trouble
 
-    def report(self, node_id: str, secret: str, report: Report) -> Accepted:
-        """Takes a node's whole report. Raises Forbidden, StoreError."""
+    def report(
+        self, node_id: str, secret: str, report: Report, refused: Collection[str] = ()
+    ) -> Accepted:
+        """Takes a node's whole report, but for the plugin types that are ``refused``: what is held
+        of these is unhealthy from then on. Raises Forbidden, StoreError."""
         rejected: list[Rejected] = []
 
         def is_cloned() -> bool:
             return self._runs.seen(node_id, report.run_id)
 
         def plan(planner: Planner, now: int) -> Change:
-            change, wrong = planner.report(node_id, of_secret(secret), report, now, is_cloned)
+            change, wrong = planner.report(
+                node_id, of_secret(secret), report, now, is_cloned, refused
+            )
             rejected.extend(wrong)
             return change
 

@@ -18,6 +18,9 @@ from plugind.node_schemas import NAME_MAXIMUM, reasons_of
 from plugind.plugin_schemas import PluginSchemas
 from plugind.plugin_type import ANY_ROLE, PluginType
 
+REFUSED = "the token may not register plugins of this type"
+_WAS_REJECTED = "the agent's report of it was rejected:"
+
 
 @dataclass(frozen=True, slots=True)
 class Reported:
@@ -116,6 +119,16 @@ def read(
     return Instance(item.key, told, f"!{digest}" if wrong else digest), wrong
 
 
+def refuse(held: Instance, now: int) -> Instance:
+    """The instance held of a type that the report's token may not register; it is returned itself
+    when it says so already."""
+    text = f"{_WAS_REJECTED} {REFUSED}"
+    told = replace(held.fingerprint, healthy=False, description=text, updated=now)
+    if held.missing_since is None and told.says_the_same(held.fingerprint):
+        return held
+    return Instance(held.key, told, "!")  # whatever is taken of it next is another
+
+
 def _load(
     item: Reported,
     held: Instance | None,
@@ -155,7 +168,7 @@ def _rejected(
 ) -> Fingerprint:
     """What stands for a fingerprint that was not taken: unhealthy, with what is wrong with it."""
     reason = "; ".join(f"{one.field}: {one.reason}" if one.field else one.reason for one in wrong)
-    text = f"the agent's report of it was rejected: {reason}"[:1024]
+    text = f"{_WAS_REJECTED} {reason}"[:1024]
     if last is not None:
         return replace(last, healthy=False, description=text, updated=now)
     try:

@@ -13,7 +13,7 @@ from dataclasses import dataclass, replace
 from plugind.catalogue.holdings import Holdings
 from plugind.errors import Forbidden, NotFound
 from plugind.intake.allocations import allocations_of
-from plugind.intake.fingerprints import Reported, items_of, read
+from plugind.intake.fingerprints import REFUSED, Reported, items_of, read, refuse
 from plugind.intake.rejected import Rejected
 from plugind.model import (
     DOWN,
@@ -52,27 +52,31 @@ class Planner:
         report: Report,
         now: int,
         is_cloned: Callable[[], bool] = lambda: False,
+        refused: Collection[str] = (),
     ) -> tuple[Change, list[Rejected]]:
-        """A node's whole report. Raises Forbidden when the secret is not the node's; what is
-        reported counts for ``is_cloned``, whether two agents report as the node, only then."""
+        """A node's whole report, of which the plugin types that are ``refused`` are not taken.
+        Raises Forbidden when the secret is not the node's; what is reported counts for
+        ``is_cloned``, whether two agents report as the node, only then."""
         node = self.held.nodes.get(node_id)
         if node is not None:
             check_secret(node, secret_hash)
-        instances, rejected = self._instances(node_id, report, now)
+        instances, rejected = self._instances(node_id, report, now, refused)
         heard = _heard(node or Node(node_id, report.name, status_since=now), is_cloned(), now)
         new = _reported(heard, secret_hash, report)
         nodes = [] if new == node else [Step(node, new)]
         return self.change(now, nodes, instances), rejected
 
     def _instances(
-        self, node_id: str, report: Report, now: int
+        self, node_id: str, report: Report, now: int, refused: Collection[str]
     ) -> tuple[list[Step[Instance]], list[Rejected]]:
         held = self.held.on_node(node_id)
         types = {name: schemas.type for name, schemas in self.schemas.items()}
         steps: dict[InstanceKey, Step[Instance]] = {}
         allocations, rejected = allocations_of(report.allocations)
         reported: set[InstanceKey] = set()
-        for item in items_of(node_id, report.plugins, types, held):
+        rejected += [Rejected(name, "", "", "Type", REFUSED) for name in sorted(refused)]
+        taken = {name: of for name, of in report.plugins.items() if name not in refused}
+        for item in items_of(node_id, taken, types, held):
             if isinstance(item, Rejected):
                 rejected.append(item)
                 continue
@@ -86,9 +90,11 @@ class Planner:
             rejected += wrong
             if new is not old:
                 steps[item.key] = Step(old, new)
-        for key, old in held.items():
-            if key not in reported and old.missing_since is None:
-                steps[key] = Step(old, replace(old, missing_since=now))
+        for key in held.keys() - reported:
+            old = held[key]
+            new = refuse(old, now) if key.type in refused else _missing(old, now)
+            if new is not old:
+                steps[key] = Step(old, new)
         return list(steps.values()), rejected
 
     def _read(
@@ -245,6 +251,10 @@ def check_secret(node: Node, secret_hash: str) -> None:
             "the node's secret is another: the node ID belongs to another machine, or the agent "
             "lost its data_dir"
         )
+
+
+def _missing(old: Instance, now: int) -> Instance:
+    return replace(old, missing_since=now) if old.missing_since is None else old
 
 
 def _heard(node: Node, is_cloned: bool, now: int) -> Node:

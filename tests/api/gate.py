@@ -116,7 +116,7 @@ REQUESTS = [
     Request("GET", "/v1/plugin/csi/ebs0?namespace=*", _READ_CSI | only("apps", "far")),
     Request("GET", "/v1/plugin/exec/none", _LOOK | only("exec-read"), 404),
     Request("DELETE", "/v1/plugin/csi/none", only(), 404),
-    Request("GET", "/v1/plugin-types", ANYBODY),
+    Request("GET", "/v1/plugin-types", _LIST_CSI | _LIST_EXEC),
     Request("GET", "/v1/nodes", _NODES),
     Request("GET", NODE, _NODES),
     Request("GET", NO_NODE, _NODES, 404),

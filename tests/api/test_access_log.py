@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 import threading
 import uuid
 from pathlib import Path
@@ -74,6 +75,41 @@ def test_a_line_a_request(tmp_path: Path, live: bool) -> None:
     assert secret not in log.read_text()
     assert "hunter2" not in log.read_text()
     assert log.stat().st_mode & 0o777 == 0o640
+
+
+def test_what_the_body_asks_for_is_in_the_decision(tmp_path: Path) -> None:
+    log = tmp_path / "access.log"
+    config, secret, _ = configured(tmp_path, log)
+    with serving(tmp_path, live=False, config=config) as api:
+        for context, status in (("plugins", 200), ("nodes", 403)):
+            body = {"Context": context}
+            answer = api.call("PUT", "/v1/search", body, {"X-Nomad-Token": secret})
+            assert answer.status == status
+    allowed, denied = entries(log)
+    assert (allowed["decision"], denied["decision"], denied["rule"]) == ("allow", "none", "")
+
+
+@pytest.mark.parametrize("live", [False, True])
+def test_a_path_that_is_none_has_a_line_too(tmp_path: Path, live: bool) -> None:
+    log = tmp_path / "access.log"
+    with serving(tmp_path, live=live, server_access_log=str(log)) as api:
+        assert api.call("GET", "//v1/plugins").status == 404
+    assert [entry["status"] for entry in entries(log)] == [404]
+
+
+def test_a_pipe_in_its_place_makes_nobody_wait(tmp_path: Path) -> None:
+    log = tmp_path / "access.log"
+    with serving(tmp_path, live=False, server_access_log=str(log)) as api:
+        log.unlink()
+        os.mkfifo(log)
+        assert api.call("GET", "/v1/regions").status == 200
+        told = api.call("GET", "/v1/agent/health").json["server"]["message"]
+        assert told.endswith("it is neither a regular file nor a character device")
+    with (
+        pytest.raises(ConfigError, match="neither a regular file"),
+        serving(tmp_path, live=False, server_access_log=str(log)),
+    ):
+        pass
 
 
 def test_a_file_that_is_moved_away_is_followed_by_a_new_one(tmp_path: Path) -> None:

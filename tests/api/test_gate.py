@@ -139,6 +139,12 @@ def explained(
     return [("explain", request.method, request.path, name, told.decision)]
 
 
+def test_the_table_says_which_rights_the_body_decides() -> None:
+    later = {(each.method, each.path) for each in TABLE if each.decided_later}
+    found = [PATHS.match(each.method, each.path)[0] for each in REQUESTS if each.in_body]
+    assert {(each.method, each.path) for each in found} == later
+
+
 def test_with_acls_off_everybody_may_do_everything(tmp_path: Path) -> None:
     with serving(tmp_path, live=False) as api:
         fill(api, "")
@@ -218,6 +224,47 @@ def test_a_node_leaves_by_its_secret_whoever_asks(api: Api, made: Gate, name: st
     assert wrong.status == 403
     left = api.call("DELETE", NODE, headers={**made.headers(name), **OF_NODE})
     assert left.status == 200, left.text
+
+
+def test_a_wrong_secret_tells_strangers_of_no_node(api: Api, made: Gate) -> None:
+    there, gone = NODE, NODE.replace("2f8d", "0000")
+    for name in (NOBODY, "of no policy", "csi-list"):
+        headers = {**made.headers(name), **other_secret()}
+        answers = {
+            (a.status, a.body) for a in (_delete(api, path, headers) for path in (there, gone))
+        }
+        assert answers == {(403, b"Permission denied")}
+    headers = {**made.headers("csi-register"), **other_secret()}
+    assert _delete(api, gone, headers).status == 404, "who may report may know"
+    assert "the node's secret is another" in _delete(api, there, headers).text
+
+
+def _delete(api: Api, path: str, headers: dict[str, str]) -> Answer:
+    return api.call("DELETE", path, headers=headers)
+
+
+def test_what_is_held_of_a_type_that_the_token_may_not_report_says_so(api: Api, made: Gate) -> None:
+    body = {"Name": "vm1", "Plugins": {"csi": {}, "exec": {"disk": {"check": up()}}}}
+    manage, lesser = made.headers(MANAGEMENT), made.headers("csi-register")
+    assert api.call("PUT", NODE, body, {**OF_NODE, **manage}).status == 200
+
+    def shown() -> tuple[Any, ...]:
+        read = api.call("GET", "/v1/plugin/exec/disk", headers=manage)
+        (one,) = read.json["Checks"].values()
+        return read.index, one["Healthy"], one["HealthDescription"]
+
+    assert shown()[1]
+    first = api.call("PUT", NODE, body, {**OF_NODE, **lesser})
+    assert [each["Field"] for each in first.json["Rejected"]] == ["Type"]
+    told = shown()
+    assert told[1:] == (
+        False,
+        "the agent's report of it was rejected: the token may not register plugins of this type",
+    )
+    assert api.call("PUT", NODE, body, {**OF_NODE, **lesser}).status == 200
+    assert shown() == told, "the same again is no news"
+    assert api.call("PUT", NODE, body, {**OF_NODE, **manage}).status == 200
+    assert shown()[1]
 
 
 def test_a_nodes_secret_helps_no_wrong_token(api: Api, made: Gate) -> None:

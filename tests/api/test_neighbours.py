@@ -53,7 +53,7 @@ def test_contexts_in_which_nothing_is(api: Api, context: str, matches: Any) -> N
 @pytest.mark.parametrize(
     ("body", "told"),
     [
-        ([], "Invalid input type."),
+        ([], "the body must be a JSON object"),
         ({"Prefix": 1}, "Prefix: must be a string."),
         ({"Context": "x" * 129}, "Context: must have at most 128 characters."),
     ],
@@ -103,6 +103,9 @@ def test_what_depends_on_who_asks_is_not_kept(guarded: Api) -> None:
         headers = get(guarded, READERS, path).headers
         assert "etag" not in headers
         assert headers["cache-control"] == "no-store"
+    for path in ("/v1/agent/self", "/v1/agent/members", "/v1/plugin/csi/none", "/v1/nothing"):
+        answer = get(guarded, MANAGEMENT, path)
+        assert answer.headers["cache-control"] == "private, no-cache", "not even what is not there"
     assert "etag" in get(guarded, READERS, "/v1/plugins?type=csi").headers
 
 

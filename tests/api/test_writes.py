@@ -190,8 +190,8 @@ def test_the_first_report_pins_the_secret(api: Api, agent: FakeAgent) -> None:
     [
         (b"", "not JSON"),
         (b"{", "not JSON"),
-        (b"[]", "Invalid input type"),
-        (b'"x"', "Invalid input type"),
+        (b"[]", "the body must be a JSON object"),
+        (b'"x"', "the body must be a JSON object"),
         (b'{"Plugins": {}}', "Name"),
         (b'{"Name": "x"}', "Plugins"),
         (b'{"Name": 5, "Plugins": {}}', "Name: must be a string"),
