@@ -169,7 +169,7 @@ class Agent:
             return self._supervisor(type, block)
         if block is None:
             return self._supervisor(type, known.block, state=known.state.retired())
-        before = None if type in self._retired else known.block
+        before = None if type in self._retired else known.settled
         return self._supervisor(type, block, state=known.state, before=before)
 
     def stats(self) -> dict[str, str]:

@@ -1,7 +1,8 @@
 """A prober's process: ``python -m plugind.agent.child TYPE LOG_LEVEL text|json``.
 
 Its first line on standard input is JSON: the type's block as ``settings``, and after a reload the
-one that was in force as ``before`` (else null); then the end of input means that the agent is gone.
+one that was in force as ``before`` (else null) and what is ``shown`` of targets with healthy
+instances, each as the line that would tell it; then the end of input means that the agent is gone.
 Standard output carries the lines of ``plugind.agent.lines`` and nothing else.
 """
 
@@ -21,7 +22,7 @@ from marshmallow import ValidationError
 
 from plugind import logs, registry
 from plugind.agent import lines
-from plugind.agent.lines import Idle, Message
+from plugind.agent.lines import Found, Idle, Message
 from plugind.agent.probing import Probing
 from plugind.errors import PlugindError
 from plugind.plugin_type import PluginType
@@ -87,7 +88,9 @@ def _run(plugin_type: PluginType, line: bytes, send: Sender) -> None:
         return
     before = orders["before"]
     earlier = before and (lambda: plugin_type.prober(schema.load(before)))
-    Probing(prober, settings, plugin_type.roles, send, earlier).run()
+    shown = [lines.decode(each.encode()) for each in orders["shown"]]
+    found = {each.target: each.instances for each in shown if isinstance(each, Found)}
+    Probing(prober, settings, plugin_type.roles, send, earlier, found).run()
 
 
 def _take_pipes() -> tuple[BinaryIO, BinaryIO]:

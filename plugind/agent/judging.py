@@ -9,6 +9,8 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
+from itertools import takewhile
+from types import MappingProxyType
 from typing import Any
 
 from plugind.agent.findings import clean
@@ -26,16 +28,29 @@ STREAK = 3
 """Slow answers in a row before that is said, and brisk ones before it is over."""
 
 
+_DOUBT = "probes fail, but fewer than"
+_SLOWNESS = "slow: answers take"
+
+Instances = Mapping[Key, Mapping[str, Any]]
+
+
 class Judge:
     """What is told of one target, which is probed as ``settings`` say.
 
-    ``before`` judged the target that had the same name.
+    ``before`` judged the target that had the same name; without one ``shown`` is what is shown of
+    the target, by the process before this one.
     """
 
-    def __init__(self, settings: Settings, before: Judge | None = None) -> None:
+    def __init__(
+        self,
+        settings: Settings,
+        before: Judge | None = None,
+        shown: Instances = MappingProxyType({}),
+    ) -> None:
         self._allowed = settings.unhealthy_after
         self._timeout = settings.probe_timeout
-        self._standings: dict[Key, Standing] = before._standings if before else {}
+        known = {key: Standing(_plain(shown[key])) for key in shown}
+        self._standings: dict[Key, Standing] = before._standings if before else known
         self._pace = Pace()
 
     def judge(self, outcome: Found | Failed, took: float) -> Found | Failed:
@@ -88,7 +103,8 @@ class Standing:
         failures = self.failures + 1
         if self.healthy and failures < allowed:
             reason = str(found.get("HealthDescription") or "unhealthy")
-            return replace(self, failures=failures, successes=0, doubt=self.doubt or reason)
+            doubt = self.doubt or reason
+            return replace(self, failures=failures, successes=0, doubt=doubt, allowed=allowed)
         return Standing(found, failures, allowed=allowed)
 
     def told(self, pace: str) -> Mapping[str, Any]:
@@ -97,7 +113,7 @@ class Standing:
             return self.fingerprint
         words = [self.fingerprint.get("HealthDescription") or "healthy", pace]
         if self.doubt:
-            words.append(f"probes fail, but fewer than {self.allowed} in a row: {self.doubt}")
+            words.append(f"{_DOUBT} {self.allowed} in a row: {self.doubt}")
         return {**self.fingerprint, "HealthDescription": clean("; ".join(filter(None, words)))}
 
 
@@ -115,7 +131,16 @@ class Pace:
             return Pace(self.note)
         if self.streak + 1 < STREAK:
             return Pace(self.note, self.streak + 1)
-        return Pace() if self.note else Pace(f"slow: answers take {_rounded(took)}")
+        return Pace() if self.note else Pace(f"{_SLOWNESS} {_rounded(took)}")
+
+
+def _plain(shown: Mapping[str, Any]) -> Mapping[str, Any]:
+    """What is shown of a healthy instance, without what was added to its description."""
+    if not shown["Healthy"]:
+        return shown
+    words = str(shown.get("HealthDescription") or "").split("; ")
+    kept = takewhile(lambda word: not word.startswith((_DOUBT, _SLOWNESS)), words)
+    return {**shown, "HealthDescription": "; ".join(kept)}
 
 
 def _rounded(seconds: float) -> str:

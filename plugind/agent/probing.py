@@ -11,13 +11,14 @@ import time
 from collections.abc import Callable, Collection, Mapping
 from dataclasses import replace
 from itertools import count
+from types import MappingProxyType
 from typing import Any, NoReturn
 
 from plugind import logs
 from plugind.agent import lines
 from plugind.agent.bounds import TARGETS_MAXIMUM, Room
 from plugind.agent.findings import clean, examine
-from plugind.agent.judging import Judge
+from plugind.agent.judging import Instances, Judge
 from plugind.agent.lines import Alive, BadLine, Failed, Found, Message, Targets, Trouble
 from plugind.errors import ProbeFailed
 from plugind.fields import SECOND, format_duration
@@ -39,7 +40,8 @@ class Probing:
     """Runs ``prober`` and hands messages to ``send``, which is called from many threads.
 
     ``roles`` are those of the plugin type. ``before`` makes a prober of the settings before a
-    reload: what it finds and ``prober`` does not has been taken out of the configuration.
+    reload: what it finds and ``prober`` does not has been taken out of the configuration. ``shown``
+    has by target what is shown of it, which counts as what its last probe found.
     """
 
     def __init__(
@@ -49,8 +51,10 @@ class Probing:
         roles: Collection[str],
         send: Callable[[Message], None],
         before: Callable[[], Prober | None] | None = None,
+        shown: Mapping[str, Instances] = MappingProxyType({}),
     ) -> None:
         self._before = before
+        self._shown = shown
         self._prober = prober
         self._settings = settings
         self._roles = roles
@@ -159,6 +163,7 @@ class Probing:
             self._close(known)
         for name in sorted(found.keys() - kept.keys()):
             self._open(name, found[name], closed.get(name))
+        self._shown = {}  # of what comes later nothing is known
 
     def _dropped(self, names: frozenset[str]) -> frozenset[str]:
         """What only the settings before find. Asked now, so that what just happens to be away is
@@ -179,7 +184,7 @@ class Probing:
 
     def _open(self, name: str, target: Any, before: _Target | None) -> None:
         settings = self._schedule(name, target).over(self._settings)
-        judge = Judge(settings, before.judge if before else None)
+        judge = Judge(settings, before.judge if before else None, self._shown.get(name, {}))
         new = _Target(name, target, settings, judge, self._probe, self._send, self._room)
         threading.Thread(target=new.run, name=f"probe {name}", daemon=True).start()
         self._targets = {**self._targets, name: new}

@@ -5,7 +5,7 @@ Values only: each message, and each death of the prober, makes a new state out o
 
 from __future__ import annotations
 
-from collections.abc import Collection, Iterable, Mapping
+from collections.abc import Collection, Iterable, Iterator, Mapping
 from dataclasses import dataclass, field, replace
 from itertools import islice
 from typing import Any
@@ -140,6 +140,14 @@ class TypeState:
             for key, shown in target.shown.items():
                 all.setdefault(key, {})[name] = shown
         return all
+
+    def healthy(self) -> Iterator[Found]:
+        """What is shown of each target of which anything is healthy, as a probe finds it, where
+        that is all that it has."""
+        for name, target in self.targets.items():
+            found = {key: one.fingerprint for key, one in target.shown.items()}
+            if target.had <= found.keys() and any(one["Healthy"] for one in found.values()):
+                yield Found(name, 0, found)
 
     def _among(self, told: Targets) -> TypeState:
         """The state with no other targets than those told of."""

@@ -31,6 +31,7 @@ from plugind.agent.lines import (
     Targets,
     Trouble,
     decode,
+    encode,
 )
 from plugind.agent.state import TypeState
 from plugind.plugin_type import MEBIBYTE
@@ -133,6 +134,13 @@ class Supervisor:
         """The process that runs now, or ran last; None before the first."""
         return self._child.pid if self._child else None
 
+    @property
+    def settled(self) -> Mapping[str, Any]:
+        """The block that what is shown comes from: until the targets of ``block`` are found, the
+        one before it."""
+        before = self._before
+        return self.block if before is None else before
+
     def acknowledged(self, left: Iterable[Key]) -> None:
         """A server knows that those instances left on purpose."""
         with self._lock:  # no change that a server does not know
@@ -209,7 +217,8 @@ class Supervisor:
         assert child.stdin is not None
         assert child.stdout is not None
         with suppress(OSError, ValueError):  # dead already, or closed by stop(): EOF will tell
-            orders = {"settings": self.block, "before": self._before}
+            shown = [encode(found).decode() for found in self._state.healthy()]
+            orders = {"settings": self.block, "before": self._before, "shown": shown}
             child.stdin.write(json.dumps(orders).encode() + b"\n")
         splitter = Splitter()
         late_at = time.monotonic() + START_MAXIMUM

@@ -127,7 +127,7 @@ def test_stop_leaves_no_thread_and_no_process(tmp_path: Path, desk: Desk, make: 
 class Blocks(dict[str, dict[str, Any]]):
     """Settings blocks of paper types, as configuration would have them."""
 
-    def with_type(self, type: str, folder: Path, **more: str) -> Blocks:
+    def with_type(self, type: str, folder: Path, **more: Any) -> Blocks:
         usual = {"folder": str(folder), "probe_interval": "50ms", "probe_timeout": "200ms"}
         return Blocks({**self, type: usual | more})
 
@@ -198,6 +198,38 @@ def test_what_a_reload_takes_away_has_left_on_purpose(
     agent.stop()
     with pytest.raises(ChildProcessError):
         os.waitpid(-1, os.WNOHANG)
+
+
+def test_two_reloads_at_once_lose_no_removal(tmp_path: Path, desk: Desk, make: Make) -> None:
+    old = folder(tmp_path, "old", a="healthy node", b="healthy node")
+    new = folder(tmp_path, "new", a="healthy node")
+    agent = make({"ink": old})
+    agent.start()
+    until(lambda: desk.reports)
+    agent.reload(Blocks().with_type("ink", new))
+    agent.reload(Blocks().with_type("ink", new, probe_interval="60ms"))
+    until(lambda: None in desk.reports[-1]["Plugins"]["ink"].get("b", {}).values())
+
+
+def test_a_reload_forgets_no_patience(tmp_path: Path, desk: Desk, make: Make) -> None:
+    pen = folder(tmp_path, "pen", a="healthy node")
+    blocks = Blocks().with_type("pen", pen, unhealthy_after=900)
+    agent = make({})
+    agent.start()
+    agent.reload(blocks)
+    until(lambda: desk.reports and desk.reports[-1]["Plugins"].get("pen"))
+
+    def described() -> str:
+        return str(desk.reports[-1]["Plugins"]["pen"]["a"]["node"]["HealthDescription"])
+
+    part = pen / ".part"
+    part.write_text("fail")
+    os.replace(part, pen / "a")
+    doubt = "healthy; probes fail, but fewer than {} in a row: the paper is torn"
+    until(lambda: described() == doubt.format(900), described)
+    agent.reload(blocks.with_type("pen", pen, unhealthy_after=1_000))
+    until(lambda: described() == doubt.format(1_000), described)
+    assert not unhealthy(desk.reports)
 
 
 def test_a_reload_adds_types(tmp_path: Path, desk: Desk, make: Make) -> None:
