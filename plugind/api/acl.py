@@ -13,11 +13,12 @@ from typing import Any
 
 import orjson
 
+from plugind import filtering
 from plugind.acl import ANONYMOUS, Acl, Authorizer, Decision, Policy, Rule, Token
 from plugind.acl.authorizer import ALLOWED, NO_RULE
 from plugind.acl.tokens import MANAGEMENT
 from plugind.acl.tokens import digest as known_by
-from plugind.api.endpoints import Asked, Call, Endpoints, Source
+from plugind.api.endpoints import Asked, Call, Endpoints, Source, settled_list
 from plugind.api.nomad_shapes import PolicySchema, PolicyStubSchema, TokenSchema
 from plugind.catalogue import Reading
 from plugind.errors import BadRequest
@@ -30,7 +31,8 @@ _CREATED = "0001-01-01T00:00:00Z"  # Go's zero time: files do not say when a tok
 _STAMP = {"CreateIndex": FIRST_INDEX, "ModifyIndex": FIRST_INDEX}
 _ONE = ("Agent", "Node", "Operator", "Plugin", "Quota")
 _MANY = {"Namespaces": "namespace", "HostVolumes": "host_volume"}
-_STUB = PolicyStubSchema()
+_STUBS = PolicyStubSchema(many=True)
+_FIELDS = filtering.fields_of(PolicyStubSchema())
 _POLICY = PolicySchema()
 _TOKEN = TokenSchema()
 
@@ -49,15 +51,13 @@ def _owns(authorizer: Authorizer, asked: Asked) -> Decision:
     return authorizer.may_manage()
 
 
-@endpoints.read(
-    "/v1/acl/policies", need=_has_token, answer=PolicyStubSchema(many=True), errors=(400, 403)
-)
+@endpoints.read("/v1/acl/policies", need=_has_token, answer=_STUBS, errors=(400, 403))
 def list_policies(call: Call) -> Source:
     """List the policies: a management token sees all, another one its own."""
     acl, own = _acl(call), call.asked.caller.policies
     manages = call.authorizer.may_manage().allowed
     names = sorted(acl.policies if manages else acl.policies.keys() & own)
-    return _settled([_STUB.dump(_policy(acl.policies[name])) for name in names])
+    return settled_list([_policy(acl.policies[name]) for name in names], _STUBS, _FIELDS)
 
 
 @endpoints.read("/v1/acl/policy/<name>", need=_owns, answer=_POLICY, errors=(400, 403, 404))

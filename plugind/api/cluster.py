@@ -5,19 +5,17 @@ Here it is one server, in one region, with the namespace that Nomad always has.
 
 from __future__ import annotations
 
-import orjson
-
-from plugind.api.endpoints import Call, Endpoints, Source, any_of, anyone, no_token
+from plugind import filtering
+from plugind.api.endpoints import Call, Endpoints, Source, any_of, anyone, no_token, settled_list
 from plugind.api.nomad_shapes import NamespaceSchema
 from plugind.api.reply import Reply, json_reply
 from plugind.api.shapes import TEXT, TEXTS
-from plugind.catalogue import Reading
-from plugind.model import SETTLED
 from plugind.store.base import FIRST_INDEX
 
 NAMESPACE = "default"
 
 _NAMESPACES = NamespaceSchema(many=True)
+_FIELDS = filtering.fields_of(NamespaceSchema())
 
 endpoints = Endpoints()
 
@@ -43,9 +41,7 @@ def regions(call: Call) -> Reply:
 @endpoints.read("/v1/namespaces", need=anyone, answer=_NAMESPACES)
 def namespaces(call: Call) -> Source:
     """List the namespace, to those who may do anything with plugins in it."""
-    shown = [_NAMESPACE] if _has_rights(call) else []
-    body = orjson.dumps(_NAMESPACES.dump(shown), option=orjson.OPT_SORT_KEYS)
-    return Source(SETTLED, lambda: Reading(FIRST_INDEX, body), personal=True)
+    return settled_list([_NAMESPACE] if _has_rights(call) else [], _NAMESPACES, _FIELDS)
 
 
 def _has_rights(call: Call) -> bool:

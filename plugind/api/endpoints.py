@@ -10,18 +10,24 @@ from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
+import orjson
+from marshmallow import Schema
+
 from plugind.acl import Acl, Authorizer, Caller, Decision
 from plugind.acl.authorizer import ALLOWED, NO_RULE
 from plugind.api.query import Query
 from plugind.api.reply import Reply
 from plugind.api.shapes import TEXT, Shape
 from plugind.catalogue import Catalogue, Reading
+from plugind.catalogue.rendering import array
 from plugind.config.settings import Settings
 from plugind.filtering import Fields
 from plugind.intake import Intake
 from plugind.liveness import Liveness
+from plugind.model import SETTLED
 from plugind.plugin_schemas import PluginSchemas
 from plugind.registry import Registry
+from plugind.store.base import FIRST_INDEX
 
 Health = tuple[bool, str]
 """Whether all is well, and a message: "ok", or what is not."""
@@ -100,6 +106,16 @@ class Source:
     missing: str = ""
     fields: Fields | None = None
     personal: bool = False
+
+
+def settled_list(values: Iterable[Mapping[str, Any]], schema: Schema, fields: Fields) -> Source:
+    """A list of what has a Name, in the order of these; no change touches it, and it is another for
+    each who asks."""
+    rows = {
+        row["Name"]: orjson.dumps(row, option=orjson.OPT_SORT_KEYS) for row in schema.dump(values)
+    }
+    reading = Reading(FIRST_INDEX, array(rows.values()), tuple(rows.items()))
+    return Source(SETTLED, lambda: reading, fields=fields, personal=True)
 
 
 Need = Callable[[Authorizer, Asked], Decision]

@@ -52,6 +52,7 @@ _REPORT = ReportSchema()
 _HEARTBEAT = HeartbeatSchema()
 _ACCEPTED = AcceptedSchema()
 _ROW_FIELDS = {wanted: filtering.fields_of(row_schema(wanted)) for wanted in Wanted.all()}
+_ALLOCATION_FIELDS = filtering.fields_of(NodeAllocationSchema())
 _WRITE_ERRORS = (400, 413, 503)
 _TEXT_GIVEN = {**TEXT, "minLength": 1, "example": "drawn-at-random"}
 _SECRET = {
@@ -107,7 +108,9 @@ def read_node(call: Call, node_id: str) -> Source:
 def list_allocations(call: Call, node_id: str) -> Source:
     """List the processes behind a node's instances; of a node that does not exist, none."""
     catalogue = call.parts.catalogue
-    return Source(node_of(node_id), lambda: catalogue.allocations(node_id))
+    return Source(
+        node_of(node_id), lambda: catalogue.allocations(node_id), fields=_ALLOCATION_FIELDS
+    )
 
 
 @endpoints(

@@ -129,9 +129,8 @@ class Catalogue:
             stamp = self._stamps.get(node_of(node_id))
             if stamp is None:
                 return Reading(self._index, b"[]")
-            return Reading(
-                stamp.modify_index, self._renderer.allocations(self._held.nodes[node_id])
-            )
+            listing = self._renderer.allocations(self._held.nodes[node_id])
+            return Reading(stamp.modify_index, listing.body, listing.rows)
 
     def held(self, node_id: str) -> tuple[Node | None, dict[InstanceKey, Instance]]:
         """A node as the store has it, and its instances."""

@@ -82,7 +82,7 @@ class Renderer:
         self._lists: dict[str, Listing] = {}
         self._instances: dict[InstanceKey, bytes] = {}
         self._stubs: dict[InstanceKey, bytes] = {}
-        self._allocations: dict[str, bytes] = {}
+        self._allocations: dict[str, Listing] = {}
         self._node_rows: dict[str, dict[Wanted, bytes]] = {}
         self._node_lists: dict[Wanted, Listing] = {}
 
@@ -149,13 +149,16 @@ class Renderer:
             self._bodies[resource] = _object(sorted(parts.items()))
         return self._bodies[resource]
 
-    def allocations(self, node: Node) -> bytes:
+    def allocations(self, node: Node) -> Listing:
         """The processes behind the instances of a node."""
         resource = node_of(node.id)
         if resource not in self._allocations:
             shown = {key: self._seen(key) for key in self._held.on_node(node.id)}
-            self._allocations[resource] = array(
-                _json(_NODE_ALLOCATION.dump(allocation_document(key, node, shown[key])))
+            self._allocations[resource] = Listing.of(
+                (
+                    shown[key].alloc_id,
+                    _json(_NODE_ALLOCATION.dump(allocation_document(key, node, shown[key]))),
+                )
                 for key in one_a_process(shown)
             )
         return self._allocations[resource]

@@ -131,6 +131,20 @@ def test_a_node_that_has_another_name(api: Api, agent: FakeAgent) -> None:
     assert of_node(api, agent).json[0]["NodeName"] == "renamed"
 
 
+def test_a_nodes_list_heeds_what_lists_heed(api: Api, agent: FakeAgent) -> None:
+    plugins = {name: {"node": up(AllocID=id_)} for name, id_ in (("a", ONE), ("b", TWO))}
+    agent.report(plugins, Allocations={ONE: NFS, TWO: NFS})
+    path = f"/v1/node/{agent.node_id}/allocations"
+
+    def ids(query: str) -> list[str]:
+        return [row["ID"] for row in api.call("GET", f"{path}?{query}").json]
+
+    assert ids("reverse") == [TWO, ONE]
+    assert ids(f"prefix={ONE}") == ids(f'filter=ID+==+"{ONE}"') == ids("per_page=1") == [ONE]
+    assert ids(f"next_token={TWO}") == [TWO]
+    assert api.call("GET", f"{path}?filter=((").status == 400
+
+
 def test_they_are_sorted(api: Api) -> None:
     agents = [FakeAgent(api, name=name) for name in ("vm1", "vm2")]
     for agent, ids in zip(agents, ((TWO, ONE), (ONE, TWO)), strict=True):

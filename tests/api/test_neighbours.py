@@ -91,6 +91,23 @@ def test_a_token_reads_its_own_policies_only(guarded: Api) -> None:
     assert (missing.status, missing.text) == (404, "ACL policy not found")
 
 
+def test_lists_that_never_change_heed_what_lists_heed(guarded: Api) -> None:
+    path = "/v1/acl/policies"
+
+    def names(query: str) -> list[str]:
+        return [row["Name"] for row in get(guarded, MANAGEMENT, f"{path}?{query}").json]
+
+    everything = names("")
+    assert len(everything) > 1
+    assert names("reverse") == everything[::-1]
+    assert names("prefix=read") == names('filter=Name+==+"readers"') == ["readers"]
+    page = get(guarded, MANAGEMENT, f"{path}?per_page=1")
+    assert page.headers["x-nomad-nexttoken"] == everything[1]
+    assert get(guarded, MANAGEMENT, f"{path}?filter=((").status == 400
+    assert get(guarded, MANAGEMENT, "/v1/namespaces?prefix=x").json == []
+    assert get(guarded, MANAGEMENT, "/v1/namespaces?filter=Name+matches+1").status == 200
+
+
 def test_rules_as_nomad_parses_them(guarded: Api) -> None:
     rules = get(guarded, MANAGEMENT, "/v1/acl/policy/listers").json["RulesJSON"]
     capabilities = ["csi-list-plugin"]
