@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from plugind.acl import Authorizer, Decision
-from plugind.acl.authorizer import ALLOWED
+from plugind.acl.authorizer import ALLOWED, ANY_NAMESPACE
 from plugind.api.endpoints import (
     Asked,
     Call,
@@ -12,7 +12,6 @@ from plugind.api.endpoints import (
     Source,
     any_of,
     management,
-    may_list_any,
 )
 from plugind.api.reply import Reply, json_reply
 from plugind.api.shapes import FORGOTTEN, TYPES, plugin_body, plugin_rows, plugin_type
@@ -41,6 +40,16 @@ def _may_list(authorizer: Authorizer, asked: Asked) -> Decision:
 def _may_read(authorizer: Authorizer, asked: Asked) -> Decision:
     """The capability `TYPE-read-plugin` in the namespace, or the `plugin` policy `read`."""
     return authorizer.may_read(asked.path["type_"], asked.namespace)
+
+
+def _may_know_types(authorizer: Authorizer, asked: Asked) -> Decision:
+    """The right to list or read plugins of any type in any namespace, or to read nodes."""
+    decisions = [
+        decide(type_, ANY_NAMESPACE)
+        for type_ in asked.types
+        for decide in (authorizer.may_list, authorizer.may_read)
+    ]
+    return any_of([*decisions, authorizer.may_read_nodes()])
 
 
 @endpoints.read(
@@ -84,7 +93,7 @@ def forget_plugin(call: Call, type_: str, id_: str) -> Reply:
     return json_reply({"Index": call.parts.intake.forget_plugin(PluginKey(type_, id_))})
 
 
-@endpoints("GET", "/v1/plugin-types", need=may_list_any, answer=TYPES)
+@endpoints("GET", "/v1/plugin-types", need=_may_know_types, answer=TYPES)
 def list_types(call: Call) -> Reply:
     """List the plugin types that the server has.
 

@@ -68,6 +68,7 @@ _LIST_CSI = _LOOK | only("csi-list", "plugin-list")
 _LIST_EXEC = _LOOK | only("exec-list", "plugin-list")
 _READ_CSI = _LOOK | only("csi-read")
 _NODES = only("node-read", "node-write")
+_KNOW = _LIST_CSI | _LIST_EXEC | _READ_CSI | _NODES | only("exec-read", "apps", "far")
 _AGENT = only("agent-read", "agent-write")
 _BEAT = only("csi-register", "exec-register", "node-write")
 _OF_CSI_LIST = only("csi-list", "denied list")
@@ -116,7 +117,7 @@ REQUESTS = [
     Request("GET", "/v1/plugin/csi/ebs0?namespace=*", _READ_CSI | only("apps", "far")),
     Request("GET", "/v1/plugin/exec/none", _LOOK | only("exec-read"), 404),
     Request("DELETE", "/v1/plugin/csi/none", only(), 404),
-    Request("GET", "/v1/plugin-types", _LIST_CSI | _LIST_EXEC),
+    Request("GET", "/v1/plugin-types", _KNOW),
     Request("GET", "/v1/nodes", _NODES),
     Request("GET", NODE, _NODES),
     Request("GET", NO_NODE, _NODES, 404),
