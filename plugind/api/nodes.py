@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+import hashlib
+from collections.abc import Iterable, Mapping
 from dataclasses import replace
 
 from flask import request
@@ -150,7 +151,11 @@ def heartbeat(call: Call, node_id: str) -> Reply:
     """Keep a node alive, or take it back; 409 asks for the whole report."""
     secret = _checked_secret(node_id)
     beat = load(_HEARTBEAT, read_document())
-    accepted = call.parts.intake.heartbeat(node_id, secret, beat["Digest"], beat["RunID"])
+    digest, _, rights = beat["Digest"].rpartition(".")
+    is_same = rights == _rights(call)  # else the whole report is taken, or refused, in part
+    accepted = call.parts.intake.heartbeat(
+        node_id, secret, digest if is_same else "", beat["RunID"]
+    )
     return _heard_of(call, node_id, accepted)
 
 
@@ -186,19 +191,29 @@ def _heard_of(call: Call, node_id: str, accepted: Accepted) -> Reply:
     ttl, was_late = call.parts.liveness.beat(node_id)
     if was_late:
         accepted = replace(accepted, index=call.parts.intake.back(node_id))
-    return json_reply({**_ACCEPTED.dump(accepted), "HeartbeatTTL": round(ttl * SECOND)})
+    told = replace(accepted, digest=f"{accepted.digest}.{_rights(call)}")
+    return json_reply({**_ACCEPTED.dump(told), "HeartbeatTTL": round(ttl * SECOND)})
+
+
+def _rights(call: Call) -> str:
+    """Identifies the types that may be registered: what was taken of a report depends on it."""
+    types = sorted(call.parts.registry.types.keys() - _refused(call, call.parts.registry.types))
+    return hashlib.blake2b(repr(types).encode(), digest_size=4).hexdigest()
 
 
 def _not_permitted(call: Call, plugins: Mapping[str, object]) -> frozenset[str]:
     """The types of a report that its token may not register. Raises Forbidden when it may register
     none of those that there are."""
     known = [name for name in plugins if name in call.parts.registry.types]
-    refused = frozenset(
-        name for name in known if not call.authorizer.may_register(name, ANY_NAMESPACE).allowed
-    )
+    refused = _refused(call, known)
     if known and len(refused) == len(known):
         raise Forbidden("Permission denied")
     return refused
+
+
+def _refused(call: Call, types: Iterable[str]) -> frozenset[str]:
+    may = call.authorizer.may_register
+    return frozenset(name for name in types if not may(name, ANY_NAMESPACE).allowed)
 
 
 def _checked_secret(node_id: str) -> str:

@@ -116,6 +116,31 @@ def test_a_policy_that_was_changed(
         assert answer.status == 200 or answer.text == "Permission denied"
 
 
+def test_an_agent_whose_rights_changed_is_asked_for_its_report(
+    api: Api, house: House, agent: FakeAgent
+) -> None:
+    """What it may not report any more, or may from now on, shows at its next heartbeat."""
+    rights = 'namespace "default" {{ capabilities = ["exec-register-plugin", {}] }}'
+    agent.token = house.reader
+
+    def change(policy: str) -> None:
+        house.write(policy)
+        house.reload(api)
+
+    change(rights.format('"csi-register-plugin"'))
+    agent.report({"ebs0": {"node": up()}})
+    assert agent.beat().status == 200
+    for policy in (rights.format(""), rights.format('"csi-register-plugin"')):
+        change(policy)
+        assert agent.beat().status == 409
+        body = {"Name": "vm1", "Plugins": {"csi": {"ebs0": {"node": up()}}, "exec": {}}}
+        answer = api.call("PUT", f"/v1/node/{NODE_ID}", body, agent.headers)
+        assert agent.beat(answer.json["Digest"]).status == 200
+        headers = {"X-Nomad-Token": house.manager}
+        healthy = api.call("GET", "/v1/plugin/csi/ebs0", headers=headers).json["NodesHealthy"]
+        assert healthy == ("csi-" in policy)
+
+
 def test_a_token_that_expired(api: Api, house: House, agent: FakeAgent, park: Park) -> None:
     expires = time.time_ns() + int(SOON * 1e9)
     house.write(READER, expires=expires)
