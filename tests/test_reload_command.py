@@ -38,6 +38,7 @@ def here(tmp_path: Path) -> Iterator[Machine]:
 def serve(here: Machine, *more: str) -> tuple[Process, Client]:
     process = here.start("agent", "--config", here.folder / "server.hcl", *more)
     address = eventually(lambda: re.search(r"address=(http://\S+)", process.logged))
+    eventually(lambda: left_behind(here.folder / "data", "server") == str(process.pid))
     return process, Client(address[1])
 
 
@@ -165,7 +166,8 @@ def test_acls_without_any_token_start_closed_and_say_how_to_open_them(tmp_path: 
     (tmp_path / "server.hcl").write_text("acl { enabled = true }\n")
     with machine(tmp_path) as here:
         process, client = serve(
-            here, *("--server-enabled", "true", "--ports-http", "0", "--data-dir", f"{tmp_path}/d")
+            here,
+            *("--server-enabled", "true", "--ports-http", "0", "--data-dir", f"{tmp_path}/data"),
         )
         assert "plugind acl token create --type management" in process.logged
         with pytest.raises(PlugindError, match="Permission denied"):
