@@ -100,7 +100,7 @@ class HeartbeatSchema(Schema):
 
 
 class NodeStubSchema(StampedSchema):
-    """One node in a list (``peer`` recordings of Nomad 0.11.8, and newer Nomad's NodePool,
+    """One node in a list (those of Nomad 0.11.8, and newer Nomad's NodePool,
     LastDrain)."""
 
     ID = fields.String()
