@@ -318,3 +318,24 @@ def test_secrets_in_the_wrong_place_are_not_told() -> None:
     assert done.returncode == 1
     assert done.stderr.startswith("Error: the token has characters that no token has")
     assert "ключ" not in done.stderr
+
+
+@pytest.mark.parametrize(
+    ("words", "completed"),
+    [
+        ("plugind plugin status --type c", ["cni", "csi"]),
+        ("plugind type check e", ["exec"]),
+        ("plugind ac", ["acl"]),
+    ],
+)
+def test_a_shell_completes_types_and_commands(words: str, completed: list[str]) -> None:
+    script = (
+        'eval "$(_PLUGIND_COMPLETE=bash_source plugind)"; '
+        f"COMP_WORDS=({words}); COMP_CWORD=$((${{#COMP_WORDS[@]}} - 1)); "
+        '_plugind_completion plugind; printf "%s\\n" "${COMPREPLY[@]}"'
+    )
+    path = f"{PLUGIND.parent}:{os.environ['PATH']}"
+    done = subprocess.run(
+        ["bash", "-c", script], env={**os.environ, "PATH": path}, capture_output=True, text=True
+    )
+    assert (done.stderr, done.stdout.split()) == ("", completed)

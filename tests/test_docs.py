@@ -31,6 +31,7 @@ UNTESTED = {
     "make test": "continuous integration",
     "python3 -m venv /opt/plugind": "writes outside of the checkout",
     "/opt/plugind/bin/pip install .": "writes outside of the checkout; make test installs the same",
+    'eval "$(_PLUGIND_COMPLETE=bash_source plugind)"': "tests/test_cli.py runs it in a shell",
     "export NOMAD_ADDR=http://127.0.0.1:4646": "needs a Nomad",
     "nomad plugin status": "needs a Nomad",
     "plugind acl token create --name grafana --policy dashboard --expires-in 2160h": (

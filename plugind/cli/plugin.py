@@ -9,6 +9,7 @@ import click
 from rich.console import RenderableType
 
 from plugind.cli import output
+from plugind.cli.completion import type_names
 from plugind.cli.connection import PluginTypeInfo, connected, plugin_types
 from plugind.cli.following import Look, follow
 from plugind.cli.plugin_check import CheckCommand, check_plugin
@@ -24,7 +25,13 @@ def plugin() -> None:
 
 @plugin.command()
 @click.argument("id", required=False, metavar="[[TYPE/]ID]")
-@click.option("--type", "only", metavar="TYPE", help="Only plugins of this type.")
+@click.option(
+    "--type",
+    "only",
+    metavar="TYPE",
+    shell_complete=type_names,
+    help="Only plugins of this type.",
+)
 @click.option("--watch", is_flag=True, help="Go on, and print again at every change.")
 @click.option("--json", "as_json", is_flag=True, help="Print JSON, for programs.")
 @connected
@@ -52,7 +59,9 @@ def status(client: Client, id: str | None, only: str | None, watch: bool, as_jso
 
 @plugin.command()
 @click.argument("id", metavar="[TYPE/]ID")
-@click.option("--type", "only", metavar="TYPE", help="The plugin's type.")
+@click.option(
+    "--type", "only", metavar="TYPE", shell_complete=type_names, help="The plugin's type."
+)
 @connected
 def forget(client: Client, id: str, only: str | None) -> None:
     """Forget what is not healthy of a plugin.

@@ -9,6 +9,7 @@ from typing import Any
 import click
 
 from plugind.cli import output
+from plugind.cli.completion import type_names
 from plugind.cli.type_new import new
 from plugind.configured import load_settings
 from plugind.registry import ACTIVE, Standing
@@ -55,7 +56,7 @@ def list_(paths: tuple[Path, ...], all_: bool, as_json: bool) -> None:
 
 
 @type_.command()
-@click.argument("name")
+@click.argument("name", shell_complete=type_names)
 @configured
 @as_json
 def check(name: str, paths: tuple[Path, ...], as_json: bool) -> None:
