@@ -14,9 +14,10 @@ import requests
 from plugind.client import Client
 from tests import strangers
 from tests.processes import Machine, Process, counts, machine
-from tests.support import eventually
+from tests.support import eventually, needs
 
 PROMISE = 5.0
+CNI = "/usr/lib/cni"
 
 
 @pytest.fixture
@@ -30,10 +31,11 @@ def one_process(here: Machine) -> tuple[Process, Client]:
     process = here.start(
         *("agent", "--server-enabled", "true", "--client-enabled", "true", "--ports-http", "0"),
         *("--data-dir", here.folder / "data", "--name", "vm"),
-        *("--plugin-types-enabled", ",".join(["csi", *strangers.NAMES])),
+        *("--plugin-types-enabled", ",".join(["csi", "cni", *strangers.NAMES])),
         environ={
             "PYTHONPATH": str(strangers.install(here.folder)),
             "PLUGIND_PLUGIN_TYPE_CSI_SOCKETS": str(here.folder / "sockets/vm/*.sock"),
+            "PLUGIND_PLUGIN_TYPE_CNI_BIN_DIRS": CNI,
             "PLUGIND_PLUGIN_TYPE_HOGS_MEMORY_LIMIT": str(128 << 20),
         },
     )
@@ -43,12 +45,19 @@ def one_process(here: Machine) -> tuple[Process, Client]:
 
 @pytest.mark.alone
 def test_what_strangers_do_harms_nobody_else(here: Machine) -> None:
+    needs(f"{CNI}/bridge", "containernetworking-plugins")
     driver = here.driver("vm/ebs0.sock")
     hung = here.driver("vm/hung.sock")
     process, client = one_process(here)
     started = time.monotonic()
     eventually(lambda: counts(client, "ebs0") == counts(client, "hung") == (1, 1, 1, 1))
     assert time.monotonic() - started < PROMISE + 3, "the first report waits for nobody longer"
+
+    def has_cni() -> bool:
+        rows = {row["ID"]: row["ExecutablesHealthy"] for row in client.plugins("cni").value}
+        return rows.get("bridge") == 1
+
+    eventually(has_cni)
 
     def health() -> tuple[int, str]:
         answer = requests.get(f"{client.address}/v1/agent/health", timeout=5)
@@ -84,6 +93,7 @@ def test_what_strangers_do_harms_nobody_else(here: Machine) -> None:
     here.driver("vm/ebs0.sock")
     eventually(lambda: counts(client, "ebs0") == counts(client, "hung") == (1, 1, 1, 1))
     assert time.monotonic() - returned < PROMISE
+    assert has_cni()
     assert "rejected" not in process.logged
     assert "refuses" not in process.logged
     assert health()[0] == 200
