@@ -1,6 +1,6 @@
 """``python -m plugind`` is the command ``plugind``."""
 
-from plugind.cli import main
+from plugind.entry import main
 
 if __name__ == "__main__":
     main()

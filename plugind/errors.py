@@ -1,26 +1,32 @@
 """Every error that plugind raises on purpose, in one tree.
 
-Each has a one-line text fit for people and the HTTP status that it is answered with::
+Each has a text of one line for people, and the HTTP status of the response::
 
     PlugindError                500
      ├── BadRequest             400  the request cannot be understood
      │    └── TooLarge          413
      ├── Forbidden              403  the token, or the node's secret, does not allow it
-     │    └── TokenNotFound     403  no token has this secret, or it is expired
+     │    ├── TokenNotFound     403  no token has this secret, or it is expired
+     │    └── LimitReached      403  nothing more may be stored
      ├── NotFound               404
      ├── MethodNotAllowed       405
      ├── Conflict               409  the agent must send its whole report again
-     ├── TooManyParked          429  as many blocking queries are parked as may be
-     ├── ClientGone             499  nobody is there any more to take the answer
+     ├── TooManyParked          429  the limit on parked blocking queries is reached
+     ├── ReportInWork           429  another report of the same node is in work
+     ├── ClientGone             499  the client closed the connection
+     ├── Busy                   503  the limit on waiting writes is reached
+     ├── UnknownOutcome         503  a write was begun, and may come about or not
      ├── StoreError             503  the store cannot take or give data now
+     │    └── Compacted         503  the store's log no longer reaches back that far
      ├── ConfigError            500  mistakes in configuration, all at once
      ├── RegistryError          500  a plugin type or store is missing, broken or doubled
      ├── ListenError            500  the server's address cannot be listened on
-     ├── IdentityError          500  an agent's node ID or secret is damaged, or not to be had
+     │    └── InUse             500  another program listens there
+     ├── IdentityError          500  an agent's node ID or secret is damaged or cannot be read
      ├── TokenError             500  an agent's token file is missing, or holds no token
      ├── ProbeFailed            500  raised by a prober: why an instance is not healthy
      └── ClientError            500  a call to a plugind server did not succeed
-          ├── Unreachable       503  nobody answered, or not what a plugind answers
+          ├── Unreachable       503  no server answered, or a server other than plugind
           └── Refused                the server answered with an error; has its status
 """
 
@@ -31,9 +37,15 @@ from dataclasses import dataclass
 
 
 class PlugindError(Exception):
-    """The root of the tree. ``status`` is the HTTP status the error is answered with."""
+    """The root of all errors that plugind raises on purpose.
+
+    ``status`` is the HTTP status of the response. ``retry_after`` is the number of seconds after
+    which the same request may succeed, sent as Retry-After (RFC 9110, section 10.2.3); None where
+    waiting alone does not help.
+    """
 
     status = 500
+    retry_after: int | None = None
 
 
 class BadRequest(PlugindError):
@@ -53,6 +65,14 @@ class TokenNotFound(Forbidden):
         super().__init__("ACL token not found")
 
 
+class LimitReached(Forbidden):
+    """A limit on what may be stored is reached; ``limit`` is the name of the setting."""
+
+    def __init__(self, text: str, limit: str) -> None:
+        super().__init__(text)
+        self.limit = limit
+
+
 class NotFound(PlugindError):
     status = 404
 
@@ -67,6 +87,17 @@ class Conflict(PlugindError):
 
 class TooManyParked(PlugindError):
     status = 429
+    retry_after = 1
+
+
+class ReportInWork(PlugindError):
+    status = 429
+    retry_after = 1
+
+
+class Busy(PlugindError):
+    status = 503
+    retry_after = 1
 
 
 class ClientGone(PlugindError):
@@ -77,11 +108,29 @@ class StoreError(PlugindError):
     status = 503
 
 
+class Compacted(StoreError):
+    """The log of a store does not reach back to an index any more: load the store again."""
+
+
+class UnknownOutcome(PlugindError):
+    """A write was begun, and nobody can say whether it will come about."""
+
+    status = 503
+    retry_after = 1
+
+    def __init__(self, reason: str) -> None:
+        super().__init__(f"the outcome is unknown: {reason}; the write may be repeated")
+
+
 class RegistryError(PlugindError):
     pass
 
 
 class ListenError(PlugindError):
+    pass
+
+
+class InUse(ListenError):
     pass
 
 
@@ -94,7 +143,7 @@ class TokenError(PlugindError):
 
 
 class ProbeFailed(PlugindError):
-    """What a prober raises to say why a target is not healthy; the text is shown to operators."""
+    """The reason why a target is not healthy, raised by a prober; operators are shown the text."""
 
 
 class ClientError(PlugindError):
@@ -106,18 +155,25 @@ class Unreachable(ClientError):
 
 
 class Refused(ClientError):
-    """The server's answer was an error: its ``status``, its one-line text, and the ``index`` that
-    it is from (0: none), to wait on from."""
+    """An error response of the server.
 
-    def __init__(self, status: int, text: str, index: int = 0) -> None:
+    ``status`` is its HTTP status, the text its body in one line, ``index`` the index to wait on
+    from (0: none), and ``retry_after`` the number of seconds after which to try again (None: not
+    given).
+    """
+
+    def __init__(
+        self, status: int, text: str, index: int = 0, retry_after: int | None = None
+    ) -> None:
         super().__init__(text)
         self.status = status
         self.index = index
+        self.retry_after = retry_after
 
 
 @dataclass(frozen=True, slots=True, order=True)
 class Mistake:
-    """One mistake in configuration: where it stands and what would be right.
+    """One mistake in configuration: its place, and how to correct it.
 
     ``line`` and ``column`` count from 1; 0 means that the source has no lines (a variable, a flag).
     """
@@ -133,7 +189,7 @@ class Mistake:
 
 
 class ConfigError(PlugindError):
-    """All mistakes found in a configuration, in the order of the files and lines."""
+    """All mistakes found in a configuration, in the order of files and lines."""
 
     def __init__(self, mistakes: Sequence[Mistake]) -> None:
         self.mistakes = tuple(mistakes)

@@ -1,13 +1,18 @@
-"""Logging: one line an event, on standard error, for people or (``log_json``) for programs."""
+"""Logging: one line per event on standard error, for people or (``log_json``) for programs."""
 
 from __future__ import annotations
 
+import atexit
+import io
 import logging
+import os
 import sys
 from contextlib import suppress
-from typing import TextIO, cast
+from typing import Any, TextIO, cast
 
 import structlog
+
+from plugind.printable import escaped, json_line, lines
 
 LEVELS = {
     "DEBUG": logging.DEBUG,
@@ -17,10 +22,35 @@ LEVELS = {
 }
 
 
-class _Lossy:
-    """A stream that drops what it cannot write: on a full disk, into a pipe that nobody reads.
+class _OneLine(logging.Formatter):
+    """A formatter that writes a library's record, traceback included, as one line without control
+    characters.
+    """
 
-    Whoever logs goes on; a line is worth less than the work of the thread that writes it.
+    def format(self, record: logging.LogRecord) -> str:
+        return escaped(super().format(record))
+
+
+class SafeStream(io.TextIOWrapper):
+    """Standard error for the code of packages: nothing printed there can forge log lines or steer a
+    terminal.
+
+    Newlines stay, and characters that cannot be encoded are written as escapes.
+    """
+
+    def __init__(self) -> None:
+        stderr = os.fdopen(2, "wb", buffering=0, closefd=False)
+        super().__init__(stderr, "utf-8", "backslashreplace", write_through=True)
+
+    def write(self, text: str) -> int:
+        super().write(lines(text))
+        return len(text)
+
+
+class _Lossy:
+    """A stream that drops what it cannot write, as on a full disk or into a pipe without a reader.
+
+    The thread that logs goes on: its work is worth more than the line.
     """
 
     def __init__(self, stream: TextIO) -> None:
@@ -35,8 +65,23 @@ class _Lossy:
             self._stream.flush()
 
 
+def _give_up_unwritten(stream: TextIO) -> None:
+    """Send what a stream could not write nowhere, at the end of the process: Python tries once more
+    and otherwise exits with status 120."""
+    try:
+        stream.flush()
+    except OSError:
+        with open(os.devnull, "w") as nowhere:
+            os.dup2(nowhere.fileno(), stream.fileno())
+    except ValueError:  # it is closed
+        pass
+
+
 def configure(level: str = "INFO", *, json: bool = False) -> None:
-    """Sets how this process logs, at or above a level of LEVELS; libraries' warnings included."""
+    """Set up the logging of this process, libraries' warnings included.
+
+    ``level`` is the lowest level that is logged, one of LEVELS.
+    """
     stamp: list[structlog.typing.Processor] = [
         structlog.contextvars.merge_contextvars,
         structlog.processors.add_log_level,
@@ -49,15 +94,23 @@ def configure(level: str = "INFO", *, json: bool = False) -> None:
             key_order=["timestamp", "level", "event"], bool_as_flag=False
         )
     )
+
+    def make_safe(logger: object, name: str, line: Any) -> str:
+        return json_line(line) if json else escaped(line)
+
     stream = cast(TextIO, _Lossy(sys.stderr))
-    logging.basicConfig(
-        stream=stream,
-        level=max(LEVELS[level], logging.WARNING),
-        format="%(message)s",
-        force=True,
-    )
+    atexit.unregister(_give_up_unwritten)
+    atexit.register(_give_up_unwritten, sys.stderr)
+    handler = logging.StreamHandler(stream)
+    handler.setFormatter(_OneLine("%(message)s"))
+    logging.basicConfig(handlers=[handler], level=max(LEVELS[level], logging.WARNING), force=True)
     structlog.configure(
-        processors=[*stamp, structlog.processors.format_exc_info, render],
+        processors=[
+            *stamp,
+            structlog.processors.format_exc_info,
+            render,
+            make_safe,
+        ],
         wrapper_class=structlog.make_filtering_bound_logger(LEVELS[level]),
         logger_factory=structlog.PrintLoggerFactory(stream),
         cache_logger_on_first_use=False,
@@ -65,6 +118,6 @@ def configure(level: str = "INFO", *, json: bool = False) -> None:
 
 
 def get(name: str) -> structlog.typing.FilteringBoundLogger:
-    """A logger whose lines carry ``name``, the part of plugind they come from."""
+    """Return a logger whose lines carry ``name``, the part of plugind that they come from."""
     logger: structlog.typing.FilteringBoundLogger = structlog.get_logger(component=name)
     return logger

@@ -1,8 +1,8 @@
-"""What authors of plugin types build on: ``PluginType``, ``Prober`` and the hooks.
+"""The base classes and hooks of plugin types: ``PluginType``, ``Prober`` and ``Hooks``.
 
-A plugin type says what is particular to one kind of plugin. The core does the rest, for every type
-alike: health, counts, schedules, time-outs, storage, blocking queries and rendering. So no type can
-get a count wrong.
+A plugin type defines the particulars of one kind of plugin. The core does the rest, for every
+type alike: health, counts, schedules, time-outs, storage, blocking queries and rendering, so that
+no type can get a count wrong.
 """
 
 from __future__ import annotations
@@ -16,12 +16,12 @@ import click
 import pluggy
 from marshmallow import EXCLUDE, Schema
 
-from plugind.fields import Duration, Number, Record
 from plugind.model import CatalogueChange, Fingerprint
+from plugind.wire.fields import Duration, Number, Record
 
 API_VERSION = 1
-"""The version of the contract between plugind and plugin types, which is this module and what of
-``errors``, ``model``, ``fields`` and ``logs`` it speaks of. It changes when types would have to."""
+"""The version of the contract between plugind and plugin types: this module, with everything of
+``errors``, ``model``, ``fields`` and ``logs`` that it refers to. It changes when types have to."""
 
 ENTRY_POINT_GROUP = "plugind"
 
@@ -31,7 +31,7 @@ hookimpl = pluggy.HookimplMarker("plugind")
 MEBIBYTE = 1 << 20
 
 ANY_ROLE = "*"
-"""As a role in what a prober returns: all roles known of that plugin here, else the default."""
+"""A role in a prober's results: all roles known of that plugin here, else the default role."""
 
 
 @dataclass(frozen=True)
@@ -50,14 +50,14 @@ class Settings:
 
 @dataclass(frozen=True, kw_only=True)
 class Schedule:
-    """How one target is probed, where that is not as the type's settings say (None: it is)."""
+    """The schedule of one target, where it differs from the type's settings (None: it does not)."""
 
     probe_interval: float | None = None
     probe_timeout: float | None = None
     unhealthy_after: int | None = None
 
     def over(self, settings: Settings) -> Settings:
-        """The settings as they are for that target."""
+        """Return the settings with the values of this schedule in place of theirs."""
         own: dict[str, Any] = {
             "probe_interval": self.probe_interval,
             "probe_timeout": self.probe_timeout,
@@ -83,12 +83,12 @@ def _probe_timeout(default: float | None) -> Duration:
 
 
 def _unhealthy_after(default: int | None) -> Number:
-    help = "how many probes in a row must fail until what was healthy is unhealthy"
+    help = "how many probes in a row must fail until a healthy instance is unhealthy"
     return Number(load_default=default, minimum=1, maximum=1_000, metadata=_help(help, default, 3))
 
 
 def _help(help: str, default: object, example: object) -> dict[str, object]:
-    """Metadata of a setting; an example where the default is none."""
+    """Return the metadata of a setting; with an example where the default is None."""
     return {"help": help, **({"example": example} if default is None else {})}
 
 
@@ -96,7 +96,7 @@ class SettingsSchema(Record):
     """The ``plugin_type "NAME" { }`` block of a type's configuration.
 
     A subclass adds marshmallow fields and names the frozen dataclass they load into as ``record``.
-    Each field's ``metadata={"help": ...}`` is what people are shown.
+    Each field's ``metadata={"help": ...}`` is its description in documents and on the command line.
     """
 
     record: ClassVar[type[Any] | None] = Settings
@@ -107,23 +107,22 @@ class SettingsSchema(Record):
     memory_limit = Number(
         load_default=512 * MEBIBYTE,
         metadata={
-            "help": "bytes of memory beyond which the process that probes is started anew; "
-            "0: no limit"
+            "help": "bytes of memory beyond which the process that probes is restarted; 0: no limit"
         },
     )
     max_instances = Number(
         load_default=1_000,
         minimum=1,
         maximum=4_096,
-        metadata={
-            "help": "how many instances are reported at most; of more only those that came first"
-        },
+        metadata={"help": "how many instances are reported at most; further ones are left out"},
     )
 
 
 class ScheduleSchema(Record):
-    """A block for one target, in which the schedule may differ from the type's: see
-    ``Prober.schedule``. A subclass adds fields, and its ``record`` is a subclass of Schedule."""
+    """A block for one target, in which the schedule may differ from the type's.
+
+    See ``Prober.schedule``. A subclass adds fields, and its ``record`` is a subclass of Schedule.
+    """
 
     record: ClassVar[type[Any] | None] = Schedule
 
@@ -133,9 +132,10 @@ class ScheduleSchema(Record):
 
 
 class WireSchema(Schema):
-    """Fields by the names they have on the wire; what is not declared is ignored.
+    """Fields by the names they have on the wire; undeclared ones are ignored.
 
-    Every field needs a ``load_default``: what is not known yet is shown with it, never left out.
+    Every field needs a ``load_default``: a value that is not known yet is shown with it, never left
+    out.
     """
 
     class Meta:
@@ -143,122 +143,182 @@ class WireSchema(Schema):
 
 
 class Prober:
-    """Finds and asks a type's plugins on one machine. It lives in a process of its own.
+    """Finds and probes a type's plugins on one machine, in a process of its own.
 
-    The core calls ``probe`` for each target in a thread of that target's, every
-    ``probe_interval``, so a probe that hangs delays no other; past ``probe_timeout`` it has failed.
+    The core calls ``probe`` for each target in a thread of that target's, every ``probe_interval``,
+    so that a probe that hangs delays no other; past ``probe_timeout`` it has failed.
     ``unhealthy_after`` probes that fail in a row make the target's instances unhealthy. The other
     methods are called from one thread.
     """
 
+    state_dir: Path | None = None
+    """A folder of the type's own, mode 0700, for state that must survive a restart of the agent.
+
+    The core sets it before the first ``discover``. It is None where there is no folder: in tests,
+    and where the agent's ``data_dir`` cannot be written. ``plugind.toolbox.state_file`` keeps JSON
+    in it.
+    """
+
     def discover(self) -> Mapping[str, Any]:
-        """The targets that there are: a name for people (a socket's path, say) and what to probe.
+        """Return all targets: for each a name for people (a socket's path, for example) and the
+        object to probe.
 
         Called at start, after ``changed(None)``, and every second. Targets are compared with
-        ``==``: one that is no longer equal is closed and opened anew. When settings change the
-        process is started anew, and a prober made of those before is asked this once and nothing
-        else: what only it finds has been taken out of the configuration.
+        ``==``: one that is no longer equal is closed and opened again. When settings change the
+        process is restarted, and a prober made of the previous settings is asked this once and
+        nothing else: targets that only it finds have been taken out of the configuration.
         """
         raise NotImplementedError
 
     def schedule(self, target: Any) -> Schedule:
-        """Optional: how this target is probed, where that is not as the type's settings say.
+        """Return the schedule of a target, where it differs from the type's settings. Optional.
 
-        Called once for each target when it is found. What is None in it is as in the settings. For
-        a block of configuration that says it, see ``ScheduleSchema``; a type whose ``probe`` keeps
-        the time itself takes ``Schedule.over(settings).probe_timeout``.
+        Called once for each target when it is found. Values that are None are those of the
+        settings. ``ScheduleSchema`` is a block of configuration for it; a type whose ``probe``
+        keeps the time itself takes ``Schedule.over(settings).probe_timeout``.
         """
         return Schedule()
 
+    def instances_of(self, target: Any) -> Collection[tuple[str, str]] | None:
+        """Return the plugin IDs and roles (or ANY_ROLE) of a target, as far as they follow from its
+        name or its configuration. Optional; it must not contact the target.
+
+        Called once for each target when it is found, and used only while no probe of it has
+        succeeded yet: should the first probes raise or hang, these instances are shown, unhealthy
+        and with the reason. None means that the target's name is the plugin's ID, where it is valid
+        as one. An empty collection means that only a probe can find the IDs. Where no ID is known,
+        a target that fails is shown in its node's Attributes, in health and in the agent's log.
+        """
+        return None
+
+    def is_configured(self, target: Any) -> bool:
+        """Return whether the agent's configuration names this target. Optional.
+
+        An instance of such a target is reported with ``Configured``: it is expected to be there, so
+        that forgetting it does not hide it. The others have False.
+        """
+        return False
+
+    def trouble(self) -> str:
+        """Return in one line what keeps targets from being found, "" if nothing does. Optional.
+
+        An example is a folder that the agent may not read. Called after each ``discover``; health
+        shows the text.
+        """
+        return ""
+
     def watch(self, changed: Callable[[str | None], None]) -> None:
-        """Optional: call ``changed(name)`` when that target should be probed at once, and
-        ``changed(None)`` when ``discover`` should be called. Called once, in a thread of its own;
-        it may block until the process ends. ``changed`` may also be kept and called later.
+        """Call ``changed(name)`` when that target should be probed at once, and ``changed(None)``
+        when ``discover`` should be called. Optional.
+
+        Called once, in a thread of its own; it may block until the process ends. ``changed`` may
+        also be kept and called later.
         """
 
     def probe(self, target: Any) -> Mapping[tuple[str, str], Mapping[str, Any]]:
-        """The fingerprints of a target, by plugin ID and role (or ANY_ROLE).
+        """Return the fingerprints of a target, by plugin ID and role (or ANY_ROLE).
 
-        What an earlier call returned and this one does not has left on purpose: it is no longer
-        shown at all.
+        Instances that an earlier call returned and this one does not have left on purpose: they are
+        no longer shown at all.
 
-        A fingerprint has ``Healthy``; ``HealthDescription``, which says why not; optionally
-        ``Process``, the process behind it as ``plugind.toolbox.processes`` tells of it (None: it
-        was not found), or an ``AllocID`` of the type's own; and the fields of the type's
-        fingerprint schema. What an unhealthy one leaves out keeps its last value, and a process
-        that it leaves out has ended. An exception makes all that the target last gave unhealthy,
-        with the exception's text: raise ``plugind.errors.ProbeFailed`` for a text fit for people.
-        The core itself says of a healthy one that probes of it failed, or are slow.
+        A fingerprint has ``Healthy``; ``HealthDescription``, the reason why not; optionally
+        ``Process``, the process behind it as ``plugind.toolbox.processes`` describes it (None: it
+        was not found), or an ``AllocID`` of the type's own; optionally ``Succession``; and the
+        fields of the type's fingerprint schema. Fields that an unhealthy one leaves out keep their
+        last values, and a process that it leaves out has ended. An exception makes all instances
+        that the target last returned unhealthy, with the exception's text: raise
+        ``plugind.errors.ProbeFailed`` for a text fit for people. The core itself adds to a healthy
+        one that probes of it failed, or are slow.
+
+        ``Succession`` is for targets that may stand for one instance together, as two versions of a
+        program do during an upgrade: ``{"Of": TEXT, "Rank": NUMBER}``. Of those that return one
+        instance and have the same ``Of``, or an empty one, only the target with the highest
+        ``Rank`` is shown. Targets without it, or with another ``Of``, dispute the instance: it is
+        unhealthy if more than one of them is healthy.
         """
         raise NotImplementedError
 
     def close(self, target: Any) -> None:
-        """Optional: the target is gone; let go of what ``probe`` opened for it. A probe of it
-        that hangs may still be running."""
+        """Close everything that ``probe`` opened for a target that is gone. Optional.
+
+        A probe of it that hangs may still be running.
+        """
 
 
 class PluginType:
     """One kind of plugin. Subclass it, and return an object of it from ``plugind_plugin_types``."""
 
     plugind_api: ClassVar[int]
-    """The ``API_VERSION`` that the type was made for, as a number: 1. One of another version is
-    told of and not used."""
+    """The ``API_VERSION`` that the type was made for, as a number: 1. A type of another version is
+    reported as broken and not used."""
 
     name: ClassVar[str]
-    """As in ``?type=NAME``, ``/v1/plugin/NAME/ID``, the capability ``NAME-list-plugin``."""
+    """The type's name, as in ``?type=NAME``, ``/v1/plugin/NAME/ID`` and ``NAME-list-plugin``."""
 
     title: ClassVar[str] = ""
-    """For people: "Container Storage Interface"."""
+    """The type's title for people, such as "Container Storage Interface"."""
 
     roles: ClassVar[Mapping[str, str]]
     """The roles of an instance, each with its plural on the wire: ``{"node": "Nodes"}`` gives
     NodesHealthy, NodesExpected and the map Nodes."""
 
     default_role: ClassVar[str]
-    """The role of an instance that never said which it has."""
+    """The role of an instance whose role is not known."""
+
+    version_detail: ClassVar[str] = ""
+    """The field of a fingerprint that holds the version, in wire form; "" where none does. History
+    then shows upgrades."""
 
     settings_schema: ClassVar[type[SettingsSchema]] = SettingsSchema
 
     fingerprint_schemas: ClassVar[Mapping[str, type[WireSchema]]]
-    """By role: what a fingerprint holds beyond Healthy, HealthDescription and the core's others."""
+    """The schema for each role of a fingerprint's fields beyond the core's (Healthy and others)."""
 
     row_schema: ClassVar[type[WireSchema]] = WireSchema
-    """What a row of the list holds beyond ID, counts and indexes; dumped from ``summary``."""
+    """The fields of a list's row beyond ID, counts and indexes; dumped from ``summary``."""
 
     body_schema: ClassVar[type[WireSchema]] = WireSchema
-    """What a read of one plugin holds beyond the core's fields; dumped from ``summary``."""
+    """The fields of a read of one plugin beyond the core's; dumped from ``summary``."""
 
     node_keys: ClassVar[Mapping[str, str]] = {}
-    """By role: the key of a node's own answer that maps plugin IDs to fingerprints. A role that
-    has none here gets one made of the type's name and its own: SampleNodePlugins."""
+    """The key for each role, in the answer about a node, that maps plugin IDs to fingerprints. A
+    role without one gets a key made of the type's name and its own: SampleNodePlugins."""
 
     capabilities: ClassVar[tuple[str, ...]] = ()
-    """What ACL policies may name for a namespace beyond NAME-list-plugin, NAME-read-plugin and
-    NAME-register-plugin, so that policies written for others load; each begins with NAME and a
-    dash. plugind itself grants nothing by them."""
+    """Capabilities that ACL policies may name for a namespace beyond NAME-list-plugin,
+    NAME-read-plugin and NAME-register-plugin, so that policies written for other programs load.
+    Each begins with NAME and a dash. plugind itself grants nothing by them."""
 
     def summary(self, fingerprints: Mapping[str, Collection[Fingerprint]]) -> Mapping[str, Any]:
-        """What ``row_schema`` and ``body_schema`` dump, from all fingerprints of a plugin by role.
+        """Return the values that ``row_schema`` and ``body_schema`` dump.
 
-        Every role is there; a plugin that is only declared has no fingerprint in any.
+        ``fingerprints`` has all fingerprints of a plugin by role. Every role is there; a plugin
+        that is only declared has no fingerprint in any. This is called in the server, in a thread
+        of the type's own, as are the schemas' fields and the documents. It must compute, and wait
+        for nothing: where it raises, or takes longer than 50 ms, the plugin is shown with its last
+        good values.
         """
         return {}
 
     def document_row(self, row: Mapping[str, Any]) -> Mapping[str, Any]:
-        """A row of the list where ``wire = "document"``, its keys in the order to be sent."""
+        """Return a row of the list for ``wire = "document"``, its keys in the order to be sent."""
         return row
 
     def document_body(self, body: Mapping[str, Any]) -> Any:
-        """A read of one plugin where ``wire = "document"``; Nomad's document has a list of one."""
+        """Return a read of one plugin for ``wire = "document"``; Nomad's document has a list of
+        one."""
         return [body]
 
     def prober(self, settings: Any) -> Prober | None:
-        """The prober, given what ``settings_schema`` loaded. None: this type finds nothing itself,
-        agents of other makes report it."""
+        """Return the prober, given the settings that ``settings_schema`` loaded.
+
+        None means that this type finds nothing itself: other agents report its plugins.
+        """
         return None
 
     def dev_settings(self, folder: Path) -> Mapping[str, Any]:
-        """The type's block for ``plugind agent --dev``, where everything lives below ``folder``."""
+        """Return the type's block for ``plugind agent --dev``, where everything lives below
+        ``folder``."""
         return {}
 
 
@@ -267,34 +327,37 @@ class Hooks:
 
     @hookspec
     def plugind_changed(self, change: CatalogueChange) -> None:
-        """Called in a server for each change that makes instances come, go, healthy or unhealthy,
-        once it is durable, in the order of indexes. Return nothing. Since version 1.
+        """React to a change that makes instances appear, leave, or become healthy or unhealthy.
 
-        A package is called from one thread of its own, so it may take its time: what it returns is
-        ignored, what it raises is logged and counted in ``/v1/agent/health``, and nobody waits for
-        it. Of more than 1,000 changes that wait the oldest are dropped, which is logged, counted
-        there and told in ``change.missed``. What still waits when the server ends is called within
-        two seconds or lost, which is logged. Silence of a node counts for each of its instances.
-        What else changes about an instance, such as its reason while it stays unhealthy, is no such
-        change, and neither are declarations.
+        Called in a server once the change is durable, in the order of indexes. Return nothing.
+        Since version 1.
+
+        A package is called from one thread of its own, so it may take its time: its result is
+        ignored, its exceptions are logged and counted in ``/v1/agent/health``, and nothing waits
+        for it. Of more than 1,000 waiting changes the oldest are dropped, which is logged, counted
+        there and passed in ``change.missed``. Changes that still wait when the server ends are
+        passed on within two seconds or lost, which is logged. A node that goes down counts for each
+        of its instances. Other changes of an instance, such as another reason while it stays
+        unhealthy, are not reported, and neither are declarations.
         """
 
     @hookspec
     def plugind_plugin_types(self) -> Sequence[PluginType]:  # type: ignore[empty-body]
-        """Called once at start. Return the plugin types that the package brings.
+        """Return the plugin types that the package provides.
 
-        Since version 1."""
+        Called once at start. Since version 1.
+        """
 
     @hookspec
     def plugind_stores(self) -> Mapping[str, type[Any]]:  # type: ignore[empty-body]
-        """Called once at start. Return the stores that the package brings (subclasses of
-        ``plugind.store.base.Store``), by the name each has in ``store "NAME" { }``.
+        """Return the stores that the package provides, by their names in ``store "NAME" { }``.
 
-        Since version 1."""
+        They are subclasses of ``plugind.store.base.Store``. Called once at start. Since version 1.
+        """
 
     @hookspec
     def plugind_commands(self, group: click.Group) -> None:
-        """Called once when the command line starts. Add commands of your own to ``group``; return
-        nothing.
+        """Add commands of the package's own to ``group``; return nothing.
 
-        Since version 1."""
+        Called once when the command line starts. Since version 1.
+        """

@@ -1,17 +1,31 @@
-"""After all tests: no secret in what they left behind."""
+"""Rules for every test, and two checks after all of them: for processes, and for secrets."""
 
 from __future__ import annotations
 
 import pytest
 
+from tests.hygiene import end_leftovers, heed_interrupts, mark_run
+from tests.hygiene import leaves_no_handle as leaves_no_handle
+from tests.hygiene import leaves_no_process as leaves_no_process
 from tests.leaks import leaks
 
 
+def pytest_configure(config: pytest.Config) -> None:
+    mark_run()
+    heed_interrupts()
+
+
+@pytest.hookimpl(trylast=True)
 def pytest_sessionfinish(session: pytest.Session) -> None:
-    """Looks once, in the process that gathers what others ran."""
+    """Look for leftovers once, in the process that gathers what others ran."""
     if hasattr(session.config, "workerinput"):
         return
     folder = session.config._tmp_path_factory.getbasetemp()  # type: ignore[attr-defined]
-    if found := leaks(folder):
-        print("\nsecrets stand in what the tests left behind:", *found, sep="\n  ")
-        session.exitstatus = pytest.ExitCode.TESTS_FAILED
+    complaints = {
+        "secrets are in what the tests left behind": leaks(folder),
+        "processes were left behind by the tests, and are ended now": end_leftovers(),
+    }
+    for complaint, found in complaints.items():
+        if found:
+            print(f"\n{complaint}:", *found, sep="\n  ")
+            session.exitstatus = pytest.ExitCode.TESTS_FAILED

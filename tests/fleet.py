@@ -1,4 +1,4 @@
-"""A small fleet of real processes that a random source breaks and mends, and what is true of it."""
+"""A small fleet of real processes with random faults and repairs, and checks of its answers."""
 
 from __future__ import annotations
 
@@ -14,13 +14,13 @@ from typing import Any
 from plugind.client import Answer, Client
 from plugind.errors import Refused, Unreachable
 from tests.processes import Machine, Process
+from tests.promises import PATIENCE
 
 NODES = ("one", "two")
 PLUGINS = ("ebs0", "nfs")
 ROLES = {"controller": "Controllers", "node": "Nodes"}
 BOTH = frozenset(ROLES)
 TTL = "2s"
-PATIENCE = 40.0  # seconds for all to settle; a driver or a server takes a while to start
 
 
 @dataclass
@@ -64,7 +64,8 @@ class Agent:
 class Fleet:
     """A server, an agent for each of NODES, and up to a driver a node for each of PLUGINS.
 
-    ``known`` has by node and plugin the halves that the server must have.
+    ``known`` has by node and plugin the halves that the server must have, ``forgotten`` those that
+    stay away while they are not healthy.
     """
 
     machine: Machine
@@ -72,12 +73,14 @@ class Fleet:
     agents: dict[str, Agent] = field(default_factory=dict)
     drivers: dict[tuple[str, str], Driver] = field(default_factory=dict)
     known: dict[tuple[str, str], frozenset[str]] = field(default_factory=dict)
+    forgotten: dict[tuple[str, str], frozenset[str]] = field(default_factory=dict)
     created: dict[str, int] = field(default_factory=dict)
     story: list[str] = field(default_factory=list)
     versions: int = 0
 
     def __post_init__(self) -> None:
-        self.server, self.client = self._serve(0)
+        self.port = self.machine.port()
+        self.server, self.client = self._serve()
         self.index = self.client.plugins("csi").index
         for node in NODES:
             self.agents[node] = Agent(self.machine.agent(node, self.client.address))
@@ -85,17 +88,17 @@ class Fleet:
             self.start_driver(node, PLUGINS[0])
         self.settle()
 
-    # What can happen.
+    # The events.
 
     def round(self) -> None:
-        """Something happens on each node, perhaps something to the server too, in any order."""
+        """Have something happen on each node, perhaps to the server too, in any order."""
         happenings = [partial(self._something_on, node) for node in NODES]
         if self.random.random() < 0.3:
             happenings.append(self.restart_server)
         self.random.shuffle(happenings)
         for happen in happenings:
             happen()
-        # One that was stopped tells what it knew then before it looks again, forgotten or not.
+        # A stopped agent first reports its old state when it goes on, forgotten or not.
         is_stopped = any(agent.state == "stopped" for agent in self.agents.values())
         if self.random.random() < 0.2 and not is_stopped:
             self.settle()
@@ -113,7 +116,7 @@ class Fleet:
         elif driver is None or not driver.lives:
             self.start_driver(node, id_)
         elif driver.state != "well":
-            self.mend_driver(node, id_)
+            self.restore_driver(node, id_)
         else:
             self._harm(node, id_)
 
@@ -139,9 +142,9 @@ class Fleet:
         driver = self.drivers[node, id_]
         match state:
             case "slow":
-                self.machine.tell(f"{node}/{id_}.sock", "slow", "200ms")
+                self.machine.send(f"{node}/{id_}.sock", "slow", "200ms")
             case "failing":
-                self.machine.tell(f"{node}/{id_}.sock", "fail", "the disk is on fire")
+                self.machine.send(f"{node}/{id_}.sock", "fail", "the disk is on fire")
             case "hung":
                 driver.process.send(signal.SIGSTOP)
             case "dead":
@@ -150,22 +153,22 @@ class Fleet:
                 assert driver.process.stop() == 0
         driver.state = state
 
-    def mend_driver(self, node: str, id_: str) -> None:
-        self._note("mend", node, id_)
+    def restore_driver(self, node: str, id_: str) -> None:
+        self._note("restore", node, id_)
         driver = self.drivers[node, id_]
         if driver.state == "hung":
             driver.process.send(signal.SIGCONT)
         else:
-            self.machine.tell(f"{node}/{id_}.sock", "ok")
+            self.machine.send(f"{node}/{id_}.sock", "ok")
         driver.state = "well"
 
     def upgrade_driver(self, node: str, id_: str) -> None:
-        """Another version takes its place; now and then one that lacks a half."""
+        """Replace a driver by another version, now and then one that lacks a half."""
         self.break_driver(node, id_, "gone")
         self.start_driver(node, id_, self.random.choice((BOTH, frozenset({"node"}))))
 
     def move_driver(self, node: str, id_: str) -> None:
-        """It goes here, and comes on the other node if it is not there already."""
+        """Move a driver to the other node, unless it is there already."""
         self.break_driver(node, id_, "gone")
         (other,) = set(NODES) - {node}
         there = self.drivers.get((other, id_))
@@ -191,14 +194,14 @@ class Fleet:
             self.agents[node] = Agent(self.machine.agent(node, self.client.address))
 
     def restart_server(self) -> None:
-        """Killed at any moment, and started again on its port."""
+        """Kill the server at any moment, and start it again on its port."""
         self._note("server killed")
         time.sleep(self.random.uniform(0, 0.3))
         self.server.kill()
-        self.server, self.client = self._serve(int(self.client.address.rpartition(":")[2]))
+        self.server, self.client = self._serve()
 
     def forget(self, id_: str) -> None:
-        """What is not healthy is forgotten; what an agent still sees comes back."""
+        """Forget a plugin, which leaves its healthy instances."""
         self._note("forget", id_)
         with suppress(Refused):
             self.client.forget_plugin("csi", id_)
@@ -206,17 +209,19 @@ class Fleet:
             healthy = frozenset(
                 role for role in self.known.get((node, id_), ()) if self._is_well(node, id_, role)
             )
+            gone = self.known.get((node, id_), frozenset()) - healthy
+            self.forgotten[node, id_] = self.forgotten.get((node, id_), frozenset()) | gone
             self.known[node, id_] = healthy
         if not any(self.known[node, id_] for node in NODES):
             self.created.pop(id_, None)  # what comes back is a new plugin
 
-    # What must be seen of it.
+    # What readers must see.
 
     def settle(self) -> None:
-        """Waits, as a watcher does, until the list says what is true; then all else must too.
+        """Wait, as a watcher does, until the list is true; then check that all else is.
 
-        The list is asked for without an index once only: a change that does not wake the watcher
-        is never seen.
+        The list is asked for without an index once only: a change that does not wake the watcher is
+        never seen.
         """
         for node, agent in self.agents.items():
             if agent.state == "running":
@@ -224,20 +229,22 @@ class Fleet:
         want = self._rows()
         deadline = time.monotonic() + PATIENCE
         for answer in self._answers(deadline):
-            assert answer.index >= self.index, self._told("the list's index went back")
+            assert answer.index >= self.index, self._with_story("the list's index went back")
             self.index = answer.index
             if _counts(answer.value) == want:
                 break
         else:
-            raise AssertionError(self._told(f"the list never came to {want}: {answer.value}"))
+            raise AssertionError(self._with_story(f"the list never came to {want}: {answer.value}"))
         self._check_creation(answer.value)
         for id_ in PLUGINS:
             self._settle_body(id_)
 
     def _settle_body(self, id_: str) -> None:
         want, deadline = self._true_body(id_), time.monotonic() + PATIENCE
-        while (told := self._body(id_)) != want:
-            assert time.monotonic() < deadline, self._told(f"{id_} is {want}, and was told {told}")
+        while (shown := self._body(id_)) != want:
+            assert time.monotonic() < deadline, self._with_story(
+                f"{id_} is {want}, and {shown} is shown"
+            )
             time.sleep(0.05)
 
     def _answers(self, deadline: float) -> Iterator[Answer]:
@@ -252,18 +259,22 @@ class Fleet:
             yield answer
 
     def _look_round(self, node: str, agent: Agent) -> None:
-        """What a running agent has told once all has settled."""
+        """Update what a running agent has reported once all has settled."""
         for id_ in PLUGINS:
             driver = self.drivers.get((node, id_))
             if driver is None or not driver.has_socket:
                 continue
             known, seen = self.known.get((node, id_), frozenset()), agent.seen.get(id_, frozenset())
+            away = self.forgotten.get((node, id_), frozenset())
+            if driver.is_well:
+                away = self.forgotten[node, id_] = away - driver.roles
             if driver.speaks:
                 left = seen - driver.roles
-                self.known[node, id_] = (known - left) | driver.roles
+                self.known[node, id_] = (known - left) | (driver.roles - away)
                 agent.seen[id_] = driver.roles
             else:
-                self.known[node, id_] = known | seen or frozenset({"node"})
+                reported = known | seen or away or frozenset({"node"})
+                self.known[node, id_] = reported - away
 
     def _is_well(self, node: str, id_: str, role: str) -> bool:
         driver = self.drivers.get((node, id_))
@@ -275,7 +286,7 @@ class Fleet:
         )
 
     def _true_body(self, id_: str) -> dict[str, dict[str, str]]:
-        """By role and node's name: the version that is healthy there, or "" where none is."""
+        """Return the healthy versions by role and node's name, "" where none is healthy."""
         return {
             role: {
                 node: self.drivers[node, id_].version if self._is_well(node, id_, role) else ""
@@ -303,8 +314,8 @@ class Fleet:
             return {role: {} for role in ROLES}
         for plural in ROLES.values():
             for node_id, one in body[plural].items():
-                told = f"{names[node_id]} gives no reason"
-                assert one["Healthy"] or one["HealthDescription"], self._told(told)
+                problem = f"{names[node_id]} gives no reason"
+                assert one["Healthy"] or one["HealthDescription"], self._with_story(problem)
         return {
             role: {
                 names[node_id]: one["ProviderVersion"] if one["Healthy"] else ""
@@ -317,16 +328,18 @@ class Fleet:
         created = {row["ID"]: row["CreateIndex"] for row in rows}
         for id_, index in created.items():
             before = self.created.get(id_, index)
-            assert index == before, self._told(f"{id_} was created at {before}, and now at {index}")
+            assert index == before, self._with_story(
+                f"{id_} was created at {before}, and now at {index}"
+            )
         self.created = created
 
-    def _serve(self, port: int) -> tuple[Process, Client]:
-        return self.machine.server(port=port, server_heartbeat_ttl=TTL)
+    def _serve(self) -> tuple[Process, Client]:
+        return self.machine.server(port=self.port, server_heartbeat_ttl=TTL)
 
     def _note(self, *words: str) -> None:
         self.story.append(" ".join(words))
 
-    def _told(self, what: str) -> str:
+    def _with_story(self, what: str) -> str:
         return f"{what}\nafter: {'; '.join(self.story)}"
 
 

@@ -1,5 +1,7 @@
-"""Finds secrets in what tests left behind, without knowing them: whatever plugind keeps of a secret
-is its SHA-256, so a word whose hash stands in some file is one."""
+"""Find secrets in what tests left behind, without knowing them.
+
+Whatever plugind keeps of a secret is its SHA-256, so a word whose hash is in some file is one.
+"""
 
 from __future__ import annotations
 
@@ -16,15 +18,20 @@ _FILE_MAXIMUM = 16 * 2**20
 
 
 def leaks(folder: Path) -> list[str]:
-    """Each file below the folder that has a secret in it, but for files that only their owner may
-    read and that are there for it (an agent's ``node-secret``, a ``token_file``)."""
+    """Return the files below the folder that have a secret in them.
+
+    Files that only their owner may read and that are there for a secret do not count (an agent's
+    ``node-secret``, a ``token_file``).
+    """
     hashes: set[bytes] = set()
     places: dict[bytes, Path] = {}
     for path in _files(folder):
-        content = path.read_bytes()
-        found = set(_HASH.findall(content))
-        hashes |= found
-        if not _is_kept(path):
+        try:
+            content, is_kept = path.read_bytes(), _is_kept(path)
+        except FileNotFoundError:  # a process that is ending has removed it
+            continue
+        hashes |= set(_HASH.findall(content))
+        if not is_kept:
             for word in set(_WORD.findall(content)) - places.keys():
                 places[word] = path
     return sorted(

@@ -9,14 +9,16 @@ import subprocess
 import sys
 from collections.abc import Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from plugin_types.csi.control import control_path, tell
+from plugin_types.csi.control import control_path, send
 from plugin_types.csi.sockets import unreachable
 from plugind.client import Client
+from tests.ports import reserved_port
+from tests.promises import PATIENCE
 from tests.support import eventually
 
 PLUGIND = Path(sys.executable).with_name("plugind")
@@ -39,7 +41,7 @@ class Process:
 
     @property
     def children(self) -> list[int]:
-        """The processes that it started and that run."""
+        """Return the IDs of its running child processes."""
         stats = [path.read_text() for path in Path("/proc").glob("[0-9]*/stat") if path.exists()]
         fields = [(stat.split()[0], *stat.rpartition(")")[2].split()[:2]) for stat in stats]
         return [
@@ -50,26 +52,31 @@ class Process:
         self.popen.send_signal(number)
 
     def send_all(self, number: signal.Signals) -> None:
-        """To it and to what it started: an agent with its probers."""
+        """Send a signal to it and to the processes that it started: an agent with its probers."""
         if self.popen.poll() is None:
             os.killpg(self.pid, number)
 
     def kill(self) -> None:
         self.popen.kill()
-        self.popen.wait(10)
+        self.popen.wait(PATIENCE)
 
     def stop(self, number: signal.Signals = signal.SIGTERM) -> int:
-        """Ends it in good order; returns its exit status."""
+        """End it with a signal; return its exit status."""
         self.popen.send_signal(number)
-        return self.popen.wait(20)
+        return self.popen.wait(PATIENCE)
 
 
 @dataclass
 class Machine:
-    """Where a test's processes live: a folder for each, and all of them ended with the test."""
+    """A test's processes, with a folder each; all of them end with the test."""
 
     folder: Path
     started: list[Process] = field(default_factory=list)
+    places: ExitStack = field(default_factory=ExitStack)
+
+    def port(self) -> int:
+        """Return a port for a server that is started on it again and again."""
+        return self.places.enter_context(reserved_port())
 
     def start(
         self,
@@ -78,7 +85,7 @@ class Machine:
         wrapper: Sequence[str] = (),
         folder: Path | None = None,
     ) -> Process:
-        """Starts a command of plugind's, by way of one that ends in executing it."""
+        """Start a plugind command, by way of a wrapper that executes it."""
         log = self.folder / f"{len(self.started)}.log"
         with log.open("wb") as stream:
             popen = subprocess.Popen(
@@ -102,8 +109,10 @@ class Machine:
         environ: Mapping[str, str] | None = None,
         **settings: str,
     ) -> tuple[Process, Client]:
-        """A server with data of its own, and a client of it, once it answers; ``settings`` by
-        name (``server_heartbeat_ttl="2s"``)."""
+        """Start a server with its own data; return it, and a client of it, once it answers.
+
+        ``settings`` are by name (``server_heartbeat_ttl="2s"``).
+        """
         process = self.start(
             "agent",
             *("--server-enabled", "true", "--ports-http", str(port)),
@@ -115,8 +124,10 @@ class Machine:
         return process, Client(address[1])
 
     def agent(self, name: str, server: str, *sockets: str, **settings: str) -> Process:
-        """An agent named so, that looks for sockets by globs below ``sockets/NAME``; ``settings``
-        by name (``client_datacenter="dc2"``)."""
+        """Start an agent of a name, which finds sockets by globs below ``sockets/NAME``.
+
+        ``settings`` are by name (``client_datacenter="dc2"``).
+        """
         globs = ",".join(
             str(self.folder / "sockets" / name / each) for each in sockets or ["*.sock"]
         )
@@ -131,8 +142,8 @@ class Machine:
             },
         )
 
-    def agent_with(self, name: str, server: str, type: str, block: str) -> Process:
-        """An agent named so, of one plugin type, which has that block."""
+    def agent_with(self, name: str, server: str, type: str, block: str, **settings: str) -> Process:
+        """Start an agent of one plugin type with that block; ``settings`` are by name."""
         file = self.folder / f"{name}.hcl"
         file.write_text(f'plugin_type "{type}" {{\n{block}\n}}\n')
         return self.start(
@@ -140,24 +151,25 @@ class Machine:
             *("--client-enabled", "true", "--client-servers", server, "--name", name),
             *("--data-dir", self.folder / f"agent-{name}", "--plugin-types-enabled", type),
             *("--config", file),
+            environ=_variables(settings),
         )
 
     def driver(self, socket: str, *options: str) -> Process:
-        """A sample driver that serves on ``sockets/SOCKET``, once it takes commands."""
+        """Start a sample driver on ``sockets/SOCKET``, and wait until it takes commands."""
         path = self.folder / "sockets" / socket
         process = self.start("csi-sample", "--socket", path, *options)
         for place in (str(path), control_path(str(path))):
-            eventually(lambda place=place: not unreachable(place), within=20)
+            eventually(lambda place=place: not unreachable(place))
         return process
 
     def drivers(self, *sockets: str) -> list[Process]:
-        """Several drivers, started side by side."""
+        """Start several drivers side by side."""
         with ThreadPoolExecutor() as pool:
             return list(pool.map(self.driver, sockets))
 
-    def tell(self, socket: str, *words: str) -> None:
-        """Tells a sample driver what to do from now on."""
-        tell(str(self.folder / "sockets" / socket), " ".join(words))
+    def send(self, socket: str, *words: str) -> None:
+        """Send a sample driver a command that changes its behaviour."""
+        send(str(self.folder / "sockets" / socket), " ".join(words))
 
 
 def _variables(settings: Mapping[str, str]) -> dict[str, str]:
@@ -173,10 +185,11 @@ def machine(folder: Path) -> Iterator[Machine]:
         for process in made.started:
             process.send_all(signal.SIGCONT)
             process.kill()
+        made.places.close()
 
 
 def alive(pid: int) -> bool:
-    """Whether that process runs; one that ended and was not reaped yet does not."""
+    """Return whether a process runs; one that ended and was not reaped yet does not."""
     try:
         return Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[0] != "Z"
     except OSError:
@@ -184,7 +197,7 @@ def alive(pid: int) -> bool:
 
 
 def counts(client: Client, id_: str) -> tuple[int, int, int, int] | None:
-    """Controllers healthy and expected, nodes healthy and expected; None when it is not listed."""
+    """Return controllers healthy and expected, then nodes; None when it is not listed."""
     for row in client.plugins("csi").value:
         if row["ID"] == id_:
             kinds = ("ControllersHealthy", "ControllersExpected", "NodesHealthy", "NodesExpected")
@@ -194,7 +207,7 @@ def counts(client: Client, id_: str) -> tuple[int, int, int, int] | None:
 
 
 def instance(client: Client, id_: str, plural: str = "Nodes") -> dict[str, Any]:
-    """The only instance of a plugin in one role."""
+    """Return the only instance of a plugin in one role."""
     (one,) = client.plugin("csi", id_).value[plural].values()
     found: dict[str, Any] = one
     return found

@@ -1,4 +1,4 @@
-"""What tests share: servers in process and live, reports, and waiting for what is to come."""
+"""What tests share: servers in process and live, reports, and waiting."""
 
 from __future__ import annotations
 
@@ -14,10 +14,13 @@ from typing import Any, Protocol
 
 import pytest
 
-from plugind.api.endpoints import Health
-from plugind.app import Services, create_app
-from plugind.testing.serving import eventually as eventually
+from plugind.health import Health
+from plugind.model.times import parse_time, time_text
+from plugind.serve.application import create_app
+from plugind.serve.services import Services
 from plugind.testing.serving import live_server, load
+from tests.promises import PATIENCE
+from tests.promises import eventually as eventually
 
 SECRET = "a secret of the first node's agent"
 
@@ -85,8 +88,8 @@ class Live:
         self, method: str, path: str, body: Any = None, headers: Mapping[str, str] | None = None
     ) -> Answer:
         data = body if isinstance(body, bytes) or body is None else json.dumps(body).encode()
-        # A client that sends the path as it is: others mend what they find odd in it.
-        connection = http.client.HTTPConnection(self.address.partition("//")[2], timeout=30)
+        # A client that sends the path as it is: others correct odd paths.
+        connection = http.client.HTTPConnection(self.address.partition("//")[2], timeout=PATIENCE)
         with closing(connection):
             connection.request(method, path, data, dict(headers or {}))
             got = connection.getresponse()
@@ -102,8 +105,16 @@ def serving(
     checks: Mapping[str, Callable[[], Health]] | None = None,
     **flags: str,
 ) -> Iterator[Api]:
-    """A server on ``data_dir``; ``flags`` are settings by name (``server_max_parked="3"``),
-    ``checks`` those of what else is in its process."""
+    """Serve from ``data_dir``, in process or live.
+
+    ``flags`` are settings by name (``server_max_parked="3"``), ``checks`` the health checks of
+    other parts of its process.
+
+    Nodes that no agent keeps alive stay up for an hour, however slow the machine is, unless a
+    time to live is given.
+    """
+    if "heartbeat_ttl" not in config:
+        flags = {"server_heartbeat_ttl": "1h", **flags}
     if live:
         with live_server(config, data_dir=data_dir, checks=checks, **flags) as server:
             yield Live(server.services, server.address)
@@ -118,7 +129,7 @@ def serving(
 
 @dataclass
 class FakeAgent:
-    """Reports for one node by hand: what an agent would send, under the test's control."""
+    """An agent of one node whose requests the test makes."""
 
     api: Api
     node_id: str = field(default_factory=lambda: str(uuid.uuid4()))
@@ -133,7 +144,7 @@ class FakeAgent:
         return {"X-Plugind-Node-Secret": self.secret, **token}
 
     def report(self, plugins: Mapping[str, Any], **more: Any) -> Answer:
-        """Reports plugins of type csi: ID -> role -> fingerprint."""
+        """Report plugins of type csi: ID -> role -> fingerprint."""
         body = {"Name": self.name, "Plugins": {"csi": plugins}, **more}
         answer = self.api.call("PUT", f"/v1/node/{self.node_id}", body, self.headers)
         if answer.status == 200:
@@ -145,18 +156,23 @@ class FakeAgent:
         return self.api.call("PUT", f"/v1/node/{self.node_id}/heartbeat", body, self.headers)
 
 
+def second(time: str) -> str:
+    """Return an RFC 3339 time as sentences give it."""
+    return time_text(parse_time(time))
+
+
 def up(**details: Any) -> dict[str, Any]:
-    """A healthy fingerprint."""
+    """Return a healthy fingerprint."""
     return {"Healthy": True, **details}
 
 
 def down(reason: str = "disk on fire", **details: Any) -> dict[str, Any]:
-    """An unhealthy one."""
+    """Return an unhealthy fingerprint."""
     return {"Healthy": False, "HealthDescription": reason, **details}
 
 
 def needs(path: str, package: str) -> None:
-    """Skips the test where a program of that Debian package is missing; in CI none may be."""
+    """Skip the test where a program of that Debian package is missing; in CI none may be."""
     if not os.path.exists(path):
         text = f"{path} is missing: apt-get install {package}"
         pytest.fail(text) if os.environ.get("CI") else pytest.skip(text)

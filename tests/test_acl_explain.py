@@ -1,4 +1,4 @@
-"""``plugind acl explain`` says what a server does, and which rule makes it so."""
+"""``plugind acl explain`` says what a server does, and which rule decides."""
 
 from __future__ import annotations
 
@@ -37,7 +37,7 @@ REQUESTS = [
 
 @pytest.fixture
 def secrets(tmp_path: Path) -> dict[str, str]:
-    """Tokens' secrets by name; config.hcl in the folder has ACLs on."""
+    """Return the tokens' secrets by name; config.hcl in the folder has ACLs on."""
     config, secrets = acl_config(tmp_path)
     (tmp_path / "config.hcl").write_text(f'data_dir = "{tmp_path}"\n{config}')
     return secrets
@@ -59,8 +59,8 @@ def test_it_says_what_a_server_does(tmp_path: Path, secrets: dict[str, str]) -> 
         for (method, path), name in product(REQUESTS, ["", *secrets]):
             headers = {"X-Nomad-Token": secrets[name]} if name else {}
             status = api.call(method, path, headers=headers).status
-            told = run(tmp_path, method, path, *(asked[name] if name else []))
-            assert told.exit_code == (status == 403), (method, path, name, told.output)
+            explained = run(tmp_path, method, path, *(asked[name] if name else []))
+            assert explained.exit_code == (status == 403), (method, path, name, explained.output)
 
 
 @pytest.mark.parametrize(
@@ -71,7 +71,7 @@ def test_it_says_what_a_server_does(tmp_path: Path, secrets: dict[str, str]) -> 
         ("management", "/v1/nodes", "Allowed: a management token may do everything."),
         ("lister", "/v1/nodes", "Denied: no rule allows it."),
         ("lister", "/v1/agent/health", "Allowed: no rule is needed."),
-        ("", "/v1/nodes", "Denied: no token, and there is no policy anonymous."),
+        ("", "/v1/nodes", "Denied: no token, and no policy anonymous."),
     ],
 )
 def test_it_names_the_rule(
@@ -84,26 +84,30 @@ def test_it_names_the_rule(
     assert len(lines) == 2
 
 
-def test_what_only_the_body_tells_is_said(tmp_path: Path, secrets: dict[str, str]) -> None:
+def test_rights_that_only_the_body_decides_are_named(
+    tmp_path: Path, secrets: dict[str, str]
+) -> None:
     asked = ["--accessor", accessor_of(tmp_path, "lister")]
-    told = run(tmp_path, "PUT", "/v1/search", *asked)
-    assert told.exit_code == 0
-    assert "needs the right to list what is in the Context" in told.output.splitlines()[2]
+    explained = run(tmp_path, "PUT", "/v1/search", *asked)
+    assert explained.exit_code == 0
+    assert "need the right to list the Context" in explained.output.splitlines()[2]
 
 
-def test_what_denies_is_named(tmp_path: Path, secrets: dict[str, str]) -> None:
+def test_the_denying_rule_is_named(tmp_path: Path, secrets: dict[str, str]) -> None:
     (tmp_path / "policies/anonymous.hcl").write_text('# nobody\n\nplugin { policy = "deny" }')
-    told = run(tmp_path, "GET", "/v1/plugins?type=csi")
-    assert told.exit_code == 1
-    assert told.output.startswith(f"Denied by plugin in {tmp_path}/policies/anonymous.hcl:3.\n")
+    explained = run(tmp_path, "GET", "/v1/plugins?type=csi")
+    assert explained.exit_code == 1
+    assert explained.output.startswith(
+        f"Denied by plugin in {tmp_path}/policies/anonymous.hcl:3.\n"
+    )
 
 
 def test_json_for_programs(tmp_path: Path, secrets: dict[str, str]) -> None:
-    told = run(
+    explained = run(
         tmp_path, "get", "/v1/nodes", "--json", "--accessor", accessor_of(tmp_path, "reader")
     )
-    assert told.exit_code == 0
-    assert json.loads(told.output) == {
+    assert explained.exit_code == 0
+    assert json.loads(explained.output) == {
         "Allowed": True,
         "Caller": "reader",
         "DecidedLater": "",
@@ -122,15 +126,15 @@ def test_an_expired_token_is_denied(tmp_path: Path, secrets: dict[str, str]) -> 
     _, token = draw("old", "client", ["reader"], 1_000_000_000)
     with (tmp_path / "tokens.hcl").open("a") as file:
         file.write(block(token))
-    told = run(tmp_path, "GET", "/v1/nodes", "--accessor", token.caller.accessor)
-    assert told.exit_code == 1
-    assert told.output.startswith("Denied: the token expired at 1970-01-01T00:00:01Z.\n")
+    explained = run(tmp_path, "GET", "/v1/nodes", "--accessor", token.caller.accessor)
+    assert explained.exit_code == 1
+    assert explained.output.startswith("Denied: the token expired at 1970-01-01T00:00:01Z.\n")
 
 
 def test_with_acls_off_all_is_allowed(tmp_path: Path) -> None:
     (tmp_path / "config.hcl").write_text("")
-    told = run(tmp_path, "DELETE", NODE)
-    assert (told.exit_code, told.output.splitlines()[0]) == (0, "Allowed: ACLs are off.")
+    explained = run(tmp_path, "DELETE", NODE)
+    assert (explained.exit_code, explained.output.splitlines()[0]) == (0, "Allowed: ACLs are off.")
 
 
 @pytest.mark.parametrize(
@@ -144,17 +148,17 @@ def test_with_acls_off_all_is_allowed(tmp_path: Path) -> None:
     ],
 )
 def test_mistakes(tmp_path: Path, secrets: dict[str, str], words: list[str], said: str) -> None:
-    told = run(tmp_path, *words)
-    assert (told.exit_code, said in told.output) == (2, True), told.output
+    explained = run(tmp_path, *words)
+    assert (explained.exit_code, said in explained.output) == (2, True), explained.output
 
 
-def test_mistakes_in_files_are_told_with_their_lines(
+def test_mistakes_in_files_are_reported_with_their_lines(
     tmp_path: Path, secrets: dict[str, str]
 ) -> None:
     (tmp_path / "policies/reader.hcl").write_text('nod { policy = "read" }')
-    told = run(tmp_path, "GET", "/v1/nodes")
-    assert told.exit_code == 2
-    assert f"{tmp_path}/policies/reader.hcl:1:1" in told.output
+    explained = run(tmp_path, "GET", "/v1/nodes")
+    assert explained.exit_code == 2
+    assert f"{tmp_path}/policies/reader.hcl:1:1" in explained.output
 
 
 @pytest.mark.parametrize(

@@ -1,4 +1,4 @@
-"""Agents as real processes, in what happens to them: signals, reloads, servers that are away."""
+"""Agents as real processes: signals, reloads, and servers that are away."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.agent.desk import Desk
+from tests.agent.fake_server import FakeServer
 from tests.processes import Machine, counts, instance, machine
 from tests.support import eventually
 
@@ -44,17 +44,17 @@ def test_slow_answers_are_one_change_and_a_failure_that_is_allowed_another(here:
     eventually(lambda: counts(client, "nfs") == (0, 0, 1, 1))
     index = client.plugin("csi", "nfs").index
 
-    here.tell("vm/nfs.sock", "slow", "500ms")
+    here.send("vm/nfs.sock", "slow", "500ms")
     slow = client.plugin("csi", "nfs", index=index)
-    (told,) = slow.value["Nodes"].values()
-    assert told["HealthDescription"].startswith("healthy; slow: answers take ")
+    (shown,) = slow.value["Nodes"].values()
+    assert shown["HealthDescription"].startswith("healthy; slow: answers take ")
     assert client.plugin("csi", "nfs", index=slow.index, wait=1.2).index == slow.index
 
-    here.tell("vm/nfs.sock", "ok")
+    here.send("vm/nfs.sock", "ok")
     brisk = client.plugin("csi", "nfs", index=slow.index)
     assert instance(client, "nfs")["HealthDescription"] == "healthy"
 
-    here.tell("vm/nfs.sock", "fail", "disk on fire")
+    here.send("vm/nfs.sock", "fail", "disk on fire")
     doubt = client.plugin("csi", "nfs", index=brisk.index)
     assert instance(client, "nfs")["HealthDescription"] == (
         "healthy; probes fail, but fewer than 1000 in a row: "
@@ -64,23 +64,23 @@ def test_slow_answers_are_one_change_and_a_failure_that_is_allowed_another(here:
     assert counts(client, "nfs") == (0, 0, 1, 1)
 
 
-def test_a_server_that_was_away_is_told_the_latest_state_once(here: Machine) -> None:
-    with closing(Desk()) as desk:
-        here.agent("vm", desk.address, plugin_type_csi_probe_interval="50ms")
+def test_a_server_that_was_away_gets_the_latest_state_once(here: Machine) -> None:
+    port = here.port()
+    with closing(FakeServer(port)) as fake_server:
+        here.agent("vm", fake_server.address, plugin_type_csi_probe_interval="50ms")
         here.driver("vm/nfs.sock", "--no-controller")
-        eventually(lambda: desk.reports and desk.reports[-1]["Plugins"])
-        port = desk.port
+        eventually(lambda: fake_server.reports and fake_server.reports[-1]["Plugins"])
     for word in ("not-ready", "ok", "not-ready", "ok", "fail the last word"):
-        here.tell("vm/nfs.sock", *word.split())
-    with closing(Desk(port)) as back:
+        here.send("vm/nfs.sock", *word.split())
+    with closing(FakeServer(port)) as back:
         back.ttl = 300_000_000
         eventually(lambda: "the last word" in str(back.reports[-1:]))
         eventually(lambda: len(back.beats) > 2)
         assert len(back.reports) <= 2, "one, or two if the last word was not heard yet"
 
 
-def test_agents_that_were_stopped_settle_to_the_truth(here: Machine) -> None:
-    """One is stopped alone, the other together with its probers."""
+def test_agents_that_were_stopped_report_the_true_state_in_the_end(here: Machine) -> None:
+    """Stopped agents report the true state once they go on, with or without stopped probers."""
     _, client = here.server(server_heartbeat_ttl="1s")
     agents = {name: here.agent(name, client.address) for name in ("one", "two")}
     for name in agents:
@@ -101,8 +101,8 @@ def test_agents_that_were_stopped_settle_to_the_truth(here: Machine) -> None:
     def refused() -> int:  # not in all of the body, for allocations say it too
         return str(client.plugin("csi", "dies").value["Nodes"]).count("refused")
 
-    eventually(lambda: refused() == 2, within=5)
-    eventually(lambda: counts(client, "well") == (0, 0, 2, 2), within=5)
+    eventually(lambda: refused() == 2)
+    eventually(lambda: counts(client, "well") == (0, 0, 2, 2))
     index = client.plugin("csi", "well").index
     assert client.plugin("csi", "well", index=index, wait=1.2).index == index
     assert {name: agent.children for name, agent in agents.items()} == probers

@@ -31,7 +31,7 @@ def stub(client: Client) -> dict[str, Any]:
 
 
 def check(client: Client, driver: Process) -> str:
-    """The plugin's allocation is the driver's process; gives its ID."""
+    """Fail unless the plugin's allocation is the driver's process; return its ID."""
     known, one = of_pid(driver.pid), instance(client, "nfs")
     assert known is not None
     shown = stub(client)
@@ -84,9 +84,9 @@ def test_a_restart_of_the_agent_is_no_news(here: Machine) -> None:
     eventually(lambda: "connected" in agent.logged)
     after = client.plugin("csi", "nfs")
     assert (after.index, after.value) == (before.index, before.value)
-    told = client.node(stub(client)["NodeID"]).value["Attributes"]
+    attributes = client.node(stub(client)["NodeID"]).value["Attributes"]
     assert (
-        told.items()
+        attributes.items()
         >= {
             "kernel.name": "linux",
             "kernel.version": platform.release(),
@@ -94,5 +94,5 @@ def test_a_restart_of_the_agent_is_no_news(here: Machine) -> None:
             "unique.hostname": platform.node(),
         }.items()
     )
-    assert told["cpu.arch"] in ("amd64", "arm64", platform.machine())
-    assert told["os.name"] == platform.freedesktop_os_release()["ID"]
+    assert attributes["cpu.arch"] in ("amd64", "arm64", platform.machine())
+    assert attributes["os.name"] == platform.freedesktop_os_release()["ID"]

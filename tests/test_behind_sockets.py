@@ -1,4 +1,4 @@
-"""Who listens on a socket, and what it is a part of."""
+"""The processes that listen on sockets, and the units and containers that they are part of."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from plugind.fields import SECOND
+from plugind.model.times import SECOND
 from plugind.toolbox import processes
 from plugind.toolbox.processes import NAME_MAXIMUM, behind_socket, is_description, of_pid, owner_of
 from tests.support import eventually
@@ -79,7 +79,7 @@ while True:
 
 
 @pytest.mark.parametrize("cgroups", OWNERS, ids=lambda text: text[-40:].replace("\n", " "))
-def test_what_a_process_is_a_part_of(cgroups: str) -> None:
+def test_the_unit_or_container_of_a_process(cgroups: str) -> None:
     assert owner_of(f"{cgroups}\n") == OWNERS[cgroups]
 
 
@@ -97,7 +97,7 @@ lines = st.builds(
 
 
 @given(st.one_of(st.text(), st.lists(lines).map("\n".join)))
-def test_whatever_stands_there(cgroups: str) -> None:
+def test_any_text_of_cgroups(cgroups: str) -> None:
     owner = owner_of(cgroups)
     assert len(owner) <= NAME_MAXIMUM
     assert owner == " ".join(owner.split())
@@ -113,14 +113,14 @@ def test_systemds_own_hierarchy_counts_most(others: list[str], name: str) -> Non
 
 @pytest.fixture
 def path() -> Iterator[Path]:
-    """A path short enough for a socket."""
+    """Yield a path short enough for a socket."""
     with tempfile.TemporaryDirectory() as folder:
         yield Path(folder) / "s.sock"
 
 
 @contextmanager
 def listening(path: Path, how: str = "") -> Iterator[int]:
-    """A process that listens on the socket and never answers; gives its ID."""
+    """Start a process that listens on the socket and never answers; yield its ID."""
     command = [sys.executable, "-c", CHILD, str(path), how]
     with subprocess.Popen(command, stdout=subprocess.PIPE, text=True) as child:
         assert child.stdout is not None
@@ -155,7 +155,7 @@ def test_a_stopped_one_is_found_as_well(path: Path) -> None:
         assert behind_socket(str(path)) == of_pid(pid) is not None
 
 
-def test_where_nobody_is(path: Path) -> None:
+def test_sockets_without_a_process(path: Path) -> None:
     assert behind_socket(str(path)) is None
     with listening(path):
         pass
@@ -182,8 +182,8 @@ def test_an_id_that_was_used_again_is_another_process(path: Path) -> None:
 
 
 @pytest.mark.parametrize("pid", [-1, 0, 1, 2**31 - 1])
-def test_who_is_nobody(pid: int) -> None:
-    """0 is a process of another PID namespace, 1 holds the sockets that systemd activates."""
+def test_pids_that_count_as_none(pid: int) -> None:
+    """PIDs 0 (another PID namespace) and 1 (systemd, which has activated sockets) are ignored."""
     assert of_pid(pid) is None
 
 
@@ -213,11 +213,11 @@ def test_a_name_that_is_no_text(path: Path) -> None:
     [None, {}, [], "x", {"Key": "x"}],
     ids=str,
 )
-def test_what_is_no_description(value: Any) -> None:
+def test_invalid_descriptions(value: Any) -> None:
     assert not is_description(value)
 
 
-def test_a_description_with_a_flaw_is_none() -> None:
+def test_a_description_with_a_mistake_is_none() -> None:
     good = of_pid(os.getpid())
     assert is_description(good)
     assert good is not None

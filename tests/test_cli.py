@@ -13,6 +13,7 @@ from pathlib import Path
 import pytest
 
 from tests.processes import PLUGIND
+from tests.promises import COMMAND_MAXIMUM, PATIENCE
 from tests.support import FakeAgent, Live, down, eventually, serving, up
 
 
@@ -23,7 +24,11 @@ def plugind(
     if address:
         environ["PLUGIND_ADDR"] = address
     return subprocess.run(
-        [PLUGIND, *words], capture_output=True, text=True, timeout=30, env={**clean, **environ}
+        [PLUGIND, *words],
+        capture_output=True,
+        text=True,
+        timeout=COMMAND_MAXIMUM,
+        env={**clean, **environ},
     )
 
 
@@ -51,7 +56,7 @@ def agent(api: Live) -> FakeAgent:
 
 
 def test_the_operator_at_night(api: Live, agent: FakeAgent) -> None:
-    """Which storage driver is down, where, why, since when: in one call."""
+    """One call shows which storage driver is down, where, why and since when."""
     done = plugind("plugin", "status", address=api.address)
     assert (done.returncode, done.stderr) == (0, "")
     lines = [line.split() for line in done.stdout.splitlines()]
@@ -82,9 +87,9 @@ def test_one_plugin(api: Live, agent: FakeAgent) -> None:
 
 def test_json_is_what_the_server_said(api: Live, agent: FakeAgent) -> None:
     done = plugind("plugin", "status", "--json", address=api.address)
-    told = json.loads(done.stdout)
-    assert told == {type: api.call("GET", f"/v1/plugins?type={type}").json for type in told}
-    assert [row["ID"] for row in told["csi"]] == ["ebs0", "nfs"]
+    shown = json.loads(done.stdout)
+    assert shown == {type: api.call("GET", f"/v1/plugins?type={type}").json for type in shown}
+    assert [row["ID"] for row in shown["csi"]] == ["ebs0", "nfs"]
     done = plugind("plugin", "status", "ebs0", "--json", address=api.address)
     assert json.loads(done.stdout) == api.call("GET", "/v1/plugin/csi/ebs0").json
     done = plugind("node", "status", "--json", address=api.address)
@@ -106,8 +111,8 @@ def test_nodes(api: Live, agent: FakeAgent) -> None:
 
 
 def test_the_process_behind_an_instance(api: Live, agent: FakeAgent) -> None:
-    told = ("plugin", "status", "nfs"), ("node", "status", "vm1")
-    for words in told:
+    commands = ("plugin", "status", "nfs"), ("node", "status", "vm1")
+    for words in commands:
         assert "Process" not in plugind(*words, address=api.address).stdout
     process = {"Name": "csi-nfs.service.nfs[7]", "JobID": "csi-nfs.service", "TaskGroup": "nfs"}
     one, other = up(AllocID="one"), up(AllocID="other")
@@ -120,7 +125,7 @@ def test_the_process_behind_an_instance(api: Live, agent: FakeAgent) -> None:
     agent.report(plugins, Allocations=described)
     plugins["ebs0"] = {"node": down("it is dead")}
     agent.report(plugins, Allocations={"one": process})
-    lines = [plugind(*words, address=api.address).stdout.splitlines() for words in told]
+    lines = [plugind(*words, address=api.address).stdout.splitlines() for words in commands]
     assert [len([line for line in one if process["Name"] in line]) for one in lines] == [2, 2]
     assert any("ebs[8] (failed)" in line for line in lines[1])
     assert all(
@@ -130,7 +135,7 @@ def test_the_process_behind_an_instance(api: Live, agent: FakeAgent) -> None:
 
 def test_forgetting(api: Live, agent: FakeAgent) -> None:
     done = plugind("plugin", "forget", "ebs0", address=api.address)
-    assert (done.returncode, done.stdout) == (0, "Forgot what was not healthy of csi/ebs0.\n")
+    assert (done.returncode, done.stdout) == (0, "Forgot the unhealthy instances of csi/ebs0.\n")
     assert api.call("GET", "/v1/plugin/csi/ebs0").status == 404
     done = plugind("node", "forget", "vm1", address=api.address)
     assert done.returncode == 0
@@ -140,13 +145,13 @@ def test_forgetting(api: Live, agent: FakeAgent) -> None:
 
 
 @pytest.mark.parametrize(
-    ("words", "told"),
+    ("words", "message"),
     [
         (("plugin", "status", "none"), "no plugin 'none'"),
         (("plugin", "forget", "none"), "no plugin 'none'"),
         (
             ("plugin", "status", "nope/ebs0"),
-            "no plugin type 'nope' on the server; there are: cni, csi",
+            "no plugin type 'nope' on the server; use one of: cni, csi",
         ),
         (("plugin", "status", "--type", "nope"), "no plugin type 'nope'"),
         (("node", "status", "none"), "no node 'none'"),
@@ -156,10 +161,10 @@ def test_forgetting(api: Live, agent: FakeAgent) -> None:
         (("plugin", "forget", ""), "no plugin ''"),
     ],
 )
-def test_what_is_not_there(api: Live, agent: FakeAgent, words: tuple[str, ...], told: str) -> None:
+def test_missing_objects(api: Live, agent: FakeAgent, words: tuple[str, ...], message: str) -> None:
     done = plugind(*words, address=api.address)
     assert done.returncode == 1
-    assert done.stderr.startswith(f"Error: {told}")
+    assert done.stderr.startswith(f"Error: {message}")
     assert done.stderr.count("\n") == 1
 
 
@@ -188,7 +193,7 @@ def test_watching_goes_on_through_a_restart_of_the_server(tmp_path: Path) -> Non
             assert json.loads(watch.stdout.readline())["NodesHealthy"] == 1
         finally:
             watch.send_signal(signal.SIGINT)
-            _, err = watch.communicate(timeout=20)
+            _, err = watch.communicate(timeout=PATIENCE)
         assert "Traceback" not in err
 
 
@@ -209,14 +214,15 @@ def test_a_server_that_cannot_be_reached(variable: str) -> None:
     "address",
     ["127.0.0.1:4646", "ftp://x", "http://", "nonsense", "http://[::1", "http://x:99999"],
 )
-def test_what_is_no_address(address: str) -> None:
+def test_invalid_addresses(address: str) -> None:
     done = plugind("plugin", "status", "--address", address)
     assert done.returncode == 1
-    assert done.stderr.startswith(f"Error: {address!r} is no server address; it looks like http://")
+    text = f"Error: {address!r} is not a server's address; use one such as http://"
+    assert done.stderr.startswith(text)
 
 
 def test_something_else_that_answers(tmp_path: Path) -> None:
-    """The address of a web server, which has pages and no plugins."""
+    """The address of a web server, which has pages and no plugins, is an error of one line."""
     (tmp_path / "v1").mkdir()
     (tmp_path / "v1/plugin-types").write_text("<html>hello</html>")
     server = subprocess.Popen(
@@ -237,7 +243,7 @@ def test_something_else_that_answers(tmp_path: Path) -> None:
         )
         (tmp_path / "v1/plugin-types").unlink()
         done = plugind("plugin", "status", address=address)
-        assert "is a Nomad there" in done.stderr
+        assert "is it a Nomad server" in done.stderr
     finally:
         server.kill()
         server.communicate()
@@ -245,7 +251,7 @@ def test_something_else_that_answers(tmp_path: Path) -> None:
 
 def test_validate(tmp_path: Path) -> None:
     good = tmp_path / "good.hcl"
-    good.write_text("ports { http = 4700 }\n")
+    good.write_text('data_dir = "data"\nports { http = 0 }\nserver { enabled = true }\n')
     done = plugind("config", "validate", good)
     assert (done.returncode, done.stdout) == (0, "The configuration is valid.\n")
     bad = tmp_path / "bad.hcl"
@@ -286,7 +292,7 @@ def test_help_is_there(words: tuple[str, ...]) -> None:
     assert len(done.stdout.splitlines()) > 3
 
 
-def test_nothing_to_run_is_told(tmp_path: Path) -> None:
+def test_nothing_to_run_is_reported(tmp_path: Path) -> None:
     done = plugind("agent")
     assert done.returncode == 1
     assert "there is nothing to run" in done.stderr
@@ -302,21 +308,23 @@ def test_nothing_to_run_is_told(tmp_path: Path) -> None:
 def test_a_working_directory_that_is_gone(tmp_path: Path) -> None:
     (tmp_path / "gone").mkdir()
     script = f'cd "{tmp_path}/gone" && rmdir "{tmp_path}/gone" && exec "{PLUGIND}" agent'
-    done = subprocess.run(["sh", "-c", script], capture_output=True, text=True, timeout=30)
+    done = subprocess.run(
+        ["sh", "-c", script], capture_output=True, text=True, timeout=COMMAND_MAXIMUM
+    )
     assert done.returncode == 1
-    assert done.stderr.startswith("Error: the working directory is not to be had: No such file")
+    assert done.stderr.startswith("Error: the working directory cannot be used: No such file")
     assert done.stderr.count("\n") == 1
 
 
-def test_secrets_in_the_wrong_place_are_not_told() -> None:
+def test_secrets_in_the_wrong_place_are_not_shown() -> None:
     done = plugind("plugin", "status", "--address", "http://u:hunter2@127.0.0.1:1")
     assert (done.returncode, done.stderr) == (
         1,
-        "Error: a server's address has no user or password; --token is for tokens\n",
+        "Error: remove the user and password from the server's address; use --token\n",
     )
     done = plugind("plugin", "status", "--token", "ключ")
     assert done.returncode == 1
-    assert done.stderr.startswith("Error: the token has characters that no token has")
+    assert done.stderr.startswith("Error: the token has characters other than printable ASCII")
     assert "ключ" not in done.stderr
 
 

@@ -1,4 +1,4 @@
-"""The packages in examples/, installed beside plugind as a stranger's would be, at work."""
+"""The packages in examples/ at work, installed beside plugind like any third-party package."""
 
 from __future__ import annotations
 
@@ -19,14 +19,14 @@ import pytest
 from plugind.client import Client
 from tests.processes import Machine, machine
 from tests.support import eventually
-from tests.test_floors import PUBLIC_FACE, ROOT, imports, room
+from tests.test_floors import AUTHORS_FACE, PUBLIC_FACE, ROOT, imports, room
 
-PACKAGES = ("docker-plugins", "webhook")
+PACKAGES = ("docker-plugins", "grpc-health", "webhook")
 
 
 @pytest.fixture(scope="module")
 def installed(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """Where pip installed them, from a copy: building leaves files behind."""
+    """Install the packages with pip from a copy, since building leaves files behind."""
     folder = tmp_path_factory.mktemp("examples")
     for name in PACKAGES:
         shutil.copytree(ROOT / "examples" / name, folder / name)
@@ -50,7 +50,7 @@ def here(tmp_path: Path) -> Iterator[Machine]:
 
 @pytest.fixture
 def posted() -> Iterator[tuple[str, list[Any]]]:
-    """A webhook's URL, and what is posted to it."""
+    """Yield a webhook's URL, and the list of documents posted to it."""
     documents: list[Any] = []
 
     class Handler(BaseHTTPRequestHandler):
@@ -70,7 +70,9 @@ def posted() -> Iterator[tuple[str, list[Any]]]:
         thread.join()
 
 
-def test_both_at_work(here: Machine, installed: Path, posted: tuple[str, list[Any]]) -> None:
+def test_docker_and_the_webhook_at_work(
+    here: Machine, installed: Path, posted: tuple[str, list[Any]]
+) -> None:
     url, documents = posted
     sockets = here.folder / "run"
     sockets.mkdir()
@@ -107,9 +109,55 @@ def test_both_at_work(here: Machine, installed: Path, posted: tuple[str, list[An
     assert process.stop() == 0
 
 
+def test_grpc_at_work(here: Machine, installed: Path) -> None:
+    """A service that is configured is shown from the start, though nothing listens yet."""
+    socket = here.folder / "billing.sock"
+    config = here.folder / "agent.hcl"
+    config.write_text(
+        f'plugin_type "grpc" {{ service "billing" {{ endpoint = "unix://{socket}" }} }}'
+    )
+    process = here.start(
+        *("agent", "--server-enabled", "true", "--client-enabled", "true", "--ports-http", "0"),
+        *("--data-dir", here.folder / "data", "--name", "vm", "--plugin-types-enabled", "grpc"),
+        *("--config", config),
+        environ={"PYTHONPATH": str(installed)},
+    )
+    address = eventually(lambda: re.search(r"address=(http://\S+)", process.logged))
+    client = Client(address[1])
+
+    def counted() -> list[tuple[str, int, int]]:
+        rows = client.plugins("grpc").value
+        return [(row["ID"], row["NodesHealthy"], row["NodesExpected"]) for row in rows]
+
+    eventually(lambda: counted() == [("billing", 0, 1)])
+    (one,) = client.plugin("grpc", "billing").value["Nodes"].values()
+    assert one["HealthDescription"].startswith("Check failed: UNAVAILABLE")
+    sample = subprocess.Popen(
+        [sys.executable, "-m", "plugind_grpc_health.sample", socket],
+        env={"PYTHONPATH": str(installed)},
+    )
+    try:
+        eventually(lambda: counted() == [("billing", 1, 1)])
+    finally:
+        sample.kill()
+        sample.wait()
+    eventually(lambda: counted() == [("billing", 0, 1)])
+    assert process.stop() == 0
+
+
 @pytest.mark.parametrize("name", PACKAGES)
-def test_they_use_the_public_face_only(name: str) -> None:
-    modules = list((ROOT / "examples" / name).rglob("*.py"))
+def test_they_use_the_public_modules_only(name: str) -> None:
+    """The examples use public modules only, and their tests plugind.testing as well."""
+    folder = ROOT / "examples" / name
+    tests = {path for path in folder.rglob("*.py") if "tests" in path.relative_to(folder).parts}
+    used = {
+        imported
+        for path in tests
+        for imported in imports(ast.parse(path.read_text()))
+        if imported.startswith("plugind.")
+    }
+    assert {room(each) for each in used} <= AUTHORS_FACE
+    modules = [path for path in folder.rglob("*.py") if path not in tests]
     used = {
         imported
         for path in modules

@@ -1,4 +1,4 @@
-"""Whatever dies: after each settling the answer is what is true on the machine."""
+"""After any fault, the answers come to match the state of the machine."""
 
 from __future__ import annotations
 
@@ -12,6 +12,7 @@ import pytest
 
 from tests.fleet import Fleet
 from tests.processes import counts, machine
+from tests.promises import promised
 from tests.support import eventually
 
 SEED = 5
@@ -41,17 +42,18 @@ def test_random_faults_for_minutes(tmp_path: Path) -> None:
 
 @pytest.mark.alone
 def test_promises_with_ten_drivers_beside(tmp_path: Path) -> None:
-    """On default settings: killed within 1 s, hung within 5 s, back within 5 s."""
+    """On default settings a killed driver shows within 1 s, a hung one and a return within 5 s."""
     others = [f"other{n}" for n in range(10)]
     with machine(tmp_path) as made:
         _, client = made.server()
         made.agent("vm", client.address)
         beside = made.drivers(*[f"vm/{id_}.sock" for id_ in others])
         driver = made.driver("vm/ebs0.sock")
-        eventually(lambda: all(counts(client, id_) == WELL for id_ in [*others, "ebs0"]), within=30)
+        eventually(lambda: all(counts(client, id_) == WELL for id_ in [*others, "ebs0"]))
 
         def becomes(id_: str, what: tuple[int, ...], within: float) -> None:
-            eventually(lambda: counts(client, id_) == what, within=within)
+            with promised(within):
+                eventually(lambda: counts(client, id_) == what)
 
         driver.send(signal.SIGSTOP)
         becomes("ebs0", ILL, within=5)
@@ -65,14 +67,13 @@ def test_promises_with_ten_drivers_beside(tmp_path: Path) -> None:
 
         for other in beside:
             other.send(signal.SIGSTOP)
-        stopped = time.monotonic()
-        driver.kill()
-        becomes("ebs0", ILL, within=1)
-        for id_ in others:
-            becomes(id_, ILL, within=stopped + 5 - time.monotonic())
+        with promised(5):
+            driver.kill()
+            becomes("ebs0", ILL, within=1)
+            eventually(lambda: all(counts(client, id_) == ILL for id_ in others))
 
 
-def test_a_clone_is_told_of_until_it_is_gone(tmp_path: Path) -> None:
+def test_a_clone_is_reported_until_it_is_gone(tmp_path: Path) -> None:
     with machine(tmp_path) as made:
         _, client = made.server(server_heartbeat_ttl="1s")
         made.driver("vm/ebs0.sock")
@@ -86,11 +87,13 @@ def test_a_clone_is_told_of_until_it_is_gone(tmp_path: Path) -> None:
         assert "two agents" in node["StatusDescription"]
         clone.kill()
         eventually(lambda: counts(client, "ebs0") == WELL)
-        eventually(lambda: client.health().value["server"]["message"] == "ok", within=20)
+        eventually(lambda: client.health().value["server"]["message"] == "ok")
         assert first.popen.poll() is None
 
 
-def test_an_agent_that_lost_its_data_is_a_new_node_beside_the_silent_one(tmp_path: Path) -> None:
+def test_an_agent_that_lost_its_data_is_a_new_node_beside_the_one_that_is_down(
+    tmp_path: Path,
+) -> None:
     with machine(tmp_path) as made:
         _, client = made.server(server_heartbeat_ttl="1s")
         made.driver("vm/ebs0.sock")

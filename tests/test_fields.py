@@ -47,7 +47,7 @@ def test_durations_are_read_and_printed_as_go_does(
         *("1٣s", "²s", "9223372036854775808ns", "3000000h", "1s" * 40, "1s\n"),
     ],
 )
-def test_what_is_no_duration(text: str) -> None:
+def test_invalid_durations(text: str) -> None:
     with pytest.raises(ValueError, match=r"duration"):
         fields.parse_duration(text)
 
@@ -73,6 +73,12 @@ def test_a_printed_time_is_read_back(nanoseconds: int) -> None:
     assert fields.parse_time(text) == nanoseconds
 
 
+def test_a_time_in_a_sentence_is_to_the_second() -> None:
+    assert fields.time_text(1795525072517827870) == "2026-11-24T12:57:52Z"
+    assert fields.time_text(1795525072999999999) == "2026-11-24T12:57:52Z"
+    assert fields.time_text(0) == "1970-01-01T00:00:00Z"
+
+
 def test_times_have_zones_and_fractions() -> None:
     assert fields.format_time(1795525072517827870) == "2026-11-24T12:57:52.51782787Z"
     assert fields.parse_time("2026-11-24T14:57:52.51782787+02:00") == 1795525072517827870
@@ -86,7 +92,7 @@ def test_times_have_zones_and_fractions() -> None:
         *("2026-11-24T12:57:52+99:00", "9999-12-31T23:59:59Z", "2026-11-24 12:57:52Z"),
     ],
 )
-def test_what_is_no_time(text: str) -> None:
+def test_invalid_times(text: str) -> None:
     with pytest.raises(ValueError, match=r"time"):
         fields.parse_time(text)
 

@@ -1,4 +1,4 @@
-"""The house's structure: who may import whom, and who may not know of whom."""
+"""The structure of plugind: which room may import which, and which libraries stay apart."""
 
 from __future__ import annotations
 
@@ -10,30 +10,19 @@ from pathlib import Path
 
 import pytest
 
-from plugind.registry import load_registry
+from plugind.types.registry import load_registry
 
 ROOT = Path(__file__).parent.parent
 
 # A room may import the rooms of lower floors, and those named before it on its own.
 FLOORS = [
-    ["errors", "fields", "model", "logs", "strict_json", "toolbox"],
-    [
-        "plugin_type",
-        "allocation_schemas",
-        "plugin_schemas",
-        "node_schemas",
-        "filtering",
-        "config",
-        "acl",
-        "client",
-    ],
-    ["store", "flaws", "tracing", "registry", "configured", "agent"],
-    ["catalogue", "intake"],
-    ["liveness", "announcing"],
+    ["errors", "printable", "handover", "logs", "model", "wire", "fields", "health", "toolbox"],
+    ["plugin_type", "schemas", "filtering", "config", "acl", "client"],
+    ["store", "state", "types", "agent"],
+    ["feed", "catalogue", "intake"],
     ["api"],
-    ["app"],
-    ["server"],
-    ["testing", "cli", "__main__"],
+    ["serve"],
+    ["testing", "cli", "init", "entry", "__main__"],
 ]
 HEIGHTS = {room: number for number, room in enumerate(chain.from_iterable(FLOORS))}
 
@@ -51,7 +40,7 @@ def modules(folder: str) -> list[Path]:
 
 
 def imports(tree: ast.AST) -> Iterator[str]:
-    """What a module imports, by dotted name; names resolved later by name count as well."""
+    """Yield the imports of a module by dotted name, and names that are resolved later."""
     for node in ast.walk(tree):
         if isinstance(node, ast.Import):
             yield from (alias.name for alias in node.names)
@@ -77,6 +66,29 @@ def test_imports_point_downward(path: Path) -> None:
         there = room(name)
         if name.startswith("plugind.") and there in HEIGHTS and there != here:
             assert HEIGHTS[there] < HEIGHTS[here], f"{here} may not import {name}"
+
+
+def _used_rooms(here: str) -> set[str]:
+    """Return the rooms that the modules of a room import, without itself."""
+    names = {
+        name
+        for path in modules("plugind")
+        if path.relative_to(ROOT / "plugind").parts[0].removesuffix(".py") == here
+        for name in imports(ast.parse(path.read_text()))
+        if name.startswith("plugind.")
+    }
+    return {room(name) for name in names} & set(HEIGHTS) - {here}
+
+
+def test_the_document_of_the_architecture_has_the_rooms_of_the_code() -> None:
+    text = (ROOT / "docs/architecture.md").read_text().partition("## Rooms")[2]
+    rows = re.findall(r"^\| `(\w+)` \| [^|]+ \| ([^|]*)\|$", text.partition("\n## ")[0], re.M)
+    assert [here for here, _ in rows] == list(HEIGHTS), "the rows have the order of FLOORS"
+    for here, cell in rows:
+        used = sorted(_used_rooms(here), key=HEIGHTS.__getitem__)
+        assert re.findall(r"\w+", cell) == used, (
+            f"{here} uses: {', '.join(f'`{name}`' for name in used)}"
+        )
 
 
 def test_every_room_has_its_floor() -> None:
@@ -113,8 +125,8 @@ def test_plugin_types_use_the_public_face_only(path: Path) -> None:
             assert room(name) == own, f"{path.name} imports its neighbour {name}"
 
 
-def test_what_strangers_are_shown_uses_what_they_may_use() -> None:
-    """The templates of "plugind type new", and the document for authors."""
+def test_code_shown_to_authors_uses_public_modules_only() -> None:
+    """The templates of "plugind type new" and the document for authors use the public modules."""
     templates = [path.read_text() for path in ROOT.glob("plugind/cli/new_type/*.py.tmpl")]
     shown = [*templates, (ROOT / "docs/plugin-types.md").read_text()]
     found = {room for text in shown for room in re.findall(r"from plugind\.(\w+)", text)}
@@ -136,7 +148,7 @@ def test_the_core_names_no_plugin_type(path: Path) -> None:
 def test_the_rules_themselves_can_fail() -> None:
     tree = ast.parse("from plugind.api import reply\nx = 'plugind.cli.agent:agent'")
     assert sorted(imports(tree)) == ["plugind.api.reply", "plugind.cli.agent"]
-    assert HEIGHTS["api"] > HEIGHTS["intake"] > HEIGHTS["catalogue"]
+    assert HEIGHTS["api"] > HEIGHTS["intake"] > HEIGHTS["feed"]
 
 
 def test_modules_stay_short() -> None:
@@ -146,3 +158,22 @@ def test_modules_stay_short() -> None:
         if (lines := len(path.read_text().splitlines())) > 400
     }
     assert not long
+
+
+def test_one_module_knows_flask() -> None:
+    """One module imports flask, so that all others can serve another HTTP server."""
+    found = {
+        path.name
+        for path in modules("plugind")
+        for name in imports(ast.parse(path.read_text()))
+        if name.split(".")[0] == "flask"
+    }
+    assert found == {"flask_port.py"}
+
+
+@pytest.mark.parametrize("path", modules("plugind/catalogue"), ids=lambda path: path.name)
+def test_the_catalogue_has_no_thread_and_parks_no_request(path: Path) -> None:
+    """The catalogue only has locks, since any thread calls it; servers park requests."""
+    tree = ast.walk(ast.parse(path.read_text()))
+    names = {node.attr for node in tree if isinstance(node, ast.Attribute)}
+    assert names.isdisjoint({"Thread", "Event", "Condition", "sleep", "Timer", "Queue"})

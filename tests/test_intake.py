@@ -1,10 +1,11 @@
-"""The only writer: what it answers is durable, and what failed never was."""
+"""The only writer: acknowledged changes are durable, and failed ones leave no trace."""
 
 from __future__ import annotations
 
 import threading
 from collections.abc import Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, ClassVar
 
@@ -12,21 +13,33 @@ import pytest
 from marshmallow import validates_schema
 
 from plugind.catalogue import Catalogue
-from plugind.errors import Conflict, NotFound, StoreError
-from plugind.intake import Intake
+from plugind.config.settings import DEFAULT_LIMITS, ServerLimits
+from plugind.errors import (
+    Busy,
+    Conflict,
+    LimitReached,
+    NotFound,
+    StoreError,
+    UnknownOutcome,
+)
+from plugind.feed.feed import Feed
+from plugind.intake import Intake, writer
 from plugind.model import Change, Declaration, PluginKey
-from plugind.node_schemas import Report
-from plugind.plugin_schemas import PluginSchemas
 from plugind.plugin_type import PluginType, WireSchema
-from plugind.registry import load_registry
+from plugind.schemas.nodes import Report
+from plugind.schemas.plugins import PluginSchemas
+from plugind.state import State
+from plugind.store.base import Outcome, OutcomeUnknown
 from plugind.store.sqlite import SqliteStore
+from plugind.types.registry import load_registry
+from tests.promises import PATIENCE
 from tests.support import eventually
 
 NODE = "11111111-2222-4333-8444-55555555%04d"
 
 
 class Faulty(SqliteStore):
-    """The real store, that fails or waits when it is told to."""
+    """The real store, which fails or waits at a test's command."""
 
     def __init__(self, data_dir: Path, fault: Exception | None = None) -> None:
         super().__init__(None, data_dir)
@@ -37,9 +50,9 @@ class Faulty(SqliteStore):
         self.waiting = 0
         self.is_miscounting = False
 
-    def commit(self, changes: Sequence[Change]) -> Sequence[int]:
+    def commit(self, changes: Sequence[Change]) -> Sequence[Outcome]:
         self.waiting += 1
-        self.may_commit.wait(10)
+        self.may_commit.wait(PATIENCE)
         self.waiting -= 1
         if self.fault:
             raise self.fault
@@ -55,7 +68,7 @@ class FaultySchema(WireSchema):
 
 
 class FaultyType(PluginType):
-    """One whose schema fails of every fingerprint."""
+    """A type whose schema fails for every fingerprint."""
 
     name = "faulty"
     roles: ClassVar = {"node": "Nodes"}
@@ -63,18 +76,23 @@ class FaultyType(PluginType):
     fingerprint_schemas: ClassVar = {"node": FaultySchema}
 
 
-class House:
+class Harness:
     """Store, catalogue and intake, without the rest."""
 
-    def __init__(self, data_dir: Path, fault: Exception | None = None) -> None:
+    def __init__(
+        self,
+        data_dir: Path,
+        fault: Exception | None = None,
+        limits: ServerLimits = DEFAULT_LIMITS,
+    ) -> None:
         registry = load_registry()
         types = {**registry.types, "faulty": FaultyType()}
         schemas = {name: PluginSchemas.of(type_) for name, type_ in types.items()}
         self.store = Faulty(data_dir, fault)
-        contents = self.store.load()
-        self.catalogue = Catalogue(contents, schemas)
-        origins = dict.fromkeys(types, "a stranger's 1")
-        self.intake = Intake(self.store, contents, self.catalogue, schemas, origins)
+        self.feed = Feed(self.store, State.of(self.store.load()))
+        self.catalogue = Catalogue(self.feed, schemas)
+        origins = dict.fromkeys(types, "another package 1")
+        self.intake = Intake(self.store, self.feed, schemas, origins, limits=limits)
 
     def report(self, number: int, healthy: bool = True, plugin: str = "ebs0") -> int:
         plugins = {"csi": {plugin: {"node": {"Healthy": healthy}}}}
@@ -87,188 +105,363 @@ class House:
 
 
 @pytest.fixture
-def house(tmp_path: Path) -> Iterator[House]:
-    made = House(tmp_path)
+def harness(tmp_path: Path) -> Iterator[Harness]:
+    made = Harness(tmp_path)
     yield made
     made.close()
 
 
-def test_concurrent_reports_share_a_commit_and_have_their_own_indexes(house: House) -> None:
-    house.store.may_commit.clear()
+def test_concurrent_reports_share_a_commit_and_have_their_own_indexes(harness: Harness) -> None:
+    harness.store.may_commit.clear()
     with ThreadPoolExecutor(21) as pool:
-        first = pool.submit(house.report, 0)
-        others = [pool.submit(house.report, number) for number in range(1, 21)]
+        first = pool.submit(harness.report, 0)
+        eventually(lambda: harness.store.waiting == 1)
+        others = [pool.submit(harness.report, number) for number in range(1, 21)]
+        eventually(lambda: len(harness.intake._writer._queue) == 20)
         assert not first.done()
-        house.store.may_commit.set()
-        indexes = [first.result(10), *(other.result(10) for other in others)]
+        harness.store.may_commit.set()
+        indexes = [first.result(PATIENCE), *(other.result(PATIENCE) for other in others)]
     assert sorted(indexes) == list(range(2, 23))
-    assert sum(house.store.commits) == 21
-    assert len(house.store.commits) < 21
-    assert house.catalogue.index == 22
+    assert sum(harness.store.commits) == 21
+    assert len(harness.store.commits) < 21
+    assert harness.catalogue.index == 22
 
 
-def test_nothing_is_answered_or_seen_before_it_is_durable(house: House) -> None:
-    house.report(0)
-    house.store.may_commit.clear()
+def test_nothing_is_answered_or_seen_before_it_is_durable(harness: Harness) -> None:
+    harness.report(0)
+    harness.store.may_commit.clear()
     with ThreadPoolExecutor(2) as pool:
-        change = pool.submit(house.report, 0, False)
-        same = pool.submit(house.report, 0, False)
-        assert house.catalogue.plugin(PluginKey("csi", "ebs0")).index == 2
+        change = pool.submit(harness.report, 0, False)
+        eventually(lambda: harness.store.waiting == 1)
+        same = pool.submit(harness.report, 0, False)
+        assert harness.catalogue.plugin(PluginKey("csi", "ebs0")).index == 2
         assert not change.done()
         assert not same.done(), "the same report again rests on one that is not durable yet"
-        house.store.may_commit.set()
-        assert (change.result(10), same.result(10)) == (3, 3)
+        harness.store.may_commit.set()
+        assert (change.result(PATIENCE), same.result(PATIENCE)) == (3, 3)
 
 
 @pytest.mark.parametrize("fault", [StoreError("the disk is full"), OSError("odd")])
-def test_a_failed_commit_takes_everything_back(house: House, fault: Exception) -> None:
-    house.report(0)
-    before = house.catalogue.plugins("csi")
-    house.store.fault = fault
+def test_a_failed_commit_takes_everything_back(harness: Harness, fault: Exception) -> None:
+    harness.report(0)
+    before = harness.catalogue.plugins("csi")
+    harness.store.fault = fault
     for plugin in ("ebs0", "new"):
         with pytest.raises(StoreError, match=r"full|odd"):
-            house.report(0, healthy=False, plugin=plugin)
+            harness.report(0, healthy=False, plugin=plugin)
     with pytest.raises(StoreError):
-        house.intake.forget_node(NODE % 0)
+        harness.intake.forget_node(NODE % 0)
     with pytest.raises(StoreError):
-        house.intake.declare([Declaration(PluginKey("csi", "x"), {"node": 1})])
-    assert house.catalogue.plugins("csi") == before
-    assert str(fault) in house.intake.trouble
+        harness.intake.declare([Declaration(PluginKey("csi", "x"), {"node": 1})])
+    assert harness.catalogue.plugins("csi") == before
+    assert str(fault) in harness.intake.trouble
     assert (
-        house.intake.heartbeat(
+        harness.intake.heartbeat(
             NODE % 0,
             "s",
-            house.intake.report(
+            harness.intake.report(
                 NODE % 0, "s", Report("vm", plugins={"csi": {"ebs0": {"node": {"Healthy": True}}}})
             ).digest,
         ).index
         == 2
     ), "what changes nothing needs no disk"
-    house.store.fault = None
-    assert house.report(0, healthy=False) == 3
-    assert house.intake.trouble == ""
+    harness.store.fault = None
+    assert harness.report(0, healthy=False) == 3
+    assert harness.intake.trouble == ""
 
 
-def test_trouble_from_the_start_is_told_and_its_end_is_seen_without_a_change(
+def test_trouble_from_the_start_is_reported_and_its_end_is_seen_without_a_change(
     tmp_path: Path,
 ) -> None:
-    house = House(tmp_path, StoreError("the disk is full"))
-    eventually(lambda: house.intake.trouble == "the disk is full")
-    assert house.catalogue.index == 1
-    house.store.fault = None
-    eventually(lambda: house.intake.trouble == "", within=5)
-    assert house.store.load().index == house.catalogue.index == 1
-    assert house.report(0) == 2
-    house.close()
+    harness = Harness(tmp_path, StoreError("the disk is full"))
+    eventually(lambda: harness.intake.trouble == "the disk is full")
+    assert harness.catalogue.index == 1
+    harness.store.fault = None
+    eventually(lambda: harness.intake.trouble == "")
+    assert harness.store.load().index == harness.catalogue.index == 1
+    assert harness.report(0) == 2
+    harness.close()
 
 
-def test_a_mistake_of_one_request_is_its_own(house: House) -> None:
-    house.store.may_commit.clear()
+def test_a_mistake_of_one_request_is_its_own(harness: Harness) -> None:
+    harness.store.may_commit.clear()
     with ThreadPoolExecutor(3) as pool:
-        good = pool.submit(house.report, 0)
-        bad = pool.submit(house.intake.forget_node, NODE % 9)
-        also_good = pool.submit(house.report, 1)
-        house.store.may_commit.set()
-        assert {good.result(10), also_good.result(10)} == {2, 3}
+        good = pool.submit(harness.report, 0)
+        bad = pool.submit(harness.intake.forget_node, NODE % 9)
+        also_good = pool.submit(harness.report, 1)
+        harness.store.may_commit.set()
+        assert {good.result(PATIENCE), also_good.result(PATIENCE)} == {2, 3}
         with pytest.raises(NotFound):
-            bad.result(10)
+            bad.result(PATIENCE)
 
 
-def test_a_heartbeat_of_a_node_that_is_not_known_wants_a_report(house: House) -> None:
+def test_a_heartbeat_of_a_node_that_is_not_known_wants_a_report(harness: Harness) -> None:
     with pytest.raises(Conflict):
-        house.intake.heartbeat(NODE % 0, "s", "")
+        harness.intake.heartbeat(NODE % 0, "s", "")
 
 
-def test_after_closing_nothing_is_taken_and_nobody_hangs(tmp_path: Path) -> None:
-    house = House(tmp_path)
-    house.report(0)
-    house.intake.close()
+def test_after_closing_nothing_is_taken_and_no_caller_hangs(tmp_path: Path) -> None:
+    harness = Harness(tmp_path)
+    harness.report(0)
+    harness.intake.close()
     with pytest.raises(StoreError, match="stopping"):
-        house.report(1)
-    house.store.close()
+        harness.report(1)
+    harness.store.close()
 
 
-def test_plugins_that_two_nodes_bring_and_take_in_one_commit(house: House) -> None:
-    """Existence is read off what is held, also within a batch."""
-    house.report(0, plugin="other")
-    house.store.may_commit.clear()
+def test_plugins_that_two_nodes_bring_and_take_in_one_commit(harness: Harness) -> None:
+    """A plugin exists as long as instances do, also within a batch."""
+    harness.report(0, plugin="other")
+    harness.store.may_commit.clear()
     with ThreadPoolExecutor(3) as pool:
-        blocker = pool.submit(house.report, 5, plugin="third")
-        one = pool.submit(house.report, 1)
-        two = pool.submit(house.report, 2)
-        house.store.may_commit.set()
-        first = min(one.result(10), two.result(10))
-        blocker.result(10)
-    stamp = house.store.load().stamps["plugin/csi/ebs0"]
+        blocker = pool.submit(harness.report, 5, plugin="third")
+        eventually(lambda: harness.store.waiting == 1)
+        one = pool.submit(harness.report, 1)
+        two = pool.submit(harness.report, 2)
+        eventually(lambda: len(harness.intake._writer._queue) == 2)
+        harness.store.may_commit.set()
+        first = min(one.result(PATIENCE), two.result(PATIENCE))
+        blocker.result(PATIENCE)
+    stamp = harness.store.load().stamps["plugin/csi/ebs0"]
     assert stamp.create_index == first
     assert stamp.modify_index == first + 1
-    house.store.may_commit.clear()
+    harness.store.may_commit.clear()
     with ThreadPoolExecutor(3) as pool:
-        blocker = pool.submit(house.report, 5, False, "third")
-        gone = [pool.submit(house.intake.forget_node, NODE % number) for number in (1, 2)]
-        house.store.may_commit.set()
-        last = max(future.result(10) for future in gone)
-        blocker.result(10)
-    assert house.catalogue.plugin(PluginKey("csi", "ebs0")).body is None
-    assert "plugin/csi/ebs0" not in house.store.load().stamps
-    assert house.store.load().stamps["plugins/csi"].modify_index >= last
+        blocker = pool.submit(harness.report, 5, False, "third")
+        eventually(lambda: harness.store.waiting == 1)
+        gone = [pool.submit(harness.intake.forget_node, NODE % number) for number in (1, 2)]
+        eventually(lambda: len(harness.intake._writer._queue) == 2)
+        harness.store.may_commit.set()
+        last = max(future.result(PATIENCE) for future in gone)
+        blocker.result(PATIENCE)
+    assert harness.catalogue.plugin(PluginKey("csi", "ebs0")).body is None
+    assert "plugin/csi/ebs0" not in harness.store.load().stamps
+    assert harness.store.load().stamps["plugins/csi"].modify_index >= last
 
 
-def test_a_forget_in_the_same_batch_voids_the_digest_of_a_report(house: House) -> None:
-    house.store.may_commit.clear()
+def test_a_forget_in_the_same_batch_voids_the_digest_of_a_report(harness: Harness) -> None:
+    harness.store.may_commit.clear()
     plugins = {"csi": {"ebs0": {"node": {"Healthy": False}}}}
     with ThreadPoolExecutor(3) as pool:
-        blocker = pool.submit(house.report, 5, plugin="third")
-        eventually(lambda: house.store.waiting == 1)
-        report = pool.submit(house.intake.report, NODE % 0, "s", Report("vm", plugins=plugins))
-        eventually(lambda: house.intake._queue.qsize() == 1)
-        forget = pool.submit(house.intake.forget_plugin, PluginKey("csi", "ebs0"))
-        eventually(lambda: house.intake._queue.qsize() == 2)
-        house.store.may_commit.set()
-        digest = report.result(10).digest
-        assert (report.result(10).index, forget.result(10)) == (3, 4)
-        blocker.result(10)
+        blocker = pool.submit(harness.report, 5, plugin="third")
+        eventually(lambda: harness.store.waiting == 1)
+        report = pool.submit(harness.intake.report, NODE % 0, "s", Report("vm", plugins=plugins))
+        eventually(lambda: len(harness.intake._writer._queue) == 1)
+        forget = pool.submit(harness.intake.forget_plugin, PluginKey("csi", "ebs0"))
+        eventually(lambda: len(harness.intake._writer._queue) == 2)
+        harness.store.may_commit.set()
+        digest = report.result(PATIENCE).digest
+        assert (report.result(PATIENCE).index, forget.result(PATIENCE)) == (3, 4)
+        blocker.result(PATIENCE)
     with pytest.raises(Conflict, match="whole report"):
-        house.intake.heartbeat(NODE % 0, "s", digest)
+        harness.intake.heartbeat(NODE % 0, "s", digest)
 
 
-def test_a_store_that_cannot_count_is_told_of_and_ends_nothing(house: House) -> None:
-    house.store.is_miscounting = True
-    with pytest.raises(StoreError, match="0 indexes to 1 changes"):
-        house.report(0)
-    assert "0 indexes" in house.intake.trouble
-    house.store.is_miscounting = False
-    assert house.report(0) == 3
+def test_a_store_that_cannot_count_is_reported_and_ends_nothing(harness: Harness) -> None:
+    harness.store.is_miscounting = True
+    with pytest.raises(StoreError, match="0 outcomes to 1 changes"):
+        harness.report(0)
+    assert "0 outcomes" in harness.intake.trouble
+    harness.store.is_miscounting = False
+    assert harness.report(0) == 2, "the log has what was committed"
 
 
-def test_a_fault_of_its_own_ends_intake_and_leaves_nobody_waiting(
-    house: House, monkeypatch: pytest.MonkeyPatch
+def test_a_fault_of_its_own_ends_intake_and_leaves_no_caller_waiting(
+    harness: Harness, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    def fail(changes: object) -> None:
+    def fail(planned: object) -> None:
         raise RuntimeError("a fault")
 
-    house.store.may_commit.clear()
-    monkeypatch.setattr(house.catalogue, "publish", fail)
+    harness.store.may_commit.clear()
+    monkeypatch.setattr(harness.feed, "catch_up", fail)
     with ThreadPoolExecutor(2) as pool:
-        first = pool.submit(house.report, 0)
-        eventually(lambda: house.store.waiting == 1)
-        second = pool.submit(house.report, 1)
-        eventually(lambda: house.intake._queue.qsize() == 1)
-        house.store.may_commit.set()
-        for asked in (first, second, pool.submit(house.report, 2)):
+        first = pool.submit(harness.report, 0)
+        eventually(lambda: harness.store.waiting == 1)
+        second = pool.submit(harness.report, 1)
+        eventually(lambda: len(harness.intake._writer._queue) == 1)
+        harness.store.may_commit.set()
+        for asked in (first, second, pool.submit(harness.report, 2)):
             with pytest.raises(StoreError, match="restart the server: RuntimeError: a fault"):
-                asked.result(10)
-    assert "a fault" in house.intake.trouble
+                asked.result(PATIENCE)
+    assert "a fault" in harness.intake.trouble
 
 
-def test_a_fault_of_a_plugin_type_is_its_own_instances(house: House) -> None:
+def test_a_fault_of_a_plugin_type_is_its_own_instances(harness: Harness) -> None:
     one = {"x": {"node": {"Healthy": True}}}
-    accepted = house.intake.report(NODE % 0, "s", Report("vm", plugins={"csi": one, "faulty": one}))
+    accepted = harness.intake.report(
+        NODE % 0, "s", Report("vm", plugins={"csi": one, "faulty": one})
+    )
     (rejected,) = accepted.rejected
     assert rejected.reason.startswith("the plugin type failed: RuntimeError: a fault of ? the type")
     assert rejected.reason.encode()
     assert len(rejected.reason) < 1000
     for type_, health in (("csi", b'"Healthy":true'), ("faulty", b'"Healthy":false')):
-        body = house.catalogue.plugin(PluginKey(type_, "x")).body
+        body = harness.catalogue.plugin(PluginKey(type_, "x")).body
         assert body is not None
         assert health in body
+
+
+def test_a_report_is_planned_again_if_an_instance_changed_while_it_waited(harness: Harness) -> None:
+    """An unhealthy fingerprint keeps values of the last one, which may be newer than the one that
+    was stored when the report was validated."""
+    secret, key = "s", PluginKey("csi", "ebs0")
+
+    def report(**fingerprint: Any) -> Report:
+        return Report("vm", plugins={"csi": {"ebs0": {"node": fingerprint}}})
+
+    harness.intake.report(NODE % 0, secret, report(Healthy=True, Provider="old"))
+    harness.store.may_commit.clear()
+    with ThreadPoolExecutor(2) as pool:
+        new = pool.submit(
+            harness.intake.report, NODE % 0, secret, report(Healthy=True, Provider="new")
+        )
+        eventually(lambda: harness.store.waiting == 1)
+        sick = pool.submit(harness.intake.report, NODE % 0, secret, report(Healthy=False))
+        eventually(lambda: len(harness.intake._writer._queue) == 1)
+        harness.store.may_commit.set()
+        assert (new.result(PATIENCE).index, sick.result(PATIENCE).index) == (3, 4)
+    body = harness.catalogue.plugin(key).body
+    assert body is not None
+    assert b'"Provider":"new"' in body
+    assert b'"Provider":"old"' not in body
+
+
+def test_a_mistake_that_is_rejected_twice_is_reported_twice(harness: Harness) -> None:
+    bad = Report("vm", plugins={"csi": {"ebs0": {"node": {"Healthy": "yes"}}}})
+    rejected = [harness.intake.report(NODE % 0, "s", bad).rejected for _ in range(2)]
+    assert [len(each) for each in rejected] == [1, 1]
+
+
+def test_a_fingerprint_that_is_too_large_is_rejected_by_itself(harness: Harness) -> None:
+    sound = {"Healthy": True, "HealthDescription": "x" * 4096}
+    text = "x" * 2_200_000
+    for large in ([0] * 5000, {"Healthy": True, "More": [text] * 2}, [text, {text: ""}]):
+        plugins = {"csi": {"large": {"node": large}, "sound": {"node": sound}}}
+        accepted = harness.intake.report(NODE % 0, "s", Report("vm", plugins=plugins))
+        (rejected,) = accepted.rejected
+        assert (rejected.id, rejected.role) == ("large", "node")
+        assert "more than 4,096 values" in rejected.reason
+        body = harness.catalogue.plugin(PluginKey("csi", "large")).body
+        assert body is not None
+        assert b"was rejected: has more than" in body
+    index = harness.catalogue.index
+    harness.intake.report(NODE % 0, "s", Report("vm", plugins=plugins))
+    assert harness.catalogue.index == index, "the same again is nothing new"
+
+
+@contextmanager
+def limited(data_dir: Path, **limits: Any) -> Iterator[Harness]:
+    harness = Harness(data_dir, limits=ServerLimits(**limits))
+    try:
+        yield harness
+    finally:
+        harness.close()
+
+
+def csi(**fingerprints: Any) -> Report:
+    return Report("vm", plugins={"csi": {id_: {"node": of} for id_, of in fingerprints.items()}})
+
+
+def test_limits_hold_for_changes_that_are_written_together(tmp_path: Path) -> None:
+    """Limits hold even for reports that were all validated while there was room."""
+    with limited(tmp_path, max_nodes=3) as harness, ThreadPoolExecutor(6) as pool:
+        harness.store.may_commit.clear()
+        reports = [pool.submit(harness.report, 0)]
+        eventually(lambda: harness.store.waiting == 1)
+        reports += [pool.submit(harness.report, number) for number in range(1, 6)]
+        eventually(lambda: len(harness.intake._writer._queue) == 5)
+        harness.store.may_commit.set()
+        errors = [report.exception(10) for report in reports]
+        assert [type(error) for error in errors if error] == [LimitReached] * 3
+        assert harness.store.commits == [0, 1, 2]
+        assert len(harness.store.load().nodes) == 3
+
+
+def test_room_that_was_taken_while_a_report_waited_is_not_given_again(tmp_path: Path) -> None:
+    sound, sick = {"Healthy": True}, {"Healthy": False, "HealthDescription": "fire"}
+    with limited(tmp_path, max_instances=2) as harness, ThreadPoolExecutor(2) as pool:
+        harness.intake.report(NODE % 0, "s", csi(a=sound))
+        harness.store.may_commit.clear()
+        first = pool.submit(harness.report, 1)
+        eventually(lambda: harness.store.waiting == 1)
+        second = pool.submit(harness.intake.report, NODE % 0, "s", csi(a=sick, b=sound))
+        eventually(lambda: len(harness.intake._writer._queue) == 1)
+        harness.store.may_commit.set()
+        assert first.result(PATIENCE) == 3
+        accepted = second.result(PATIENCE)
+        assert [(each.id, each.limit) for each in accepted.rejected] == [("b", "max_instances")]
+        body = harness.catalogue.plugin(PluginKey("csi", "a")).body
+        assert body is not None
+        assert b"fire" in body, "a report of a stored instance is taken all the same"
+        assert harness.catalogue.plugin(PluginKey("csi", "b")).body is None
+
+
+def test_a_report_is_planned_again_if_one_before_it_was_rejected(tmp_path: Path) -> None:
+    """A report that repeats the stored state is planned again if that has changed meanwhile."""
+    sound = {"Healthy": True}
+    large = {"Healthy": True, "HealthDescription": "x" * 3_000, "Provider": "y" * 128}
+    with limited(tmp_path, max_instance_size=3_000) as harness, ThreadPoolExecutor(3) as pool:
+        harness.intake.report(NODE % 0, "s", csi(a=sound))
+        harness.store.may_commit.clear()
+        blocker = pool.submit(harness.report, 1)
+        eventually(lambda: harness.store.waiting == 1)
+        grown = pool.submit(harness.intake.report, NODE % 0, "s", csi(a=large))
+        eventually(lambda: len(harness.intake._writer._queue) == 1)
+        same = pool.submit(harness.intake.report, NODE % 0, "s", csi(a=sound))
+        eventually(lambda: len(harness.intake._writer._queue) == 2)
+        harness.store.may_commit.set()
+        assert blocker.result(PATIENCE) == 3
+        assert [each.limit for each in grown.result(PATIENCE).rejected] == ["max_instance_size"]
+        assert (same.result(PATIENCE).index, same.result(PATIENCE).rejected) == (5, ())
+        body = harness.catalogue.plugin(PluginKey("csi", "a")).body
+        assert body is not None
+        assert b"was rejected" not in body
+
+
+def test_a_store_that_hangs_delays_no_caller_for_longer_than_the_limit(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(writer, "SLOW", 0.1)
+    with (
+        limited(tmp_path, write_timeout=0.3, max_waiting_writes=1) as harness,
+        ThreadPoolExecutor(3) as pool,
+    ):
+        harness.report(0)
+        harness.store.may_commit.clear()
+        first = pool.submit(harness.report, 1)
+        eventually(lambda: harness.store.waiting == 1)
+        second = pool.submit(harness.report, 2)
+        eventually(lambda: len(harness.intake._writer._queue) == 1)
+        with pytest.raises(Busy, match="wait to be written already"):
+            harness.report(3)
+        with pytest.raises(UnknownOutcome, match="outcome is unknown: the store has not answered"):
+            first.result(PATIENCE)
+        with pytest.raises(Busy, match="nothing was written"):
+            second.result(PATIENCE)
+        assert "does the disk hang" in harness.intake.trouble
+        assert harness.catalogue.plugin(PluginKey("csi", "ebs0")).index == 2, "reads go on"
+        harness.store.may_commit.set()
+        eventually(lambda: harness.intake.trouble == "")
+        eventually(lambda: harness.catalogue.index == 3)
+        assert NODE % 1 in harness.feed.state.nodes
+        assert NODE % 2 not in harness.feed.state.nodes, "who was refused is not written later"
+
+
+class Unsure(Faulty):
+    """A store that commits without knowing whether it did."""
+
+    is_unsure = False
+
+    def commit(self, changes: Sequence[Change]) -> Sequence[Outcome]:
+        outcomes = super().commit(changes)
+        return [OutcomeUnknown("a time-out") for _ in outcomes] if self.is_unsure else outcomes
+
+
+def test_an_unknown_outcome_is_looked_for_in_the_log(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setitem(globals(), "Faulty", Unsure)
+    with limited(tmp_path) as harness:
+        harness.store.is_unsure = True  # type: ignore[attr-defined]
+        assert harness.report(0) == 2
+        assert harness.report(0, healthy=False) == 3

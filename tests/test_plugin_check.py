@@ -58,25 +58,25 @@ def test_each_verdict_has_its_status(api: Live) -> None:
     assert check("rare", api.address) == (
         1,
         "PLUGIND WARNING - csi/rare: Controllers 0/0, Nodes 1/3 healthy, "
-        "fewer are known than are expected | controllers=0;;;0;0 nodes=1;;;0;3",
+        "fewer instances are known than are expected | controllers=0;;;0;0 nodes=1;;;0;3",
     )
 
 
-def test_what_cannot_be_told_is_unknown(api: Live) -> None:
+def test_health_that_cannot_be_read_is_unknown(api: Live) -> None:
     assert check("nope", api.address) == (
         3,
-        "PLUGIND UNKNOWN - no plugin 'nope'; 'plugind plugin status' lists those there are",
+        "PLUGIND UNKNOWN - no plugin 'nope'; 'plugind plugin status' lists all plugins",
     )
-    for id, address, words, told in (
+    for id, address, words, expected in (
         ("nope/well", api.address, (), "no plugin type 'nope'"),
         ("well", "http://127.0.0.1:1", (), "connection refused"),
-        ("well", "nonsense", (), "is no server address"),
+        ("well", "nonsense", (), "is not a server's address"),
         ("well", api.address, ("--nope",), "No such option"),
-        ("well", api.address, ("--ca-file", "/none"), "is not there"),
+        ("well", api.address, ("--ca-file", "/none"), "does not exist"),
     ):
         status, line = check(id, address, *words)
         assert (status, line[:18]) == (3, "PLUGIND UNKNOWN - ")
-        assert told in line
+        assert expected in line
 
 
 def test_a_token_that_may_not_know_the_nodes_will_do(tmp_path: Path) -> None:

@@ -1,6 +1,6 @@
-"""docs/plugin-types.md: its tutorial is done step by step, and its contract names all there is.
+"""docs/plugin-types.md: its tutorial is done step by step, and its contract is complete.
 
-Each block of it says after its language what it is: a file, what is typed into one terminal
+Each block has its kind after its language: a file, what is typed into one terminal
 (``session``) or kept running in another (``background``), or Python to be run (``snippet``).
 """
 
@@ -18,12 +18,15 @@ from contextlib import suppress
 from pathlib import Path
 
 import pytest
+from marshmallow.fields import Field
 
-from plugind import plugin_type
+from plugind import fields, plugin_type
 from plugind.agent.bounds import TARGETS_MAXIMUM
-from plugind.agent.findings import DESCRIPTION_MAXIMUM, NESTING_MAXIMUM
-from plugind.agent.probing import NAME_MAXIMUM
+from plugind.agent.prober.probing import NAME_MAXIMUM
+from plugind.agent.prober.results import DESCRIPTION_MAXIMUM, NESTING_MAXIMUM
 from plugind.plugin_type import API_VERSION, Hooks, PluginType, Prober, SettingsSchema
+from plugind.toolbox import folders, mounts, processes, programs, state_file, trust
+from tests.promises import PATIENCE, Watch, eventually
 from tests.test_docs import ROOT, plain
 from tests.testing.test_new_type import run
 
@@ -33,7 +36,7 @@ LINES_MAXIMUM = 60  # of the finished type
 
 
 class Reader:
-    """Who does as the document says, in a folder of their own."""
+    """A reader who follows the document, in a folder of their own."""
 
     def __init__(self, folder: Path, bin: Path, install: Callable[[str], str]) -> None:
         self.folder = folder
@@ -56,7 +59,7 @@ class Reader:
             file.write_text(text)
 
     def start(self, command: str) -> None:
-        """Ends what ran in that terminal, as people do, and runs the command there."""
+        """End what ran in that terminal, and run the command there."""
         self.stop()
         log = self.folder / "log"
         with log.open("wb") as stream:
@@ -67,30 +70,27 @@ class Reader:
                 stdout=stream,
                 stderr=stream,
             )
-        deadline = time.monotonic() + 20
-        while not (found := re.search(r"address=(http://\S+)", log.read_text())):
-            assert time.monotonic() < deadline, log.read_text()
-            time.sleep(0.05)
+        found = eventually(lambda: re.search(r"address=(http://\S+)", log.read_text()))
         self.environ["PLUGIND_ADDR"] = found[1]
 
     def stop(self) -> None:
         if self.agent:
             self.agent.send_signal(signal.SIGINT)
-            assert self.agent.wait(20) == 0
+            assert self.agent.wait(PATIENCE) == 0
         self.agent = None
 
     def type(self, command: str, output: str | None) -> None:
-        """Types a command; what it prints is to be as shown, if not at once then soon."""
+        """Type a command; fail unless it soon prints what is shown."""
         wanted = output and timeless(output)
-        deadline = time.monotonic() + 10
+        watch = Watch()
         got = timeless(self.run(self.install(command)))
-        while output and got != wanted and time.monotonic() < deadline:
+        while output and got != wanted and not watch.is_over(PATIENCE):
             time.sleep(0.5)  # each look is a process
             got = timeless(self.run(command))
         assert output is None or got == wanted, command
 
     def run(self, command: str, stdin: str = "") -> str:
-        """To a file: what it leaves running would hold a pipe open."""
+        """Run a command with its output in a file, since what it leaves running may hold a pipe."""
         printed = self.folder / "printed"
         with printed.open("w+") as stream:
             done = subprocess.run(
@@ -137,17 +137,20 @@ def do_all(reader: Reader) -> None:
         reader.close()
 
 
-@pytest.mark.timeout(300)  # a dozen commands, each a process
+@pytest.mark.timeout(600)  # a dozen commands, each a process
 def test_every_step_of_the_tutorial_does_what_it_says(tmp_path: Path) -> None:
-    """Installed the way that "pip install -e" does it, but into a path of the test's own."""
-    package = tmp_path / "plugind-pidfile"
+    """Each step works, with packages installed as by "pip install -e", into the test's own path."""
 
     def install(command: str) -> str:
+        package = command.removeprefix("pip install -e ./")
+        if package == command:
+            return command
+        reader.environ["PYTHONPATH"] += f":{tmp_path / package}"
         setup = f"{sys.executable} -c 'from setuptools import setup; setup()' -q egg_info"
-        return f"cd {package} && {setup}" if command.startswith("pip install") else command
+        return f"cd {tmp_path / package} && {setup}"
 
     reader = Reader(tmp_path, Path(sys.executable).parent, install)
-    reader.environ["PYTHONPATH"] = str(package)
+    reader.environ["PYTHONPATH"] = ""
     do_all(reader)
 
 
@@ -176,8 +179,11 @@ def test_the_finished_type_is_short() -> None:
 
 
 def signature(function: Callable[..., object]) -> str:
-    """As it is written, without self."""
-    words = str(inspect.signature(function)).replace("'", "").replace("self, ", "")
+    """Return a signature as it is written, without self."""
+    words = str(inspect.signature(function)).replace("b''", 'b""')
+    words = words.replace("'", "").replace("self, ", "")
+    words = words.removesuffix(" -> None") if inspect.isclass(function) else words
+    words = re.sub(r"\bFolders\b", "Callable[[], Collection[str]]", words)
     return f"{function.__name__}{words.replace('(self)', '()')}".replace("|", "\\|")
 
 
@@ -193,6 +199,52 @@ METHODS = [
 def test_the_contract_has_every_hook_and_method(method: Callable[..., object]) -> None:
     assert f"| `{signature(method)}` |" in TEXT
     assert method.__doc__
+
+
+MODULES = (folders, mounts, processes, programs, state_file, trust)
+TOOLS = [
+    tool
+    for module in MODULES
+    for name, tool in inspect.getmembers(module)
+    if not name.startswith("_")
+    and (inspect.isfunction(tool) or inspect.isclass(tool))
+    and tool.__module__ == module.__name__
+]
+
+
+def test_every_module_of_the_toolbox_is_in_the_document() -> None:
+    there = {path.stem for path in (ROOT / "plugind/toolbox").glob("[!_]*.py")}
+    assert there == {module.__name__.rpartition(".")[2] for module in MODULES}
+    assert [name for name in there if f"`plugind.toolbox.{name}`" not in TEXT] == []
+
+
+@pytest.mark.parametrize("tool", [*TOOLS, programs.Program.run], ids=lambda tool: tool.__name__)
+def test_each_tool_has_its_signature_and_an_example(tool: Callable[..., object]) -> None:
+    assert f"| `{signature(tool)}` |" in TEXT
+    examples = [text for _, what, text in BLOCK.findall(TEXT) if what == "snippet"]
+    word = "ended." if tool is programs.Ended else f"{tool.__name__}("
+    assert any(word in text for text in examples)
+
+
+FIELD_MODULES = {"plugind.wire.fields", "plugind.model.times"}
+
+
+def test_each_field_and_function_of_fields_is_in_the_document_with_an_example() -> None:
+    (example,) = [text for _, _, text in BLOCK.findall(TEXT) if "class DiskSchema" in text]
+    found = 0
+    for name, one in vars(fields).items():
+        if name.startswith("_") or getattr(one, "__module__", "") not in FIELD_MODULES:
+            continue
+        if inspect.isclass(one) and issubclass(one, Field):
+            assert f"| `{name}(" in TEXT, name
+            nested = one is fields.BlocksByRole  # needs a schema, and so an example of its own
+            assert f"{name}({'PortSchema' if nested else 'load_default'}" in TEXT, name
+            found += 1
+        elif inspect.isfunction(one):
+            assert f"| `{signature(one)}` |" in TEXT, name
+            assert f"{name}(" in example, name
+            found += 1
+    assert found == 15
 
 
 @pytest.mark.parametrize("name", [name for name in dir(Hooks) if name.startswith("plugind_")])

@@ -17,6 +17,7 @@ import requests
 
 from plugind.client import Client
 from tests.processes import PLUGIND, Machine, counts, instance, machine
+from tests.promises import COMMAND_MAXIMUM, PATIENCE, promised
 from tests.support import eventually
 
 ROOT = Path(__file__).parent.parent
@@ -29,7 +30,8 @@ def here(tmp_path: Path) -> Iterator[Machine]:
 
 
 def test_two_agents_and_drivers_that_die_return_and_are_upgraded(here: Machine) -> None:
-    server, client = here.server()
+    port = here.port()
+    server, client = here.server(port=port)
     for name in ("one", "two"):
         here.agent(name, client.address)
     here.driver("one/ebs0.sock", "--version", "1.0", "--topology", "zone=a")
@@ -60,12 +62,11 @@ def test_two_agents_and_drivers_that_die_return_and_are_upgraded(here: Machine) 
 
     before = client.plugins("csi")
     assert server.stop() == 0
-    port = int(client.address.rpartition(":")[2])
     _, client = here.server(port=port)
     assert client.plugins("csi").value == before.value
     assert client.plugins("csi").index == before.index
-    here.tell("two/nfs.sock", "fail", "the export is gone")
-    eventually(lambda: counts(client, "nfs") == (0, 0, 0, 1), within=30)
+    here.send("two/nfs.sock", "fail", "the export is gone")
+    eventually(lambda: counts(client, "nfs") == (0, 0, 0, 1))
     assert counts(client, "ebs0") == (1, 1, 2, 2)
     assert client.plugin("csi", "ebs0").value["CreateIndex"] == created
 
@@ -78,19 +79,17 @@ def test_killed_within_one_second_and_back_within_five(here: Machine) -> None:
     eventually(lambda: counts(client, "ebs0") == (1, 1, 1, 1))
     index = client.plugin("csi", "ebs0").index
 
-    killed = time.monotonic()
-    driver.kill()
-    answer = client.plugin("csi", "ebs0", index=index)
-    assert time.monotonic() - killed < 1
+    with promised(1):
+        driver.kill()
+        answer = client.plugin("csi", "ebs0", index=index)
     assert (answer.value["NodesHealthy"], answer.value["ControllersHealthy"]) == (0, 0)
-    told = instance(client, "ebs0")["HealthDescription"]
-    assert "refused" in told
-    assert str(here.folder / "sockets/vm/ebs0.sock") in told
+    description = instance(client, "ebs0")["HealthDescription"]
+    assert "refused" in description
+    assert str(here.folder / "sockets/vm/ebs0.sock") in description
 
-    returned = time.monotonic()
-    here.driver("vm/ebs0.sock")
-    eventually(lambda: counts(client, "ebs0") == (1, 1, 1, 1))
-    assert time.monotonic() - returned < 5
+    with promised(5):
+        here.driver("vm/ebs0.sock")
+        eventually(lambda: counts(client, "ebs0") == (1, 1, 1, 1))
 
 
 def test_a_driver_that_fails_from_its_first_second_is_listed_with_its_own_words(
@@ -101,7 +100,7 @@ def test_a_driver_that_fails_from_its_first_second_is_listed_with_its_own_words(
     here.driver("vm/ebs0.sock", "--fail", "credentials are missing")
     eventually(lambda: counts(client, "ebs0"))
     eventually(lambda: "credentials are missing" in instance(client, "ebs0")["HealthDescription"])
-    here.tell("vm/ebs0.sock", "ok")
+    here.send("vm/ebs0.sock", "ok")
     eventually(lambda: (counts(client, "ebs0") or ())[2:] == (1, 1))
 
 
@@ -112,15 +111,16 @@ def test_a_hung_driver_is_seen_and_delays_no_other(here: Machine) -> None:
     hung = here.driver("vm/hung.sock")
     other = here.driver("vm/other.sock")
     eventually(lambda: counts(client, "hung") == counts(client, "other") == (1, 1, 1, 1))
-    stopped = time.monotonic()
-    hung.send(signal.SIGSTOP)
-    other.kill()
-    eventually(lambda: counts(client, "other") == (0, 1, 0, 1), within=1.5)
-    eventually(lambda: counts(client, "hung") == (0, 1, 0, 1))
-    assert time.monotonic() - stopped < 5
+    with promised(5):
+        hung.send(signal.SIGSTOP)
+        with promised(1.5):
+            other.kill()
+            eventually(lambda: counts(client, "other") == (0, 1, 0, 1))
+        eventually(lambda: counts(client, "hung") == (0, 1, 0, 1))
     assert "no answer" in instance(client, "hung")["HealthDescription"]
-    hung.send(signal.SIGCONT)
-    eventually(lambda: counts(client, "hung") == (1, 1, 1, 1), within=5)
+    with promised(5):
+        hung.send(signal.SIGCONT)
+        eventually(lambda: counts(client, "hung") == (1, 1, 1, 1))
 
 
 def test_a_controller_and_a_node_process_that_share_an_id_are_one_plugin(here: Machine) -> None:
@@ -133,16 +133,16 @@ def test_a_controller_and_a_node_process_that_share_an_id_are_one_plugin(here: M
     eventually(lambda: counts(client, "ebs0") == (0, 1, 1, 1))
 
 
-def test_two_sockets_in_one_role_are_told_of_with_both_paths(here: Machine) -> None:
+def test_two_sockets_in_one_role_are_reported_with_both_paths(here: Machine) -> None:
     _, client = here.server()
     here.agent("vm", client.address, "a/*.sock", "b/*.sock")
-    here.driver("vm/a/ebs0.sock", "--no-controller")
+    here.driver("vm/a/ebs0.sock", "--no-controller", "--name", "one.example")
     eventually(lambda: counts(client, "ebs0") == (0, 0, 1, 1))
-    second = here.driver("vm/b/ebs0.sock", "--no-controller")
+    second = here.driver("vm/b/ebs0.sock", "--no-controller", "--name", "two.example")
     eventually(lambda: counts(client, "ebs0") == (0, 0, 0, 1))
-    told = instance(client, "ebs0")["HealthDescription"]
-    assert str(here.folder / "sockets/vm/a/ebs0.sock") in told
-    assert str(here.folder / "sockets/vm/b/ebs0.sock") in told
+    description = instance(client, "ebs0")["HealthDescription"]
+    assert str(here.folder / "sockets/vm/a/ebs0.sock") in description
+    assert str(here.folder / "sockets/vm/b/ebs0.sock") in description
     second.stop()
     eventually(lambda: counts(client, "ebs0") == (0, 0, 1, 1))
 
@@ -151,7 +151,7 @@ def test_two_sockets_in_one_role_are_told_of_with_both_paths(here: Machine) -> N
 def test_a_half_that_an_upgraded_driver_no_longer_has_goes(
     here: Machine, how: signal.Signals
 ) -> None:
-    """With SIGTERM the old version takes its socket along, with SIGKILL it leaves it behind."""
+    """The half goes whether the old driver removes its socket (SIGTERM) or leaves it (SIGKILL)."""
     _, client = here.server()
     here.agent("vm", client.address)
     driver = here.driver("vm/ebs0.sock")
@@ -162,17 +162,17 @@ def test_a_half_that_an_upgraded_driver_no_longer_has_goes(
     eventually(lambda: counts(client, "ebs0") == (0, 0, 1, 1))
 
 
-def test_what_a_dead_driver_left_behind_takes_nothing_from_the_live_one(here: Machine) -> None:
+def test_leftovers_of_a_dead_driver_take_nothing_from_the_live_one(here: Machine) -> None:
     _, client = here.server()
     here.agent("vm", client.address, "a/*.sock", "b/*.sock")
-    dead = here.driver("vm/a/ebs0.sock")
+    dead = here.driver("vm/a/ebs0.sock", "--name", "one.example")
     eventually(lambda: counts(client, "ebs0") == (1, 1, 1, 1))
     dead.kill()
-    here.driver("vm/b/ebs0.sock")
+    here.driver("vm/b/ebs0.sock", "--name", "two.example")
     eventually(lambda: counts(client, "ebs0") == (1, 1, 1, 1))
-    told = instance(client, "ebs0")["HealthDescription"]
-    assert told.startswith("healthy; also claimed by")
-    assert str(here.folder / "sockets/vm/a/ebs0.sock") in told
+    description = instance(client, "ebs0")["HealthDescription"]
+    assert description.startswith("healthy; also claimed by")
+    assert str(here.folder / "sockets/vm/a/ebs0.sock") in description
 
 
 def test_a_driver_that_takes_the_place_of_one_that_lives_on(here: Machine) -> None:
@@ -187,7 +187,7 @@ def test_a_driver_that_takes_the_place_of_one_that_lives_on(here: Machine) -> No
     eventually(lambda: counts(client, "ebs0") == (0, 1, 0, 1))
 
 
-def test_a_socket_that_goes_is_told_of_until_it_is_forgotten(here: Machine) -> None:
+def test_a_socket_that_goes_is_reported_until_it_is_forgotten(here: Machine) -> None:
     _, client = here.server()
     here.agent("vm", client.address)
     driver = here.driver("vm/ebs0.sock")
@@ -232,7 +232,7 @@ def test_signals_end_it_in_good_order_also_where_they_were_ignored(
     address = re.search(r"address=(http://\S+)", process.logged)
     assert address
     node, itself = (
-        requests.get(f"{address[1]}/v1/{path}", timeout=10).json()
+        requests.get(f"{address[1]}/v1/{path}", timeout=PATIENCE).json()
         for path in ("nodes", "agent/self")
     )
     assert itself["stats"]["client"]["node_id"] == node[0]["ID"]
@@ -250,20 +250,20 @@ def test_two_servers_on_one_port(here: Machine) -> None:
         *("agent", "--server-enabled", "true", "--ports-http", port),
         *("--data-dir", here.folder / "second"),
     )
-    assert second.popen.wait(20) == 1
+    assert second.popen.wait(PATIENCE) == 1
     assert second.logged.startswith("Error: cannot listen on 127.0.0.1 port")
     assert second.logged.count("\n") == 1
 
 
 @pytest.fixture
 def short_path() -> Iterator[Path]:
-    """A folder with a path so short that sockets fit in below it, whoever runs the tests."""
+    """Yield a folder whose path is short enough for sockets below it."""
     with tempfile.TemporaryDirectory(prefix="plugind-test-") as folder:
         yield Path(folder)
 
 
 def test_make_run_shows_two_drivers_and_leaves_nothing_behind(short_path: Path) -> None:
-    """What ``make run`` starts, in a group of its own, ended as a terminal's Ctrl-C does."""
+    """``make run`` runs in a group of its own, and ends as at Ctrl-C in a terminal."""
     mark = f"MARK_OF_A_TEST={short_path.name}"
     environ = {**os.environ, "PLUGIND_PORTS_HTTP": "0", "TMPDIR": str(short_path)}
     output = short_path / "output"
@@ -280,23 +280,31 @@ def test_make_run_shows_two_drivers_and_leaves_nothing_behind(short_path: Path) 
         address = text.partition("address=")[2].split()[0]
         url = f"{address}/v1/plugins?type=csi"
         eventually(
-            lambda: [row["NodesHealthy"] for row in requests.get(url, timeout=5).json()] == [1, 1]
+            lambda: (
+                [row["NodesHealthy"] for row in requests.get(url, timeout=PATIENCE).json()]
+                == [1, 1]
+            )
         )
-        rows = {row["ID"]: row for row in requests.get(url, timeout=5).json()}
+        rows = {row["ID"]: row for row in requests.get(url, timeout=PATIENCE).json()}
         assert set(rows) == {"ebs0", "nfs"}
         assert len(marked(mark)) >= 5
+        printed = eventually(lambda: "another terminal" in (t := output.read_text()) and t)
+        for command in ("fail 'disk on fire'", "ok"):
+            assert re.search(rf"csi-tell --socket {short_path}/\S+/ebs0.sock {command}\n", printed)
+        assert f"curl -s '{url}'" in printed
+        assert f"export PLUGIND_ADDR={address}" in printed, "it is not the default one"
         os.killpg(group.pid, signal.SIGINT)
-        assert group.wait(20) == 0
+        assert group.wait(PATIENCE) == 0
         eventually(lambda: not marked(mark))
     finally:
         if group.poll() is None:
             os.killpg(group.pid, signal.SIGKILL)
-            group.wait(10)
+            group.wait(PATIENCE)
     assert not [path for path in short_path.iterdir() if path.name.startswith("plugind")]
 
 
 def marked(mark: str) -> list[int]:
-    """The processes that have a mark in their environment."""
+    """Return the processes that have a mark in their environment."""
     found = []
     for path in Path("/proc").glob("[0-9]*/environ"):
         try:
@@ -309,7 +317,7 @@ def marked(mark: str) -> list[int]:
 
 def test_the_command_is_there() -> None:
     done = subprocess.run(
-        [PLUGIND, "version"], capture_output=True, text=True, check=True, timeout=20
+        [PLUGIND, "version"], capture_output=True, text=True, check=True, timeout=COMMAND_MAXIMUM
     )
     assert done.stdout.startswith("plugind 0.")
     assert isinstance(Client("http://127.0.0.1:1"), Client)

@@ -1,4 +1,4 @@
-"""SIGHUP: what a running process takes from a configuration that was changed."""
+"""SIGHUP: the changes of its configuration that a running process takes."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from plugind.cli.agent import _reload
 from plugind.cli.roles import Roles
 from plugind.client import Client
 from plugind.config.settings import Ports
-from plugind.configured import load_settings
+from plugind.types.configured import load_settings
 from tests.processes import Machine, counts, instance, machine
 from tests.support import eventually
 
@@ -46,8 +46,8 @@ def test_declarations_follow_the_configuration_and_mistakes_change_nothing(here:
 
     file.write_text('plugin "csi" "ebs0" { nodes_expected = "many" }\n')
     process.send(signal.SIGHUP)
-    told = eventually(lambda: _message(client) != "ok" and _message(client))
-    assert told == "ok; the configuration was not reloaded: 1 mistake, see the log"
+    message = eventually(lambda: _message(client) != "ok" and _message(client))
+    assert message == "ok; the configuration was not reloaded: 1 mistake, see the log"
     assert f"{file}:1:" in process.logged
     assert counts(client, "ebs0") == (0, 0, 0, 4)
 
@@ -128,8 +128,8 @@ def test_a_working_directory_that_is_gone_does_not_matter(here: Machine) -> None
     assert process.stop() == 0
 
 
-def test_whatever_a_reload_fails_of_what_runs_goes_on(tmp_path: Path) -> None:
-    """The code of a plugin type has its say in it, which is a stranger's."""
+def test_a_reload_that_fails_stops_nothing(tmp_path: Path) -> None:
+    """A reload may fail in the code of a third-party plugin type, and the process goes on."""
 
     def read() -> NoReturn:
         raise RuntimeError("a fault")

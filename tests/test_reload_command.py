@@ -15,6 +15,7 @@ from plugind.client import Client
 from plugind.errors import PlugindError
 from tests.api.gate import acl_block
 from tests.processes import Machine, Process, machine
+from tests.promises import COMMAND_MAXIMUM, PATIENCE
 from tests.support import eventually
 from tests.test_cli import plugind
 
@@ -23,7 +24,7 @@ BROKEN = 'namespace "default" {\n  policy = "reed"\n}\n'
 
 @pytest.fixture
 def here(tmp_path: Path) -> Iterator[Machine]:
-    """With the configuration of a server with ACLs, which anybody may list plugins of."""
+    """Yield a machine with the configuration of a server with ACLs, open to lists of plugins."""
     (tmp_path / "policies").mkdir()
     (tmp_path / "policies/anonymous.hcl").write_text('plugin { policy = "list" }\n')
     (tmp_path / "tokens.hcl").write_text("")
@@ -46,7 +47,7 @@ def reload(here: Machine, *more: str) -> subprocess.CompletedProcess[str]:
     return plugind("reload", "--config", here.folder / "server.hcl", *more)
 
 
-def test_a_reload_is_checked_before_it_is_told(here: Machine) -> None:
+def test_a_reload_is_checked_before_it_is_sent(here: Machine) -> None:
     process, client = serve(here)
     policy = here.folder / "policies/anonymous.hcl"
     policy.write_text(BROKEN)
@@ -63,21 +64,21 @@ def test_a_reload_is_checked_before_it_is_told(here: Machine) -> None:
     done = reload(here)
     assert done.returncode == 0, done.stderr
     assert done.stdout == (
-        f"Process {process.pid} (server) reads the configuration anew; "
-        "its log and /v1/agent/health say how it went.\n"
+        f"Process {process.pid} (server) reads the configuration again; "
+        "its log and /v1/agent/health show the result.\n"
     )
     assert done.stderr.startswith(f"Warning: {policy}:2:10: ")
     eventually(lambda: "event=reloaded" in process.logged)
-    assert "mistake" not in process.logged, "it was not told of the broken one"
+    assert "mistake" not in process.logged, "it did not get the broken one"
     assert client.nodes().value == []
     assert process.stop() == 0
     assert left_behind(here.folder / "data", "server") == ""
 
 
-def test_one_process_of_two_roles_is_told_once(here: Machine) -> None:
+def test_one_process_of_two_roles_is_signalled_once(here: Machine) -> None:
     process, _ = serve(here, "--client-enabled", "true", "--plugin-types-enabled", "csi")
     eventually(lambda: running(here.folder / "data", "client") == process.pid)
-    done = reload(here, "--client-enabled", "true")
+    done = reload(here, "--client-enabled", "true", "--plugin-types-enabled", "csi")
     assert done.returncode == 0, done.stderr
     assert done.stdout.startswith(f"Process {process.pid} (server and client) reads")
     assert done.stdout.count("\n") == 1
@@ -85,7 +86,7 @@ def test_one_process_of_two_roles_is_told_once(here: Machine) -> None:
     assert process.stop() == 0
 
 
-def test_nobody_there_is_told(here: Machine) -> None:
+def test_a_missing_process_is_reported(here: Machine) -> None:
     data = here.folder / "data"
     none = f"Error: no plugind runs on data_dir {data}"
     assert (reload(here).returncode, reload(here).stderr) == (1, f"{none}\n")
@@ -115,13 +116,16 @@ def test_the_lock_counts_and_not_what_is_written(tmp_path: Path) -> None:
     )
     with announced(tmp_path, "server"):
         done = subprocess.run(
-            [sys.executable, "-c", code, tmp_path], capture_output=True, text=True, timeout=30
+            [sys.executable, "-c", code, tmp_path],
+            capture_output=True,
+            text=True,
+            timeout=COMMAND_MAXIMUM,
         )
     assert done.stdout == "True\n"
     assert f"another plugind runs as server on data_dir {tmp_path}: stop it first" in done.stderr
 
 
-def test_a_file_that_cannot_be_used_is_told(tmp_path: Path) -> None:
+def test_a_file_that_cannot_be_used_is_reported(tmp_path: Path) -> None:
     (tmp_path / "server.pid").mkdir()
     with pytest.raises(PlugindError, match="Is a directory"), announced(tmp_path, "server"):
         pass
@@ -141,7 +145,7 @@ def test_config_validate_reads_policies_and_tokens(here: Machine) -> None:
 
 
 @pytest.mark.parametrize(
-    ("file", "text", "told"),
+    ("file", "text", "problem"),
     [
         ("policies/broken.hcl", BROKEN, "policies/broken.hcl:2:3: unknown policy level"),
         ("policies/broken.json", "{", "policies/broken.json:1:"),
@@ -150,20 +154,21 @@ def test_config_validate_reads_policies_and_tokens(here: Machine) -> None:
     ],
 )
 def test_a_mistake_in_policies_or_tokens_stops_the_start(
-    here: Machine, file: str, text: str | None, told: str
+    here: Machine, file: str, text: str | None, problem: str
 ) -> None:
-    """A server that went on without them might be more open than it should."""
+    """A mistake stops the start, since a server without those rules might be too open."""
     path = here.folder / file
     path.unlink() if text is None else path.write_text(text)
     process = here.start("agent", "--config", here.folder / "server.hcl")
-    assert process.popen.wait(30) == 1
-    assert f"{here.folder}/{told}" in process.logged
+    assert process.popen.wait(PATIENCE) == 1
+    assert f"{here.folder}/{problem}" in process.logged
     assert "event=serving" not in process.logged
     assert "Traceback" not in process.logged
 
 
 def test_acls_without_any_token_start_closed_and_say_how_to_open_them(tmp_path: Path) -> None:
-    (tmp_path / "server.hcl").write_text("acl { enabled = true }\n")
+    (tmp_path / "tokens.hcl").write_text("")
+    (tmp_path / "server.hcl").write_text('acl {\n  enabled = true\n  tokens = "tokens.hcl"\n}\n')
     with machine(tmp_path) as here:
         process, client = serve(
             here,

@@ -1,4 +1,4 @@
-"""What a reload of a server may change, and in what order."""
+"""The changes that a reload of a server may make, and their order."""
 
 from __future__ import annotations
 
@@ -12,6 +12,7 @@ import pytest
 from plugind.errors import ConfigError, StoreError
 from plugind.model import Declaration, PluginKey
 from tests.api.gate import MANAGEMENT, Gate, gate
+from tests.promises import PATIENCE
 from tests.support import Api, eventually, serving
 
 LIST = "/v1/plugins?type=csi"
@@ -29,7 +30,7 @@ def api(tmp_path: Path, made: Gate) -> Iterator[Api]:
 
 
 def declare(api: Api, type: str = "csi") -> None:
-    """Reloads with a declaration that there was not."""
+    """Reload with a new declaration."""
     declaration = Declaration(PluginKey(type, "new"), {"node": 1})
     api.services.reload(replace(api.services.settings, declarations=(declaration,)))
 
@@ -50,20 +51,22 @@ def test_a_reload_turns_acls_neither_off_nor_on(tmp_path: Path, api: Api) -> Non
         assert other.call("GET", LIST).status == 200
 
 
-def test_who_is_revoked_is_not_told_what_changes_with_it(
-    tmp_path: Path, made: Gate, api: Api
+def test_a_revoked_caller_does_not_see_what_changes_with_it(
+    tmp_path: Path, made: Gate, api: Api, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     headers = made.headers("csi-list")
     index = api.call("GET", LIST, headers=headers).index
     with ThreadPoolExecutor(1) as pool:
-        waiting = pool.submit(api.call, "GET", f"{LIST}&index={index}&wait=20s", None, headers)
+        waiting = pool.submit(api.call, "GET", f"{LIST}&index={index}&wait=5m", None, headers)
         eventually(lambda: api.services.catalogue.parked)
         rights: list[int] = []
         services = api.services
-        services.intake._published = lambda changes: rights.append(len(services.acl.tokens))
+        monkeypatch.setattr(
+            services.announcer, "follow", lambda *given: rights.append(len(services.acl.tokens))
+        )
         revoke(tmp_path)
         declare(api)
-        assert waiting.result(10).status == 403
+        assert waiting.result(PATIENCE).status == 403
     assert rights == [0], "what was revoked is so before anybody is woken"
 
 

@@ -1,5 +1,7 @@
-"""No secret is to be found where none belongs: a server, an agent and the command line go through a
-day, and everything that they wrote, answered and printed is searched afterwards."""
+"""No secret may show: a server, an agent and the command line are used in every way.
+
+Everything that they wrote, answered and printed is searched afterwards.
+"""
 
 from __future__ import annotations
 
@@ -20,6 +22,7 @@ from plugind.acl.tokens import block, draw
 from plugind.client import Client
 from tests.api.gate import acl_block
 from tests.processes import Machine, Process, counts, machine
+from tests.promises import PATIENCE
 from tests.support import eventually
 from tests.test_cli import plugind
 
@@ -30,7 +33,7 @@ POLICIES = {
 
 
 def traces(secret: str) -> dict[str, bytes]:
-    """What shows a secret, by how: itself, its halves, and its obvious encodings."""
+    """Return the forms in which a secret may show: itself, its halves, and its encodings."""
     raw = secret.encode()
     found = {
         "itself": raw,
@@ -83,7 +86,7 @@ def test_the_search_finds_what_it_looks_for(draw: Callable[[int], str]) -> None:
 
 @dataclass
 class Day:
-    """The processes of a test, and all that was seen of them by where."""
+    """The processes of a test, and all their output by its place."""
 
     here: Machine
     seen: dict[str, bytes] = field(default_factory=dict)
@@ -96,7 +99,7 @@ class Day:
         self.seen[f"{len(self.seen)}: {where}"] = text if isinstance(text, bytes) else text.encode()
 
     def run(self, *words: str | Path, address: str = "", token: str = "") -> str:
-        """A command's output, which is kept."""
+        """Run a command, keep its output, and return it."""
         done = plugind(*words, address=address, **({"PLUGIND_TOKEN": token} if token else {}))
         self.keep(f"plugind {words[0]} {words[1]}", done.stdout + done.stderr)
         return done.stdout
@@ -104,8 +107,10 @@ class Day:
     def ask(
         self, address: str, method: str, path: str, headers: dict[str, str], body: str = ""
     ) -> bytes:
-        """An answer's body; all of the answer is kept."""
-        with closing(http.client.HTTPConnection(address.partition("//")[2], timeout=30)) as client:
+        """Send a request, keep all of the answer, and return its body."""
+        with closing(
+            http.client.HTTPConnection(address.partition("//")[2], timeout=PATIENCE)
+        ) as client:
             client.request(method, path, body or None, headers)
             got = client.getresponse()
             answer = got.read()
@@ -118,7 +123,7 @@ class Day:
                 self.keep(str(file), file.read_bytes())
 
     def look_at_processes(self) -> None:
-        """What they show of themselves to others."""
+        """Keep what processes show to others in /proc."""
         for process in self.here.started:
             for pid in (process.pid, *process.children):
                 for name in ("cmdline", "environ"):
@@ -190,7 +195,7 @@ def serve(day: Day) -> tuple[Process, str]:
 
 
 def start_agents(day: Day, address: str, files: dict[str, Path], reader: str) -> None:
-    """One whose plugin is seen, and one that is refused."""
+    """Start an agent whose plugin is seen, and one that is refused."""
     day.here.driver("vm1/ebs0.sock")
     more = {"log_level": "DEBUG", "log_json": "true"}
     day.here.agent("vm1", address, client_token_file=str(files["agent"]), **more)
@@ -201,7 +206,7 @@ def start_agents(day: Day, address: str, files: dict[str, Path], reader: str) ->
 
 
 def ask_everything(day: Day, address: str, known: dict[str, str]) -> None:
-    """Every read with every token; and tokens where none belongs."""
+    """Send every read with every token, and tokens in wrong places."""
     paths = [
         *("/v1/plugins?type=csi", "/v1/plugin/csi/ebs0", "/v1/plugin-types", "/v1/nodes"),
         *("/v1/agent/self", "/v1/agent/members", "/v1/agent/health", "/v1/openapi.json"),
@@ -225,7 +230,7 @@ def ask_everything(day: Day, address: str, known: dict[str, str]) -> None:
     for name in ("management", "reader"):
         own = day.ask(address, "GET", "/v1/acl/token/self", {"X-Nomad-Token": known[name]})
         assert json.loads(own)["SecretID"] == known[name]
-        day.seen.popitem()  # whoever asks with it may read it
+        day.seen.popitem()  # its holder may read it
     manage = {"X-Nomad-Token": known["management"]}
     (node,) = json.loads(day.ask(address, "GET", "/v1/nodes", manage))
     path = f"/v1/node/{node['ID']}"
@@ -250,7 +255,7 @@ def run_everything(day: Day, address: str, known: dict[str, str]) -> None:
 
 
 def mistake_everything(day: Day, server: Process, address: str, known: dict[str, str]) -> None:
-    """Secrets in the file of tokens, where hashes belong."""
+    """Write secrets into the file of tokens, where hashes belong, and reload."""
     file, secret = day.folder / "tokens.hcl", known["management"]
     good, config = file.read_text(), day.folder / "server.hcl"
     said = "the configuration has a mistake"
@@ -270,5 +275,5 @@ def mistake_everything(day: Day, server: Process, address: str, known: dict[str,
         if number == 0:
             day.run("reload", "--config", config)
     file.write_text(good)
-    assert "reads the configuration anew" in day.run("reload", "--config", config)
+    assert "reads the configuration again" in day.run("reload", "--config", config)
     eventually(lambda: "event=reloaded" in server.logged)

@@ -1,4 +1,4 @@
-"""What every store promises, on every store there is."""
+"""The promises of every store, tested on every installed store."""
 
 from __future__ import annotations
 
@@ -23,8 +23,8 @@ from plugind.model import (
     node_of,
     plugins_of,
 )
-from plugind.registry import load_registry
 from plugind.store.base import FIRST_INDEX, Store
+from plugind.types.registry import load_registry
 
 Open = Callable[[], Store]
 
@@ -57,7 +57,7 @@ ARRIVAL = Change(
 
 @pytest.fixture(params=sorted(load_registry().stores))
 def open_store(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[Open]:
-    """Opens the store of the test; opening again closes what was open before."""
+    """Yield a function that opens the test's store, after it has closed it if it was open."""
     kind = load_registry().stores[request.param]
     opened: list[Store] = []
 
@@ -80,7 +80,7 @@ def test_a_new_store_is_empty_at_its_first_index(open_store: Open) -> None:
     assert not any((contents.nodes, contents.instances, contents.declarations, contents.stamps))
 
 
-def test_what_was_committed_is_there_after_reopening(open_store: Open) -> None:
+def test_committed_changes_are_there_after_reopening(open_store: Open) -> None:
     store = open_store()
     identity = store.identity
     (index,) = store.commit([ARRIVAL])
@@ -105,7 +105,7 @@ def test_changes_of_one_commit_get_their_own_indexes(open_store: Open) -> None:
     assert store.load().index == second
 
 
-def test_a_plugin_that_comes_back_is_created_anew(open_store: Open) -> None:
+def test_a_plugin_that_comes_back_is_created_again(open_store: Open) -> None:
     store = open_store()
     store.commit([ARRIVAL])
     gone = Change(200, (), (Step(INSTANCE, None),), (), TOUCHED, frozenset({PLUGIN.resource}))
@@ -155,7 +155,7 @@ def test_a_database_of_a_newer_version_is_left_alone(tmp_path: Path) -> None:
         kind(None, tmp_path)
 
 
-def test_what_is_no_database_is_told_in_one_line(tmp_path: Path) -> None:
+def test_a_file_that_is_no_database_is_reported_in_one_line(tmp_path: Path) -> None:
     (tmp_path / "plugind.db").write_text("not a database at all, but long enough to be looked at")
     with pytest.raises(StoreError, match=r"plugind\.db") as caught:
         load_registry().stores["sqlite"](None, tmp_path)
@@ -167,3 +167,28 @@ def test_the_file_is_synchronous_and_write_ahead(tmp_path: Path) -> None:
     store.commit([ARRIVAL])
     assert (tmp_path / "plugind.db-wal").stat().st_size > 0
     store.close()
+
+
+@pytest.mark.parametrize("number", [1, 15, 16, 17, 255, 256, 257, 600])
+def test_changes_of_any_size_are_written_and_removed_as_a_whole(
+    open_store: Open, number: int
+) -> None:
+    store = open_store()
+    keys = [InstanceKey(NODE.id, "sample", f"p{each}", "node") for each in range(number)]
+    made = [Instance(key, Fingerprint(True, f"{key.id} \0", 1)) for key in keys]
+    resources = frozenset(key.plugin.resource for key in keys)
+    come = [Step(None, each) for each in made]
+    store.commit([ARRIVAL, Change(1, (), tuple(come), touched=resources)])
+    again = tuple(Step(each, each) for each in made)
+    store.commit([Change(2, (), again, touched=resources)])
+    found = open_store().load()
+    assert {each.key: each for each in found.instances} == {
+        each.key: each for each in [INSTANCE, *made]
+    }
+    assert {found.stamps[each] for each in resources} == {Stamp(3, 4, 1, 2)}
+    gone = tuple(Step(each, None) for each in made)
+    store = open_store()
+    store.commit([Change(3, (), gone, touched=resources, removed=resources)])
+    found = open_store().load()
+    assert list(found.instances) == [INSTANCE]
+    assert not resources & found.stamps.keys()

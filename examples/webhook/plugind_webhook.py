@@ -1,7 +1,7 @@
-"""Posts what changes in plugind's catalogue to a webhook.
+"""Posts changes of plugind's catalogue to a webhook.
 
-An example of the hook ``plugind_changed``: plugind finds it by its entry point, and that is all of
-it. It has no plugin type, hence no block in plugind's configuration; the URL is taken from the
+An example of the hook ``plugind_changed``: plugind finds it by its entry point, and nothing else is
+needed. It has no plugin type, hence no block in plugind's configuration; the URL is taken from the
 environment of the server, as secrets often are.
 """
 
@@ -20,20 +20,18 @@ TIMEOUT = 5.0
 
 
 class NotTaken(Exception):
-    """Why a change could not be posted. The URL is not in it: who knows it may post there."""
+    """The reason why a change could not be posted, without the URL: anyone who knows it may post
+    there."""
 
 
 @hookimpl
 def plugind_changed(change: CatalogueChange) -> None:
-    """Posts the change as JSON. What is raised plugind logs and counts in its health."""
-    if url := os.environ.get(URL):
-        _post(url, asdict(change))
-
-
-def _post(url: str, document: object) -> None:
+    """Post the change as JSON. plugind logs an exception and counts it in its health."""
+    if not (url := os.environ.get(URL)):
+        return
     try:
         status = requests.post(
-            url, json=document, timeout=TIMEOUT, allow_redirects=False
+            url, json=asdict(change), timeout=TIMEOUT, allow_redirects=False
         ).status_code
     except requests.RequestException as error:
         raise NotTaken(f"the webhook could not be reached: {type(error).__name__}") from None

@@ -1,8 +1,8 @@
 """The CNI plugin type: the executables of the Container Network Interface, and the networks that
 are configured with them.
 
-An executable and a network are plugins of their own, told apart by their roles: a network is to be
-healthy on every node, whatever executables it needs there.
+An executable and a network are plugins of their own, distinguished by their roles: a network should
+be healthy on every node, no matter which executables it needs there.
 """
 
 from __future__ import annotations
@@ -29,13 +29,14 @@ from plugind.plugin_type import PluginType, Prober, WireSchema, hookimpl
 
 
 class CniType(PluginType):
-    """What gives containers their networks."""
+    """The plugins that give containers their networks."""
 
     plugind_api = 1
     name = "cni"
     title = "Container Network Interface"
     roles = ROLES
-    default_role = NETWORK  # only a network's file can be so broken that it never said what it is
+    default_role = NETWORK  # only a network's file can be too broken to show its role
+    version_detail = "CNIVersion"
     settings_schema = CniSettingsSchema
     fingerprint_schemas: ClassVar[Mapping[str, type[WireSchema]]] = {
         EXECUTABLE: ExecutableFingerprintSchema,
@@ -49,7 +50,8 @@ class CniType(PluginType):
         return summarise(fingerprints)
 
     def prober(self, settings: CniSettings) -> Prober:
-        """Also where there is no CNI yet: it may be installed while the agent runs."""
+        """Return the prober, also where there is no CNI yet: it may be installed while the agent
+        runs."""
         prober: Prober = resolve_name("plugin_types.cni.prober:CniProber")(settings)
         return prober
 

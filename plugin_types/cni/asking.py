@@ -6,12 +6,12 @@ That is the operation VERSION of the CNI specification
 
 from __future__ import annotations
 
-import json
 import threading
 from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
+from plugin_types.cni import go_json
 from plugin_types.cni.networks import is_version
 from plugin_types.cni.schemas import LIST_MAXIMUM
 from plugind.errors import ProbeFailed
@@ -23,7 +23,7 @@ OUTPUT_MAXIMUM = 1 << 16
 WORDS_MAXIMUM = 500
 """Characters of an executable's own words that are passed on."""
 
-# Some executables look whether all variables are there before they look at the command.
+# Some executables check that all variables are there before they look at the command.
 _ENVIRON = {
     "CNI_COMMAND": "VERSION",
     "CNI_CONTAINERID": "none",
@@ -33,7 +33,7 @@ _ENVIRON = {
 }
 _INPUT = b'{"cniVersion": "1.0.0"}'
 
-_OLDEST = ("0.1.0",)  # of CNI's versions: it had no VERSION yet
+_OLDEST = ("0.1.0",)  # the version of CNI that had no VERSION yet
 
 
 @dataclass(frozen=True)
@@ -45,7 +45,7 @@ class Answer:
 
 
 class Asker:
-    """Asks one executable, at the wish of its own target's thread and of its networks'."""
+    """Asks one executable, when the thread of its own target or of its networks' wants it."""
 
     def __init__(self, path: str, timeout: float) -> None:
         self._program = Program([path], _ENVIRON, maximum=OUTPUT_MAXIMUM)
@@ -54,27 +54,27 @@ class Asker:
         self._last: Answer | None = None
 
     def ask(self) -> tuple[Answer, bool]:
-        """What it says now, and whether that is another thing than before."""
+        """Ask now; return the answer, and whether it differs from the one before."""
         with self._lock:
             before, now = self._last, self._asked()
             return now, before is not None and before != now
 
     def last(self) -> Answer:
-        """What it said when it was last asked; it is asked now when it never was."""
+        """Return the last answer; ask now when there is none."""
         with self._lock:
             return self._last or self._asked()
 
     def _asked(self) -> Answer:
         try:
             answer = read_answer(self._program.run(self._timeout, _INPUT))
-        except ProbeFailed as flaw:
-            answer = Answer(problem=str(flaw))
+        except ProbeFailed as error:
+            answer = Answer(problem=str(error))
         self._last = answer
         return answer
 
 
 def read_answer(ended: Ended) -> Answer:
-    """What an executable that has ended answered to VERSION."""
+    """Return the answer of an executable that has ended to VERSION."""
     if ended.signal:
         return Answer(problem=f"it was ended by {ended.signal}")
     value = _object(ended.output)
@@ -83,30 +83,27 @@ def read_answer(ended: Ended) -> Answer:
         if "unknown CNI_COMMAND: VERSION" in words:
             return Answer(_OLDEST)
         return Answer(problem=f"VERSION failed: exit status {ended.status}{words and ': '}{words}")
-    match value:
-        case {"supportedVersions": [*versions]} if versions and all(map(is_version, versions)):
+    match go_json.field(value, "supportedVersions"):
+        case [*versions] if versions and all(map(is_version, versions)):
             return Answer(tuple(versions[:LIST_MAXIMUM]))
-    return Answer(problem="what it answers to VERSION is not what CNI asks for")
+    return Answer(problem="its answer to VERSION is not one that CNI allows")
 
 
-def _object(output: bytes) -> Mapping[str, Any] | None:
+def _object(output: bytes) -> Mapping[str, Any]:
     try:
-        value = json.loads(output)
-    except (ValueError, RecursionError):
-        return None
-    return value if isinstance(value, Mapping) else None
+        value = go_json.read(output)
+    except ValueError:
+        return {}
+    return value if isinstance(value, dict) else {}
 
 
-def _words(value: Mapping[str, Any] | None, ended: Ended) -> str:
-    """Its error's own text, else the first line it printed."""
-    error = value or {}
-    parts = [str(error[name]) for name in ("msg", "details") if error.get(name)]
+def _words(error: Mapping[str, Any], ended: Ended) -> str:
+    """Return the text of the error that it answered, else the first line it printed: in one line,
+    of bounded length, without control characters."""
+    texts = (go_json.field(error, name) for name in ("msg", "details"))
+    parts = [str(text) for text in texts if text]
     printed = (ended.errors or ended.output).decode(errors="replace").strip()
-    return _line(": ".join(parts) or printed.partition("\n")[0])
-
-
-def _line(text: str) -> str:
-    """In one line, without what moves a terminal's cursor, and bounded."""
+    text = ": ".join(parts) or printed.partition("\n")[0]
     visible = "".join(letter if letter.isprintable() else " " for letter in text)
     words = " ".join(visible.encode(errors="replace").decode().split())
     return words if len(words) <= WORDS_MAXIMUM else f"{words[: WORDS_MAXIMUM - 1]}…"

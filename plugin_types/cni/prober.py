@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 import threading
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Collection, Mapping
 from functools import partial
 from typing import Any
 
@@ -16,18 +16,18 @@ from plugin_types.cni.finding import (
     Target,
     find_targets,
 )
-from plugin_types.cni.networks import plugin_id
+from plugin_types.cni.networks import Need, plugin_id
 from plugin_types.cni.schemas import EXECUTABLE, NETWORK
 from plugin_types.cni.settings import CniSettings
 from plugind.errors import ProbeFailed
 from plugind.plugin_type import Prober
 from plugind.toolbox.folders import watch_forever
 
-Findings = dict[tuple[str, str], dict[str, Any]]
+Results = dict[tuple[str, str], dict[str, Any]]
 
 
 class CniProber(Prober):
-    """Executables are asked; a network's health follows from what they answered."""
+    """Asks executables; the health of a network follows from their answers."""
 
     def __init__(self, settings: CniSettings) -> None:
         self._settings = settings
@@ -44,19 +44,32 @@ class CniProber(Prober):
             self._askers = {one: asker for one, asker in self._askers.items() if one in there}
         return targets
 
+    def instances_of(self, target: Target) -> Collection[tuple[str, str]] | None:
+        if isinstance(target, ExecutableTarget):
+            return [(plugin_id(target.executable.name), EXECUTABLE)]
+        if target.network.name:
+            return [(target.network.id, NETWORK)]
+        return None  # it is shown under the name of its file
+
+    def is_configured(self, target: Target) -> bool:
+        """Return whether a network configuration is the target, or names it."""
+        return isinstance(target, NetworkTarget) or bool(target.networks)
+
     def watch(self, changed: Callable[[str | None], None]) -> None:
         self._changed = changed
         watch_forever(lambda: self._settings.folders, partial(changed, None))
 
-    def probe(self, target: Target) -> Findings:
+    def probe(self, target: Target) -> Results:
         if isinstance(target, NetworkTarget):
             return self._network(target)
         return self._executable(target)
 
-    def _executable(self, target: ExecutableTarget) -> Findings:
+    def _executable(self, target: ExecutableTarget) -> Results:
         executable = target.executable
-        answer, is_news = self._asker(executable).ask()
-        if is_news:
+        if not target.runs:
+            return {}
+        answer, is_changed = self._asker(executable).ask()
+        if is_changed:
             for network in target.networks:
                 self._changed(network.file)
         fingerprint = {
@@ -68,30 +81,32 @@ class CniProber(Prober):
             fingerprint["SupportedVersions"] = list(answer.versions)
         return {(plugin_id(executable.name), EXECUTABLE): fingerprint}
 
-    def _network(self, target: NetworkTarget) -> Findings:
+    def _network(self, target: NetworkTarget) -> Results:
         network = target.network
         if not network.name:
-            raise ProbeFailed(network.flaw)  # of the network that the file last had, if any
-        fingerprint = {**_verdict(network.flaw or self._problems(target)), "Path": network.path}
-        if not network.flaw:
-            fingerprint |= {"CNIVersion": network.versions[-1], "Needs": list(network.needs)}
+            raise ProbeFailed(network.problem)  # counts for the network that the file last had
+        problems = (self._problem(*needed) for needed in target.executables)
+        problem = network.problem or "; ".join(dict.fromkeys(filter(None, problems)))
+        fingerprint = {**_verdict(problem), "Path": network.path}
+        if not network.problem:
+            fingerprint |= {"CNIVersion": network.versions[-1], "Needs": list(network.executables)}
         return {(network.id, NETWORK): fingerprint}
 
-    def _problems(self, target: NetworkTarget) -> str:
-        problems = (self._problem(target, *needed) for needed in target.executables)
-        return "; ".join(filter(None, problems))
+    def _problem(self, need: Need, executable: Executable | None) -> str:
+        """Return the problem of an executable for the network that needs it.
 
-    def _problem(self, target: NetworkTarget, name: str, executable: Executable | None) -> str:
-        """What is wrong with an executable, for the network that needs it; "" when nothing is."""
+        It is "" when there is none, or when it is unknown because the executable is never run.
+        """
         if executable is None:
-            return self._missing(name)
+            return self._missing(need.name)
+        if not executable.runs:
+            return ""
         answer = self._asker(executable).last()
         if answer.problem:
             return f"{executable.path} is unhealthy: {answer.problem}"
-        wanted = target.network.versions
-        if not set(wanted) & set(answer.versions):
+        if not set(need.versions) & set(answer.versions):
             supported = ", ".join(answer.versions)
-            return f"{executable.path} supports CNI {supported}, not {' or '.join(wanted)}"
+            return f"{executable.path} supports CNI {supported}, not {' or '.join(need.versions)}"
         return ""
 
     def _missing(self, name: str) -> str:

@@ -1,4 +1,4 @@
-"""The roles of CNI, and what fingerprints, rows and bodies hold."""
+"""The roles of CNI, and the schemas of fingerprints, rows and bodies."""
 
 from __future__ import annotations
 
@@ -38,8 +38,8 @@ class NetworkFingerprintSchema(WireSchema):
 
 
 class RowSchema(WireSchema):
-    """``SupportedVersions`` is what its executables support on every node; ``CNIVersion`` the
-    newest of these, or of a network the one that its configuration is written in."""
+    """``SupportedVersions`` are those that its executables support on every node; ``CNIVersion`` is
+    the newest of these, or the version of a network's configuration."""
 
     CNIVersion = Text(load_default="")
     SupportedVersions = _texts()

@@ -24,6 +24,7 @@ class CniSettings(Settings):
 
     bin_dirs: tuple[str, ...]
     conf_dir: str
+    allow: tuple[str, ...]
     ignore: tuple[str, ...]
 
     @property
@@ -53,7 +54,7 @@ class Texts(fields.List[str]):
 class CniSettingsSchema(SettingsSchema):
     record: ClassVar[type[Any] | None] = CniSettings
 
-    # What a file says of itself changes with the file, and that is seen at once.
+    # An executable's answer changes with its file, and a change of that is seen at once.
     probe_interval = Duration(
         load_default=30.0,
         minimum=0.01,
@@ -76,13 +77,21 @@ class CniSettingsSchema(SettingsSchema):
             "help": "folder with networks' configurations: *.conf, *.conflist, *.json",
         },
     )
+    allow = Texts(
+        Text(),
+        load_default=(),
+        metadata={
+            "help": "patterns of file names in bin_dirs that are run even if no network needs them",
+            "example": ["bridge", "dhcp"],
+        },
+    )
     ignore = Texts(
         Text(),
         load_default=DEFAULT_IGNORE,
-        metadata={"help": "patterns of file names in bin_dirs that are never run"},
+        metadata={"help": "patterns of file names in bin_dirs that are never run, allowed or not"},
     )
 
 
 def dev_settings(folder: Path) -> dict[str, Any]:
-    """The block as written down, for ``--dev``: everything in ``folder``/cni and nowhere else."""
+    """Return the block for ``--dev``: everything is in ``folder``/cni and nowhere else."""
     return {"bin_dirs": [str(folder / "cni/bin")], "conf_dir": str(folder / "cni/net.d")}

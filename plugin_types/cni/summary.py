@@ -11,15 +11,17 @@ from plugind.model import Fingerprint
 
 
 def summarise(fingerprints: Mapping[str, Collection[Fingerprint]]) -> dict[str, Any]:
-    """What the row and the body hold, whatever the order of the fingerprints.
+    """Return the values of the row and the body; the order of the fingerprints does not matter.
 
-    A version counts as supported when every healthy executable supports it, for a network is to
-    work on every node; without a healthy one, when every executable did.
+    A version counts as supported when every healthy executable supports it, because a network
+    should work on every node; without a healthy one, when every executable did.
     """
     executables = fingerprints.get(EXECUTABLE, ())
     networks = fingerprints.get(NETWORK, ())
     healthy = [one for one in executables if one.healthy]
-    supported = _common(healthy or executables)
+    reported = [set(one.details.get("SupportedVersions", ())) for one in healthy or executables]
+    common = set.intersection(*filter(None, reported)) if any(reported) else set()
+    supported = sorted(common, key=version_order)
     written = (one.details.get("CNIVersion", "") for one in networks)
     return {
         "CNIVersion": max(supported or written, key=version_order, default=""),
@@ -27,11 +29,6 @@ def summarise(fingerprints: Mapping[str, Collection[Fingerprint]]) -> dict[str, 
         "UsedBy": _all("UsedBy", executables),
         "Needs": _all("Needs", networks),
     }
-
-
-def _common(executables: Iterable[Fingerprint]) -> list[str]:
-    told = [set(one.details.get("SupportedVersions", ())) for one in executables]
-    return sorted(set.intersection(*filter(None, told)) if any(told) else (), key=version_order)
 
 
 def _all(name: str, fingerprints: Iterable[Fingerprint]) -> list[str]:

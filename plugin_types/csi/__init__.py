@@ -1,7 +1,8 @@
 """The CSI plugin type: storage drivers that speak the Container Storage Interface.
 
-Every ``plugind`` command imports this package, so what is slow to import (gRPC, watchfiles) is
-resolved by name, where it is wanted: in an agent's child process, and in the sample driver.
+Every ``plugind`` command imports this package, so modules that are slow to import (gRPC,
+watchfiles) are resolved by name, where they are needed: in an agent's child process, and in the
+sample driver.
 """
 
 from __future__ import annotations
@@ -16,7 +17,7 @@ import click
 
 from plugin_types.csi import document, settings
 from plugin_types.csi.roles import CONTROLLER, NODE, ROLES
-from plugin_types.csi.sample_cli import csi_sample, csi_tell
+from plugin_types.csi.sample_cli import csi_command, csi_sample
 from plugin_types.csi.schemas import (
     BodySchema,
     ControllerFingerprintSchema,
@@ -37,6 +38,7 @@ class CsiType(PluginType):
     title = "Container Storage Interface"
     roles = ROLES
     default_role = NODE
+    version_detail = "ProviderVersion"
     settings_schema = CsiSettingsSchema
     fingerprint_schemas: ClassVar[Mapping[str, type[WireSchema]]] = {
         CONTROLLER: ControllerFingerprintSchema,
@@ -61,8 +63,8 @@ class CsiType(PluginType):
         return document.body(body)
 
     def prober(self, settings: CsiSettings) -> Prober:
-        # gRPC writes lines of its own to standard error, which are no log of ours and tell nothing
-        # that a probe does not.
+        # gRPC writes lines of its own to standard error, which are not in the format of the log and
+        # add nothing to the result of a probe.
         os.environ.setdefault("GRPC_VERBOSITY", "NONE")
         prober: Prober = resolve_name("plugin_types.csi.prober:CsiProber")(settings)
         return prober
@@ -79,4 +81,4 @@ def plugind_plugin_types() -> Sequence[PluginType]:
 @hookimpl
 def plugind_commands(group: click.Group) -> None:
     group.add_command(csi_sample)
-    group.add_command(csi_tell)
+    group.add_command(csi_command)

@@ -1,4 +1,4 @@
-"""How the sample driver behaves, and the commands that tell it to behave otherwise."""
+"""The behaviour of the sample driver, and the commands that change it."""
 
 from __future__ import annotations
 
@@ -17,13 +17,13 @@ slow DURATION           wait this long before every answer, such as 1500ms
 hang                    give no answer any more
 lack controller|node    have no such service from now on
 have controller|node    have it again
-topology KEY=VALUE ...  be in this place; without any: in none
-version TEXT            be of this version"""
+topology KEY=VALUE ...  report this topology; without arguments: none
+version TEXT            report this version"""
 
 
 @dataclass(frozen=True)
 class Behaviour:
-    """What the driver says of itself, and how well it does; ``delay`` in seconds."""
+    """The driver's account of itself, and its condition; ``delay`` in seconds."""
 
     name: str
     version: str
@@ -36,8 +36,8 @@ class Behaviour:
     delay: float = 0.0
     hang: bool = False
 
-    def told(self, command: str) -> Behaviour:
-        """The behaviour after a command (COMMANDS). Raises BadRequest when it is none."""
+    def after(self, command: str) -> Behaviour:
+        """Return the behaviour after a command (COMMANDS). Raise BadRequest for any other text."""
         verb, _, text = command.strip().partition(" ")
         if verb not in _VERBS:
             raise BadRequest(f"no command {verb[:40]!r}; there are: {', '.join(_VERBS)}")
@@ -45,51 +45,42 @@ class Behaviour:
 
 
 def parse_pairs(pairs: Iterable[str]) -> dict[str, str]:
-    """The topology in ``KEY=VALUE`` texts. Raises BadRequest for one without a key or a value."""
+    """Return the topology in ``KEY=VALUE`` texts.
+
+    Raise BadRequest for one without a key or a value.
+    """
     split = {pair: pair.partition("=") for pair in pairs}
     for pair, (key, _, value) in split.items():
         if not (key and value):
-            raise BadRequest(f"{pair[:40]!r} is no KEY=VALUE")
+            raise BadRequest(f"{pair[:40]!r} is not of the form KEY=VALUE")
     return {key: value for key, _, value in split.values()}
 
 
 def parse_delay(text: str) -> float:
-    """Seconds of a duration, at most an hour. Raises BadRequest."""
+    """Return the seconds of a duration, at most an hour. Raise BadRequest."""
     try:
         seconds = parse_duration(text) / SECOND
     except ValueError as error:
-        raise BadRequest(f"{text[:40]!r} is no duration, such as 1500ms") from error
+        raise BadRequest(f"{text[:40]!r} is not a duration such as 1500ms") from error
     if not 0 <= seconds <= 3600:
-        raise BadRequest("a duration here is from 0s to 1h")
+        raise BadRequest("a duration here must be from 0s to 1h")
     return seconds
-
-
-def _ok(now: Behaviour, text: str) -> Behaviour:
-    return replace(now, failure="", ready=True, delay=0.0, hang=False)
-
-
-def _lack(now: Behaviour, text: str) -> Behaviour:
-    return replace(now, roles=now.roles - {_role(text)})
-
-
-def _have(now: Behaviour, text: str) -> Behaviour:
-    return replace(now, roles=now.roles | {_role(text)})
 
 
 def _role(text: str) -> str:
     if text not in ROLES:
-        raise BadRequest(f"{text[:40]!r} is no half of a driver; there are: {', '.join(ROLES)}")
+        raise BadRequest(f"{text[:40]!r} is not a half of a driver; there are: {', '.join(ROLES)}")
     return text
 
 
 _VERBS: Mapping[str, Callable[[Behaviour, str], Behaviour]] = {
-    "ok": _ok,
+    "ok": lambda now, text: replace(now, failure="", ready=True, delay=0.0, hang=False),
     "fail": lambda now, text: replace(now, failure=text or "failed on purpose"),
     "not-ready": lambda now, text: replace(now, ready=False),
     "slow": lambda now, text: replace(now, delay=parse_delay(text)),
     "hang": lambda now, text: replace(now, hang=True),
-    "lack": _lack,
-    "have": _have,
+    "lack": lambda now, text: replace(now, roles=now.roles - {_role(text)}),
+    "have": lambda now, text: replace(now, roles=now.roles | {_role(text)}),
     "topology": lambda now, text: replace(now, topology=parse_pairs(text.split())),
     "version": lambda now, text: replace(now, version=text),
 }

@@ -1,4 +1,4 @@
-"""Tells a sample driver that is running to behave otherwise."""
+"""Sends commands to a running sample driver."""
 
 from __future__ import annotations
 
@@ -8,14 +8,17 @@ from plugind.errors import BadRequest, PlugindError
 
 
 def control_path(path: str) -> str:
-    """Where the sample driver at ``path`` takes commands; no glob of sockets may match it."""
+    """Return the path where the sample driver at ``path`` takes commands.
+
+    No glob of sockets may match it.
+    """
     return f"{path}.control"
 
 
-def tell(path: str, command: str, timeout: float = 5.0) -> None:
-    """Gives a command to the driver at ``path``; it counts for every call that comes after.
+def send(path: str, command: str, timeout: float = 5.0) -> None:
+    """Send a command to the driver at ``path``; it counts for every call that comes after.
 
-    Raises BadRequest when the driver knows no such command, PlugindError when no driver takes it.
+    Raise BadRequest for an unknown command, PlugindError when no driver takes it.
     """
     try:
         with socket.socket(socket.AF_UNIX, socket.SOCK_STREAM) as connection:

@@ -1,4 +1,4 @@
-"""Plugins in the shapes of Nomad's API document, which differ from what its servers send.
+"""Plugins in the shapes of Nomad's API document, which differ from those that its servers send.
 
 Source: the samples of https://developer.hashicorp.com/nomad/api-docs/plugins, their keys in the
 order that they have there. A read is a list of one plugin, its topologies are flat maps, and times
@@ -45,12 +45,12 @@ Document = Mapping[str, Any]
 
 
 def row(plugin: Document) -> Document:
-    """A row of the list."""
+    """Return a row of the list."""
     return _pick(plugin, _ROW)
 
 
 def body(plugin: Document) -> Sequence[Document]:
-    """One plugin, read by itself."""
+    """Return one plugin, read by itself."""
     return [
         {
             **_pick(plugin, _IDENTITY),
@@ -73,7 +73,8 @@ def body(plugin: Document) -> Sequence[Document]:
 
 def _fingerprint(one: Document) -> Document:
     picked = _pick(one, _FINGERPRINT)
-    return {**picked, "UpdateTime": _milliseconds(picked["UpdateTime"])}
+    seconds, _, fraction = picked["UpdateTime"].removesuffix("Z").partition(".")
+    return {**picked, "UpdateTime": f"{seconds}.{fraction[:3].ljust(3, '0')}Z"}
 
 
 def _node_info(info: Document) -> Document:
@@ -82,12 +83,6 @@ def _node_info(info: Document) -> Document:
         **_pick(info, _NODE),
         "AccessibleTopology": topology["Segments"] if topology is not None else None,
     }
-
-
-def _milliseconds(time: str) -> str:
-    """An RFC 3339 time in UTC, cut to milliseconds."""
-    seconds, _, fraction = time.removesuffix("Z").partition(".")
-    return f"{seconds}.{fraction[:3].ljust(3, '0')}Z"
 
 
 def _pick(document: Document, keys: Sequence[str]) -> dict[str, Any]:

@@ -1,6 +1,6 @@
-"""The gRPC client of one CSI driver: asks it whatever is wanted at once, under one deadline.
+"""The gRPC client of one CSI driver: makes several calls at once, under one deadline.
 
-This is the seam to gRPC: what goes wrong comes back as a ``Refusal``, never as an exception.
+This is the seam to gRPC: errors come back as a ``Refusal``, never as an exception.
 """
 
 # mypy: allow-untyped-calls
@@ -46,7 +46,7 @@ _OPTIONS = (
 
 @dataclass(frozen=True)
 class Refusal:
-    """An answer that is none: the call, gRPC's status for it, and the driver's words in one line.
+    """A call without an answer: the call, gRPC's status for it, and the driver's words in one line.
 
     ``late`` when the deadline passed, so that the status is not the driver's.
     """
@@ -81,17 +81,22 @@ class Driver:
 
     @property
     def epoch(self) -> object | None:
-        """Stands for the connection that there is: another after each time it was lost. None while
-        there is none, or gRPC has not told of it yet."""
+        """Return an object that stands for the present connection: another one after each loss.
+
+        None while there is no connection, or gRPC has not reported it yet.
+        """
         return self._connection.epoch
 
     def ask(self, calls: Iterable[str], timeout: float) -> dict[str, Any]:
-        """The answer to each call, or a Refusal. All are asked at once: together they take no
-        longer than the slowest, ``timeout`` seconds at most."""
+        """Return the answer to each call, or a Refusal.
+
+        All calls are made at once: together they take no longer than the slowest, ``timeout``
+        seconds at most.
+        """
         return self._connection.ask(calls, timeout)
 
     def reconnect(self, timeout: float) -> None:
-        """Connects anew, without the backoff of earlier failures, and waits how that ends."""
+        """Connect again, without the backoff of earlier failures, and wait for the outcome."""
         with self._lock:
             if self._closed:
                 return
@@ -100,17 +105,17 @@ class Driver:
         self._connection.settled.wait(timeout)
 
     def close(self) -> None:
-        """Lets go, in a moment; what is being asked then is answered by Refusals."""
+        """Close the connection, without waiting; calls under way are answered by Refusals."""
         with self._lock:
             self._closed = True
             self._connection.close()
 
 
 class _Connection:
-    """One gRPC channel, which connects ``at_once`` or when it is first asked.
+    """One gRPC channel, which connects ``at_once`` or at the first call.
 
-    ``settled`` is set when that has come to something, good or bad; ``epoch`` is a new object each
-    time it is connected.
+    ``settled`` is set when the attempt has succeeded or failed; ``epoch`` is a new object each time
+    it is connected.
     """
 
     def __init__(self, path: str, lost: Callable[[], None], *, at_once: bool) -> None:
@@ -147,7 +152,7 @@ class _Connection:
 
 
 def _calls(channel: grpc.Channel) -> Mapping[str, tuple[Any, Any]]:
-    """By name: what makes the call, and its request."""
+    """Return by name the method for each call, and its request."""
     identity = csi_pb2_grpc.IdentityStub(channel)
     controller = csi_pb2_grpc.ControllerStub(channel)
     node = csi_pb2_grpc.NodeStub(channel)

@@ -1,4 +1,4 @@
-"""What a driver is and can do, read out of its answers, as fingerprints have it on the wire."""
+"""The facts about a driver, read from its answers, in the form of fingerprints on the wire."""
 
 from __future__ import annotations
 
@@ -15,6 +15,7 @@ from plugin_types.csi.driver import (
     NODE_INFO,
     PLUGIN_CAPABILITIES,
     PLUGIN_INFO,
+    PROBE,
     Refusal,
 )
 from plugin_types.csi.roles import CONTROLLER, NODE
@@ -49,33 +50,39 @@ _CALLS = {CONTROLLER: (CONTROLLER_CAPABILITIES,), NODE: (NODE_CAPABILITIES, NODE
 
 @dataclass(frozen=True)
 class Facts:
-    """What a driver said of itself.
+    """A driver's account of itself.
 
-    ``details`` are the fingerprint's fields by role, for the roles that it has. ``flaws`` says by
-    role what it would not tell: that half is not healthy.
+    ``details`` are the fingerprint's fields by role, for the roles that it has. ``refusals`` has by
+    role the call that it refused: that half is not healthy.
     """
 
     name: str
     details: Mapping[str, Mapping[str, Any]]
-    flaws: Mapping[str, Refusal]
+    refusals: Mapping[str, Refusal]
 
 
 def calls_for(roles: Collection[str]) -> tuple[str, ...]:
-    """What to ask a driver that may have these roles."""
+    """Return the calls for a driver that may have these roles."""
     return (PLUGIN_INFO, PLUGIN_CAPABILITIES, *(call for role in roles for call in _CALLS[role]))
 
 
 def read(answers: Mapping[str, Any], roles: Collection[str]) -> Facts | Refusal:
-    """The facts in the answers to ``calls_for(roles)``.
+    """Return the facts in the answers to ``calls_for(roles)``.
 
-    A service whose capabilities are UNIMPLEMENTED is one that the driver does not have. A Refusal
-    where the driver does not even say who it is.
+    A service whose capabilities are UNIMPLEMENTED is one that the driver does not have. The result
+    is a Refusal where the driver does not even identify itself.
     """
     info, can = answers[PLUGIN_INFO], answers[PLUGIN_CAPABILITIES]
     for answer in (info, can):
         if isinstance(answer, Refusal):
             return answer
-    common = _common(info, can)
+    services = {capability.service.type for capability in can.capabilities}
+    common = {
+        "Provider": info.name,
+        "ProviderVersion": info.vendor_version,
+        "RequiresControllerPlugin": _PluginCan.CONTROLLER_SERVICE in services,
+        "RequiresTopologies": _PluginCan.VOLUME_ACCESSIBILITY_CONSTRAINTS in services,
+    }
     halves = {CONTROLLER: _controller, NODE: _node}
     found = {role: half for role in roles if not _is_unimplemented(half := halves[role](answers))}
     return Facts(
@@ -89,18 +96,14 @@ def read(answers: Mapping[str, Any], roles: Collection[str]) -> Facts | Refusal:
 
 
 def is_not_csi(answers: Mapping[str, Any]) -> bool:
-    """Whether none of the answers knows of CSI's services: some other gRPC server gave them."""
+    """Return whether none of the answers knows CSI's services: some other gRPC server gave them."""
     return all(_is_unimplemented(answer) for answer in answers.values())
 
 
-def _common(info: Any, can: Any) -> dict[str, Any]:
-    services = {capability.service.type for capability in can.capabilities}
-    return {
-        "Provider": info.name,
-        "ProviderVersion": info.vendor_version,
-        "RequiresControllerPlugin": _PluginCan.CONTROLLER_SERVICE in services,
-        "RequiresTopologies": _PluginCan.VOLUME_ACCESSIBILITY_CONSTRAINTS in services,
-    }
+def lacks_identity(answers: Mapping[str, Any]) -> bool:
+    """Return whether the driver has other services of CSI's, but not the Identity service."""
+    identity = (PROBE, PLUGIN_INFO, PLUGIN_CAPABILITIES)
+    return all(_is_unimplemented(answers[call]) for call in identity)
 
 
 def _controller(answers: Mapping[str, Any]) -> dict[str, Any] | Refusal:
@@ -123,7 +126,7 @@ def _node(answers: Mapping[str, Any]) -> dict[str, Any] | Refusal:
     return {
         "NodeInfo": {
             "ID": info.node_id,
-            # Zero means as many as the CO likes, which Nomad shows as the most there can be.
+            # Zero means as many as the CO likes, which Nomad shows as the largest number.
             "MaxVolumes": info.max_volumes_per_node if info.max_volumes_per_node > 0 else INT64_MAX,
             "AccessibleTopology": topology if info.HasField("accessible_topology") else None,
             **flags,

@@ -5,4 +5,4 @@ from __future__ import annotations
 CONTROLLER = "controller"
 NODE = "node"
 ROLES = {CONTROLLER: "Controllers", NODE: "Nodes"}
-"""By role: its plural, as in ControllersHealthy."""
+"""The plural of each role, as in ControllersHealthy."""

@@ -1,5 +1,6 @@
-"""A small real CSI driver: it says what a driver says and can be told to be sick, but has no
-volumes. For trying plugind out, and for its tests.
+"""A small real CSI driver without volumes, whose behaviour can be changed by commands.
+
+It is for trying plugind out, and for its tests.
 """
 
 # mypy: allow-untyped-calls
@@ -43,12 +44,12 @@ _NODE_CAN = (_NodeCan.STAGE_UNSTAGE_VOLUME, _NodeCan.GET_VOLUME_STATS)
 
 
 def serve(path: str, behaviour: Behaviour, *, exit_with_stdin: bool) -> None:
-    """Serves at the socket ``path`` until SIGTERM, SIGINT or, if so asked, the end of input.
+    """Serve at the socket ``path`` until SIGTERM, SIGINT or, if so asked, the end of input.
 
-    Raises PlugindError when it cannot.
+    Raise PlugindError when that is impossible.
     """
-    # Waited for below, so no thread may take them. A signal that is ignored, as SIGINT is in a
-    # shell's background, would never come: hence handlers.
+    # The signals are waited for below, so no thread may take them. A signal that is ignored, as
+    # SIGINT is in a shell's background, would never arrive, so each has a handler.
     for number in _SIGNALS:
         signal.signal(number, lambda *_: None)
     signal.pthread_sigmask(signal.SIG_BLOCK, _SIGNALS)
@@ -70,21 +71,21 @@ def serve(path: str, behaviour: Behaviour, *, exit_with_stdin: bool) -> None:
 class Sample(
     csi_pb2_grpc.IdentityServicer, csi_pb2_grpc.ControllerServicer, csi_pb2_grpc.NodeServicer
 ):
-    """The three services, all behaving as they were last told."""
+    """The three services, behaving as the last command says."""
 
     def __init__(self, behaviour: Behaviour) -> None:
         self._behaviour = behaviour
         self._ended = False
         self._changed = threading.Condition()
 
-    def tell(self, command: str) -> None:
-        """Changes the behaviour. Raises BadRequest when the command is none."""
+    def obey(self, command: str) -> None:
+        """Change the behaviour. Raise BadRequest for an unknown command."""
         with self._changed:
-            self._behaviour = self._behaviour.told(command)
+            self._behaviour = self._behaviour.after(command)
             self._changed.notify_all()
 
     def end(self) -> None:
-        """Lets go of the calls that hang."""
+        """Release the calls that hang."""
         with self._changed:
             self._ended = True
             self._changed.notify_all()
@@ -130,7 +131,8 @@ class Sample(
         )
 
     def _pace(self, context: Any, role: str = "") -> Behaviour:
-        """Waits as told; the behaviour to answer by. Aborts a call of a half that there is not."""
+        """Wait as the behaviour demands, then return it. Abort a call of a half that the driver
+        lacks."""
         context.add_callback(self._wake)
         with self._changed:
             self._changed.wait_for(
@@ -150,7 +152,11 @@ class Sample(
 
 
 def _make_room(path: str) -> None:
-    """A socket that a killed driver left behind goes, one that is served stays."""
+    """Remove a socket that a killed driver left behind.
+
+    Raise PlugindError for one that is served, for another kind of file, and for a path that is too
+    long.
+    """
     if len(os.fsencode(control_path(path))) > PATH_MAXIMUM:
         most = PATH_MAXIMUM - len(control_path(""))
         raise PlugindError(f"{path} is too long a path: the sample's has {most} bytes at most")
@@ -162,7 +168,7 @@ def _make_room(path: str) -> None:
     except OSError as error:
         raise PlugindError(f"cannot serve at {path}: {error.strerror}") from error
     if not is_socket:
-        raise PlugindError(f"{path} is no socket: remove it, or serve elsewhere")
+        raise PlugindError(f"{path} is not a socket: remove it, or serve elsewhere")
     if not unreachable(path):
         raise PlugindError(f"{path} is served already: end that driver, or serve elsewhere")
     _remove(path)
@@ -182,7 +188,7 @@ def _start(path: str, driver: Sample) -> Any:
 
 
 class _Control(socketserver.ThreadingUnixStreamServer):
-    """Takes commands: one line in, and one out that is empty or says what was wrong."""
+    """Takes commands: one line in, and one line out, empty or with the problem."""
 
     daemon_threads = True
     driver: Sample
@@ -193,15 +199,15 @@ class _Control(socketserver.ThreadingUnixStreamServer):
         def handle(self) -> None:
             answer = ""
             try:
-                self.server.driver.tell(self.rfile.readline(4096).decode(errors="replace"))
+                self.server.driver.obey(self.rfile.readline(4096).decode(errors="replace"))
             except PlugindError as error:
                 answer = str(error)
-            with suppress(OSError):  # who asked need not wait for the answer
+            with suppress(OSError):  # the client need not wait for the answer
                 self.wfile.write(f"{answer}\n".encode())
 
 
 def _control(path: str, driver: Sample) -> ExitStack:
-    """Takes commands until the end of the context that it returns."""
+    """Take commands until the end of the context that it returns."""
     until_end = ExitStack()
     place = control_path(path)
     _remove(place)

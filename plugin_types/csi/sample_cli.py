@@ -9,7 +9,7 @@ from pkgutil import resolve_name
 import click
 
 from plugin_types.csi.behaviour import COMMANDS, Behaviour, parse_delay, parse_pairs
-from plugin_types.csi.control import tell
+from plugin_types.csi.control import send
 from plugin_types.csi.roles import CONTROLLER, NODE, ROLES
 
 _SOCKET = click.option(
@@ -56,9 +56,10 @@ def csi_sample(
     hang: bool,
     exit_with_stdin: bool,
 ) -> None:
-    """Run a small real CSI driver, which has no volumes but can be told to be sick.
+    """Run a small real CSI driver, to try things out.
 
-    It serves until SIGTERM or Ctrl-C; meanwhile "plugind csi-tell" tells it to behave otherwise.
+    It has no volumes and serves until SIGTERM or Ctrl-C. "plugind csi-tell" makes it fail, hang or
+    behave in other ways meanwhile.
     """
     behaviour = Behaviour(
         name=name,
@@ -81,9 +82,9 @@ def csi_sample(
 
 @click.command(
     "csi-tell",
-    short_help="Tell a running csi-sample to behave otherwise.",
+    short_help="Make a running csi-sample fail, hang or behave in other ways.",
     context_settings={"ignore_unknown_options": True},
-    help=f"""Tell a running csi-sample to behave otherwise.
+    help=f"""Make a running csi-sample fail, hang or behave in other ways.
 
     \b
     {COMMANDS.replace(chr(10), chr(10) + "    ")}""",
@@ -91,5 +92,5 @@ def csi_sample(
 )
 @_SOCKET
 @click.argument("command", nargs=-1, required=True)
-def csi_tell(path: str, command: tuple[str, ...]) -> None:
-    tell(os.path.abspath(path), " ".join(command))
+def csi_command(path: str, command: tuple[str, ...]) -> None:
+    send(os.path.abspath(path), " ".join(command))

@@ -1,4 +1,4 @@
-"""What a CSI plugin's fingerprints, rows and bodies hold, in Nomad's names.
+"""The schemas of a CSI plugin's fingerprints, rows and bodies, in Nomad's names.
 
 The fields of ControllerInfo and NodeInfo are Nomad's ``CSIControllerInfo`` and ``CSINodeInfo``
 (https://developer.hashicorp.com/nomad/api-docs/plugins).
@@ -6,7 +6,7 @@ The fields of ControllerInfo and NodeInfo are Nomad's ``CSIControllerInfo`` and 
 
 from __future__ import annotations
 
-from functools import partial
+from functools import cache, partial
 from typing import Any
 
 from marshmallow import fields, validate
@@ -21,9 +21,14 @@ def _flag() -> Flag:
     return Flag(load_default=False)
 
 
+_made = cache(
+    lambda schema: schema()
+)  # to make a schema takes ten times as long as to load with it
+
+
 def _zeros(schema: type[WireSchema]) -> dict[str, Any]:
-    """What a client sees of an object that nobody has told of yet: zeros, never null."""
-    loaded: dict[str, Any] = schema().load({})
+    """Return an object that was never reported, as clients see it: zeros, never null."""
+    loaded: dict[str, Any] = _made(schema).load({})
     return loaded
 
 
@@ -37,13 +42,13 @@ def _segments() -> fields.Dict:
 
 
 class TopologySchema(WireSchema):
-    """Where a node is: ``{"Segments": {"zone": "z1"}}``."""
+    """The place of a node: ``{"Segments": {"zone": "z1"}}``."""
 
     Segments = _segments()
 
 
 class ControllerInfoSchema(WireSchema):
-    """What the Controller service can do."""
+    """The capabilities of the Controller service."""
 
     SupportsAttachDetach = _flag()
     SupportsReadOnlyAttach = _flag()
@@ -60,7 +65,7 @@ class ControllerInfoSchema(WireSchema):
 
 
 class NodeInfoSchema(WireSchema):
-    """What the Node service said of its machine and can do."""
+    """The Node service's account of its machine, and its capabilities."""
 
     ID = Text(load_default="")
     MaxVolumes = Number(load_default=0)
@@ -89,16 +94,16 @@ class NodeFingerprintSchema(_FingerprintSchema):
 
 
 class RowSchema(WireSchema):
-    """What a row of the list holds beyond the core's fields."""
+    """The fields of a list's row beyond the core's."""
 
     Provider = Text(load_default="")
     ControllerRequired = _flag()
 
 
 class BodySchema(RowSchema):
-    """What a read holds beyond the core's fields.
+    """The fields of a read beyond the core's.
 
-    Nomad's server says ControllerRequired where its document says ControllersRequired; a read has
+    Nomad's server sends ControllerRequired where its document has ControllersRequired; a read has
     both.
     """
 

@@ -1,4 +1,4 @@
-"""The ``plugin_type "csi" { }`` block: where drivers' sockets are, and how they are asked."""
+"""The ``plugin_type "csi" { }`` block: the drivers' sockets, and how they are probed."""
 
 from __future__ import annotations
 
@@ -11,10 +11,10 @@ from typing import Any, ClassVar
 from marshmallow import ValidationError, fields, validate, validates_schema
 
 from plugin_types.csi.roles import ROLES
-from plugind.fields import Duration, Identifier, Text
+from plugind.fields import BlocksByRole, Duration, Identifier, Text
 from plugind.plugin_type import Schedule, ScheduleSchema, Settings, SettingsSchema
 
-# Where Nomad's clients have their data_dir when nobody moved it: packages, and what its guides use.
+# The usual places of data_dir on Nomad's clients: those of its packages and of its guides.
 _NOMAD_DATA = ("/var/lib/nomad", "/opt/nomad/data", "/opt/nomad")
 
 DEFAULT_SOCKETS = (
@@ -26,12 +26,13 @@ DEFAULT_SOCKETS = (
 )
 
 _SCHEME = "unix://"
+_DAY = 86_400.0
 
 
 @dataclass(frozen=True)
 class NamedInstance(Schedule):
-    """A driver that configuration names: its socket's path, its only role here if said, and how it
-    is probed."""
+    """A driver in the configuration: its socket's path, its only role here if given, and its
+    schedule."""
 
     endpoint: str
     role: str | None = None
@@ -39,11 +40,16 @@ class NamedInstance(Schedule):
 
 @dataclass(frozen=True)
 class CsiSettings(Settings):
-    """What the block loads into. ``instance`` is by plugin ID; ``refresh_interval`` in seconds."""
+    """The settings of the block.
+
+    ``instance`` has the blocks of each plugin ID, one or one for each role; ``refresh_interval``
+    and ``gc_threshold`` are in seconds.
+    """
 
     sockets: tuple[str, ...]
-    instance: Mapping[str, NamedInstance]
+    instance: Mapping[str, tuple[NamedInstance, ...]]
     refresh_interval: float
+    gc_threshold: float = _DAY
 
 
 def _absolute(path: str) -> str:
@@ -102,9 +108,12 @@ class CsiSettingsSchema(SettingsSchema):
     )
     instance = fields.Dict(
         keys=Identifier(),
-        values=fields.Nested(NamedInstanceSchema),
+        values=BlocksByRole(NamedInstanceSchema),
         load_default=dict,
-        metadata={"help": "drivers named one by one, by plugin ID"},
+        metadata={
+            "help": "drivers named one by one, by plugin ID; two blocks may have one ID if each "
+            "has a role of its own"
+        },
     )
     refresh_interval = Duration(
         load_default=60.0,
@@ -113,17 +122,34 @@ class CsiSettingsSchema(SettingsSchema):
         metadata={"help": "how often a healthy driver is asked again what it is and can do"},
     )
 
+    gc_threshold = Duration(
+        load_default=_DAY,
+        minimum=1,
+        maximum=366 * _DAY,
+        metadata={
+            "help": "how long a dead or missing socket that only a glob found stays listed, "
+            "unhealthy, before it is left out"
+        },
+    )
+
     @validates_schema
     def _one_block_a_socket(self, data: Mapping[str, Any], **kwargs: Any) -> None:
         owners: dict[str, str] = {}
-        for id, named in data["instance"].items():
-            owner = owners.setdefault(named.endpoint, id)
-            if owner != id:
+        for id, blocks in data["instance"].items():
+            for endpoint in {block.endpoint for block in blocks}:
+                owner = owners.setdefault(endpoint, id)
+                if owner != id:
+                    raise ValidationError(
+                        f"{owner!r} and {id!r} name the same socket; keep one of them.", "instance"
+                    )
+            if len({block.endpoint for block in blocks}) < len(blocks):
                 raise ValidationError(
-                    f"{owner!r} and {id!r} name the same socket; keep one of them.", "instance"
+                    f"both blocks of {id!r} name the same socket; keep one, without a role if its "
+                    "driver has both.",
+                    "instance",
                 )
 
 
 def dev_settings(folder: Path) -> dict[str, Any]:
-    """The block as written down, for ``--dev``: sockets in ``folder``/csi and nowhere else."""
+    """Return the block for ``--dev``: sockets are in ``folder``/csi and nowhere else."""
     return {"sockets": [str(folder / "csi" / "*.sock")]}

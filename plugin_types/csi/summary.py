@@ -1,4 +1,4 @@
-"""A CSI plugin seen as a whole, from the fingerprints of all its instances."""
+"""The summary of a CSI plugin, from the fingerprints of all its instances."""
 
 from __future__ import annotations
 
@@ -11,12 +11,18 @@ from plugind.model import Fingerprint
 
 
 def summarise(fingerprints: Mapping[str, Collection[Fingerprint]]) -> dict[str, Any]:
-    """What the row and the body hold, in one pass over fingerprints by role, whatever the order.
+    """Return the values of the row and the body, in one pass; the order of fingerprints does not
+    matter.
 
     Where instances disagree (an upgrade under way), Provider and Version are those of the healthy
-    instance that was updated last; without a healthy one, of the last that said any.
+    instance that was updated last; without a healthy one, of the last that reported any.
     """
-    provider, version = _identity(chain.from_iterable(fingerprints.values()))
+    said = (
+        (one.healthy, one.updated, provider, one.details.get("ProviderVersion", ""))
+        for one in chain.from_iterable(fingerprints.values())
+        if (provider := one.details.get("Provider"))
+    )
+    _, _, provider, version = max(said, default=(False, 0, "", ""))
     required = any(map(_needs_controller, fingerprints.get(CONTROLLER, ())))
     return {
         "Provider": provider,
@@ -27,18 +33,8 @@ def summarise(fingerprints: Mapping[str, Collection[Fingerprint]]) -> dict[str, 
     }
 
 
-def _identity(fingerprints: Iterable[Fingerprint]) -> tuple[str, str]:
-    said = (
-        (one.healthy, one.updated, provider, one.details.get("ProviderVersion", ""))
-        for one in fingerprints
-        if (provider := one.details.get("Provider"))
-    )
-    _, _, provider, version = max(said, default=(False, 0, "", ""))
-    return provider, version
-
-
 def _needs_controller(fingerprint: Fingerprint) -> bool:
-    """Nomad's rule: volumes are attached by a controller, so one has to be there."""
+    """Return Nomad's rule: volumes are attached by a controller, so one has to be there."""
     info = fingerprint.details.get("ControllerInfo", {})
     return bool(
         fingerprint.details.get("RequiresControllerPlugin")

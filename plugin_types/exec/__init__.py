@@ -1,7 +1,7 @@
 """The exec plugin type: any program is a prober, by configuration alone.
 
-Nagios' and the Monitoring Plugins project's checks run as they are; a program that looks after
-several things prints a line of JSON for each.
+Checks of Nagios and of the Monitoring Plugins project run unchanged; a program that checks several
+things prints a line of JSON for each.
 """
 
 from __future__ import annotations
@@ -42,7 +42,7 @@ class ExecType(PluginType):
     node_keys: ClassVar[Mapping[str, str]] = {CHECK: "ExecChecks"}
 
     def summary(self, fingerprints: Mapping[str, Collection[Fingerprint]]) -> Mapping[str, Any]:
-        statuses = map(_status, fingerprints.get(CHECK, ()))
+        statuses = map(_current_status, fingerprints.get(CHECK, ()))
         return {"Status": max(statuses, key=_SEVERITY.index, default="")}
 
     def prober(self, settings: ExecSettings) -> Prober | None:
@@ -52,8 +52,9 @@ class ExecType(PluginType):
         return prober
 
 
-def _status(fingerprint: Fingerprint) -> str:
-    """What the check last said; of one that is not heard of any more that is no good news."""
+def _current_status(fingerprint: Fingerprint) -> str:
+    """Return the last status of a check; UNKNOWN for a good status of a check that is not heard of
+    now."""
     status = str(fingerprint.details.get("Status", ""))
     return UNKNOWN if not fingerprint.healthy and status in ("", OK, WARNING) else status
 

@@ -1,13 +1,14 @@
-"""What a check printed, read as fingerprints: Nagios' way, or as lines of JSON.
+"""Reads the output of a check as fingerprints: in the way of Nagios, or as lines of JSON.
 
-The first is described in the guidelines of the Monitoring Plugins project
+The former is described in the guidelines of the Monitoring Plugins project
 (https://www.monitoring-plugins.org/doc/guidelines.html).
 """
 
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping
+import re
+from collections.abc import Iterable, Mapping
 from typing import Any, NoReturn
 
 from marshmallow import INCLUDE, Schema, ValidationError, validate
@@ -27,60 +28,83 @@ from plugind.errors import ProbeFailed
 from plugind.fields import Flag, Identifier, Text
 from plugind.toolbox.programs import Ended
 
-Findings = dict[tuple[str, str], dict[str, Any]]
+Results = dict[tuple[str, str], dict[str, Any]]
 
 WORDS_MAXIMUM = 4_000
 """Characters of a check's own words that are passed on."""
 
 _BY_EXIT = dict(enumerate(STATUSES))
 
+_KEY_MAXIMUM = 64
+_PERF_DATA = re.compile(r"\s*(?:'(?:[^']|'')+'|[^\s='|]+)=\S")
+"""The beginning of performance data: a label, in single quotes where it has blanks, and a value."""
 
-def read_nagios(id: str, ended: Ended) -> Findings:
-    """The one fingerprint of a check that speaks as Nagios' plugins do."""
+
+def read_nagios(id: str, ended: Ended) -> Results:
+    """Return the one fingerprint of a check that prints as Nagios' plugins do."""
     if ended.signal:
         return failed(id, f"it was ended by {ended.signal}")
-    first, *rest = ended.output.decode(errors="replace").splitlines() or [""]
-    words, _, perf = first.partition("|")
-    _, _, more = "\n".join(rest).partition("|")
+    words, perf = _parted(_lines(ended.output))
     status = _BY_EXIT.get(ended.status, UNKNOWN)
     return {
         (id, CHECK): {
             "Healthy": status in (OK, WARNING),
-            "HealthDescription": _described(status, ended, _line(words)),
+            "HealthDescription": _described(status, ended, words),
             "Status": status,
-            "PerfData": _line(f"{perf} {more}", PERF_DATA_MAXIMUM),
+            "PerfData": perf,
             "Details": {},
         }
     }
 
 
-def failed(id: str, reason: str) -> Findings:
-    """The fingerprint of a check that gave no answer."""
+def _parted(lines: Iterable[str]) -> tuple[str, str]:
+    """Return the description in a check's output and all of its performance data.
+
+    The description is the first line that has text in front of its bar. Performance data stands
+    behind the bar of any line. From the first bar after the first line on, it also fills whole
+    lines, as in the plugin API of Nagios 3; text between such lines is no performance data.
+    """
+    words, perf, may_fill_lines = "", [], False
+    for number, line in enumerate(filter(str.strip, lines)):
+        text, bar, data = line.partition("|")
+        if may_fill_lines and _PERF_DATA.match(text):
+            perf.append(text)
+        else:
+            words = words or _line(text)
+        perf.append(data)
+        may_fill_lines |= bool(bar and number)
+    return words, _line(" ".join(perf), PERF_DATA_MAXIMUM)
+
+
+def failed(id: str, reason: str) -> Results:
+    """Return the fingerprint of a check that gave no answer."""
     return {(id, CHECK): {"Healthy": False, "HealthDescription": reason, "Status": UNKNOWN}}
 
 
-def read_json(ended: Ended) -> Findings:
-    """The fingerprints in lines of JSON, one each. Raises ProbeFailed when anything is wrong, for
-    what is left out would count as gone."""
+def read_json(ended: Ended) -> Results:
+    """Return the fingerprints in lines of JSON, one for each.
+
+    Raise ProbeFailed for any mistake, because instances that are left out would count as gone.
+    """
     if ended.signal or ended.status:
         how = f"it was ended by {ended.signal}" if ended.signal else _exit(ended)
         raise ProbeFailed(how)
-    findings: Findings = {}
-    for number, line in enumerate(ended.output.splitlines(), 1):
+    results: Results = {}
+    for number, line in enumerate(ended.output.split(b"\n"), 1):
         if not line.strip():
             continue
         try:
             key, fingerprint = _read_line(line)
-        except ProbeFailed as flaw:
-            raise ProbeFailed(f"line {number} of its output {flaw}") from flaw
-        if key in findings:
+        except ProbeFailed as error:
+            raise ProbeFailed(f"line {number} of its output {error}") from error
+        if key in results:
             raise ProbeFailed(f"line {number} of its output repeats {key[0]}")
-        findings[key] = fingerprint
-    return findings
+        results[key] = fingerprint
+    return results
 
 
 class LineSchema(Schema):
-    """A line of JSON; what it holds beyond these goes into Details."""
+    """A line of JSON; further fields go into Details."""
 
     class Meta:
         unknown = INCLUDE
@@ -97,19 +121,19 @@ class LineSchema(Schema):
 
 def _read_line(line: bytes) -> tuple[tuple[str, str], dict[str, Any]]:
     try:
-        value = json.loads(line, parse_constant=_refuse)
+        value = json.loads(line, parse_constant=_refuse, object_pairs_hook=_object)
     except (ValueError, RecursionError) as error:
-        raise ProbeFailed(f"is no JSON: {error}") from error
+        raise ProbeFailed(f"is not JSON: {error}") from error
     if not isinstance(value, Mapping):
-        raise ProbeFailed("is no JSON object")
+        raise ProbeFailed("is not a JSON object")
     try:
         loaded = LineSchema().load(value)
     except ValidationError as error:
-        told = "; ".join(
+        mistakes = "; ".join(
             f"{name}: {' '.join(map(str, texts))}"
             for name, texts in sorted(error.messages_dict.items())
         )
-        raise ProbeFailed(f"has mistakes: {told}") from error
+        raise ProbeFailed(f"has mistakes: {mistakes}") from error
     healthy = loaded["Healthy"]
     known = {name: loaded.pop(name) for name in LineSchema().fields}
     return (known["ID"], known["Role"]), {
@@ -122,11 +146,22 @@ def _read_line(line: bytes) -> tuple[tuple[str, str], dict[str, Any]]:
 
 
 def _refuse(constant: str) -> NoReturn:
-    raise ValueError(f"{constant} is none")
+    raise ValueError(f"{constant} is not a JSON number")
+
+
+def _object(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
+    """Return a JSON object, given its members. Raise ProbeFailed when two have the same key,
+    because it is unknown which of them counts."""
+    found: dict[str, Any] = {}
+    for key, value in pairs:
+        if key in found:
+            raise ProbeFailed(f'repeats the key "{_line(key, _KEY_MAXIMUM)}"')
+        found[key] = value
+    return found
 
 
 def _details(values: Mapping[str, Any]) -> dict[str, str]:
-    """Values in words: text as it is, everything else as JSON has it."""
+    """Return values as text: text unchanged, everything else as JSON."""
     if len(values) > DETAILS_MAXIMUM:
         raise ProbeFailed(f"has more than {DETAILS_MAXIMUM} fields of its own")
     return {
@@ -157,13 +192,18 @@ def _first_error(ended: Ended) -> str:
 
 
 def _first(printed: bytes) -> str:
-    """The first line that is not empty."""
-    lines = (_line(line) for line in printed.decode(errors="replace").splitlines())
-    return next(filter(None, lines), "")
+    """Return the first line that is not empty."""
+    return next(filter(None, map(_line, _lines(printed))), "")
+
+
+def _lines(printed: bytes) -> list[str]:
+    """Return the lines of an output. Only LF and CRLF end one: str.splitlines would also cut at
+    form feeds, vertical tabs and Unicode's separators, which are characters of a check's text."""
+    return [line.removesuffix("\r") for line in printed.decode(errors="replace").split("\n")]
 
 
 def _line(text: str, maximum: int = WORDS_MAXIMUM) -> str:
-    """In one line of valid Unicode, without what moves a terminal's cursor, and bounded."""
+    """Return text in one line of valid Unicode, of bounded length, without control characters."""
     visible = "".join(letter if letter.isprintable() else " " for letter in text)
     words = " ".join(visible.encode(errors="replace").decode().split())
     return words if len(words) <= maximum else f"{words[: maximum - 1]}…"

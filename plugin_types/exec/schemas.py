@@ -1,4 +1,4 @@
-"""What a check's fingerprints, rows and bodies hold."""
+"""The schemas of a check's fingerprints, rows and bodies."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ CHECK = "check"
 ROLES = {CHECK: "Checks"}
 
 OK, WARNING, CRITICAL, UNKNOWN = STATUSES = ("OK", "WARNING", "CRITICAL", "UNKNOWN")
-"""In the order of the exit statuses that stand for them, from 0."""
+"""The statuses in the order of their exit statuses, from 0."""
 
 PERF_DATA_MAXIMUM = 8_192
 DETAILS_MAXIMUM = 64
@@ -19,7 +19,7 @@ DETAIL_MAXIMUM = 1_024
 
 
 class CheckFingerprintSchema(WireSchema):
-    """``Details`` is what a line of JSON holds beyond what is known of all checks."""
+    """A check's fingerprint; ``Details`` has the further fields of a line of JSON."""
 
     Status = Text(load_default="", validate=validate.OneOf(("", *STATUSES)))
     PerfData = Text(load_default="", maximum=PERF_DATA_MAXIMUM)
@@ -32,6 +32,6 @@ class CheckFingerprintSchema(WireSchema):
 
 
 class SummarySchema(WireSchema):
-    """What a row and a body hold: the worst status of all nodes."""
+    """The part of a row and a body: the worst status of all nodes."""
 
     Status = Text(load_default="")

@@ -1,4 +1,4 @@
-"""The ``plugin_type "exec" { }`` block: which programs are run, and how."""
+"""The ``plugin_type "exec" { }`` block: the programs to run, and how."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ WORD_MAXIMUM = 4_096
 
 @dataclass(frozen=True)
 class Check(Schedule):
-    """A program to run: its path with its arguments, and how to read what it prints."""
+    """A program to run: its path with its arguments, and how to read its output."""
 
     command: tuple[str, ...]
     format: str
@@ -31,7 +31,7 @@ class Check(Schedule):
 
 @dataclass(frozen=True)
 class ExecSettings(Settings):
-    """What the block loads into; ``check`` is by plugin ID."""
+    """The settings of the block; ``check`` is by plugin ID."""
 
     check: Mapping[str, Check]
 
@@ -69,7 +69,7 @@ class CheckSchema(ScheduleSchema):
         required=True,
         validate=validate.Length(max=WORDS_MAXIMUM),
         metadata={
-            "help": "the program and its arguments, which no shell looks at",
+            "help": "the program and its arguments, which are not passed through a shell",
             "example": ["/usr/lib/nagios/plugins/check_disk", "-w", "10%"],
         },
     )
@@ -83,13 +83,13 @@ class CheckSchema(ScheduleSchema):
         values=Text(maximum=WORD_MAXIMUM),
         load_default=dict,
         validate=_variables,
-        metadata={"help": "variables that it gets beside PATH; it has no others"},
+        metadata={"help": "variables that it gets in addition to PATH; it has no others"},
     )
     report_numbers = Flag(
         load_default=False,
         metadata={
-            "help": "whether output (of nagios) is also news when it differs from the last in "
-            "numbers alone; since-when then starts anew each time"
+            "help": "whether output (of nagios) also counts as a change when it differs from the "
+            "last in numbers alone; its time then starts again with each probe"
         },
     )
 
@@ -97,18 +97,18 @@ class CheckSchema(ScheduleSchema):
 class ExecSettingsSchema(SettingsSchema):
     record: ClassVar[type[Any] | None] = ExecSettings
 
-    # A program that is started costs more than a question on a socket that is open.
+    # Starting a program costs more than a request on an open socket.
     probe_interval = Duration(
         load_default=30.0,
         minimum=0.01,
         maximum=86_400,
-        metadata={"help": "how often each check is run that does not say itself"},
+        metadata={"help": "how often each check is run that does not set its own"},
     )
     probe_timeout = Duration(
         load_default=10.0,
         minimum=0.01,
         maximum=3_600,
-        metadata={"help": "how long a check may run that does not say itself"},
+        metadata={"help": "how long a check may run that does not set its own"},
     )
     check = fields.Dict(
         keys=Identifier(),

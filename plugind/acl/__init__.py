@@ -1,8 +1,8 @@
-"""Who may do what: policies and tokens from files, and decisions made from them.
+"""Access control: policies and tokens from files, and the decisions made from them.
 
-``load_acl`` reads both into one frozen ``Acl``. It tells who a secret belongs to (a ``Caller``),
-and an ``Authorizer`` of the caller's policies decides, naming the rule that decided. Nothing here
-knows of HTTP.
+``load_acl`` reads both into one frozen ``Acl``, which finds the ``Caller`` of a secret. An
+``Authorizer`` of the caller's policies decides, and names the rule that decided. This package knows
+nothing of HTTP.
 """
 
 from __future__ import annotations

@@ -1,12 +1,18 @@
-"""Decides what the policies of a caller allow, and says which rule decided.
+"""The decisions of a caller's policies, each with the rule that decided.
 
-Everything is worked out when an ``Authorizer`` is made: a decision is looked up, after at most a
-short scan for the pattern that a namespace falls under. What decides and what explains is the same.
+All decisions are prepared when an ``Authorizer`` is made; later each is looked up, after at most a
+short scan for the pattern that a namespace matches. Requests and explanations use the same
+decisions.
+
+plugind has one namespace, ``default``, and shows the same plugins in all. A request for another
+namespace is decided by the rule for that one, unless ``default`` is denied. Where its closest rule
+is a pattern that matches ``default`` as well, such as ``*``, it allows no more than ``default``
+does: otherwise any other name would reveal what the rule of ``default`` withholds.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from typing import Literal
 
@@ -14,13 +20,14 @@ from plugind.acl.policies import Policy, Rule
 from plugind.acl.vocabulary import LIST, NAMESPACE, READ, REGISTER, WRITE, Vocabulary, capability
 
 ANY_NAMESPACE = "*"
+DEFAULT_NAMESPACE = "default"
 NAME_MAXIMUM = 128
 """Characters of a namespace's name, in Nomad and here."""
 
 
 @dataclass(frozen=True, slots=True)
 class Decision:
-    """Whether something is allowed, and by which rule.
+    """The answer to whether something is allowed, and the rule behind it.
 
     ``allow`` and ``deny``: the rule says so; a management token is allowed without a rule.
     ``none``: nothing allows it; the rule, if any, is the closest one that might have.
@@ -40,7 +47,7 @@ NO_RULE = Decision("none")
 
 @dataclass(frozen=True, slots=True)
 class Verdicts:
-    """What some rules come to: a decision by what is asked for, and one for all else."""
+    """The decisions that some rules lead to, by subject, with one for every other subject."""
 
     known: Mapping[str, Decision]
     otherwise: Decision = NO_RULE
@@ -55,8 +62,8 @@ NOTHING = Verdicts({})
 class Glob:
     """A pattern in which each ``*`` stands for any characters, or none.
 
-    Of those that match a name, the closest is the one with the most ``literals``, for its stars
-    match the fewest characters; among equals the last one by name, as in Nomad.
+    Of the patterns that match a name, the closest is the one with the most ``literals``, for its
+    stars match the fewest characters; among equals it is the last by name, as in Nomad.
     """
 
     __slots__ = ("_first", "_last", "_middle", "literals", "pattern")
@@ -67,7 +74,10 @@ class Glob:
         self.literals = len(pattern) - pattern.count("*")
 
     def matches(self, name: str) -> bool:
-        """In linear time: what stands between stars may be taken where it is first found."""
+        """Return whether the pattern matches a name.
+
+        The time is linear: a text between stars may be taken where it is first found.
+        """
         if not (name.startswith(self._first) and name.endswith(self._last)):
             return False
         at, end = len(self._first), len(name) - len(self._last)
@@ -79,30 +89,44 @@ class Glob:
 
 
 class Authorizer:
-    """The rights that policies give together. ``namespaces`` has what each pattern comes to."""
+    """The rights that policies grant together. ``namespaces`` has the decisions of each pattern."""
 
     def __init__(self, policies: Iterable[Policy], vocabulary: Vocabulary) -> None:
         rules = [rule for policy in policies for rule in policy.rules]
+        by_pattern: dict[str, list[Rule]] = {}
+        for rule in rules:
+            if rule.kind == NAMESPACE:
+                by_pattern.setdefault(rule.label, []).append(rule)
         self.namespaces = {
-            pattern: _namespace(found, vocabulary) for pattern, found in _by_pattern(rules).items()
+            pattern: _namespace(found, vocabulary) for pattern, found in by_pattern.items()
         }
         globs = [Glob(pattern) for pattern in self.namespaces if "*" in pattern]
         self._globs = sorted(globs, key=lambda glob: (glob.literals, glob.pattern), reverse=True)
         self._any = _first_allowed(self.namespaces.values())
+        self._default = self._verdicts(self._closest(DEFAULT_NAMESPACE))
+        self._shadowed = {glob.pattern for glob in globs if glob.matches(DEFAULT_NAMESPACE)}
+        self._shadowed -= {self._closest(DEFAULT_NAMESPACE)}
+        self._any_shown = _first_allowed(
+            verdicts
+            for pattern, verdicts in self.namespaces.items()
+            if pattern not in self._shadowed
+        )
         self.plugins = _levels(rules, "plugin", {LIST: (LIST, READ), READ: (READ,)})
         self.nodes = _levels(rules, "node", {READ: (READ, WRITE), WRITE: (WRITE,)})
         self.agents = _levels(rules, "agent", {READ: (READ, WRITE)})
 
     def may_list(self, type_: str, namespace: str) -> Decision:
-        """Whether plugins of a type may be listed in a namespace; ``*`` stands for any."""
+        """Return whether plugins of a type may be listed in a namespace; ``*`` stands for any."""
         return self._may_look(LIST, type_, namespace)
 
     def may_read(self, type_: str, namespace: str) -> Decision:
         return self._may_look(READ, type_, namespace)
 
     def may_register(self, type_: str, namespace: str) -> Decision:
-        """Whether plugins of a type may be reported."""
-        decision = self._in_namespace(capability(type_, REGISTER), namespace)
+        """Return whether plugins of a type may be reported; ``*`` stands for any namespace."""
+        name = capability(type_, REGISTER)
+        any_ = namespace == ANY_NAMESPACE
+        decision = self._any[name] if any_ else self._in_namespace(name, namespace)
         node = self.nodes[WRITE]
         return node if node.allowed and not decision.allowed else decision
 
@@ -116,34 +140,43 @@ class Authorizer:
         return self.agents[READ]
 
     def may_manage(self) -> Decision:
-        """Whether tokens may be seen, and plugins and nodes be forgotten."""
+        """Return whether tokens may be seen, and plugins and nodes be forgotten."""
         return NO_RULE
 
     def _may_look(self, action: str, type_: str, namespace: str) -> Decision:
-        """What the plugin rule denies no namespace can grant."""
+        """Return whether plugins may be seen; no namespace grants what the plugin rule denies."""
         plugin = self.plugins[action]
         if plugin.effect != "none":
             return plugin
         return self._in_namespace(capability(type_, action), namespace)
 
     def _in_namespace(self, name: str, namespace: str) -> Decision:
+        """Return whether a capability is granted in a namespace, within what ``default`` allows."""
+        by_default = self._default[name]
+        if by_default.effect == "deny":
+            return by_default
         if namespace == ANY_NAMESPACE:
-            return self._any[name]
-        return self._closest(namespace)[name]
+            return self._any_shown[name]
+        pattern = self._closest(namespace)
+        decision = self._verdicts(pattern)[name]
+        return by_default if decision.allowed and pattern in self._shadowed else decision
 
-    def _closest(self, namespace: str) -> Verdicts:
-        exact = self.namespaces.get(namespace)
-        if exact is not None and "*" not in namespace:
-            return exact
+    def _closest(self, namespace: str) -> str | None:
+        """Return the pattern of the rules for a namespace; None where there are none."""
+        if namespace in self.namespaces and "*" not in namespace:
+            return namespace
         if len(namespace) <= NAME_MAXIMUM:
             for glob in self._globs:
                 if glob.matches(namespace):
-                    return self.namespaces[glob.pattern]
-        return NOTHING
+                    return glob.pattern
+        return None
+
+    def _verdicts(self, pattern: str | None) -> Verdicts:
+        return NOTHING if pattern is None else self.namespaces[pattern]
 
 
 class Management(Authorizer):
-    """May do everything."""
+    """The rights of a management token, which may do everything."""
 
     def __init__(self) -> None:
         super().__init__((), Vocabulary.of(()))
@@ -167,16 +200,8 @@ class Management(Authorizer):
         return ALLOWED
 
 
-def _by_pattern(rules: Iterable[Rule]) -> dict[str, list[Rule]]:
-    found: dict[str, list[Rule]] = {}
-    for rule in rules:
-        if rule.kind == NAMESPACE:
-            found.setdefault(rule.label, []).append(rule)
-    return found
-
-
 def _namespace(rules: Iterable[Rule], vocabulary: Vocabulary) -> Verdicts:
-    """What the rules of one pattern come to: their union, unless one denies."""
+    """Return the union of the rules of one pattern, or a denial if one of them denies."""
     granted: dict[str, Decision] = {}
     closest = None
     for rule in rules:
@@ -189,7 +214,10 @@ def _namespace(rules: Iterable[Rule], vocabulary: Vocabulary) -> Verdicts:
 
 
 def _levels(rules: Iterable[Rule], kind: str, wanted: Mapping[str, Iterable[str]]) -> Verdicts:
-    """What the rules of one kind come to. ``wanted``: which levels grant what may be asked for."""
+    """Return the decisions that the rules of one kind lead to.
+
+    ``wanted`` has, for everything that may be asked for, the levels that grant it.
+    """
     found = [rule for rule in rules if rule.kind == kind]
     for rule in found:
         if rule.denies:
@@ -205,11 +233,7 @@ def _levels(rules: Iterable[Rule], kind: str, wanted: Mapping[str, Iterable[str]
 
 def _first_allowed(namespaces: Iterable[Verdicts]) -> Verdicts:
     known: dict[str, Decision] = {}
-    for name, decision in _decisions(namespaces):
-        known.setdefault(name, decision)
-    return Verdicts(known)
-
-
-def _decisions(namespaces: Iterable[Verdicts]) -> Iterator[tuple[str, Decision]]:
     for verdicts in namespaces:
-        yield from verdicts.known.items()
+        for name, decision in verdicts.known.items():
+            known.setdefault(name, decision)
+    return Verdicts(known)

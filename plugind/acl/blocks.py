@@ -1,7 +1,7 @@
-"""What policies and tokens are read from: blocks with labels, and what is found wrong in them.
+"""The blocks that policies and tokens are read from, and the mistakes found in them.
 
-Where there can be blocks, Nomad also takes ``"namespace": {"default": {...}}``, lists of such
-objects, and ``node = {...}``. Here all of these become blocks with their labels.
+In place of blocks Nomad also takes ``"namespace": {"default": {...}}``, lists of such objects, and
+``node = {...}``. Here all of these become blocks with their labels.
 """
 
 from __future__ import annotations
@@ -16,14 +16,17 @@ from plugind.errors import Mistake
 BLOCK_MAXIMUM = 16 * 1024
 MISTAKES_MAXIMUM = 20
 SHOWN_MAXIMUM = 64
-"""Characters of a name that is told."""
+"""Characters of a name in a message."""
 LISTED_MAXIMUM = 12
 """Names that are listed for people to choose from."""
 
 
-class Findings:
-    """The mistakes and warnings found on the way. Nobody reads thousands, and to say what was
-    meant takes time, so after MISTAKES_MAXIMUM no more is looked for."""
+class Diagnostics:
+    """The mistakes and warnings found while reading.
+
+    The search ends after MISTAKES_MAXIMUM: nobody reads thousands of mistakes, and suggestions for
+    each take time.
+    """
 
     def __init__(self) -> None:
         self.mistakes: list[Mistake] = []
@@ -39,8 +42,8 @@ class Findings:
     ) -> None:
         name = shown(name)
         hint = suggestion(name, known)
-        if hint.startswith("there") and len(known) > LISTED_MAXIMUM:
-            hint = "docs/acl.md says which there are"
+        if hint.startswith("use") and len(known) > LISTED_MAXIMUM:
+            hint = "docs/acl.md lists all"
         where = f" in {inside}" if inside else ""
         self.add(place, f'unknown {what} "{name}"{where}; {hint}')
 
@@ -50,7 +53,9 @@ class Findings:
     def attributes(
         self, attributes: Collection[Attribute], block: str, known: Collection[str]
     ) -> dict[str, Attribute]:
-        """Those of the attributes that may stand in a block of that name, each once."""
+        """Return the attributes that are known in a block of that name, each once; add a mistake
+        for others.
+        """
         found: dict[str, Attribute] = {}
         for attribute in attributes:
             name, place = attribute.name, attribute.place
@@ -58,12 +63,12 @@ class Findings:
                 self.unknown(place, "setting", name, known, block)
             elif name in found:
                 line = found[name].place.line
-                self.add(place, f"{name} is repeated; it stands in line {line} already")
+                self.add(place, f"{name} is repeated; it is in line {line} already")
             found.setdefault(name, attribute)
         return found
 
     def texts(self, attribute: Attribute | None) -> list[tuple[str, Place]]:
-        """The items of a list of texts, each with its place."""
+        """Return the items of a list of texts, each with its place."""
         if attribute is None:
             return []
         if not isinstance(attribute.value, list):
@@ -80,8 +85,10 @@ class Findings:
 
 
 def parted(body: Body, kinds: Mapping[str, bool]) -> tuple[list[Attribute], list[Block]]:
-    """The attributes of a body and its blocks. ``kinds`` has the names of blocks that may be
-    written as objects, and whether they have a label."""
+    """Return the attributes of a body and its blocks.
+
+    ``kinds`` has the names of blocks that may be written as objects, and whether they have a label.
+    """
     attributes: list[Attribute] = []
     blocks = list(body.blocks)
     for attribute in body.attributes:
@@ -93,17 +100,19 @@ def parted(body: Body, kinds: Mapping[str, bool]) -> tuple[list[Attribute], list
 
 
 def header(block: Block) -> str:
-    """A block as people look for it: ``namespace "default"``."""
+    """Return the beginning of a block as it is written: ``namespace "default"``."""
     return " ".join([block.type, *(f'"{shown(label)}"' for label in block.labels)])
 
 
 def shown(text: str) -> str:
-    """A stranger's text as it can stand in one line for people."""
+    """Return a text from a file in one short line that is safe to print."""
     return "".join(each if each.isprintable() else "?" for each in text[:SHOWN_MAXIMUM])
 
 
 def _labelled(block: Block, kinds: Mapping[str, bool]) -> Iterator[Block]:
-    """A block that came from an object, once for each label; others as they are."""
+    """Yield a block that was written as an object once for each label; yield other blocks
+    unchanged.
+    """
     if not (block.open and kinds.get(block.type)):
         yield block
         return
@@ -111,14 +120,14 @@ def _labelled(block: Block, kinds: Mapping[str, bool]) -> Iterator[Block]:
     for attribute in block.body.attributes:
         objects = _objects(attribute)
         inner += objects
-        if not objects:  # an attribute where a label should be
+        if not objects:  # This is an attribute where a label should be.
             yield Block(block.type, (), Body(attribute.place), attribute.place)
     for each in inner:
         yield Block(block.type, (each.type,), each.body, each.place, open=True)
 
 
 def _objects(attribute: Attribute) -> list[Block]:
-    """The objects that an attribute is, as blocks; none when it is something else."""
+    """Return the objects in an attribute's value as blocks; none when it is something else."""
     value = attribute.value
     found = (
         {(number,): item for number, item in enumerate(value)}
@@ -151,7 +160,7 @@ def _place(path: ValuePath, attribute: Attribute) -> Place:
 
 
 def _below(value: Any) -> Iterator[ValuePath]:
-    """The paths of all that is in a value."""
+    """Yield the paths of all parts of a value."""
     if isinstance(value, dict | list):
         for key, item in value.items() if isinstance(value, dict) else enumerate(value):
             yield (key,)

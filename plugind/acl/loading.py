@@ -8,7 +8,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from plugind.acl.authorizer import Authorizer, Management
-from plugind.acl.blocks import Findings
+from plugind.acl.blocks import Diagnostics
 from plugind.acl.policies import Policy, read_policies
 from plugind.acl.tokens import CLIENT, MANAGEMENT, Caller, Token, digest, read_tokens
 from plugind.acl.vocabulary import Vocabulary
@@ -19,7 +19,7 @@ from plugind.errors import Mistake, TokenNotFound
 from plugind.plugin_type import PluginType
 
 ANONYMOUS = "anonymous"
-"""The policy of those who show no token, if there is one of that name."""
+"""The policy of callers without a token, if there is one of that name."""
 
 _EVERYTHING = Management()
 _EVERYBODY = Caller("", "", MANAGEMENT)
@@ -28,10 +28,10 @@ _NOBODY = Caller(ANONYMOUS, "Anonymous Token", CLIENT, (ANONYMOUS,))
 
 @dataclass(frozen=True)
 class Acl:
-    """All policies and tokens of one moment; after a change of the files a new one is made.
+    """All policies and tokens at one moment; a change of the files makes a new one.
 
-    ``tokens`` are by the digest of their secrets. ``generation`` changes with what was read.
-    ``warnings`` are about what grants nothing though it looks as if it did.
+    ``tokens`` are by the digest of their secrets. ``generation`` is a digest of the files.
+    ``warnings`` name parts that look as if they granted something and do not.
     """
 
     enabled: bool = True
@@ -45,9 +45,9 @@ class Acl:
     )
 
     def caller(self, secret: str, now: int) -> Caller:
-        """Who shows this secret, "" for none, at a time in nanoseconds since the epoch.
+        """Return the caller with a secret ("" for none) at a time in nanoseconds since the epoch.
 
-        Raises TokenNotFound when nobody has it, or not any more.
+        Raise TokenNotFound when no token has the secret, or the token is expired.
         """
         if not self.enabled:
             return _EVERYBODY
@@ -59,7 +59,7 @@ class Acl:
         return token.caller
 
     def authorizer(self, caller: Caller) -> Authorizer:
-        """What the caller may do; made once for each set of policies."""
+        """Return the rights of a caller, cached by set of policies."""
         if caller.type == MANAGEMENT:
             return _EVERYTHING
         found = self._authorizers.get(caller.policies)
@@ -70,28 +70,35 @@ class Acl:
 
 
 ACL_OFF = Acl(enabled=False)
-"""Without ACLs everybody counts as management."""
+"""Without ACLs every caller counts as management."""
 
 
 def acl_of(settings: AclSettings, types: Iterable[PluginType]) -> Acl:
-    """The policies and tokens that a configuration names, as their files stand now.
+    """Return the policies and tokens that a configuration names, read from their files.
 
-    Raises ConfigError with all mistakes of all files.
+    Raise ConfigError with all mistakes of all files.
     """
     return load_acl(settings.policies, settings.tokens, types) if settings.enabled else ACL_OFF
 
 
 def load_acl(folder: Path | None, tokens: Path | None, types: Iterable[PluginType]) -> Acl:
-    """The policies of a folder and the tokens of a file, as far as there are any.
+    """Return the policies of a folder and the tokens of a file; None stands for no policies or
+    tokens.
 
-    ``types`` are the plugin types that policies may name capabilities of. Raises ConfigError with
-    all mistakes of all files.
+    ``types`` are the plugin types whose capabilities policies may name. Raise ConfigError with all
+    mistakes of all files.
     """
-    vocabulary, findings = Vocabulary.of(types), Findings()
-    policies = read_policies(_files(folder, findings) if folder else [], vocabulary, findings)
+    vocabulary, diagnostics = Vocabulary.of(types), Diagnostics()
+    files: list[Path] = []
+    if folder:
+        try:
+            files = files_in(folder)
+        except OSError as error:
+            diagnostics.add(Place(str(folder)), f"cannot be read: {error.strerror}")
+    policies = read_policies(files, vocabulary, diagnostics)
     by_name = {policy.name: policy for policy in policies}
-    text, found = read_tokens(tokens, by_name, findings) if tokens else ("", {})
-    raise_any(findings.mistakes)
+    text, found = read_tokens(tokens, by_name, diagnostics) if tokens else ("", {})
+    raise_any(diagnostics.mistakes)
     parts = [
         *vocabulary.types,
         *(part for policy in policies for part in (policy.name, policy.text)),
@@ -100,21 +107,13 @@ def load_acl(folder: Path | None, tokens: Path | None, types: Iterable[PluginTyp
         policies=by_name,
         tokens=found,
         vocabulary=vocabulary,
-        warnings=tuple(sorted(findings.warnings)),
+        warnings=tuple(sorted(diagnostics.warnings)),
         generation=_digest([*parts, text]),
     )
 
 
-def _files(folder: Path, findings: Findings) -> list[Path]:
-    try:
-        return files_in(folder)
-    except OSError as error:
-        findings.add(Place(str(folder)), f"cannot be read: {error.strerror}")
-        return []
-
-
 def _digest(parts: Iterable[str]) -> str:
-    """Of texts of which none can pass for two."""
+    """Return a digest of texts; different lists of texts never look alike to it."""
     whole = hashlib.sha256()
     for part in parts:
         data = part.encode()

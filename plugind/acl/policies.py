@@ -1,4 +1,4 @@
-"""Policies from files: what each file's rules say, checked word for word."""
+"""Policies from files: the rules of each file, validated word for word."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from plugind.acl.blocks import BLOCK_MAXIMUM, Findings, header, parted, shown
+from plugind.acl.blocks import BLOCK_MAXIMUM, Diagnostics, header, parted, shown
 from plugind.acl.vocabulary import (
     DENY,
     KINDS,
@@ -24,11 +24,12 @@ from plugind.config.shape import suggestion
 from plugind.config.tree import Attribute, Block, Body, Place
 from plugind.errors import ConfigError
 
-NAME = re.compile(r"[a-zA-Z0-9-]{1,128}")
+NAME = re.compile(r"[a-zA-Z0-9._-]{1,128}")
 DESCRIPTION_MAXIMUM = 256
 FILE_MAXIMUM = 32 * 1024
 """Bytes of a policy: thousands of rules."""
 
+_NAME_IN_NOMAD = re.compile(r"[a-zA-Z0-9-]+")
 _COMMENT = re.compile(r"\s*(?:/\*(?P<long>.*?)\*/|(?P<lines>(?:[ \t]*(?:#|//)[^\n]*\n?)+))", re.S)
 _MARK = re.compile(r"^[ \t]*(?:#+|//+|\*+)[ \t]?", re.MULTILINE)
 
@@ -38,13 +39,16 @@ _IN_VAIN = {
     ("plugin", WRITE): 'write policy = "read"',
     (NAMESPACE, LIST): f'write capabilities = ["{capability("TYPE", LIST)}"]',
 }
-"""Levels that may be written and grant nothing, as in Nomad, though they look as if they did."""
+"""Levels that grant nothing, as in Nomad, though they look as if they did."""
 
 
 @dataclass(frozen=True, slots=True)
 class Rule:
-    """One block of a policy. ``label`` is a pattern in which ``*`` stands for any characters, ""
-    for a block without one; ``capabilities`` has what is written, without what ``level`` adds."""
+    """One block of a policy.
+
+    ``label`` is a pattern in which ``*`` stands for any characters, "" for a block without one;
+    ``capabilities`` has those that are written, without those that ``level`` adds.
+    """
 
     policy: str
     kind: str
@@ -63,7 +67,7 @@ class Rule:
 
 @dataclass(frozen=True, slots=True)
 class Policy:
-    """A file of rules; ``text`` is what it was read from."""
+    """A file of rules; ``text`` is its content."""
 
     name: str
     description: str
@@ -72,32 +76,53 @@ class Policy:
 
 
 def read_policies(
-    files: Sequence[Path], vocabulary: Vocabulary, findings: Findings
+    files: Sequence[Path], vocabulary: Vocabulary, diagnostics: Diagnostics
 ) -> list[Policy]:
-    """The policies in the files, without those that cannot be read; what is wrong goes to
-    ``findings``. Raises ConfigError when that is too much."""
+    """Return the policies in the files that can be read; add the mistakes in others to
+    ``diagnostics``.
+
+    Raise ConfigError when there are too many mistakes.
+    """
     policies: list[Policy] = []
     named: dict[str, Path] = {}
     for file in files:
         name, place = file.stem, Place(str(file))
         if not NAME.fullmatch(name):
-            text = "is no policy's name: 1 to 128 letters, digits or dashes, then .hcl or .json"
-            findings.add(place, f'"{shown(file.name)}" {text}')
+            text = (
+                "is not a policy's name: use 1 to 128 letters, digits or dashes, and .hcl or .json"
+            )
+            diagnostics.add(place, f'"{shown(file.name)}" {text}')
+        elif not _NAME_IN_NOMAD.fullmatch(name):
+            diagnostics.warn(place, _odd_name(name, file.suffix))
         elif name in named:
-            findings.add(place, f'policy "{name}" is in {named[name]} already; remove one of them')
+            diagnostics.add(
+                place, f'policy "{name}" is in {named[name]} already; remove one of them'
+            )
         named.setdefault(name, file)
         try:
-            text, body = read_file(file, FILE_MAXIMUM, BLOCK_MAXIMUM)
+            text, body = read_file(file, FILE_MAXIMUM, BLOCK_MAXIMUM, literal=True)
         except ConfigError as error:
-            findings.mistakes += error.mistakes
+            diagnostics.mistakes += error.mistakes
             continue
-        rules = tuple(_Reader(name, vocabulary, findings).rules(body))
+        rules = tuple(_Reader(name, vocabulary, diagnostics).rules(body))
         policies.append(Policy(name, description(text), rules, text))
     return policies
 
 
+def _odd_name(name: str, suffix: str) -> str:
+    """Return the warning for a policy's name that Nomad does not allow.
+
+    Such a file often is meant as the policy whose name it begins with: ``anonymous.policy.hcl``.
+    """
+    meant = name.partition(".")[0].replace("_", "-")
+    text = f'is the policy "{name}", a name with other characters than letters, digits and dashes'
+    return f'{text}; if the policy "{meant}" is meant, rename the file to {meant}{suffix}'
+
+
 def description(text: str) -> str:
-    """The comment that a file begins with, in one line; "" when it begins with something else."""
+    """Return the comment that a file begins with, in one line; "" when it begins with something
+    else.
+    """
     match = _COMMENT.match(text.removeprefix("\ufeff"))
     if match is None:
         return ""
@@ -106,81 +131,77 @@ def description(text: str) -> str:
 
 
 class _Reader:
-    """Reads the rules of one policy."""
+    """A reader of the rules of one policy."""
 
-    def __init__(self, policy: str, vocabulary: Vocabulary, findings: Findings) -> None:
+    def __init__(self, policy: str, vocabulary: Vocabulary, diagnostics: Diagnostics) -> None:
         self._policy = policy
         self._vocabulary = vocabulary
-        self._findings = findings
+        self._diagnostics = diagnostics
 
     def rules(self, body: Body) -> Iterator[Rule]:
         attributes, blocks = parted(body, _LABELLED)
         for attribute in attributes:
             self._no_block(attribute)
         if not attributes and not blocks:
-            self._findings.warn(body.place, "there is no rule in this policy: it grants nothing")
+            self._diagnostics.warn(body.place, "this policy has no rule: it grants nothing")
         first: dict[str, Place] = {}
         for block in blocks:
             kind = KINDS.get(block.type)
             if kind is None:
-                self._findings.unknown(block.place, "block", block.type, KINDS)
+                self._diagnostics.unknown(block.place, "block", block.type, KINDS)
                 continue
-            self._repeated(block, kind, first)
-            flaw = _label_flaw(block, kind)
-            if flaw:
-                self._findings.add(block.place, flaw)
+            if kind.label is None and block.type in first:  # Nomad takes one at most, too.
+                line = first[block.type].line
+                text = f"{block.type} is repeated; it is in line {line} already"
+                self._diagnostics.add(block.place, text)
+            first.setdefault(block.type, block.place)
+            problem = _label_problem(block, kind)
+            if problem:
+                self._diagnostics.add(block.place, problem)
             rule = self._rule(block, kind)
-            if not flaw:
+            if not problem:
                 yield rule
-
-    def _repeated(self, block: Block, kind: Kind, first: dict[str, Place]) -> None:
-        """Tells of a second block where there is one at most, as Nomad does."""
-        if kind.label is None and block.type in first:
-            line = first[block.type].line
-            text = f"{block.type} is repeated; it stands in line {line} already"
-            self._findings.add(block.place, text)
-        first.setdefault(block.type, block.place)
 
     def _no_block(self, attribute: Attribute) -> None:
         name = attribute.name
         if name not in KINDS:
-            self._findings.unknown(attribute.place, "block", name, KINDS)
+            self._diagnostics.unknown(attribute.place, "block", name, KINDS)
             return
         label = ' "NAME"' if _LABELLED[name] else ""
-        self._findings.add(attribute.place, f"{name} is a block: write {name}{label} {{ ... }}")
+        self._diagnostics.add(attribute.place, f"{name} is a block: write {name}{label} {{ ... }}")
 
     def _rule(self, block: Block, kind: Kind) -> Rule:
         attributes, blocks = parted(block.body, {"variables": False})
         known = ["policy", "capabilities"] if kind.capabilities else ["policy"]
-        found = self._findings.attributes(attributes, header(block), known)
+        found = self._diagnostics.attributes(attributes, header(block), known)
         for inner in blocks:
             if block.type == NAMESPACE and inner.type == "variables":
                 self._variables(inner)
             else:
                 names = ["variables"] if block.type == NAMESPACE else known
-                self._findings.unknown(inner.place, "block", inner.type, names, header(block))
+                self._diagnostics.unknown(inner.place, "block", inner.type, names, header(block))
         level = self._level(block, kind, found.get("policy"))
         capabilities = self._capabilities(block, kind, found.get("capabilities"))
         label = block.labels[0] if block.labels else ""
         return Rule(self._policy, block.type, label, level, capabilities, block.place)
 
     def _level(self, block: Block, kind: Kind, attribute: Attribute | None) -> str:
-        """The block's level, "" when there is none or a wrong one."""
+        """Return the block's level; "" when there is none or a wrong one."""
         if attribute is None:
             if kind.required:
-                text = f'{block.type} says nothing: write policy = "read"'
-                self._findings.add(block.place, text)
+                text = f'{block.type} has no level: write policy = "read"'
+                self._diagnostics.add(block.place, text)
             return ""
         value = attribute.value
         if not isinstance(value, str):
-            self._findings.add(attribute.place, 'policy must be text in quotes, such as "read"')
+            self._diagnostics.add(attribute.place, 'policy must be text in quotes, such as "read"')
             return ""
         if value not in kind.levels:
-            self._findings.unknown(attribute.place, "policy level", value, kind.levels)
+            self._diagnostics.unknown(attribute.place, "policy level", value, kind.levels)
             return ""
         if better := _IN_VAIN.get((block.type, value)):
             text = f'policy = "{value}" grants nothing in a {block.type} block; {better}'
-            self._findings.warn(attribute.place, text)
+            self._diagnostics.warn(attribute.place, text)
         return value
 
     def _capabilities(
@@ -188,7 +209,7 @@ class _Reader:
     ) -> frozenset[str]:
         in_namespace = block.type == NAMESPACE
         known = self._vocabulary.capabilities if in_namespace else kind.capabilities
-        written = self._findings.texts(attribute)
+        written = self._diagnostics.texts(attribute)
         for name, place in written:
             if not (in_namespace and self._is_of_absent_type(name, place)):
                 self._capability(name, place, known)
@@ -196,43 +217,45 @@ class _Reader:
 
     def _capability(self, name: str, place: Place, known: frozenset[str]) -> None:
         if name not in known:
-            self._findings.unknown(place, "capability", name, known)
+            self._diagnostics.unknown(place, "capability", name, known)
 
     def _is_of_absent_type(self, name: str, place: Place) -> bool:
-        """Whether the capability is of a plugin type that is not installed, which is told."""
+        """Return whether a capability's plugin type is not installed; warn if so."""
         absent = self._vocabulary.absent_type(name)
         if absent:
             hint = suggestion(absent, self._vocabulary.types)
             text = f'"{shown(name)}" grants nothing: no plugin type "{absent}" is installed; {hint}'
-            self._findings.warn(place, text)
+            self._diagnostics.warn(place, text)
         return bool(absent)
 
     def _variables(self, block: Block) -> None:
-        """plugind has no variables, but a mistake here would be one in Nomad, too."""
+        """Check a block of variables: plugind has none, but a mistake here would be one in Nomad,
+        too.
+        """
         attributes, blocks = parted(block.body, {"path": True})
-        self._findings.attributes(attributes, "variables", ["path"])
+        self._diagnostics.attributes(attributes, "variables", ["path"])
         if not blocks:
-            self._findings.add(block.place, 'variables needs a path: write path "PATH" { ... }')
+            self._diagnostics.add(block.place, 'variables needs a path: write path "PATH" { ... }')
         for path in blocks:
             if path.type != "path":
-                self._findings.unknown(path.place, "block", path.type, ["path"], "variables")
+                self._diagnostics.unknown(path.place, "block", path.type, ["path"], "variables")
             elif len(path.labels) != 1 or not path.labels[0] or path.labels[0][0] == "/":
-                text = 'path needs one label that begins with no /: write path "a/b" { ... }'
-                self._findings.add(path.place, text)
+                text = 'path needs one label, not beginning with /: write path "a/b" { ... }'
+                self._diagnostics.add(path.place, text)
             else:
                 self._path(path)
 
     def _path(self, block: Block) -> None:
         attributes, inner = parted(block.body, {})
-        found = self._findings.attributes(attributes, "path", ["capabilities"])
+        found = self._diagnostics.attributes(attributes, "path", ["capabilities"])
         for each in inner:
-            self._findings.unknown(each.place, "block", each.type, ["capabilities"], "path")
-        for name, place in self._findings.texts(found.get("capabilities")):
+            self._diagnostics.unknown(each.place, "block", each.type, ["capabilities"], "path")
+        for name, place in self._diagnostics.texts(found.get("capabilities")):
             self._capability(name, place, VARIABLE_CAPABILITIES)
 
 
-def _label_flaw(block: Block, kind: Kind) -> str:
-    """What is wrong with a block's labels; "" when nothing is."""
+def _label_problem(block: Block, kind: Kind) -> str:
+    """Return the mistake in a block's labels; "" when there is none."""
     type_ = block.type
     if kind.label is None:
         return f"{type_} takes no label: write {type_} {{ ... }}" if block.labels else ""
@@ -241,4 +264,4 @@ def _label_flaw(block: Block, kind: Kind) -> str:
     if kind.label.fullmatch(block.labels[0]):
         return ""
     also = ", underscores" if kind.label.fullmatch("_") else ""
-    return f"{header(block)} has no good label: 1 to 128 letters, digits, dashes{also} or *"
+    return f"{header(block)} has a bad label: use 1 to 128 letters, digits, dashes{also} or *"

@@ -1,7 +1,7 @@
-"""Tokens: who holds which secret. Files have hashes of secrets only.
+"""Tokens and the hashes of their secrets; files never hold a secret itself.
 
-A secret has 256 random bits, so that one SHA-256 of it is as good as a slow hash of a password
-would be, and is all that a look-up costs.
+A secret has 256 random bits, so one SHA-256 of it is as safe as a slow hash of a password, and it
+is all that a lookup costs.
 """
 
 from __future__ import annotations
@@ -15,11 +15,12 @@ from collections.abc import Collection, Iterator, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from plugind.acl.blocks import BLOCK_MAXIMUM, Findings, header, parted, shown
+from plugind.acl.blocks import BLOCK_MAXIMUM, Diagnostics, header, parted, shown
 from plugind.config.hcl import read_file
 from plugind.config.tree import Attribute, Block, Body, Place
 from plugind.errors import ConfigError
-from plugind.fields import format_time, is_node_id, parse_time
+from plugind.model.times import format_time, parse_time
+from plugind.wire.fields import is_node_id
 
 CLIENT, MANAGEMENT = "client", "management"
 TYPES = (CLIENT, MANAGEMENT)
@@ -30,13 +31,13 @@ FILE_MAXIMUM = 4 * 1024 * 1024
 _SETTINGS = ("accessor", "hash", "type", "policies", "expires")
 _HASH = re.compile(r"sha256:([0-9a-f]{64})")
 _WRITE = 'write token "NAME" { ... }'
-_SECRET = re.compile("[0-9A-Za-z_-]{32,}")  # what looks like one
+_SECRET = re.compile("[0-9A-Za-z_-]{32,}")  # Any such text may be one.
 _QUOTED = re.compile(r"(['\"]).*\1")
 
 
 @dataclass(frozen=True, slots=True)
 class Caller:
-    """Who asks. ``policies`` are names, in order, each once; some may not exist."""
+    """The sender of a request. ``policies`` are names, sorted, each once; some may not exist."""
 
     accessor: str
     name: str
@@ -46,7 +47,7 @@ class Caller:
 
 @dataclass(frozen=True, slots=True)
 class Token:
-    """A caller and what its secret is known by. ``expires`` is in nanoseconds since the epoch."""
+    """A caller with the hash of its secret. ``expires`` is in nanoseconds since the epoch."""
 
     caller: Caller
     hash: bytes = field(repr=False)
@@ -57,14 +58,17 @@ class Token:
 
 
 def digest(secret: str) -> bytes:
-    """What a secret is known by."""
+    """Return the hash by which a secret is stored and found."""
     return hashlib.sha256(secret.encode(errors="surrogatepass")).digest()
 
 
 def draw(
     name: str, type_: str, policies: Collection[str], expires: int | None
 ) -> tuple[str, Token]:
-    """A new token and its secret, which is not to be had from it. Without a name it gets one."""
+    """Return a new secret and its token, from which the secret cannot be recovered.
+
+    Without a name the token is named after its accessor.
+    """
     secret, accessor = secrets.token_hex(32), str(uuid.uuid4())
     caller = Caller(accessor, name or accessor[:8], type_, tuple(sorted(set(policies))))
     return secret, Token(caller, digest(secret), expires)
@@ -75,7 +79,7 @@ def is_name(text: str) -> bool:
 
 
 def block(token: Token) -> str:
-    """The token as it stands in a file."""
+    """Return the token as a block of the file of tokens."""
     caller = token.caller
     lines = {"accessor": caller.accessor, "hash": f"sha256:{token.hash.hex()}", "type": caller.type}
     values = {name: _hcl(value) for name, value in lines.items()}
@@ -88,35 +92,37 @@ def block(token: Token) -> str:
 
 
 def _hcl(text: str) -> str:
-    """Printable text in quotes, in which HCL sees no expression."""
+    """Return printable text in quotes, escaped so that HCL reads no expression in it."""
     quoted = json.dumps(text, ensure_ascii=False)
     return quoted.replace("${", "\\u0024{").replace("%{", "\\u0025{")
 
 
 def read_tokens(
-    file: Path, policies: Collection[str], findings: Findings
+    file: Path, policies: Collection[str], diagnostics: Diagnostics
 ) -> tuple[str, Mapping[bytes, Token]]:
-    """The text of a file of tokens, and these by hash; what is wrong goes to ``findings``. No
-    mistake repeats an accessor, a hash or a name that may be a secret in the wrong place, nor what
-    the parser stumbles over."""
+    """Return the text of a file of tokens, and the tokens by hash; add mistakes to ``diagnostics``.
+
+    No mistake repeats an accessor, a hash, the text at a syntax error, or a name that may be a
+    misplaced secret.
+    """
     try:
         text, body = read_file(file, FILE_MAXIMUM, BLOCK_MAXIMUM)
     except ConfigError as error:
-        findings.mistakes += [
-            Place(told.source, told.line, told.column).mistake(
-                _masked(_QUOTED.sub("...", told.text))
+        diagnostics.mistakes += [
+            Place(each.source, each.line, each.column).mistake(
+                _masked(_QUOTED.sub("...", each.text))
             )
-            for told in error.mistakes
+            for each in error.mistakes
         ]
         return "", {}
-    return text, _Reader(policies, _Discreet(findings)).tokens(body)
+    return text, _Reader(policies, _Discreet(diagnostics)).tokens(body)
 
 
-class _Discreet(Findings):
-    """Takes what is found, and repeats no secret."""
+class _Discreet(Diagnostics):
+    """Diagnostics that mask everything that may be a secret."""
 
-    def __init__(self, findings: Findings) -> None:
-        self.mistakes, self.warnings = findings.mistakes, findings.warnings
+    def __init__(self, diagnostics: Diagnostics) -> None:
+        self.mistakes, self.warnings = diagnostics.mistakes, diagnostics.warnings
 
     def add(self, place: Place, text: str) -> None:
         super().add(place, _masked(text))
@@ -130,11 +136,11 @@ def _masked(text: str) -> str:
 
 
 class _Reader:
-    """Reads the tokens of one file."""
+    """A reader of the tokens of one file."""
 
-    def __init__(self, policies: Collection[str], findings: Findings) -> None:
+    def __init__(self, policies: Collection[str], diagnostics: Diagnostics) -> None:
         self._policies = policies
-        self._findings = findings
+        self._diagnostics = diagnostics
         self._seen: dict[str | bytes, Place] = {}
         self._missed: set[str] = set()
 
@@ -142,24 +148,24 @@ class _Reader:
         attributes, blocks = parted(body, {"token": True})
         for attribute in attributes:
             if attribute.name == "token":
-                self._findings.add(attribute.place, f"token is a block: {_WRITE}")
+                self._diagnostics.add(attribute.place, f"token is a block: {_WRITE}")
             else:
-                self._findings.unknown(attribute.place, "block", attribute.name, ["token"])
+                self._diagnostics.unknown(attribute.place, "block", attribute.name, ["token"])
         tokens = [token for each in blocks for token in self._token(each)]
         return {token.hash: token for token in tokens}
 
     def _token(self, block: Block) -> Iterator[Token]:
         if block.type != "token":
-            self._findings.unknown(block.place, "block", block.type, ["token"])
+            self._diagnostics.unknown(block.place, "block", block.type, ["token"])
             return
         if len(block.labels) != 1 or not is_name(block.labels[0]):
             text = f"token needs one name, of 1 to {NAME_MAXIMUM} printable characters"
-            self._findings.add(block.place, f"{text}: {_WRITE}")
+            self._diagnostics.add(block.place, f"{text}: {_WRITE}")
             return
         attributes, inner = parted(block.body, {})
         for each in inner:
-            self._findings.unknown(each.place, "block", each.type, _SETTINGS, header(block))
-        found = self._findings.attributes(attributes, header(block), _SETTINGS)
+            self._diagnostics.unknown(each.place, "block", each.type, _SETTINGS, header(block))
+        found = self._diagnostics.attributes(attributes, header(block), _SETTINGS)
         accessor = self._accessor(block, found.get("accessor"))
         hash = self._hash(block, found.get("hash"))
         type_ = self._type(found.get("type"))
@@ -174,7 +180,7 @@ class _Reader:
             return ""
         if not is_node_id(value):
             text = "accessor must be a UUID in lower case, as 'plugind acl token create' makes it"
-            self._findings.add(attribute.place, text)
+            self._diagnostics.add(attribute.place, text)
             return ""
         self._once(value, attribute)
         return value
@@ -186,18 +192,20 @@ class _Reader:
         match = _HASH.fullmatch(value)
         if match is None:
             text = 'hash must be "sha256:" and 64 digits from 0 to f, the SHA-256 of the secret'
-            self._findings.add(attribute.place, text)
+            self._diagnostics.add(attribute.place, text)
             return b""
         hash = bytes.fromhex(match[1])
         self._once(hash, attribute)
         return hash
 
     def _text(self, block: Block, name: str, attribute: Attribute | None) -> str | None:
-        """The text of a setting that must be there; None when it is not, which is told."""
+        """Return the text of a required setting; add a mistake and return None when it is absent or
+        no text.
+        """
         if attribute is None:
-            self._findings.add(block.place, f"{header(block)} lacks {name}")
+            self._diagnostics.add(block.place, f"{header(block)} lacks {name}")
         elif not isinstance(attribute.value, str):
-            self._findings.add(attribute.place, f"{name} must be text in quotes")
+            self._diagnostics.add(attribute.place, f"{name} must be text in quotes")
         else:
             return attribute.value
         return None
@@ -205,29 +213,31 @@ class _Reader:
     def _once(self, value: str | bytes, attribute: Attribute) -> None:
         if value in self._seen:
             line = self._seen[value].line
-            text = f"this {attribute.name} stands in line {line} already; each token has its own"
-            self._findings.add(attribute.place, text)
+            text = f"this {attribute.name} is in line {line} already; each token has its own"
+            self._diagnostics.add(attribute.place, text)
         self._seen.setdefault(value, attribute.place)
 
     def _type(self, attribute: Attribute | None) -> str:
         if attribute is None or attribute.value in TYPES:
             return CLIENT if attribute is None else str(attribute.value)
-        self._findings.add(attribute.place, f'type must be "{CLIENT}" or "{MANAGEMENT}"')
+        self._diagnostics.add(attribute.place, f'type must be "{CLIENT}" or "{MANAGEMENT}"')
         return ""
 
     def _named(self, block: Block, type_: str, attribute: Attribute | None) -> tuple[str, ...]:
-        """The names of the token's policies."""
-        names = self._findings.texts(attribute)
+        """Return the names of the token's policies."""
+        names = self._diagnostics.texts(attribute)
         if names and attribute and type_ == MANAGEMENT:
-            text = "a management token may do everything: take its policies away, or its type"
-            self._findings.add(attribute.place, text)
+            text = "a management token may do everything: remove its policies, or its type"
+            self._diagnostics.add(attribute.place, text)
         elif not names and type_ == CLIENT:
-            self._findings.warn(block.place, f"{header(block)} names no policy: it grants nothing")
+            self._diagnostics.warn(
+                block.place, f"{header(block)} names no policy: it grants nothing"
+            )
         for name, place in names:
             if name not in self._policies and name not in self._missed:
                 self._missed.add(name)
                 text = f'there is no policy "{shown(name)}": it grants nothing'
-                self._findings.warn(place, text)
+                self._diagnostics.warn(place, text)
         return tuple(sorted({name for name, _ in names}))
 
     def _expires(self, attribute: Attribute | None) -> int | None:
@@ -237,5 +247,5 @@ class _Reader:
             return parse_time(attribute.value)
         except (ValueError, TypeError):
             text = "expires must be an RFC 3339 time, such as 2026-01-31T23:00:00Z"
-            self._findings.add(attribute.place, text)
+            self._diagnostics.add(attribute.place, text)
             return None

@@ -1,9 +1,9 @@
-"""The words of policies: which blocks there are, and the levels and capabilities each may name.
+"""The words of policies: their kinds of blocks, and the levels and capabilities of each.
 
 They are Nomad's, so that its policy files load unchanged
 (https://developer.hashicorp.com/nomad/docs/other-specifications/acl-policy), and those of the
 plugin types. plugind decides by namespaces, ``plugin``, ``node`` and ``agent``; the rest is only
-checked.
+validated.
 """
 
 from __future__ import annotations
@@ -17,7 +17,7 @@ from plugind.plugin_type import PluginType
 DENY, LIST, READ, SCALE, WRITE = "deny", "list", "read", "scale", "write"
 REGISTER = "register"
 ACTIONS = (LIST, READ, REGISTER)
-"""What may be done with plugins of a type: each is a capability of namespaces."""
+"""Actions on plugins of a type; each is a capability of namespaces."""
 
 _LEVELS = frozenset({DENY, READ, SCALE, WRITE})
 _NAME = re.compile(r"[a-zA-Z0-9*-]{1,128}")
@@ -27,8 +27,11 @@ _OF_A_TYPE = re.compile(r"([a-z][a-z0-9_-]{0,31})-(?:list|read|register)-plugin"
 
 @dataclass(frozen=True, slots=True)
 class Kind:
-    """One kind of block in a policy. ``label`` is what its label must look like, None without one;
-    ``required`` says that it is nothing without a level."""
+    """One kind of block in a policy.
+
+    ``label`` is the pattern of its label, None for a block without one; ``required`` says that the
+    block must have a level.
+    """
 
     levels: frozenset[str] = _LEVELS
     capabilities: frozenset[str] = frozenset()
@@ -36,6 +39,7 @@ class Kind:
 
     @property
     def required(self) -> bool:
+        """Return whether a block of this kind must have a level."""
         return not self.capabilities
 
 
@@ -80,15 +84,25 @@ KINDS = {
             }
         )
     ),
-    "sentinel": Kind(capabilities=frozenset({DENY, READ, "submit", "delete"})),
+    "sentinel": Kind(
+        capabilities=frozenset(
+            {
+                *(DENY, READ, "submit", "delete"),
+                *("sentinel-read", "sentinel-submit", "sentinel-delete"),
+            }
+        )
+    ),
 }
 VARIABLE_CAPABILITIES = frozenset({DENY, LIST, READ, WRITE, "destroy"})
 
 
 @dataclass(frozen=True, slots=True)
 class Vocabulary:
-    """What the plugin types that there are add: ``types`` are their names, in order;
-    ``capabilities`` are all that a namespace may name, Nomad's included."""
+    """The words that the installed plugin types add to policies.
+
+    ``types`` are their names, sorted; ``capabilities`` are all that a namespace may name, Nomad's
+    included.
+    """
 
     types: tuple[str, ...]
     capabilities: frozenset[str]
@@ -102,16 +116,18 @@ class Vocabulary:
         return cls(tuple(type_.name for type_ in known), everything)
 
     def shorthand(self, level: str) -> frozenset[str]:
-        """What a namespace's level stands for; registering is in none."""
+        """Return the capabilities that a namespace's level grants; registering is in none."""
         actions = (LIST, READ) if level in (READ, WRITE) else ()
         return frozenset(capability(type_, action) for type_ in self.types for action in actions)
 
     def absent_type(self, name: str) -> str:
-        """The type that a capability is of which is not installed; "" when it is no such."""
+        """Return the type of a capability whose type is not installed; "" for any other name."""
         match = _OF_A_TYPE.fullmatch(name)
         return match[1] if match and name not in self.capabilities else ""
 
 
 def capability(type_: str, action: str) -> str:
-    """The capability of a namespace that lets one list, read or register plugins of a type."""
+    """Return the capability of a namespace that lets a caller list, read or register plugins of a
+    type.
+    """
     return f"{type_}-{action}-plugin"

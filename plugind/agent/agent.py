@@ -1,4 +1,4 @@
-"""The agent as a whole: one supervisor a plugin type, and the reporter that tells of them."""
+"""The agent as a whole: one supervisor for each plugin type, and the reporter of their states."""
 
 from __future__ import annotations
 
@@ -7,17 +7,27 @@ import threading
 import time
 import uuid
 from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 from plugind import __version__, logs
-from plugind.agent import bounds, report
+from plugind.agent import bounds
 from plugind.agent.attributes import attributes
 from plugind.agent.identity import Identity, hold
-from plugind.agent.reporter import Reporter
-from plugind.agent.supervisor import Supervisor
+from plugind.agent.report import report
+from plugind.agent.report.reporter import Reporter
+from plugind.agent.supervisor.supervisor import Supervisor
+from plugind.agent.transitions import Plugins, transitions
+from plugind.health import Finding, Health
+from plugind.health.health_log import log_health
+from plugind.health.threads import OwnedThread, threads_health
+from plugind.wire import addresses
 
 STOP_TIMEOUT = 10.0
+
+STATE_FOLDER = "types"
+"""The folder below ``data_dir`` that has a folder for the state of each plugin type's prober."""
 
 _log = logs.get("agent")
 
@@ -25,10 +35,12 @@ _log = logs.get("agent")
 class Agent:
     """Watches over this machine's plugins and reports them as node ``name``.
 
-    ``servers`` are addresses, one or more, spoken to in turn. ``types`` maps each plugin type to
-    its settings block as configuration has it: JSON values, which the type's own process loads.
-    That process logs as ``log_level`` and ``log_json`` say; ``command`` is what starts it, given
-    the type's name (``prober_command`` when None).
+    ``servers`` are addresses, one or more, used in turn. ``advertise`` is the node's own address,
+    HOST or HOST:PORT; by default it is the address from which the node reaches the server. ``port``
+    is added to an address without one. ``types`` maps each plugin type to its settings block as
+    configuration has it: JSON values, which the type's own process loads. That process logs with
+    ``log_level`` and ``log_json``. ``command`` returns the command line that starts it, given the
+    type's name (``prober_command`` when None).
     """
 
     def __init__(
@@ -41,12 +53,20 @@ class Agent:
         ca_file: Path | None,
         types: Mapping[str, Mapping[str, Any]],
         *,
+        meta: Mapping[str, str] | None = None,
+        node_class: str = "",
+        advertise: str = "",
+        port: int = addresses.HTTP_PORT,
         log_level: str = "INFO",
         log_json: bool = False,
         command: Callable[[str], Sequence[str]] | None = None,
     ) -> None:
         self._name = name
         self._datacenter = datacenter
+        self._meta = meta or {}
+        self._node_class = node_class
+        self._advertise = advertise
+        self._port = port
         self._data_dir = data_dir
         self._servers = servers
         self._token_file = token_file
@@ -56,14 +76,17 @@ class Agent:
         self._retired: set[str] = set()
         self._refused = ""
         self._left_out: Mapping[str, int] = {}
+        self._reported: Plugins = {}
         self._lock = threading.Lock()
         self._identity: Identity | None = None
         self._reporter: Reporter | None = None
+        self.threads: list[OwnedThread] = []
+        """Threads of others that health reports with the agent's own."""
 
     def start(self) -> None:
-        """Starts to watch and to report, in threads and processes of its own; once only.
+        """Start to watch and to report, in threads and processes of the agent's own; once only.
 
-        Raises IdentityError when ``data_dir`` cannot be used, or another agent uses it.
+        Raise IdentityError when ``data_dir`` cannot be used, or another agent uses it.
         """
         with self._lock:
             self._identity = hold(self._data_dir)
@@ -74,7 +97,7 @@ class Agent:
                 self._token_file,
                 self._ca_file,
                 build=lambda: self._report(origin),
-                ready=self._is_complete,
+                ready=lambda: all(each.state.complete for each in self._supervisors.values()),
                 acknowledged=self._acknowledged,
             )
             for supervisor in self._supervisors.values():
@@ -83,18 +106,22 @@ class Agent:
         _log.info("watching", node=self._identity.node_id, types=",".join(self._supervisors))
 
     def reload(self, types: Mapping[str, Mapping[str, Any]]) -> None:
-        """From now on exactly these types are watched, with these blocks; those that did not change
-        are left alone.
+        """Watch exactly these types with these blocks from now on; leave alone those that did not
+        change.
 
-        Of a type that changed all stays as it is shown until its new process answers. What a block
-        no longer has, and what a type had that is no longer there, has left on purpose.
+        A type that changed is shown as before until its new process answers. Instances that a block
+        no longer has, and those of a type that was removed, have left on purpose.
         """
         with self._lock:
             self._refused = ""
             if self._reporter is None:
                 return
             running = self._supervisors.keys() - self._retired
-            changed = {type for type in types if self._differs(type, types[type])}
+            changed = {
+                type
+                for type, block in types.items()
+                if type not in running or self._supervisors[type].block != block
+            }
             ended = (running - types.keys()) | (running & changed)
             self._end(ended)
             successors = {type: self._successor(type, types.get(type)) for type in ended | changed}
@@ -106,16 +133,21 @@ class Agent:
             self._changed()
             _log.info("settings changed", types=",".join(sorted(ended | changed)))
 
+    def probers(self) -> list[int]:
+        """Return the process IDs of the probers that run or just ran."""
+        pids = (supervisor.pid for supervisor in self._supervisors.values())
+        return [pid for pid in pids if pid is not None]
+
     def refuse_reload(self, reason: str) -> None:
-        """A reload failed: health says so until one succeeds, to anybody who asks."""
+        """Have health report a failed reload, with its reason, until one succeeds."""
         self._refused = reason
 
     def stop(self, timeout: float = STOP_TIMEOUT, *, leave: bool = False) -> None:
-        """Ends the probers and all threads; again does nothing.
+        """End the probers and all threads; do nothing when called again.
 
-        With ``leave`` a server is told that this node leaves, and its instances with it; otherwise
-        they stay expected. A prober that hangs is killed after GRACE seconds. A server that hangs
-        is waited for until ``timeout`` seconds are over.
+        With ``leave`` report to a server that this node leaves, and its instances with it;
+        otherwise they stay expected. A prober that hangs is killed after GRACE seconds. A server
+        that hangs is waited for until ``timeout`` seconds are over.
         """
         with self._lock:
             if self._identity is None or self._reporter is None:
@@ -128,41 +160,57 @@ class Agent:
             self._identity = self._reporter = None
 
     def health(self) -> tuple[bool, str]:
-        """Whether this node is connected to a server: True and "ok", or False, since when not and
-        why."""
+        """Return whether this node is connected to a server, and a line with all details: "ok", or
+        since when it is not connected and why."""
+        condition = self.condition()
+        return condition.ok, condition.message
+
+    def condition(self) -> Health:
+        """Return whether this node is connected to a server, with all other results of the health
+        check."""
         reporter = self._reporter
         ok, message = reporter.health() if reporter else (False, "the agent is not running")
+        results = [] if ok else [Finding("lost connections to servers", message)]
         if self._refused:
-            message += f"; the configuration was not reloaded: {self._refused}"
-        troubles = [f"{type}: {text}" for type, text in self.troubles().items() if text]
-        return ok, "; ".join([message, *troubles])
+            details = f"the configuration was not reloaded: {self._refused}"
+            results.append(Finding("failed reloads", details))
+        if troubles := [f"{type}: {text}" for type, text in self.troubles().items() if text]:
+            results.append(Finding("plugin types in trouble", "; ".join(troubles), len(troubles)))
+        own = [each.thread for each in self._supervisors.values()]
+        threads = threads_health([*own, *([reporter.thread] if reporter else []), *self.threads])
+        return Health(ok and threads.ok, (*results, *threads.findings))
 
     def troubles(self) -> dict[str, str]:
-        """By plugin type, what keeps it from being reported well; "" when nothing does. None of it
-        is the agent's own: the other types go on."""
-        return {
-            type: "; ".join(filter(None, (each.trouble, _told(self._left_out.get(type, 0)))))
-            for type, each in sorted(self._supervisors.items())
-            if type not in self._retired
-        }
+        """Return by plugin type why it cannot be reported in full; "" when it can.
+
+        None of it is the agent's own: the other types go on.
+        """
+        troubles = {}
+        for type, each in sorted(self._supervisors.items()):
+            if type not in self._retired:
+                count = self._left_out.get(type, 0)
+                rest = f"{count:,} instances are not reported: a report has no room for more"
+                troubles[type] = "; ".join(filter(None, (each.trouble, rest if count else "")))
+        return troubles
 
     def _supervisor(self, type: str, block: Mapping[str, Any], **known: Any) -> Supervisor:
-        return Supervisor(type, self._command(type), block, self._changed, **known)
-
-    def _differs(self, type: str, block: Mapping[str, Any]) -> bool:
-        if type in self._retired or type not in self._supervisors:
-            return True
-        return self._supervisors[type].block != block
+        state_dir = self._data_dir / STATE_FOLDER / type
+        return Supervisor(
+            type, self._command(type), block, self._changed, state_dir=state_dir, **known
+        )
 
     def _end(self, types: Iterable[str]) -> None:
-        """Ends the processes of types, all at once."""
+        """End the processes of types, all at once."""
         for type in types:
             self._supervisors[type].release()
         for type in types:
             self._supervisors[type].stop()
 
     def _successor(self, type: str, block: Mapping[str, Any] | None) -> Supervisor:
-        """What goes on with what is known of a type; without a block it will not be started."""
+        """Return the supervisor that continues with the known state of a type.
+
+        Without a block it is only to report that all instances left; it is not to be started.
+        """
         known = self._supervisors.get(type)
         if known is None:
             assert block is not None
@@ -173,7 +221,7 @@ class Agent:
         return self._supervisor(type, block, state=known.state, before=before)
 
     def stats(self) -> dict[str, str]:
-        """Who reports, to whom, and how each plugin type is doing."""
+        """Return the node's ID, its servers, and the condition of each plugin type."""
         servers = {"known_servers": ",".join(self._servers)}
         identity = self._identity
         if identity is None:
@@ -185,40 +233,49 @@ class Agent:
         if reporter := self._reporter:
             reporter.changed()
 
-    def _is_complete(self) -> bool:
-        return all(supervisor.state.complete for supervisor in self._supervisors.values())
-
     def _origin(self, node_id: str) -> report.Origin:
         run_id = str(uuid.uuid4())
         return report.Origin(
-            node_id, self._name, self._datacenter, __version__, run_id, attributes()
+            node_id,
+            self._name,
+            self._datacenter,
+            __version__,
+            run_id,
+            attributes(),
+            self._meta,
+            self._node_class,
         )
 
     def _report(self, origin: report.Origin) -> dict[str, Any]:
+        # The routes to the servers may start from different addresses of this machine.
+        reporter = self._reporter
+        host = self._advertise or (addresses.toward(reporter.server) if reporter else "")
+        address = addresses.with_port(host, self._port) if host else ""
+        origin = replace(origin, address=address)
         states = {type: each.state for type, each in self._supervisors.items()}
-        told = report.build(origin, states)
-        plugins, left_out = bounds.fit(told["Plugins"], told["Allocations"])
+        whole = report.build(origin, states)
+        plugins, left_out = bounds.fit(whole["Plugins"], whole["Allocations"])
         for type in left_out.keys() - self._left_out.keys():
             _log.warning("a report would be too large", type=type, left_out=left_out[type])
         self._left_out = left_out
-        allocations = bounds.named(told["Allocations"], plugins)
-        return {**told, "Plugins": plugins, "Allocations": allocations}
+        changes = transitions(self._reported, plugins, origin.node_id, origin.name)
+        log_health(_log, list(changes))
+        self._reported = plugins
+        allocations = bounds.named(whole["Allocations"], plugins)
+        return {**whole, "Plugins": plugins, "Allocations": allocations}
 
-    def _acknowledged(self, told: Mapping[str, Any]) -> None:
+    def _acknowledged(self, reported: Mapping[str, Any]) -> None:
         for type, supervisor in self._supervisors.items():
-            left = report.left(told, type)
+            left = report.left(reported, type)
             supervisor.acknowledged(left)
             if left and supervisor.state.left:  # there was no room for more of it
                 self._changed()
 
 
-def _told(left_out: int) -> str:
-    if not left_out:
-        return ""
-    return f"{left_out:,} instances are not reported: a report has no room for more"
-
-
 def prober_command(type: str, log_level: str, log_json: bool) -> list[str]:
-    """What runs a prober's process; -P, so that no file of the current folder is imported."""
+    """Return the command line of a prober's process.
+
+    -P keeps Python from importing files of the current folder.
+    """
     form = "json" if log_json else "text"
-    return [sys.executable, "-P", "-m", "plugind.agent.child", type, log_level, form]
+    return [sys.executable, "-P", "-m", "plugind.agent.prober.child", type, log_level, form]

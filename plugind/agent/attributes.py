@@ -1,4 +1,4 @@
-"""What a machine is, in the names that Nomad has for it: the attributes of its node."""
+"""The attributes of this machine's node, under Nomad's names."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ _ARCHITECTURES: Mapping[str, str] = {
 
 
 def attributes() -> dict[str, str]:
-    """The attributes of this machine; what it does not tell of itself is left out."""
+    """Return the attributes of this machine, without those that it does not report."""
     kernel = platform.uname()
     release: Mapping[str, str] = {}
     with suppress(OSError):

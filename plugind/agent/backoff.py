@@ -1,4 +1,4 @@
-"""How long to wait before trying again, so that many who failed together do not return together."""
+"""Delays between attempts, so that clients that failed together do not return together."""
 
 from __future__ import annotations
 
@@ -16,10 +16,11 @@ class Backoff:
     longest: float
 
     def delay(self, failures: int) -> float:
-        """Seconds to wait after that many failures in a row (1 or more), with full jitter."""
+        """Return the seconds to wait after that many failures in a row (1 or more), with full
+        jitter."""
         doubled = self.shortest * 2.0 ** min(failures, _DOUBLINGS_MAXIMUM)
         return random.uniform(self.shortest, max(self.shortest, min(self.longest, doubled)))
 
     def slow(self) -> float:
-        """Seconds to wait where only a person can mend it."""
+        """Return the seconds to wait for a failure that only an operator can correct."""
         return random.uniform(self.longest / 2, self.longest)

@@ -1,7 +1,7 @@
-"""How much one plugin type may tell of, and all of a node together: one that floods harms no other.
+"""The bounds of what one plugin type, and a node as a whole, may report.
 
-A prober's process keeps within ``Room``; whatever it does, ``fit`` keeps a report within what a
-server takes.
+A type that floods must not harm another. A prober's process keeps within ``Room``; whatever it
+does, ``fit`` keeps a report within what a server takes.
 """
 
 from __future__ import annotations
@@ -13,9 +13,9 @@ from dataclasses import replace
 from typing import Any
 
 from plugind import logs
-from plugind.agent.lines import Failed, Found, Key
-from plugind.node_schemas import INSTANCES_MAXIMUM
+from plugind.agent.protocol import Failed, Found, Key
 from plugind.plugin_type import ANY_ROLE, MEBIBYTE
+from plugind.schemas.nodes import INSTANCES_MAXIMUM
 
 TARGETS_MAXIMUM = 1_000
 """Targets of one type; each has a thread."""
@@ -36,10 +36,10 @@ Plugins = Mapping[str, Mapping[str, Mapping[str, Any]]]
 
 
 class Room:
-    """What a type's targets may tell of together: so many ``instances`` of ``size`` bytes in all.
+    """The room that all targets of a type share: ``instances``, of ``size`` bytes in total.
 
-    Whatever has a place keeps it; who comes when all are taken gets none until one is free. Safe
-    for threads.
+    An instance that has a place keeps it. One that comes when all places are taken gets none until
+    one is free. Safe for threads.
     """
 
     def __init__(self, instances: int, size: int = SIZE_MAXIMUM) -> None:
@@ -51,22 +51,24 @@ class Room:
         self._lock = threading.Lock()
 
     def admit(self, outcome: Found | Failed) -> Found | Failed:
-        """What may be told of a target: the same, or as much of it as there is room for."""
+        """Return what may be reported of a target: all of it, or as much as there is room for."""
         with self._lock:
             self._hidden.pop(outcome.target, None)
             if isinstance(outcome, Found):
                 return self._admit(outcome, outcome.instances)
             if self._taken.get(outcome.target):
                 return outcome
-            stand_in = {(outcome.target, ANY_ROLE): {"HealthDescription": outcome.reason}}
-            told = self._admit(Found(outcome.target, outcome.time, {}), stand_in)
-            if not told.beyond:
+            keys = outcome.named or {(outcome.target, ANY_ROLE)}
+            why = {"Healthy": False, "HealthDescription": outcome.reason}
+            stand_ins = dict.fromkeys(keys, why)
+            admitted = self._admit(Found(outcome.target, outcome.time, {}), stand_ins)
+            if not admitted.beyond:
                 return outcome
             self._hidden[outcome.target] = outcome.reason
-            return told
+            return admitted
 
     def leave(self, target: str) -> None:
-        """The target is gone, and its places are free."""
+        """Free the places of a target that is gone."""
         with self._lock:
             self._taken.pop(target, None)
             self._beyond.pop(target, None)
@@ -74,7 +76,7 @@ class Room:
 
     @property
     def trouble(self) -> str:
-        """That, and how much, is not told of; "" when everything is."""
+        """Return how many instances are not reported, and why; "" when all are."""
         with self._lock:
             beyond = sum(self._beyond.values())
             hidden = [f"; {name}: {self._hidden[name]}" for name in sorted(self._hidden)[:1]]
@@ -100,10 +102,11 @@ class Room:
 def fit(
     plugins: Plugins, allocations: Mapping[str, Any] = _NONE
 ) -> tuple[dict[str, dict[str, dict[str, Any]]], dict[str, int]]:
-    """The plugins of a report (by type, ID and role) as far as a server takes them together with
-    the ``allocations`` that they name, and how many instances of which type are not among them.
+    """Return the plugins that a server takes in one report, and by type how many instances do not
+    fit.
 
-    When it is too much the types with little keep all, and the others get the same share.
+    ``plugins`` are by type, ID and role. The ``allocations`` that they name count towards the size.
+    When it is too much, types with few instances keep all, and the others get equal shares.
     """
     sizes = {
         type: {
@@ -118,7 +121,9 @@ def fit(
     fitting: dict[str, dict[str, dict[str, Any]]] = {}
     left_out: dict[str, int] = {}
     for type, of_type in plugins.items():
-        kept = within(_shown_first(of_type), sizes[type], space[type])[: places[type]]
+        # Those that left on purpose come last: they can be reported later.
+        keys = sorted(sizes[type], key=lambda key: (of_type[key[0]][key[1]] is None, key))
+        kept = within(keys, sizes[type], space[type])[: places[type]]
         fitting[type] = {}
         for id, role in sorted(kept):
             fitting[type].setdefault(id, {})[role] = of_type[id][role]
@@ -128,7 +133,7 @@ def fit(
 
 
 def named(allocations: Mapping[str, Any], plugins: Plugins) -> dict[str, Any]:
-    """Of the allocations those that the plugins name."""
+    """Return those of the allocations that the plugins name."""
     ids = {
         alloc_id(fingerprint)
         for of_type in plugins.values()
@@ -139,7 +144,10 @@ def named(allocations: Mapping[str, Any], plugins: Plugins) -> dict[str, Any]:
 
 
 def alloc_id(fingerprint: Mapping[str, Any] | None) -> str:
-    """The allocation that a fingerprint names, "" where it names none; a type may say anything."""
+    """Return the ID of the allocation that a fingerprint names, "" where it names none.
+
+    A type may have put any value there.
+    """
     id = fingerprint.get("AllocID") if fingerprint else None
     return id if isinstance(id, str) else ""
 
@@ -150,8 +158,10 @@ def _size_named(fingerprint: Mapping[str, Any] | None, allocations: Mapping[str,
 
 
 def shares(wanted: Mapping[str, int], budget: int) -> dict[str, int]:
-    """Of a budget as much as each wants, or where that is too much the same for all who want more
-    than others do."""
+    """Return each one's share of a budget: as much as it wants, or else an equal part.
+
+    Those that want less than the equal part leave the rest to the others.
+    """
     got: dict[str, int] = {}
     for number, name in enumerate(sorted(wanted, key=lambda name: (wanted[name], name))):
         got[name] = min(wanted[name], (budget - sum(got.values())) // (len(wanted) - number))
@@ -159,7 +169,7 @@ def shares(wanted: Mapping[str, int], budget: int) -> dict[str, int]:
 
 
 def within(keys: Iterable[Key], sizes: Mapping[Key, int], space: int) -> list[Key]:
-    """Those of the keys, in their order, that there is space for."""
+    """Return those of the keys, in their order, that fit into ``space`` bytes."""
     kept: list[Key] = []
     for key in keys:
         if sizes[key] <= space:
@@ -169,11 +179,11 @@ def within(keys: Iterable[Key], sizes: Mapping[Key, int], space: int) -> list[Ke
 
 
 def size_of(key: Iterable[str], fingerprint: Any) -> int:
-    """Bytes that an instance takes in a report."""
+    """Return the bytes that an instance takes in a report."""
     return len(json.dumps(fingerprint)) + sum(map(len, key)) + _FRAME
 
 
 def _shown_first(of_type: Mapping[str, Mapping[str, Any]]) -> list[Key]:
-    """What left on purpose comes last: it can be told later, when there is room."""
+    """Return the keys with those that left on purpose last: they can be reported later."""
     keys = [(id, role) for id, roles in of_type.items() for role in roles]
     return sorted(keys, key=lambda key: (of_type[key[0]][key[1]] is None, key))

@@ -1,7 +1,7 @@
-"""Who this node is: its ID and its secret, kept in ``data_dir`` and never made up a second time.
+"""The node's identity: its ID and its secret, kept in ``data_dir`` and never drawn a second time.
 
-The first report pins the secret to the ID, so an agent that lost one of them, or shares them with
-another agent, has to be told of rather than helped.
+The first report pins the secret to the ID. An agent that lost one of them, or shares them with
+another agent, therefore has to stop with an error rather than draw new ones.
 """
 
 from __future__ import annotations
@@ -16,7 +16,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from plugind.errors import IdentityError
-from plugind.fields import is_node_id
+from plugind.wire.fields import is_node_id
 
 ID_FILE = "node-id"
 SECRET_FILE = "node-secret"
@@ -34,14 +34,15 @@ class Identity:
     lock: int
 
     def release(self) -> None:
-        """Lets another agent use the data_dir; once only."""
+        """Let another agent use the data_dir; once only."""
         os.close(self.lock)
 
 
 def hold(data_dir: Path) -> Identity:
-    """The identity kept in ``data_dir``, drawn when there is none, for this process alone.
+    """Return the identity kept in ``data_dir``, drawn when there is none, locked for this process.
 
-    Raises IdentityError when another agent has it, or a file of it is damaged or cannot be used.
+    Raise IdentityError when another agent has it, or when one of its files is damaged or cannot be
+    used.
     """
     try:
         data_dir.mkdir(parents=True, exist_ok=True)
@@ -71,24 +72,40 @@ def _lock(data_dir: Path) -> int:
 
 
 def _read_or_draw(data_dir: Path, lock: int) -> Identity:
-    """The secret is written first: an ID without one was robbed of it, and not cut short."""
+    """Return the identity, drawing the parts that are missing.
+
+    The secret is written first, so that an ID without one means that the secret was lost, not that
+    an earlier start was interrupted.
+    """
+    check(data_dir)
+    id_file, secret_file = data_dir / ID_FILE, data_dir / SECRET_FILE
+    if not secret_file.exists():
+        _write(secret_file, secrets.token_urlsafe(32), 0o600)
+    if not id_file.exists():
+        _write(id_file, str(uuid.uuid4()), 0o644)
+    return Identity(_kept(id_file, is_node_id), _kept(secret_file, _is_secret), lock)
+
+
+def check(data_dir: Path) -> None:
+    """Validate the identity in ``data_dir``, if there is one, and change nothing.
+
+    Raise IdentityError when it is damaged or incomplete, OSError when it cannot be read.
+    """
     id_file, secret_file = data_dir / ID_FILE, data_dir / SECRET_FILE
     if id_file.exists() and not secret_file.exists():
         raise IdentityError(
             f"{secret_file} is missing; restore it, or remove {id_file} to come as a new node"
         )
-    secret = _kept(secret_file, 0o600, _is_secret, lambda: secrets.token_urlsafe(32))
-    node_id = _kept(id_file, 0o644, is_node_id, lambda: str(uuid.uuid4()))
-    return Identity(node_id, secret, lock)
+    for file, is_good in ((secret_file, _is_secret), (id_file, is_node_id)):
+        if file.exists():
+            _kept(file, is_good)
 
 
 def _is_secret(text: str) -> bool:
     return _SECRET.fullmatch(text) is not None
 
 
-def _kept(file: Path, mode: int, is_good: Callable[[str], bool], draw: Callable[[], str]) -> str:
-    if not file.exists():
-        _write(file, draw(), mode)
+def _kept(file: Path, is_good: Callable[[str], bool]) -> str:
     text = file.read_bytes().decode(errors="replace").strip()
     if not is_good(text):
         raise IdentityError(
@@ -99,7 +116,7 @@ def _kept(file: Path, mode: int, is_good: Callable[[str], bool], draw: Callable[
 
 
 def _write(file: Path, text: str, mode: int) -> None:
-    """Writes a whole file or none, also when the machine loses power meanwhile."""
+    """Write a whole file or none, also when the machine loses power during the call."""
     part = file.with_name(f"{file.name}.part")
     handle = os.open(part, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, mode)
     try:
@@ -109,12 +126,8 @@ def _write(file: Path, text: str, mode: int) -> None:
     finally:
         os.close(handle)
     os.replace(part, file)
-    _sync_folder(file.parent)
-
-
-def _sync_folder(folder: Path) -> None:
-    handle = os.open(folder, os.O_RDONLY | os.O_DIRECTORY)
+    folder = os.open(file.parent, os.O_RDONLY | os.O_DIRECTORY)
     try:
-        os.fsync(handle)
+        os.fsync(folder)
     finally:
-        os.close(handle)
+        os.close(folder)

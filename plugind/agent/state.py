@@ -1,6 +1,6 @@
-"""What is known of the instances of one type on this machine, derived from its prober's messages.
+"""The state of the instances of one type on this machine, derived from its prober's messages.
 
-Values only: each message, and each death of the prober, makes a new state out of the last one.
+These are values: each message, and each death of the prober, makes a new state out of the last one.
 """
 
 from __future__ import annotations
@@ -10,22 +10,21 @@ from dataclasses import dataclass, field, replace
 from itertools import islice
 from typing import Any
 
-from plugind.agent.lines import Failed, Found, Idle, Key, Message, Targets
-from plugind.fields import ID_PATTERN
+from plugind.agent.protocol import Failed, Found, Idle, Key, Message, Targets
 from plugind.plugin_type import ANY_ROLE
+from plugind.wire.fields import ID_PATTERN
 
 GONE_MAXIMUM = 1_000
+"""Targets that disappeared and whose instances are remembered."""
+
 LEFT_MAXIMUM = 4_096
-"""Instances that left on purpose and no server knows of yet. Of more than that some are forgotten,
-which a server then calls missing."""
-
-
-NOTHING: frozenset[Key] = frozenset()
+"""Instances that left on purpose and that no server knows of yet. Further ones are forgotten, so
+that a server reports them as missing."""
 
 
 @dataclass(frozen=True, slots=True)
 class Shown:
-    """A fingerprint, without its time, and since when (nanoseconds) it has been as it is."""
+    """A fingerprint, without its time, and since when (nanoseconds) it has been unchanged."""
 
     fingerprint: Mapping[str, Any]
     updated: int
@@ -33,10 +32,10 @@ class Shown:
 
 @dataclass(frozen=True, slots=True)
 class Target:
-    """One target: what its last good probe gave, and what is shown of it now.
+    """One target: the result of its last good probe, and the fingerprints that are shown of it now.
 
-    ``had`` are the instances that were shown and have not left on purpose. ``hidden`` is why it
-    failed, where there is nothing to show that of.
+    ``had`` are the instances that were shown and have not left on purpose. ``hidden`` is the reason
+    of its failure, where there is no instance to show it on.
     """
 
     given: Mapping[Key, Mapping[str, Any]] = field(default_factory=dict)
@@ -45,27 +44,32 @@ class Target:
     hidden: str = ""
 
     def found(self, message: Found) -> tuple[Target, frozenset[Key]]:
-        """The target after a good probe, and the instances that left on purpose with it.
+        """Return the target after a good probe, and the instances that left on purpose with it.
 
-        A half that an earlier probe gave and this one does not has left, unless this one speaks
-        for all roles of its plugin.
+        A role that an earlier probe returned and this one does not has left, unless this one covers
+        all roles of its plugin.
         """
         now = message.instances
-        kept = frozenset(key for key in self.had if _covered(key, now))
+        # An instance in any role has become one in a definite role, once that is known.
+        kept = frozenset(key for key in self.had if _is_back(key, now) or (key[0], ANY_ROLE) in now)
         standing = frozenset(key for key in kept if key[1] != ANY_ROLE)
         shown = _stamped(now, self.shown, message.time)
-        if message.beyond:  # what is not told of has not left, as far as that can be remembered
+        if message.beyond:  # an instance without room has not left, as far as it is remembered
             had = self.had | now.keys()
-            return Target(now, shown, had if len(had) <= LEFT_MAXIMUM else frozenset(now)), NOTHING
+            had = had if len(had) <= LEFT_MAXIMUM else frozenset(now)
+            return Target(now, shown, had), frozenset()
         return Target(now, shown, standing | now.keys()), self.had - kept
 
-    def failed(self, name: str, reason: str, time: int) -> Target:
-        """The target after a probe that gave nothing: all that it last gave, or had when it went,
-        is unhealthy.
+    def failed(
+        self, name: str, reason: str, time: int, named: frozenset[Key] = frozenset()
+    ) -> Target:
+        """Return the target after a probe that returned nothing.
 
-        If it never gave anything its name stands in for the plugin's ID, where it can.
+        Every instance that its last probe returned, or that it had when it disappeared, is
+        unhealthy. Where no probe has succeeded yet these are the instances that its type ``named``,
+        else one with the target's name as the plugin's ID, where it is valid as one.
         """
-        given = self.given or {key: {} for key in self.had}
+        given = self.given or {key: {} for key in self.had or named}
         if not given and ID_PATTERN.fullmatch(name):
             given = {(name, ANY_ROLE): {}}
         why = {"Healthy": False, "HealthDescription": reason}
@@ -75,27 +79,36 @@ class Target:
 
 @dataclass(frozen=True, slots=True)
 class TypeState:
-    """All targets of a type by name; ``names`` is None until the prober first told which exist.
+    """All targets of a type by name; ``names`` is None until the prober first reported which exist.
 
-    ``left`` are instances that left on purpose, until a server knows. ``gone`` has by name what the
-    targets had that went, the last GONE_MAXIMUM of them: a driver that is upgraded takes its socket
-    away and brings it back, and the halves that it brings no longer have left on purpose.
+    ``configured`` are the names of targets that configuration names one by one. ``left`` are
+    instances that left on purpose, until a server knows. ``gone`` has by name the instances of
+    targets that disappeared, the last GONE_MAXIMUM of them: a driver that is upgraded takes its
+    socket away and brings it back, and the roles that it no longer has then have left on purpose.
     """
 
     names: frozenset[str] | None = None
     targets: Mapping[str, Target] = field(default_factory=dict)
     left: frozenset[Key] = frozenset()
     gone: Mapping[str, frozenset[Key]] = field(default_factory=dict)
+    configured: frozenset[str] = frozenset()
 
     @property
     def complete(self) -> bool:
-        """Whether every target there is has answered, or has been found not to answer."""
+        """Return whether every target has answered, or has been found not to answer."""
         return self.names is not None and self.names <= self.targets.keys()
 
     @property
+    def nameless(self) -> Mapping[str, str]:
+        """Return by name why a target fails whose plugin's ID is unknown, so that no instance shows
+        it."""
+        return {name: one.hidden for name, one in self.targets.items() if one.hidden}
+
+    @property
     def hidden(self) -> str:
-        """How many targets fail of which nothing can be shown, and why the first does; or ""."""
-        failing = {name: one.hidden for name, one in self.targets.items() if one.hidden}
+        """Return the first of those targets with its reason and the number of the others; "" if
+        none."""
+        failing = self.nameless
         if not failing:
             return ""
         name, reason = min(failing.items())
@@ -103,7 +116,7 @@ class TypeState:
         return f"{name}: {reason}{more}"
 
     def after(self, message: Message) -> TypeState:
-        """The state once the prober sent that message."""
+        """Return the state after a message of the prober."""
         match message:
             case Targets():
                 return self._among(message)
@@ -112,29 +125,39 @@ class TypeState:
             case Found(name):
                 target, left = self._target(name).found(message)
                 return self._with(name, target, left)
-            case Failed(name, time, reason):
-                return self._with(name, self._target(name).failed(name, reason, time))
+            case Failed(name, time, reason, named):
+                return self._with(name, self._target(name).failed(name, reason, time, named))
         return self
 
     def retired(self) -> TypeState:
-        """The state once configuration no longer has the type: all that it had left on purpose."""
+        """Return the state after configuration dropped the type: all instances left on purpose."""
         everything = self.targets.keys() | self.gone.keys()
         return TypeState(frozenset(), left=self.left.union(*map(self._had, everything)))
 
     def after_death(self, reason: str, time: int) -> TypeState:
-        """The state while there is no prober: nothing that is shown can be called healthy."""
+        """Return the state while there is no prober: no instance that is shown can be called
+        healthy.
+
+        A target whose first probe ended the process is shown too, where its name is valid as an ID.
+        """
+        state = self
+        for name in sorted((self.names or frozenset()) - self.targets.keys()):
+            target = self._target(name).failed(name, reason, time)
+            if target.shown:
+                state = state._with(name, target)
         targets = {
             name: target.failed(name, reason, time) if target.shown else target
-            for name, target in self.targets.items()
+            for name, target in state.targets.items()
         }
-        return replace(self, targets=targets)
+        return replace(state, targets=targets)
 
     def acknowledged(self, left: Iterable[Key]) -> TypeState:
-        """The state once a server knows that those instances left."""
+        """Return the state once a server knows that those instances left."""
         return replace(self, left=self.left.difference(left))
 
     def shown(self) -> dict[Key, dict[str, Shown]]:
-        """By instance, what each target that has it shows of it; by target's name, sorted."""
+        """Return by instance the fingerprint that each of its targets shows, by the target's name,
+        sorted."""
         all: dict[Key, dict[str, Shown]] = {}
         for name, target in sorted(self.targets.items()):
             for key, shown in target.shown.items():
@@ -142,24 +165,25 @@ class TypeState:
         return all
 
     def healthy(self) -> Iterator[Found]:
-        """What is shown of each target of which anything is healthy, as a probe finds it, where
-        that is all that it has."""
+        """Yield, as a probe finds it, each target that has a healthy instance and shows all its
+        instances."""
         for name, target in self.targets.items():
             found = {key: one.fingerprint for key, one in target.shown.items()}
             if target.had <= found.keys() and any(one["Healthy"] for one in found.values()):
                 yield Found(name, 0, found)
 
-    def _among(self, told: Targets) -> TypeState:
-        """The state with no other targets than those told of."""
-        kept = {name: one for name, one in self.targets.items() if name in told.names}
-        went = {name: one.had for name, one in self.targets.items() if name not in told.names}
+    def _among(self, message: Targets) -> TypeState:
+        """Return the state with no other targets than those of the message."""
+        kept = {name: one for name, one in self.targets.items() if name in message.names}
+        went = {name: one.had for name, one in self.targets.items() if name not in message.names}
         gone = _last({**self.gone, **went})
-        left = frozenset(key for name in told.dropped for key in self._had(name))
+        left = frozenset(key for name in message.dropped for key in self._had(name))
         return TypeState(
-            told.names,
+            message.names,
             kept,
             _without_shown(self.left | left, kept),
-            {name: had for name, had in gone.items() if name not in told.dropped},
+            {name: had for name, had in gone.items() if name not in message.dropped},
+            message.configured,
         )
 
     def _had(self, name: str) -> frozenset[Key]:
@@ -176,7 +200,8 @@ class TypeState:
 
 
 def _last(gone: Mapping[str, frozenset[Key]]) -> dict[str, frozenset[Key]]:
-    """The last that went, GONE_MAXIMUM targets or LEFT_MAXIMUM instances."""
+    """Return the last targets that disappeared, up to GONE_MAXIMUM targets or LEFT_MAXIMUM
+    instances."""
     kept: dict[str, frozenset[Key]] = {}
     room = LEFT_MAXIMUM
     for name, had in reversed(list(gone.items())):
@@ -188,18 +213,10 @@ def _last(gone: Mapping[str, frozenset[Key]]) -> dict[str, frozenset[Key]]:
 
 
 def _without_shown(left: frozenset[Key], targets: Mapping[str, Target]) -> frozenset[Key]:
-    """What left on purpose and no target shows again."""
+    """Return the instances that left on purpose and that no target shows again."""
     back = {key for target in targets.values() for key in target.shown}
     away = (key for key in left if not _is_back(key, back))
     return frozenset(islice(away, LEFT_MAXIMUM))
-
-
-def _covered(key: Key, now: Collection[Key]) -> bool:
-    """Whether what a probe gave now still tells of that instance.
-
-    An instance in any role has become one in a definite role, once that is known.
-    """
-    return _is_back(key, now) or (key[0], ANY_ROLE) in now
 
 
 def _is_back(key: Key, now: Collection[Key]) -> bool:
@@ -210,7 +227,8 @@ def _is_back(key: Key, now: Collection[Key]) -> bool:
 def _stamped(
     now: Mapping[Key, Mapping[str, Any]], before: Mapping[Key, Shown], time: int
 ) -> dict[Key, Shown]:
-    """What is shown now: a fingerprint that says the same as before keeps its time."""
+    """Return the fingerprints as they are shown; one that equals the fingerprint before keeps its
+    time."""
     return {
         key: before[key]
         if key in before and before[key].fingerprint == fingerprint

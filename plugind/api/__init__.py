@@ -1,11 +1,11 @@
-"""The HTTP API: every endpoint stands in TABLE, and goes through the flow of ``serving``."""
+"""The HTTP API: every endpoint is in TABLE, and every request goes through ``flow``."""
 
 from itertools import chain
 
-from plugind.api import acl, agent, cluster, nodes, openapi, plugins, search
+from plugind.api import acl, agent, allocations, cluster, nodes, openapi, plugins, search
 from plugind.api.query import QuerySchema
 
-_RESOURCES = (plugins, nodes, search, acl, agent, cluster, openapi)
+_RESOURCES = (plugins, nodes, allocations, search, acl, agent, cluster, openapi)
 
 TABLE = tuple(chain.from_iterable(resource.endpoints.table for resource in _RESOURCES))
 

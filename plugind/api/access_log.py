@@ -1,7 +1,8 @@
 """The access log: one line of JSON a request, fit to be an audit trail.
 
-A line says who asked for what, which rule decided, and how it ended; no header and no body, and of
-the query only parameters that an endpoint declares, so that no secret gets into it.
+A line has the caller, the request, the rule that decided, and how it ended. It has no header and no
+body, and only those parameters of the query that an endpoint declares, so that no secret gets into
+it.
 """
 
 from __future__ import annotations
@@ -11,16 +12,17 @@ import os
 import stat
 import threading
 import time
-from collections.abc import Collection
+from collections.abc import Collection, Mapping
 from contextlib import suppress
 from pathlib import Path
 
 import orjson
-from flask import Flask, Response, g, request
 
 from plugind import logs
+from plugind.api.exchange import Exchange
 from plugind.errors import ConfigError, Mistake
-from plugind.fields import format_time, tame
+from plugind.model.times import format_time
+from plugind.wire.fields import tame
 
 _TEXT_MAXIMUM = 512
 _MODE = 0o640
@@ -30,7 +32,7 @@ _log = logs.get("api")
 
 class AccessLog:
     """Appends to ``file``, which may be moved away at any time (by logrotate, say): the next line
-    begins a new one. ``parameters`` are those of a query that may be told.
+    begins a new one. ``parameters`` are those of a query that are logged.
 
     Raises ConfigError when the file cannot be written.
     """
@@ -46,49 +48,65 @@ class AccessLog:
 
     @property
     def trouble(self) -> str:
-        """Why the last line could not be written; "" when it could."""
+        """Return why the last line could not be written; "" when it could."""
         return self._trouble
 
-    def watch(self, app: Flask) -> None:
-        """Logs every request to an application from now on."""
-        # First of all, for what is called before it may refuse the request.
-        app.before_request_funcs.setdefault(None, []).insert(0, _begin)
-        app.after_request(self._end)
-
     def close(self) -> None:
+        """Close the file."""
         self._file.close()
 
-    def _end(self, response: Response) -> Response:
-        """A request is answered though its line is lost; health and the log tell of that."""
+    def answered(self, exchange: Exchange, status: int, index: int) -> None:
+        """Log a request that is answered; ``index`` is 0 where the answer has none."""
+        request = exchange.request
+        known = sorted(self._parameters & request.query.keys())
+        self._append(
+            {
+                "time": format_time(time.time_ns()),
+                "remote": request.remote,
+                "accessor": exchange.accessor,
+                "method": tame(request.method, _TEXT_MAXIMUM),
+                "path": tame(request.path, _TEXT_MAXIMUM),
+                "query": {name: tame(request.query[name], _TEXT_MAXIMUM) for name in known},
+                "decision": exchange.decision,
+                "rule": exchange.rule,
+                "status": status,
+                "index": index,
+                "duration_ms": round((time.monotonic() - exchange.began) * 1000, 3),
+            }
+        )
+
+    def refused(self, remote: str, method: str, path: str, status: int) -> None:
+        """Log a request that the HTTP server refused itself, before it came to the application."""
+        self._append(
+            {
+                "time": format_time(time.time_ns()),
+                "remote": remote,
+                "accessor": "",
+                "method": tame(method, _TEXT_MAXIMUM),
+                "path": tame(path, _TEXT_MAXIMUM),
+                "query": {},
+                "decision": "",
+                "rule": "",
+                "status": status,
+                "index": 0,
+                "duration_ms": 0.0,
+            }
+        )
+
+    def _append(self, entry: Mapping[str, object]) -> None:
+        """Write a line. Where that fails the request is still answered, and health says so."""
         try:
-            self._file.append(orjson.dumps(self._entry(response)) + b"\n")
+            self._file.append(orjson.dumps(entry) + b"\n")
         except OSError as error:
             if not self._trouble:
                 _log.error("the access log cannot be written", reason=error.strerror)
             self._trouble = f"the access log cannot be written: {error.strerror}"
         else:
             self._trouble = ""
-        return response
-
-    def _entry(self, response: Response) -> dict[str, object]:
-        told = {name: request.args[name] for name in self._parameters & request.args.keys()}
-        return {
-            "time": format_time(time.time_ns()),
-            "remote": request.remote_addr or "",
-            "accessor": g.get("accessor", ""),
-            "method": tame(request.method, _TEXT_MAXIMUM),
-            "path": tame(request.path, _TEXT_MAXIMUM),
-            "query": {name: tame(value, _TEXT_MAXIMUM) for name, value in sorted(told.items())},
-            "decision": g.get("decision", ""),
-            "rule": g.get("rule", ""),
-            "status": response.status_code,
-            "index": response.headers.get("X-Nomad-Index", 0, int),
-            "duration_ms": round((time.monotonic() - g.began) * 1000, 3),
-        }
 
 
 class _File:
-    """A file that others may move away. Safe for threads; each method may raise OSError."""
+    """A file that other programs may move away. Safe for threads; any method may raise OSError."""
 
     def __init__(self, path: Path) -> None:
         self._path = path
@@ -101,7 +119,7 @@ class _File:
                 old, self._descriptor = self._descriptor, self._open()
                 os.close(old)
             if os.write(self._descriptor, line) < len(line):
-                os.write(self._descriptor, b"\n")  # says why, or ends what was cut off
+                os.write(self._descriptor, b"\n")  # raises the reason, or ends the line
 
     def close(self) -> None:
         with self._lock:
@@ -113,7 +131,7 @@ class _File:
         return True
 
     def _open(self) -> int:
-        """What could make a writer wait, as a pipe that nobody reads, is refused."""
+        """Open the file. Refuse one that could make a writer wait, as a pipe without a reader."""
         flags = os.O_WRONLY | os.O_APPEND | os.O_CREAT | os.O_CLOEXEC | os.O_NONBLOCK
         with suppress(FileNotFoundError):
             _check(os.stat(self._path).st_mode)
@@ -129,7 +147,3 @@ class _File:
 def _check(mode: int) -> None:
     if not (stat.S_ISREG(mode) or stat.S_ISCHR(mode)):
         raise OSError(errno.EINVAL, "it is neither a regular file nor a character device")
-
-
-def _begin() -> None:
-    g.began = time.monotonic()

@@ -1,7 +1,8 @@
-"""``/v1/acl/policies``, ``/v1/acl/policy/NAME`` and ``/v1/acl/token/self``, for reading only.
+"""``/v1/acl/policies``, ``/v1/acl/policy/...``, ``/v1/acl/tokens`` and ``/v1/acl/token/...``, for
+reading only.
 
-Policies and tokens come from files, so they have no indexes of their own: what changes with them
-is their hash, which is Nomad's.
+Policies and tokens come from files, so they have no indexes of their own: their hash, which is
+Nomad's, changes with them.
 """
 
 from __future__ import annotations
@@ -11,21 +12,18 @@ import hashlib
 from collections.abc import Iterable
 from typing import Any
 
-import orjson
-
 from plugind import filtering
-from plugind.acl import ANONYMOUS, Acl, Authorizer, Decision, Policy, Rule, Token
+from plugind.acl import ANONYMOUS, Acl, Authorizer, Decision, Policy, Token
 from plugind.acl.authorizer import ALLOWED, NO_RULE
 from plugind.acl.tokens import MANAGEMENT
 from plugind.acl.tokens import digest as known_by
-from plugind.api.endpoints import Asked, Call, Endpoints, Source, settled_list
-from plugind.api.nomad_shapes import PolicySchema, PolicyStubSchema, TokenSchema
-from plugind.catalogue import Reading
+from plugind.api.endpoints import Asked, Call, Endpoints, Source, settled_list, settled_value
+from plugind.api.nomad_shapes import PolicySchema, PolicyStubSchema, TokenSchema, TokenStubSchema
 from plugind.errors import BadRequest
-from plugind.model import SETTLED
 from plugind.store.base import FIRST_INDEX
 
 NOT_FOUND = "ACL policy not found"
+NO_TOKEN = "ACL token not found"
 
 _CREATED = "0001-01-01T00:00:00Z"  # Go's zero time: files do not say when a token was made
 _STAMP = {"CreateIndex": FIRST_INDEX, "ModifyIndex": FIRST_INDEX}
@@ -35,24 +33,33 @@ _STUBS = PolicyStubSchema(many=True)
 _FIELDS = filtering.fields_of(PolicyStubSchema())
 _POLICY = PolicySchema()
 _TOKEN = TokenSchema()
+_TOKENS = TokenStubSchema(many=True)
+_TOKEN_FIELDS = filtering.fields_of(TokenStubSchema())
 
-endpoints = Endpoints()
+endpoints: Endpoints[None] = Endpoints(type(None))
 
 
 def _has_token(authorizer: Authorizer, asked: Asked) -> Decision:
-    """A token, of whatever rights."""
+    """Require a token, of whatever rights."""
     return NO_RULE if asked.caller.accessor == ANONYMOUS else ALLOWED
 
 
 def _owns(authorizer: Authorizer, asked: Asked) -> Decision:
-    """A token that has the policy, or a management token."""
+    """Require a token that has the policy, or a management token."""
     if asked.path["name"] in asked.caller.policies:
         return _has_token(authorizer, asked)
     return authorizer.may_manage()
 
 
+def _is_own(authorizer: Authorizer, asked: Asked) -> Decision:
+    """Require the token itself, or a management token."""
+    if asked.path["accessor"] == asked.caller.accessor:
+        return _has_token(authorizer, asked)
+    return authorizer.may_manage()
+
+
 @endpoints.read("/v1/acl/policies", need=_has_token, answer=_STUBS, errors=(400, 403))
-def list_policies(call: Call) -> Source:
+def list_policies(call: Call[None]) -> Source:
     """List the policies: a management token sees all, another one its own."""
     acl, own = _acl(call), call.asked.caller.policies
     manages = call.authorizer.may_manage().allowed
@@ -60,67 +67,86 @@ def list_policies(call: Call) -> Source:
     return settled_list([_policy(acl.policies[name]) for name in names], _STUBS, _FIELDS)
 
 
+@endpoints.read("/v1/acl/policy/self", need=_has_token, answer=_STUBS, errors=(400, 403))
+def list_own_policies(call: Call[None]) -> Source:
+    """List the policies of the token that the request is made with; a management token has none."""
+    acl = _acl(call)
+    names = [name for name in call.asked.caller.policies if name in acl.policies]
+    return settled_list([_policy(acl.policies[name]) for name in names], _STUBS, _FIELDS)
+
+
 @endpoints.read("/v1/acl/policy/<name>", need=_owns, answer=_POLICY, errors=(400, 403, 404))
-def read_policy(call: Call, name: str) -> Source:
+def read_policy(call: Call[None], name: str) -> Source:
     """Read one policy; a token that does not manage may read its own."""
     policy = _acl(call).policies.get(name)
-    return _settled(_POLICY.dump(_policy(policy)) if policy else None)
+    return settled_value(_POLICY.dump(_policy(policy)) if policy else None, NOT_FOUND)
+
+
+@endpoints.read("/v1/acl/tokens", need=_has_token, answer=_TOKENS, errors=(400, 403))
+def list_tokens(call: Call[None]) -> Source:
+    """List the tokens, without their secrets: a management token sees all, another one itself."""
+    acl, own = _acl(call), call.asked.caller.accessor
+    manages = call.authorizer.may_manage().allowed
+    seen = [each for each in acl.tokens.values() if manages or each.caller.accessor == own]
+    rows = sorted(map(_token, seen), key=lambda row: str(row["AccessorID"]))
+    return settled_list(rows, _TOKENS, _TOKEN_FIELDS, key="AccessorID")
 
 
 @endpoints.read("/v1/acl/token/self", need=_has_token, answer=_TOKEN, errors=(400, 403))
-def read_own_token(call: Call) -> Source:
+def read_own_token(call: Call[None]) -> Source:
     """Read the token that the request is made with."""
     token = _acl(call).tokens[known_by(call.secret)]
-    return _settled(_TOKEN.dump(_own(token, call.secret)))
+    return settled_value(_TOKEN.dump({**_token(token), "SecretID": call.secret}), NO_TOKEN)
 
 
-def _acl(call: Call) -> Acl:
-    """The policies and tokens that the call was allowed by."""
+@endpoints.read("/v1/acl/token/<accessor>", need=_is_own, answer=_TOKEN, errors=(400, 403, 404))
+def read_token(call: Call[None], accessor: str) -> Source:
+    """Read one token, without its secret; a token that does not manage may read itself."""
+    tokens = (each for each in _acl(call).tokens.values() if each.caller.accessor == accessor)
+    token = next(tokens, None)
+    found = None if token is None else _TOKEN.dump({**_token(token), "SecretID": ""})
+    return settled_value(found, NO_TOKEN)
+
+
+def _acl(call: Call[None]) -> Acl:
+    """Return the policies and tokens that allowed the call. Raise BadRequest with ACLs off."""
     if not call.acl.enabled:
         raise BadRequest("ACL support disabled")
     return call.acl
 
 
-def _settled(value: Any) -> Source:
-    """A read of what files say; None does not exist."""
-    body = None if value is None else orjson.dumps(value, option=orjson.OPT_SORT_KEYS)
-    return Source(SETTLED, lambda: Reading(FIRST_INDEX, body), NOT_FOUND, personal=True)
-
-
 def _policy(policy: Policy) -> dict[str, Any]:
+    rules: dict[str, Any] = {"Raw": policy.text}
+    for key in _ONE:
+        levels = [{"Policy": rule.level} for rule in policy.rules if rule.kind == key.lower()]
+        rules[key] = levels[0] if levels else None
+    for key, kind in _MANY.items():
+        rules[key] = [
+            {
+                "Name": rule.label,
+                "Policy": rule.level,
+                "Capabilities": sorted(rule.capabilities) or None,
+            }
+            for rule in policy.rules
+            if rule.kind == kind
+        ] or None
     return {
         **_STAMP,
         "Name": policy.name,
         "Description": policy.description,
         "Hash": _hash([policy.name, policy.description, policy.text]),
         "Rules": policy.text,
-        "RulesJSON": _rules(policy),
+        "RulesJSON": rules,
     }
 
 
-def _rules(policy: Policy) -> dict[str, Any]:
-    found: dict[str, Any] = {"Raw": policy.text}
-    for key in _ONE:
-        levels = [{"Policy": rule.level} for rule in policy.rules if rule.kind == key.lower()]
-        found[key] = levels[0] if levels else None
-    for key, kind in _MANY.items():
-        found[key] = [_labelled(rule) for rule in policy.rules if rule.kind == kind] or None
-    return found
-
-
-def _labelled(rule: Rule) -> dict[str, Any]:
-    capabilities = sorted(rule.capabilities) or None
-    return {"Name": rule.label, "Policy": rule.level, "Capabilities": capabilities}
-
-
-def _own(token: Token, secret: str) -> dict[str, Any]:
-    """A token as one sees it who has shown its secret."""
+def _token(token: Token) -> dict[str, Any]:
+    """Return a token without its secret."""
     caller, is_global = token.caller, token.caller.type == MANAGEMENT
     scope = "global" if is_global else "local"
     return {
         **_STAMP,
         "AccessorID": caller.accessor,
-        "SecretID": secret,
         "Name": caller.name,
         "Type": caller.type,
         "Policies": list(caller.policies) or None,
@@ -132,6 +158,6 @@ def _own(token: Token, secret: str) -> dict[str, Any]:
 
 
 def _hash(parts: Iterable[str]) -> str:
-    """As Nomad makes it: BLAKE2b of 256 bits over the parts, one after the other."""
+    """Return the hash that Nomad makes: BLAKE2b of 256 bits over the parts, one after the other."""
     digest = hashlib.blake2b("".join(parts).encode(), digest_size=32).digest()
     return base64.b64encode(digest).decode()

@@ -1,29 +1,47 @@
-"""``/v1/agent/...``: what this process is, and whether it does its work."""
+"""``/v1/agent/...``: this process, its settings and its health."""
 
 from __future__ import annotations
 
 import os
 import platform
 import uuid
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
 from typing import Any
 
 import orjson
-from flask import request
 
 from plugind import __version__
-from plugind.api.endpoints import Call, Endpoints, Given, Parts, agent_read, no_token, node_read
+from plugind.api.endpoints import Call, Endpoints, Given, agent_read, no_token, node_read
 from plugind.api.nomad_shapes import MembersSchema, SelfSchema
 from plugind.api.reply import Reply, json_reply
 from plugind.api.shapes import HEALTH, TEXT, TEXTS
+from plugind.catalogue import Catalogue
+from plugind.config.settings import Settings
 from plugind.errors import BadRequest
-from plugind.fields import SECOND, format_duration
+from plugind.health import Health
+from plugind.model.times import SECOND, format_duration
 
 _MEMBERS = MembersSchema()
 _SELF = SelfSchema()
 _ROLES = ("server", "client")
 
-endpoints = Endpoints()
+
+@dataclass(frozen=True, slots=True)
+class AgentParts:
+    """The parts that the endpoints of this process need.
+
+    ``checks`` and ``stats`` are by role ("server", "client"); ``address`` is HOST:PORT.
+    """
+
+    settings: Settings
+    catalogue: Catalogue
+    checks: Mapping[str, Callable[[], Health]]
+    stats: Mapping[str, Callable[[], Mapping[str, str]]]
+    address: str
+
+
+endpoints = Endpoints(AgentParts)
 
 
 @endpoints(
@@ -31,23 +49,34 @@ endpoints = Endpoints()
     "/v1/agent/health",
     need=no_token,
     answer=HEALTH,
-    parameters={"type": Given("only this role of the process", {**TEXT, "enum": _ROLES})},
+    parameters={
+        "type": Given("only this role of the process", {**TEXT, "enum": _ROLES}),
+        "verbose": "asks for details, which callers that may read the agent get in any case",
+    },
     errors=(400,),
     troubles=(500,),
 )
-def health(call: Call) -> Reply:
-    """Say whether the server, and the agent in the same process, do their work."""
-    only = request.args.get("type", "")
+def health(call: Call[AgentParts]) -> Reply:
+    """Say whether the server, and the agent in the same process, do their work.
+
+    With the `agent` policy `read` the messages name each problem, its place and its cause; without
+    it they have counts only.
+    """
+    only = call.request.query.get("type", "")
     if only not in ("", *_ROLES):
         raise BadRequest(f"Invalid type: it is {' or '.join(_ROLES)}")
     found = {role: check() for role, check in call.parts.checks.items() if only in ("", role)}
-    answer = {role: {"ok": ok, "message": message} for role, (ok, message) in found.items()}
-    ok = bool(found) and all(ok for ok, _ in found.values())
+    shows_details = call.authorizer.may_read_agent().allowed
+    answer = {
+        role: {"ok": each.ok, "message": each.message if shows_details else each.summary}
+        for role, each in found.items()
+    }
+    ok = bool(found) and all(each.ok for each in found.values())
     return Reply(orjson.dumps(answer, option=orjson.OPT_SORT_KEYS), status=200 if ok else 500)
 
 
 @endpoints("GET", "/v1/agent/members", need=node_read, answer=_MEMBERS)
-def members(call: Call) -> Reply:
+def members(call: Call[AgentParts]) -> Reply:
     """List the servers: there is one."""
     settings = call.parts.settings
     answer = {
@@ -60,21 +89,21 @@ def members(call: Call) -> Reply:
 
 
 @endpoints("GET", "/v1/agent/servers", need=agent_read, answer=TEXTS)
-def servers(call: Call) -> Reply:
+def servers(call: Call[AgentParts]) -> Reply:
     """Name the servers that an agent in this process would report to."""
     return json_reply([call.parts.address])
 
 
 @endpoints("GET", "/v1/agent/self", need=agent_read, answer=_SELF)
-def read_self(call: Call) -> Reply:
+def read_self(call: Call[AgentParts]) -> Reply:
     """Show this process: its settings, without secrets, and what it counts."""
     parts = call.parts
     answer = {"config": _config(parts), "member": _member(parts), "stats": _stats(parts)}
     return json_reply(_SELF.dump(answer))
 
 
-def _member(parts: Parts) -> dict[str, Any]:
-    """The server as Nomad's gossip would tell of it; its one address is that of the HTTP API."""
+def _member(parts: AgentParts) -> dict[str, Any]:
+    """Return the server as a member of Nomad's gossip; its address is that of the HTTP API."""
     settings, (host, port) = parts.settings, _host_and_port(parts.address)
     name = f"{settings.name}.{settings.region}"
     tags = {
@@ -99,9 +128,10 @@ def _host_and_port(address: str) -> tuple[str, int]:
     return host.strip("[]"), int(port)
 
 
-def _config(parts: Parts) -> dict[str, Any]:
-    """The settings that Nomad has, too, by its names."""
+def _config(parts: AgentParts) -> dict[str, Any]:
+    """Return the settings that Nomad has, too, by its names."""
     settings, (_, port) = parts.settings, _host_and_port(parts.address)
+    port = settings.ports.http or port  # another may be advertised
     server, client = settings.server, settings.client
     return {
         "ACL": {"Enabled": settings.acl.enabled},
@@ -129,11 +159,11 @@ def _config(parts: Parts) -> dict[str, Any]:
     }
 
 
-def _stats(parts: Parts) -> Mapping[str, Mapping[str, str]]:
-    """By Nomad's names as far as it has them."""
+def _stats(parts: AgentParts) -> Mapping[str, Mapping[str, str]]:
+    """Return counts and facts of the process, by Nomad's names as far as it has them."""
     uname = platform.uname()
     return {
-        **{role: tell() for role, tell in parts.stats.items()},
+        **{role: stats() for role, stats in parts.stats.items()},
         "nomad": {
             "server": "true",
             "leader": "true",
@@ -141,6 +171,7 @@ def _stats(parts: Parts) -> Mapping[str, Mapping[str, str]]:
             "bootstrap": "true",
             "known_regions": "1",
         },
+        "raft": {"num_peers": "0"},  # other servers; `nomad check` reads it
         "plugind": {
             "index": str(parts.catalogue.index),
             "parked": str(parts.catalogue.parked),

@@ -1,13 +1,27 @@
-"""What Nomad's tools ask of a cluster: its leader, peers, regions and namespaces.
+"""The cluster, for Nomad's tools: its leader, peers, regions, namespaces and node pools.
 
-Here it is one server, in one region, with the namespace that Nomad always has.
+It is one server, in one region, with the namespace and the pools that Nomad always has.
 """
 
 from __future__ import annotations
 
+from dataclasses import dataclass
+
 from plugind import filtering
-from plugind.api.endpoints import Call, Endpoints, Source, any_of, anyone, no_token, settled_list
-from plugind.api.nomad_shapes import NamespaceSchema
+from plugind.acl import Authorizer, Decision
+from plugind.api.endpoints import (
+    Asked,
+    Call,
+    Endpoints,
+    Source,
+    any_of,
+    anyone,
+    no_token,
+    node_read,
+    settled_list,
+    settled_value,
+)
+from plugind.api.nomad_shapes import NamespaceSchema, NodePoolSchema
 from plugind.api.reply import Reply, json_reply
 from plugind.api.shapes import TEXT, TEXTS
 from plugind.store.base import FIRST_INDEX
@@ -16,41 +30,65 @@ NAMESPACE = "default"
 
 _NAMESPACES = NamespaceSchema(many=True)
 _FIELDS = filtering.fields_of(NamespaceSchema())
+_NAMED = NamespaceSchema()
+_POOLS = NodePoolSchema(many=True)
+_POOL_FIELDS = filtering.fields_of(NodePoolSchema())
 
-endpoints = Endpoints()
+
+@dataclass(frozen=True, slots=True)
+class ClusterParts:
+    """The parts that the endpoints of the cluster need: the server's HOST:PORT, and its region."""
+
+    address: str
+    region: str
+
+
+endpoints = Endpoints(ClusterParts)
 
 
 @endpoints("GET", "/v1/status/leader", need=no_token, answer=TEXT)
-def leader(call: Call) -> Reply:
+def leader(call: Call[ClusterParts]) -> Reply:
     """Name the server that answers."""
     return json_reply(call.parts.address)
 
 
 @endpoints("GET", "/v1/status/peers", need=no_token, answer=TEXTS)
-def peers(call: Call) -> Reply:
+def peers(call: Call[ClusterParts]) -> Reply:
     """Name all servers."""
     return json_reply([call.parts.address])
 
 
 @endpoints("GET", "/v1/regions", need=no_token, answer=TEXTS)
-def regions(call: Call) -> Reply:
+def regions(call: Call[ClusterParts]) -> Reply:
     """Name the region."""
-    return json_reply([call.parts.settings.region])
+    return json_reply([call.parts.region])
 
 
 @endpoints.read("/v1/namespaces", need=anyone, answer=_NAMESPACES)
-def namespaces(call: Call) -> Source:
+def namespaces(call: Call[ClusterParts]) -> Source:
     """List the namespace, to those who may do anything with plugins in it."""
-    return settled_list([_NAMESPACE] if _has_rights(call) else [], _NAMESPACES, _FIELDS)
+    has_rights = _may_know_namespace(call.authorizer, call.asked).allowed
+    return settled_list([_NAMESPACE] if has_rights else [], _NAMESPACES, _FIELDS)
 
 
-def _has_rights(call: Call) -> bool:
-    may = call.authorizer
-    return any_of(
-        decide(type_, NAMESPACE)
-        for type_ in call.parts.registry.types
-        for decide in (may.may_list, may.may_read, may.may_register)
-    ).allowed
+def _may_know_namespace(authorizer: Authorizer, asked: Asked) -> Decision:
+    """Require the right to list, read or register plugins of any type in the namespace
+    `default`."""
+    may = authorizer.may_list, authorizer.may_read, authorizer.may_register
+    return any_of(decide(type_, NAMESPACE) for type_ in asked.types for decide in may)
+
+
+@endpoints.read("/v1/namespace/<namespace>", need=_may_know_namespace, answer=_NAMED, errors=(404,))
+def read_namespace(call: Call[ClusterParts], namespace: str) -> Source:
+    """Read one namespace; there is `default` only."""
+    found = _NAMED.dump(_NAMESPACE) if namespace == NAMESPACE else None
+    return settled_value(found, "Namespace not found")
+
+
+@endpoints.read("/v1/node/pools", need=node_read, answer=_POOLS)
+def node_pools(call: Call[ClusterParts]) -> Source:
+    """List the pools that Nomad always has; every node is in both."""
+    return settled_list(_NODE_POOLS, _POOLS, _POOL_FIELDS)
 
 
 _NAMESPACE = {
@@ -60,3 +98,16 @@ _NAMESPACE = {
     "CreateIndex": FIRST_INDEX,
     "ModifyIndex": FIRST_INDEX,
 }
+
+_NODE_POOLS = [
+    {
+        "Name": name,
+        "Description": description,
+        "CreateIndex": FIRST_INDEX,
+        "ModifyIndex": FIRST_INDEX,
+    }
+    for name, description in (
+        ("all", "Node pool with all nodes in the cluster."),
+        ("default", "Default node pool."),
+    )
+]

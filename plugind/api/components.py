@@ -1,8 +1,8 @@
-"""Marshmallow schemas in OpenAPI's words: the schemas among the components of the document."""
+"""Translates marshmallow schemas to OpenAPI: the schemas among the components of the document."""
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Mapping
 from typing import Any
 
 from apispec import APISpec
@@ -10,7 +10,8 @@ from apispec.ext.marshmallow import MarshmallowPlugin
 from marshmallow import Schema, fields, validate
 
 from plugind.api.shapes import Schemas, Shape
-from plugind.fields import ID_PATTERN, INT64_MAX, Duration, Flag, Identifier, Number, Text, Time
+from plugind.model.times import INT64_MAX
+from plugind.wire.fields import ID_PATTERN, Duration, Flag, Identifier, Number, Text, Time
 
 VERSION = "3.1.0"
 
@@ -46,11 +47,12 @@ class Components:
             converter.add_attribute_function(add)
         for type_name, each in sorted(schemas.items()):
             self._owner = _camel(type_name)
-            self._bring([each.row, each.whole] if answered else [each.plugin_report])
+            for schema in [each.row, each.whole] if answered else [each.plugin_report]:
+                self.of(schema)
         self._owner = ""
 
     def of(self, shape: Shape) -> Any:
-        """A shape in OpenAPI's words."""
+        """Return a shape in OpenAPI's words."""
         if callable(shape):
             shape = shape(self._schemas)
         if isinstance(shape, Schema):
@@ -58,17 +60,13 @@ class Components:
         return _deep(shape, self.of)
 
     def schemas(self) -> dict[str, Any]:
-        """All that were referred to, by name."""
+        """Return all components that were referred to, by name."""
         made: dict[str, Any] = self._spec.to_dict()["components"].get("schemas", {})
         finish = _as_answered if self._answered else _as_taken
         return {name: finish(schema) for name, schema in sorted(made.items())}
 
-    def _bring(self, schemas: Iterable[Schema]) -> None:
-        for schema in schemas:
-            self.of(schema)
-
     def _name(self, schema: Any) -> str:
-        """A type's own schemas bear its name, so that those of two types are never mixed up."""
+        """Return the name of a schema, which begins with its type's: no two types share one."""
         class_ = schema if isinstance(schema, type) else type(schema)
         name = _camel(class_.__name__.removesuffix("Schema"))
         if not name.startswith(self._owner):
@@ -81,7 +79,7 @@ def _camel(name: str) -> str:
 
 
 def _deep(words: Any, of: Any) -> Any:
-    """The same words, with all schemas in them replaced by what ``of`` makes of each."""
+    """Return the same words, with each schema in them replaced by the result of ``of``."""
     match words:
         case Mapping():
             return {key: _deep(value, of) for key, value in words.items()}
@@ -93,12 +91,12 @@ def _deep(words: Any, of: Any) -> Any:
 
 
 def _help(self: Any, field: fields.Field[Any], ret: dict[str, Any]) -> dict[str, Any]:
-    """Settings have their description as help. Called by apispec, with what it made of them."""
+    """Return the description of a setting, which is its help; apispec calls this."""
     return {"description": field.metadata["help"]} if "help" in field.metadata else {}
 
 
 def _bounds(self: Any, field: fields.Field[Any], ret: dict[str, Any]) -> dict[str, Any]:
-    """What each kind of field says of its values."""
+    """Return the bounds that a field has for its values."""
     match field:
         case Identifier():
             return {"pattern": f"^{ID_PATTERN.pattern}$"}
@@ -119,7 +117,7 @@ def _bounds(self: Any, field: fields.Field[Any], ret: dict[str, Any]) -> dict[st
 
 
 def _of_mapping(self: Any, field: fields.Mapping[Any], ret: dict[str, Any]) -> dict[str, Any]:
-    """Lengths are numbers of keys here, where apispec takes all for those of texts."""
+    """Return the bounds of a mapping, whose lengths apispec takes for those of a text."""
     for word in ("minLength", "maxLength"):
         ret.pop(word, None)
     made: dict[str, Any] = {}
@@ -139,7 +137,7 @@ def _constant(self: Any, field: fields.Field[Any], ret: dict[str, Any]) -> dict[
 
 
 def _words_of(value: Any) -> dict[str, Any]:
-    """What a value that is always the same looks like."""
+    """Return the words for a value that is always the same."""
     match value:
         case Mapping():
             inner = {key: _words_of(each) for key, each in value.items()}
@@ -154,7 +152,7 @@ def _optional(self: Any, field: fields.Field[Any], ret: dict[str, Any]) -> dict[
 
 
 def _as_answered(schema: Mapping[str, Any]) -> dict[str, Any]:
-    """Every field is there, whatever may be left out of what is taken; more may come one day."""
+    """Return a schema of answers: every field is there, and further ones may be added later."""
     properties = {
         name: {word: value for word, value in each.items() if word not in ("default", "readOnly")}
         for name, each in schema["properties"].items()
@@ -165,7 +163,7 @@ def _as_answered(schema: Mapping[str, Any]) -> dict[str, Any]:
 
 
 def _as_taken(schema: Mapping[str, Any]) -> dict[str, Any]:
-    """Without what plugind alone says."""
+    """Return a schema of bodies, without the fields that only plugind sets."""
     properties = {
         name: each for name, each in schema["properties"].items() if not each.get("readOnly")
     }

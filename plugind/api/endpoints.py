@@ -1,14 +1,14 @@
-"""How endpoints are declared: what each takes, answers and needs, in one table.
+"""Declares endpoints in one table: their parameters, answers, and the rights that they need.
 
 The table makes the routes, decides who may call them, and is what the OpenAPI document and
-``plugind acl explain`` are made from. So none of these can drift from the others.
+``plugind acl explain`` are made from, so that none of these can drift from the others.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterable, Mapping
 from dataclasses import dataclass, field
-from typing import Any
+from typing import Any, Concatenate, Generic, TypeVar
 
 import orjson
 from marshmallow import Schema
@@ -17,52 +17,27 @@ from plugind.acl import Acl, Authorizer, Caller, Decision
 from plugind.acl.authorizer import ALLOWED, NO_RULE
 from plugind.api.query import Query
 from plugind.api.reply import Reply
+from plugind.api.request import Request
+from plugind.api.rows import Beyond
 from plugind.api.shapes import TEXT, Shape
-from plugind.catalogue import Catalogue, Reading
-from plugind.catalogue.rendering import array
-from plugind.config.settings import Settings
+from plugind.catalogue import Reading
+from plugind.catalogue.rendering import Listing
 from plugind.filtering import Fields
-from plugind.intake import Intake
-from plugind.liveness import Liveness
 from plugind.model import SETTLED
-from plugind.plugin_schemas import PluginSchemas
-from plugind.registry import Registry
 from plugind.store.base import FIRST_INDEX
 
-Health = tuple[bool, str]
-"""Whether all is well, and a message: "ok", or what is not."""
+P = TypeVar("P")
 
-
-@dataclass(frozen=True, slots=True)
-class Parts:
-    """The parts of a running server that views reach.
-
-    ``schemas`` and ``row_fields`` are by plugin type. ``acl`` gives the policies and tokens in
-    force now; ``checks`` and ``stats`` are by role of the process ("server", "client");
-    ``address`` is HOST:PORT. ``openapi`` gives the OpenAPI document, ``type_rows`` what is told of
-    the plugin types.
-    """
-
-    settings: Settings
-    registry: Registry
-    catalogue: Catalogue
-    intake: Intake
-    liveness: Liveness
-    schemas: Mapping[str, PluginSchemas]
-    row_fields: Mapping[str, Fields]
-    acl: Callable[[], Acl]
-    checks: Mapping[str, Callable[[], Health]]
-    stats: Mapping[str, Callable[[], Mapping[str, str]]]
-    address: str
-    openapi: Callable[[], bytes]
-    type_rows: Callable[[], Sequence[Mapping[str, Any]]]
+SMALL_BODY = 16 * 2**10
+LARGE_BODY = 8 * 2**20
+"""Bytes of a body: of most calls, and of a node's whole report."""
 
 
 @dataclass(frozen=True, slots=True)
 class Asked:
-    """What a request asks for, as far as rights go: who asks, the parts of its path and its query.
+    """The parts of a request that rights depend on: its caller, path and query.
 
-    ``types`` are the plugin types that there are. ``shows_secret``: it comes with a node's secret,
+    ``types`` are the names of all plugin types. ``shows_secret``: it comes with a node's secret,
     right or wrong.
     """
 
@@ -78,82 +53,106 @@ class Asked:
 
 
 @dataclass(frozen=True, slots=True)
-class Call:
-    """A request that may be answered: by whom, for what, and the parts to answer it from.
+class Call(Generic[P]):
+    """A request that is allowed, and the ``parts`` of the server that its endpoint's group needs.
 
     ``acl`` has the policies and tokens that it was allowed by, which a reload does not change any
-    more. ``secret`` is the one that the caller showed, "" for none.
+    more. ``secret`` is that of its token, "" for none. ``body_maximum`` is how many bytes its body
+    may have.
     """
 
-    parts: Parts
+    parts: P
+    request: Request
     acl: Acl
     authorizer: Authorizer
     asked: Asked
     query: Query
     secret: str = field(default="", repr=False)
+    body_maximum: int = SMALL_BODY
+
+    @property
+    def holder(self) -> str:
+        """Return whose turn the request takes: its token's, else its client's by address."""
+        return (self.secret and self.asked.caller.accessor) or self.request.client
+
+    def document(self) -> object:
+        """Return the body, as JSON. Raise BadRequest and TooLarge."""
+        return self.request.document(self.body_maximum)
 
 
 @dataclass(frozen=True, slots=True)
 class Source:
-    """What a read reads: a resource that may be waited for, and how to look at it.
+    """The source of a read: a resource that may be waited for, and ``look``, which reads it.
 
-    ``missing`` is the text for one that does not exist; ``fields`` describe a list's rows.
-    ``personal``: what is answered depends on who asks, so nobody may keep it.
+    ``missing`` is the text for one that does not exist; ``fields`` are those that a filter of a
+    list may use, and ``beyond`` finds the values that its rows lack. ``personal``: the answer
+    depends on the caller, so no cache may keep it.
     """
 
     resource: str
     look: Callable[[], Reading]
     missing: str = ""
     fields: Fields | None = None
+    beyond: Beyond | None = None
     personal: bool = False
 
 
-def settled_list(values: Iterable[Mapping[str, Any]], schema: Schema, fields: Fields) -> Source:
-    """A list of what has a Name, in the order of these; no change touches it, and it is another for
-    each who asks."""
-    rows = {
-        row["Name"]: orjson.dumps(row, option=orjson.OPT_SORT_KEYS) for row in schema.dump(values)
-    }
-    reading = Reading(FIRST_INDEX, array(rows.values()), tuple(rows.items()))
+def settled_list(
+    values: Iterable[Mapping[str, Any]], schema: Schema, fields: Fields, key: str = "Name"
+) -> Source:
+    """Return a read of a list, sorted by ``key``, that no change touches and that depends on the
+    caller."""
+    rows = {row[key]: orjson.dumps(row, option=orjson.OPT_SORT_KEYS) for row in schema.dump(values)}
+    reading = Reading(FIRST_INDEX, Listing(sorted(rows.items())))
     return Source(SETTLED, lambda: reading, fields=fields, personal=True)
 
 
+def settled_value(value: Any, missing: str) -> Source:
+    """Return a read of a value that no change touches and that depends on the caller.
+
+    ``missing`` is the text for None, which does not exist.
+    """
+    body = None if value is None else orjson.dumps(value, option=orjson.OPT_SORT_KEYS)
+    return Source(SETTLED, lambda: Reading(FIRST_INDEX, body), missing, personal=True)
+
+
 Need = Callable[[Authorizer, Asked], Decision]
-View = Callable[..., "Reply | Source"]
+View = Callable[Concatenate[Call[P], ...], Reply | Source]
 
 
 def anyone(authorizer: Authorizer, asked: Asked) -> Decision:
-    """No right, but a token that is wrong is refused all the same."""
+    """Require no right, but a token that is wrong is refused all the same."""
     return ALLOWED
 
 
 def no_token(authorizer: Authorizer, asked: Asked) -> Decision:
-    """No token; one that is given is not looked at."""
+    """Require no token; one that is unknown or expired counts as none."""
     return ALLOWED
 
 
 def management(authorizer: Authorizer, asked: Asked) -> Decision:
-    """A management token."""
+    """Require a management token."""
     return authorizer.may_manage()
 
 
 def any_of(decisions: Iterable[Decision]) -> Decision:
-    """The first decision that allows, else the first."""
+    """Return the first decision that allows, else the first."""
     return max(decisions, key=lambda decision: decision.allowed, default=NO_RULE)
 
 
 def may_list_any(authorizer: Authorizer, asked: Asked) -> Decision:
-    """The capability `TYPE-list-plugin` of any type, or the `plugin` policy `list` or `read`."""
+    """Require the capability `TYPE-list-plugin` of any type in the namespace, or the `plugin`
+    policy `list` or `read`."""
     return any_of(authorizer.may_list(type_, asked.namespace) for type_ in asked.types)
 
 
 def node_read(authorizer: Authorizer, asked: Asked) -> Decision:
-    """The `node` policy `read` or `write`."""
+    """Require the `node` policy `read` or `write`."""
     return authorizer.may_read_nodes()
 
 
 def agent_read(authorizer: Authorizer, asked: Asked) -> Decision:
-    """The `agent` policy `read` or `write`."""
+    """Require the `agent` policy `read` or `write`."""
     return authorizer.may_read_agent()
 
 
@@ -170,62 +169,80 @@ class Given:
 class Endpoint:
     """One method of one path. ``view`` is called with a Call and the path's parts by name.
 
-    What ``need`` asks for is told to people by its docstring. ``reads``: it takes the parameters of
-    every read. ``parameters`` are further ones, with what they do; they may be any text unless a
-    Given says otherwise. ``errors`` are the statuses beside 200 and those that any endpoint may
-    answer with; ``troubles`` are those that come with the same body as 200. ``decided_later`` says
-    what its view asks for beside ``need``, which only the body tells.
+    The call has those ``parts`` of the server that are of this type.
+    ``body_maximum`` is in bytes. The docstring of ``need`` describes the right that it requires.
+    ``reads``: it takes the parameters of every read. ``parameters`` are further ones, with their
+    meaning; they may be any text unless a Given says otherwise. ``errors`` are the statuses beside
+    200 and those that any endpoint may answer with; ``troubles`` are those that come with the same
+    body as 200. ``decided_later`` names the right that its view requires beside ``need``, which
+    depends on the body. ``check_size`` raises an error for a body that has too many bytes to be
+    worth reading.
     """
 
     method: str
     path: str
-    view: View
+    view: View[Any]
+    parts: type[Any]
     need: Need
     answer: Shape
     body: Shape | None = None
+    body_maximum: int = SMALL_BODY
     reads: bool = False
     parameters: Mapping[str, str | Given] = field(default_factory=dict)
     headers: Mapping[str, Given] = field(default_factory=dict)
     errors: tuple[int, ...] = ()
     troubles: tuple[int, ...] = ()
     decided_later: str = ""
+    check_size: Callable[[Call[Any], int], None] | None = None
 
     @property
     def summary(self) -> str:
-        """What it does, in one sentence."""
-        return _words(self.view)[0]
+        """Return what it does, in one sentence."""
+        return _paragraphs(self.view)[0]
 
     @property
     def about(self) -> str:
-        """What else there is to say of it; "" when nothing is."""
-        return "\n\n".join(_words(self.view)[1:])
+        """Return the rest of its description, "" for none."""
+        return "\n\n".join(_paragraphs(self.view)[1:])
 
     @property
     def needed(self) -> str:
-        """What the policies must allow the caller."""
-        return "\n\n".join(_words(self.need))
+        """Return what the policies must allow the caller."""
+        return "\n\n".join(requirements(self.need))
 
 
-def _words(told: Callable[..., Any]) -> list[str]:
-    """The paragraphs of a docstring, each in one line."""
-    return [" ".join(part.split()) for part in (told.__doc__ or "").split("\n\n")]
+def requirements(need: Need) -> list[str]:
+    """Return what a need asks for, from its docstring, without the verb; by paragraphs."""
+    first, *more = _paragraphs(need)
+    first = first.removeprefix("Require ")
+    return [first[:1].upper() + first[1:], *more]
 
 
-class Endpoints:
-    """A table of endpoints, filled by decorating their views."""
+def _paragraphs(of: Callable[..., Any]) -> list[str]:
+    """Return the paragraphs of a docstring, each in one line."""
+    return [" ".join(part.split()) for part in (of.__doc__ or "").split("\n\n")]
 
-    def __init__(self) -> None:
+
+class Endpoints(Generic[P]):
+    """A table of endpoints, filled by decorating their views, which need the same ``parts``."""
+
+    def __init__(self, parts: type[P]) -> None:
         self.table: list[Endpoint] = []
+        self._parts = parts
 
     def __call__(
         self, method: str, path: str, *, need: Need, answer: Shape, **more: Any
-    ) -> Callable[[View], View]:
-        def declare(view: View) -> View:
-            self.table.append(Endpoint(method, path, view, need, answer, **more))
+    ) -> Callable[[View[P]], View[P]]:
+        """Return a decorator that declares an endpoint of its view; ``more`` are further fields."""
+
+        def declare(view: View[P]) -> View[P]:
+            self.table.append(Endpoint(method, path, view, self._parts, need, answer, **more))
             return view
 
         return declare
 
-    def read(self, path: str, *, need: Need, answer: Shape, **more: Any) -> Callable[[View], View]:
-        """A GET that returns a Source: it may block, and takes the parameters of every read."""
+    def read(
+        self, path: str, *, need: Need, answer: Shape, **more: Any
+    ) -> Callable[[View[P]], View[P]]:
+        """Declare a GET that returns a Source: it may block, and takes every read's parameters."""
         return self("GET", path, need=need, answer=answer, reads=True, **more)

@@ -23,9 +23,9 @@ class Paths:
         )
 
     def match(self, method: str, path: str) -> tuple[Endpoint, Mapping[str, str]]:
-        """The endpoint, and the parts of the path by name, as a server finds them.
+        """Return the endpoint, and the parts of the path by name, as a server finds them.
 
-        Raises NotFound and MethodNotAllowed.
+        Raise NotFound and MethodNotAllowed.
         """
         try:
             if path.startswith("//"):  # werkzeug takes slashes from its start

@@ -1,19 +1,18 @@
-"""``/v1/nodes``, ``/v1/node/NODE_ID``, and how agents report: PUT on the node and its heartbeat."""
+"""``/v1/nodes``, ``/v1/node/NODE_ID``, and agents' reports: PUT on the node and its heartbeat."""
 
 from __future__ import annotations
 
 import hashlib
 from collections.abc import Iterable, Mapping
-from dataclasses import replace
-
-from flask import request
+from contextlib import ExitStack
+from dataclasses import dataclass, replace
 
 from plugind import filtering
 from plugind.acl import Authorizer, Decision
 from plugind.acl.authorizer import ALLOWED, ANY_NAMESPACE
-from plugind.allocation_schemas import NodeAllocationSchema
-from plugind.api.body import read_document
+from plugind.api.denials import denied
 from plugind.api.endpoints import (
+    LARGE_BODY,
     Asked,
     Call,
     Endpoints,
@@ -25,6 +24,7 @@ from plugind.api.endpoints import (
 )
 from plugind.api.query import read_flag
 from plugind.api.reply import Reply, json_reply
+from plugind.api.rows import Beyond
 from plugind.api.shapes import (
     FLAG,
     FORGOTTEN,
@@ -33,26 +33,44 @@ from plugind.api.shapes import (
     node_body,
     report_body,
 )
+from plugind.catalogue import Catalogue
 from plugind.client import NODE_SECRET_HEADER
-from plugind.errors import BadRequest, Forbidden, NotFound, StoreError
-from plugind.fields import SECOND, is_node_id
-from plugind.intake import Accepted
+from plugind.errors import (
+    BadRequest,
+    Busy,
+    Forbidden,
+    LimitReached,
+    NotFound,
+    ReportInWork,
+    StoreError,
+)
+from plugind.feed.liveness import Liveness
+from plugind.health import Hits
+from plugind.intake import Accepted, Intake
+from plugind.intake.admission import LARGE_BYTES, Admission, Entry
+from plugind.intake.fair_queue import LARGE
 from plugind.model import NODES, node_of
-from plugind.node_schemas import (
+from plugind.model.times import SECOND
+from plugind.schemas.allocations import NodeAllocationSchema
+from plugind.schemas.nodes import (
     HeartbeatSchema,
     NodeRowSchema,
+    NodeSchema,
+    NodeStubSchema,
     ReportSchema,
     Wanted,
+    instances_in,
     load,
-    row_schema,
 )
+from plugind.schemas.plugins import PluginSchemas
+from plugind.wire.fields import is_node_id
 
 NOT_FOUND = "node not found"
 
 _REPORT = ReportSchema()
 _HEARTBEAT = HeartbeatSchema()
 _ACCEPTED = AcceptedSchema()
-_ROW_FIELDS = {wanted: filtering.fields_of(row_schema(wanted)) for wanted in Wanted.all()}
+_STUB_NAMES = frozenset(filtering.fields_of(NodeStubSchema()).by_name)
 _ALLOCATION_FIELDS = filtering.fields_of(NodeAllocationSchema())
 _WRITE_ERRORS = (400, 413, 503)
 _TEXT_GIVEN = {**TEXT, "minLength": 1, "example": "drawn-at-random"}
@@ -62,22 +80,42 @@ _SECRET = {
     )
 }
 
-endpoints = Endpoints()
+
+@dataclass(frozen=True, slots=True)
+class NodeParts:
+    """The parts that the endpoints of nodes need. ``fields`` are those of a whole node."""
+
+    catalogue: Catalogue
+    intake: Intake
+    admission: Admission
+    liveness: Liveness
+    hits: Hits
+    fields: filtering.Fields
+
+
+endpoints = Endpoints(NodeParts)
 
 
 def _may_register(authorizer: Authorizer, asked: Asked) -> Decision:
-    """The capability `TYPE-register-plugin` in any namespace, or the `node` policy `write`.
+    """Require the capability `TYPE-register-plugin` in any namespace, or the `node` policy `write`.
 
-    A heartbeat needs it for any type. A report needs it for each type that it has: those that the
-    token may not register are told of in the answer, and a report of nothing else is refused.
+    A heartbeat needs it for any type. A report needs it for each type that it has: the
+    answer lists those that the token may not register. A report that has only such is refused.
     """
     decisions = [authorizer.may_register(type_, ANY_NAMESPACE) for type_ in asked.types]
     return any_of([*decisions, authorizer.may_write_nodes()])
 
 
 def _may_forget(authorizer: Authorizer, asked: Asked) -> Decision:
-    """The node's secret, or a management token."""
+    """Require the node's secret, or a management token."""
     return ALLOWED if asked.shows_secret else authorizer.may_manage()
+
+
+def fields_of_nodes(schemas: Iterable[PluginSchemas]) -> filtering.Fields:
+    """Return what a filter may ask of a node: all that a read of it shows, instances included."""
+    parts = [NodeSchema(), *(each.node_maps for each in schemas)]
+    fields = [filtering.fields_of(part).by_name for part in parts]
+    return filtering.Fields({name: kind for each in fields for name, kind in each.items()})
 
 
 @endpoints.read(
@@ -85,19 +123,20 @@ def _may_forget(authorizer: Authorizer, asked: Asked) -> Decision:
     need=node_read,
     answer=NodeRowSchema(many=True),
     parameters={
-        "os": Given("true adds the attributes that tell of the operating system", FLAG),
+        "os": Given("true adds the attributes of the operating system", FLAG),
         "resources": Given("true adds the node's resources", FLAG),
     },
 )
-def list_nodes(call: Call) -> Source:
+def list_nodes(call: Call[NodeParts]) -> Source:
     """List the nodes."""
     wanted = Wanted(read_flag(call.asked.query, "os"), read_flag(call.asked.query, "resources"))
-    catalogue = call.parts.catalogue
-    return Source(NODES, lambda: catalogue.nodes(wanted), fields=_ROW_FIELDS[wanted])
+    catalogue, fields = call.parts.catalogue, call.parts.fields
+    beyond = Beyond(frozenset(fields.by_name) - _STUB_NAMES, catalogue.node_field)
+    return Source(NODES, lambda: catalogue.nodes(wanted), fields=fields, beyond=beyond)
 
 
 @endpoints.read("/v1/node/<node_id>", need=node_read, answer=node_body, errors=(404,))
-def read_node(call: Call, node_id: str) -> Source:
+def read_node(call: Call[NodeParts], node_id: str) -> Source:
     """Read one node with all its instances."""
     catalogue = call.parts.catalogue
     return Source(node_of(node_id), lambda: catalogue.node(node_id), NOT_FOUND)
@@ -106,12 +145,17 @@ def read_node(call: Call, node_id: str) -> Source:
 @endpoints.read(
     "/v1/node/<node_id>/allocations", need=node_read, answer=NodeAllocationSchema(many=True)
 )
-def list_allocations(call: Call, node_id: str) -> Source:
+def list_allocations(call: Call[NodeParts], node_id: str) -> Source:
     """List the processes behind a node's instances; of a node that does not exist, none."""
     catalogue = call.parts.catalogue
     return Source(
         node_of(node_id), lambda: catalogue.allocations(node_id), fields=_ALLOCATION_FIELDS
     )
+
+
+def _check_size(call: Call[NodeParts], size: int) -> None:
+    node_id = call.asked.path["node_id"]
+    call.parts.admission.check_size(call.holder, node_id, size)
 
 
 @endpoints(
@@ -120,22 +164,44 @@ def list_allocations(call: Call, node_id: str) -> Source:
     need=_may_register,
     answer=_ACCEPTED,
     body=report_body,
+    body_maximum=LARGE_BODY,
+    check_size=_check_size,
     headers=_SECRET,
-    errors=_WRITE_ERRORS,
+    errors=(*_WRITE_ERRORS, 429),
     decided_later="the right to register one of the plugin types that the report has",
 )
-def report(call: Call, node_id: str) -> Reply:
+def report(call: Call[NodeParts], node_id: str) -> Reply:
     """Take a node's whole report; only agents call this."""
-    secret = _checked_secret(node_id)
-    given = load(_REPORT, read_document())
-    refused, parts = _not_permitted(call, given.plugins), call.parts
+    secret = _checked_secret(call, node_id)
+    parts, accessor = call.parts, call.asked.caller.accessor
+    parts.intake.check_secret(node_id, secret)
     try:
-        accepted = parts.intake.report(node_id, secret, given, refused)
-    except StoreError:
-        if parts.catalogue.has_node(node_id):
-            parts.liveness.beat(node_id)  # it is not silent, though nothing can be written of it
+        with parts.admission.entered(call.holder, node_id, secret, call.request.has_left) as entry:
+            if call.request.content_length > LARGE_BYTES:
+                entry.become_large()
+            accepted = _take(call, node_id, secret, entry)
+    except LimitReached as error:
+        parts.hits.add(error.limit, node_id=node_id, accessor=accessor)
         raise
+    except (StoreError, Busy, ReportInWork):
+        if parts.catalogue.has_node(node_id):
+            parts.liveness.beat(node_id)  # it was heard of, though nothing can be written now
+        raise
+    if limits := {item.limit for item in accepted.rejected if item.limit}:
+        for limit in limits:
+            parts.hits.add(limit, node_id=node_id, accessor=accessor)
+        # There may be room the next time, so the next heartbeat asks for the whole report.
+        accepted = replace(accepted, digest="")
     return _heard_of(call, node_id, accepted)
+
+
+def _take(call: Call[NodeParts], node_id: str, secret: str, entry: Entry) -> Accepted:
+    """Take the report in the body, and let go of what it is parsed into."""
+    given = load(_REPORT, call.document())
+    if instances_in(given.plugins) >= LARGE:
+        entry.become_large()
+    refused, accessor = _not_permitted(call, given.plugins), call.asked.caller.accessor
+    return call.parts.intake.report(node_id, secret, given, refused, accessor, call.holder)
 
 
 @endpoints(
@@ -147,10 +213,10 @@ def report(call: Call, node_id: str) -> Reply:
     headers=_SECRET,
     errors=(*_WRITE_ERRORS, 409),
 )
-def heartbeat(call: Call, node_id: str) -> Reply:
+def heartbeat(call: Call[NodeParts], node_id: str) -> Reply:
     """Keep a node alive, or take it back; 409 asks for the whole report."""
-    secret = _checked_secret(node_id)
-    beat = load(_HEARTBEAT, read_document())
+    secret = _checked_secret(call, node_id)
+    beat = load(_HEARTBEAT, call.document())
     digest, _, rights = beat["Digest"].rpartition(".")
     is_same = rights == _rights(call)  # else the whole report is taken, or refused, in part
     accepted = call.parts.intake.heartbeat(
@@ -165,59 +231,74 @@ def heartbeat(call: Call, node_id: str) -> Reply:
     need=_may_forget,
     answer=FORGOTTEN,
     headers={NODE_SECRET_HEADER: Given("the node's secret")},
-    errors=(404, 503),
+    errors=(404, 429, 503),
 )
-def forget_node(call: Call, node_id: str) -> Reply:
-    """Forget a node and its instances."""
-    secret = request.headers.get(NODE_SECRET_HEADER, "")
+def forget_node(call: Call[NodeParts], node_id: str) -> Reply:
+    """Forget a node and its instances.
+
+    Where only the node's secret is shown, the node leaves by itself, and its ID stays reserved for
+    the agent with that secret for `server.node_secret_keep`. A management token frees the ID, also
+    that of a node that was removed before.
+    """
+    secret = call.request.header(NODE_SECRET_HEADER)
     proof = None if call.authorizer.may_manage().allowed else secret
     try:
-        return json_reply({"Index": call.parts.intake.forget_node(node_id, proof)})
+        with ExitStack() as until_end:
+            if proof is not None:
+                call.parts.intake.check_secret(node_id, proof)
+                until_end.enter_context(call.parts.admission.entered(call.holder, node_id, proof))
+            return json_reply({"Index": call.parts.intake.forget_node(node_id, proof, call.holder)})
     except (NotFound, Forbidden) as error:
         if _may_register(call.authorizer, call.asked).allowed:
             raise
-        raise Forbidden("Permission denied") from error  # strangers learn of no node
+        # A caller that may not report must not learn which nodes exist.
+        raise denied(_may_forget, call.asked) from error
 
 
 @endpoints(
     "DELETE", "/v1/node/<node_id>/secret", need=management, answer=FORGOTTEN, errors=(404, 503)
 )
-def unpin_secret(call: Call, node_id: str) -> Reply:
-    """Unpin a node's secret: the next report pins another."""
+def unpin_secret(call: Call[NodeParts], node_id: str) -> Reply:
+    """Unpin a node's secret: the next report pins another.
+
+    Of a node that was removed this frees the ID.
+    """
     return json_reply({"Index": call.parts.intake.unpin(node_id)})
 
 
-def _heard_of(call: Call, node_id: str, accepted: Accepted) -> Reply:
+def _heard_of(call: Call[NodeParts], node_id: str, accepted: Accepted) -> Reply:
+    if (connection := call.request.connection) is not None:
+        connection.verified_node()
     ttl, was_late = call.parts.liveness.beat(node_id)
     if was_late:
         accepted = replace(accepted, index=call.parts.intake.back(node_id))
-    told = replace(accepted, digest=f"{accepted.digest}.{_rights(call)}")
-    return json_reply({**_ACCEPTED.dump(told), "HeartbeatTTL": round(ttl * SECOND)})
+    answer = replace(accepted, digest=f"{accepted.digest}.{_rights(call)}")
+    return json_reply({**_ACCEPTED.dump(answer), "HeartbeatTTL": round(ttl * SECOND)})
 
 
-def _rights(call: Call) -> str:
-    """Identifies the types that may be registered: what was taken of a report depends on it."""
-    types = sorted(call.parts.registry.types.keys() - _refused(call, call.parts.registry.types))
+def _rights(call: Call[NodeParts]) -> str:
+    """Return a digest of the types that the call may register: a report's effect depends on it."""
+    types = sorted(set(call.asked.types) - _refused(call, call.asked.types))
     return hashlib.blake2b(repr(types).encode(), digest_size=4).hexdigest()
 
 
-def _not_permitted(call: Call, plugins: Mapping[str, object]) -> frozenset[str]:
-    """The types of a report that its token may not register. Raises Forbidden when it may register
-    none of those that there are."""
-    known = [name for name in plugins if name in call.parts.registry.types]
+def _not_permitted(call: Call[NodeParts], plugins: Mapping[str, object]) -> frozenset[str]:
+    """Return the types of a report that its token may not register. Raise Forbidden when it may
+    register none of those that the server has."""
+    known = [name for name in plugins if name in call.asked.types]
     refused = _refused(call, known)
     if known and len(refused) == len(known):
-        raise Forbidden("Permission denied")
+        raise denied(_may_register, call.asked, known)
     return refused
 
 
-def _refused(call: Call, types: Iterable[str]) -> frozenset[str]:
+def _refused(call: Call[NodeParts], types: Iterable[str]) -> frozenset[str]:
     may = call.authorizer.may_register
     return frozenset(name for name in types if not may(name, ANY_NAMESPACE).allowed)
 
 
-def _checked_secret(node_id: str) -> str:
-    secret = request.headers.get(NODE_SECRET_HEADER, "")
+def _checked_secret(call: Call[NodeParts], node_id: str) -> str:
+    secret = call.request.header(NODE_SECRET_HEADER)
     if not secret:
         raise BadRequest(f"{NODE_SECRET_HEADER}: the header is missing")
     if not is_node_id(node_id):

@@ -1,15 +1,17 @@
-"""The shapes of what Nomad's tools read beside plugins and nodes, as its SDK decodes them."""
+"""The shapes that Nomad's tools read beside plugins and nodes, as its SDK decodes them."""
 
 from __future__ import annotations
 
 from typing import Any
 
-from marshmallow import EXCLUDE, Schema, fields
+from marshmallow import EXCLUDE, Schema, fields, validate
 
-from plugind.fields import Text, Time
-from plugind.plugin_schemas import StampedSchema
+from plugind.schemas.plugins import StampedSchema
+from plugind.wire.fields import Text, Time
 
 NAME_MAXIMUM = 128
+FUZZY_MINIMUM = 2
+"""Characters of a text that is searched for anywhere in names, as in Nomad."""
 
 
 class PolicyStubSchema(StampedSchema):
@@ -42,7 +44,7 @@ def _rules() -> fields.List[Any]:
 
 
 class RulesSchema(Schema):
-    """What a policy's text says, kind by kind; null where it says nothing."""
+    """The rules of a policy, by kind; null where it has none."""
 
     Agent = _rule()
     HostVolumes = _rules()
@@ -61,11 +63,10 @@ class PolicySchema(PolicyStubSchema):
     RulesJSON = fields.Nested(RulesSchema)
 
 
-class TokenSchema(StampedSchema):
-    """A token, as its holder sees it."""
+class TokenStubSchema(StampedSchema):
+    """A token, without its secret."""
 
     AccessorID = fields.String()
-    SecretID = fields.String()
     Name = fields.String()
     Type = fields.String()
     Policies = fields.List(fields.String(), allow_none=True)
@@ -74,6 +75,12 @@ class TokenSchema(StampedSchema):
     Hash = fields.String()
     CreateTime = fields.String()
     ExpirationTime = Time(allow_none=True)
+
+
+class TokenSchema(TokenStubSchema):
+    """A token, read by itself; its secret stands only in the answer to its holder, who sent it."""
+
+    SecretID = fields.String()
 
 
 class SearchSchema(Schema):
@@ -87,10 +94,47 @@ class SearchSchema(Schema):
 
 
 class FoundSchema(Schema):
-    """The answer to a search: IDs by context, and whether there are more than are told."""
+    """The answer to a search: IDs by context, and whether there are more."""
 
     Matches = fields.Dict(
         fields.String(), fields.List(fields.String(), allow_none=True), required=True
+    )
+    Truncations = fields.Dict(fields.String(), fields.Boolean())
+    Index = fields.Integer()
+    KnownLeader = fields.Constant(True)
+    LastContact = fields.Constant(0)
+
+
+class FuzzySchema(Schema):
+    """The body of a fuzzy search."""
+
+    class Meta:
+        unknown = EXCLUDE
+
+    text = Text(
+        data_key="Text",
+        required=True,
+        maximum=NAME_MAXIMUM,
+        validate=validate.Length(
+            min=FUZZY_MINIMUM, error=f"must have at least {FUZZY_MINIMUM} characters."
+        ),
+        metadata={"example": "ebs"},
+    )
+    Context = Text(load_default="all", maximum=NAME_MAXIMUM)
+
+
+class FuzzyMatchSchema(Schema):
+    """One match: its name, and what identifies it beside the name."""
+
+    ID = fields.String()
+    Scope = fields.List(fields.String(), allow_none=True)
+
+
+class FuzzyFoundSchema(Schema):
+    """The answer to a fuzzy search: matches by context, and whether there are more."""
+
+    Matches = fields.Dict(
+        fields.String(), fields.List(fields.Nested(FuzzyMatchSchema)), required=True
     )
     Truncations = fields.Dict(fields.String(), fields.Boolean())
     Index = fields.Integer()
@@ -124,7 +168,7 @@ class MembersSchema(Schema):
 
 
 class SelfSchema(Schema):
-    """What a process says of itself; every value in ``stats`` is text."""
+    """A process: its settings and counts; every value in ``stats`` is text."""
 
     config = fields.Dict(fields.String(), fields.Raw())
     member = fields.Nested(MemberSchema)
@@ -140,3 +184,12 @@ class NamespaceSchema(StampedSchema):
     Quota = fields.Constant("")
     Capabilities = fields.Constant(None)
     meta = fields.Constant(None, data_key="Meta")  # marshmallow reads a class by the name of Meta
+
+
+class NodePoolSchema(StampedSchema):
+    """One pool of nodes."""
+
+    Name = fields.String()
+    Description = fields.String()
+    SchedulerConfiguration = fields.Constant(None)
+    meta = fields.Constant(None, data_key="Meta")

@@ -1,14 +1,15 @@
-"""``/v1/openapi.json``: the API in OpenAPI's words, made from what answers requests.
+"""``/v1/openapi.json``: the API in OpenAPI's words, made from the code that answers requests.
 
-The table of endpoints, the schema of query parameters and the schemas of bodies are all there is to
-it, so that it cannot tell of another API than there is.
+Its only sources are the table of endpoints and the schemas of query parameters and bodies, so that
+it cannot describe another API.
 """
 
 from __future__ import annotations
 
 import re
 from collections import Counter
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
 from typing import Any
 
 import orjson
@@ -19,20 +20,21 @@ from plugind.api.endpoints import Call, Endpoint, Endpoints, Given, no_token
 from plugind.api.query import OF_LISTS, QuerySchema
 from plugind.api.reply import Reply
 from plugind.api.shapes import OPENAPI, TEXT, Schemas, plugin_type
-from plugind.fields import ID_PATTERN
+from plugind.api.turns import may_be_costly
+from plugind.wire.fields import ID_PATTERN
 
 PART = re.compile(r"<(\w+?)(_?)>")
-"""A part of a path that is another in each call; names that Python has end in ``_``."""
+"""A variable part of a path; names that Python has itself end in ``_``."""
 
 _INTRODUCTION = """\
 A superset of Nomad's Plugins API.
 
 Tokens go into the header `X-Nomad-Token`, or into `Authorization: Bearer`. Without one the policy
-`anonymous` counts, if there is one; with ACLs off everybody may do everything.
+`anonymous` counts, if there is one; with ACLs off every caller may do everything.
 
-An error is one line of plain text. A path that there is not is answered with 404, a method that a
-path has not with 405 and `Allow`; HEAD is answered as GET, without the body. Parameters that are
-not listed are ignored.
+An error is one line of plain text. A path that does not exist is answered with 404, a method that
+a path does not have with 405 and `Allow`; HEAD is answered as GET, without the body. Parameters
+that are not listed are ignored.
 
 Lists are in the order of their IDs. The JSON has no spaces unless `pretty` is asked for.
 """
@@ -43,11 +45,12 @@ ERRORS = {
     404: "there is none of that name",
     409: "the server wants the whole report",
     413: "the body is too large",
-    429: "as many blocking queries wait as may; try again later",
+    429: "too much at once: queries that wait for a change or for their turn, or reports of one "
+    "node; try again later",
     500: "a fault of plugind's own",
-    503: "the store cannot take or give data now; nothing was changed",
+    503: "the store cannot take or give data now, or too much waits for it; nothing was changed",
 }
-"""What each status says."""
+"""The description of each status."""
 
 _SECURITY = {
     "token": {"type": "apiKey", "in": "header", "name": "X-Nomad-Token"},
@@ -57,18 +60,18 @@ _ANY_CALLER: list[dict[str, list[str]]] = [{"token": []}, {"bearer": []}, {}]
 
 _INDEX = {"type": "integer", "format": "int64", "minimum": 1}
 _HEADERS: dict[str, tuple[str, Mapping[str, Any], bool]] = {
-    "X-Nomad-Index": ("the index of the last change to what is answered", _INDEX, True),
+    "X-Nomad-Index": ("the index of the last change to the resource", _INDEX, True),
     "X-Nomad-KnownLeader": ("always true", {"const": "true"}, True),
     "X-Nomad-LastContact": ("always 0", {"const": "0"}, True),
     "X-Nomad-NextToken": ("`next_token` of the next page; none on the last one", TEXT, False),
     "ETag": ("identifies the answer, for If-None-Match", TEXT, False),
     "Cache-Control": (
-        "private, no-cache; or no-store, where the answer depends on who asks",
+        "private, no-cache; or no-store, where the answer depends on the caller",
         TEXT,
         False,
     ),
-    "Retry-After": ("seconds", {"type": "integer"}, True),
 }
+_RETRY_AFTER = {"description": "seconds", "schema": {"type": "integer"}}
 _OF_READS = ("X-Nomad-Index", "X-Nomad-KnownLeader", "X-Nomad-LastContact")
 _TAGS = ("ETag", "Cache-Control")
 
@@ -80,29 +83,42 @@ _PRETTY = {"pretty": _READS["pretty"]}  # every answer may be had so
 _IF_NONE_MATCH = Given("an ETag: 304 and no body where it is still the same")
 _NODE_ID = {**TEXT, "format": "uuid", "example": "2f8d0c5e-6f7b-4e0a-9a53-1f6f4f0c8a11"}
 _PLUGIN_ID = {**TEXT, "pattern": f"^{ID_PATTERN.pattern}$", "example": "ebs0"}
+_ALLOCATION_ID = {**TEXT, "example": "5dd1f7a1-0c7a-4c1c-8d5c-7d9d9f2ac001"}
+_ACCESSOR = {**TEXT, "format": "uuid", "example": "3fd1f7a1-0c7a-4c1c-8d5c-7d9d9f2ac003"}
 _PATH_PARTS = {
+    "accessor": Given("the token's accessor ID", _ACCESSOR, required=True),
+    "alloc_id": Given("the allocation's ID", _ALLOCATION_ID, required=True),
+    "namespace": Given("the name", {**TEXT, "example": "default"}, required=True),
     "node_id": Given("the node's UUID, in lower case", _NODE_ID, required=True),
     "id": Given("the plugin's ID", _PLUGIN_ID, required=True),
     "name": Given("the name", {**TEXT, "example": "reader"}, required=True),
     "type": Given("the plugin type", plugin_type, required=True),
 }
 
-endpoints = Endpoints()
+
+@dataclass(frozen=True, slots=True)
+class DocumentParts:
+    """The part that the document needs: the document, as JSON."""
+
+    document: Callable[[], bytes]
+
+
+endpoints = Endpoints(DocumentParts)
 
 
 @endpoints("GET", "/v1/openapi.json", need=no_token, answer=OPENAPI)
-def openapi(call: Call) -> Reply:
+def openapi(call: Call[DocumentParts]) -> Reply:
     """Describe this API, with the plugin types that the server has."""
-    return Reply(call.parts.openapi())
+    return Reply(call.parts.document())
 
 
 def rendered(table: Sequence[Endpoint], schemas: Schemas) -> bytes:
-    """The document as JSON."""
+    """Return the document as JSON."""
     return orjson.dumps(document(table, schemas), option=orjson.OPT_SORT_KEYS)
 
 
 def document(table: Sequence[Endpoint], schemas: Schemas) -> dict[str, Any]:
-    """The API of a table of endpoints, with the plugin types whose schemas these are."""
+    """Return the document of a table of endpoints, with the plugin types of these schemas."""
     return _Writer(table, schemas).document()
 
 
@@ -151,7 +167,10 @@ class _Writer:
     def _parameters(self, endpoint: Endpoint, *, is_list: bool) -> Iterator[dict[str, Any]]:
         for name in (match[1] for match in PART.finditer(endpoint.path)):
             yield self._parameter("path", name, _PATH_PARTS.get(name, Given("", required=True)))
-        queries = _queries(is_list=is_list) if endpoint.reads else _PRETTY
+        queries = _PRETTY
+        if endpoint.reads:
+            used = _READS.keys() - (set() if is_list else OF_LISTS)
+            queries = {name: given for name, given in _READS.items() if name in used}
         headers = {"If-None-Match": _IF_NONE_MATCH} if endpoint.reads else {}
         for name, given in {**endpoint.parameters, **queries}.items():
             yield self._parameter("query", name, given)
@@ -159,33 +178,32 @@ class _Writer:
             yield self._parameter("header", name, given)
 
     def _parameter(self, place: str, name: str, given: str | Given) -> dict[str, Any]:
-        told = Given(given) if isinstance(given, str) else given
-        made = {"in": place, "name": name, "schema": self._answers.of(told.shape)}
-        return {**made, "description": told.help, "required": told.required}
+        given = Given(given) if isinstance(given, str) else given
+        made = {"in": place, "name": name, "schema": self._answers.of(given.shape)}
+        return {**made, "description": given.help, "required": given.required}
 
 
 def _is_list(shape: Any) -> bool:
-    """Whether all that may be answered are lists."""
+    """Return whether all possible answers are lists."""
     shapes = shape.get("anyOf", [shape])
     return all(each.get("type") == "array" for each in shapes)
 
 
-def _queries(*, is_list: bool) -> dict[str, Given]:
-    """The parameters that a read heeds."""
-    return {name: given for name, given in _READS.items() if is_list or name not in OF_LISTS}
-
-
 def _responses(endpoint: Endpoint, shape: Any) -> dict[str, Any]:
-    """Every status that the endpoint may answer with."""
-    made = {"200": _as_json("what was asked for", endpoint, shape)}
+    """Return every status that the endpoint may answer with."""
+    made = {"200": _as_json("the answer", endpoint, shape)}
     if endpoint.reads:
-        made["304"] = {"description": "it is still the same", "headers": _headers(_OF_READS, _TAGS)}
+        made["304"] = {
+            "description": "the answer is the same",
+            "headers": _headers(_OF_READS, _TAGS),
+        }
     for status in _statuses(endpoint):
-        headers = _OF_READS if endpoint.reads and status == 404 else ()
-        retry = ("Retry-After",) if status == 429 else ()
+        headers = _headers(_OF_READS if endpoint.reads and status == 404 else ())
+        if status in (429, 503):
+            headers["Retry-After"] = {**_RETRY_AFTER, "required": status == 429}
         made[str(status)] = {
             "description": ERRORS[status],
-            "headers": _headers(headers, retry),
+            "headers": headers,
             "content": {"text/plain": {"schema": TEXT}},
         }
     for status in endpoint.troubles:
@@ -194,12 +212,14 @@ def _responses(endpoint: Endpoint, shape: Any) -> dict[str, Any]:
 
 
 def _statuses(endpoint: Endpoint) -> list[int]:
-    """The errors that an endpoint may answer with."""
+    """Return the errors that an endpoint may answer with."""
     found = set(endpoint.errors)
     if endpoint.need is not no_token:
         found.add(403)
     if endpoint.reads:
         found |= {400, 429}
+    if may_be_costly(endpoint.method, endpoint.path):
+        found.add(429)
     return sorted(found)
 
 

@@ -2,6 +2,10 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
 from plugind.acl import Authorizer, Decision
 from plugind.acl.authorizer import ALLOWED, ANY_NAMESPACE
 from plugind.api.endpoints import (
@@ -15,20 +19,37 @@ from plugind.api.endpoints import (
 )
 from plugind.api.reply import Reply, json_reply
 from plugind.api.shapes import FORGOTTEN, TYPES, plugin_body, plugin_rows, plugin_type
-from plugind.catalogue import Reading
+from plugind.catalogue import Catalogue, Reading
 from plugind.errors import BadRequest
+from plugind.filtering import Fields
+from plugind.intake import Intake
 from plugind.model import SETTLED, PluginKey, plugins_of
 
 NOT_FOUND = "plugin not found"
 
-endpoints = Endpoints()
+
+@dataclass(frozen=True, slots=True)
+class PluginParts:
+    """The parts that the endpoints of plugins need.
+
+    ``row_fields`` are by plugin type; ``type_rows`` returns the rows that describe the types.
+    """
+
+    catalogue: Catalogue
+    intake: Intake
+    row_fields: Mapping[str, Fields]
+    type_rows: Callable[[], Sequence[Mapping[str, Any]]]
+
+
+endpoints = Endpoints(PluginParts)
 
 
 def _may_list(authorizer: Authorizer, asked: Asked) -> Decision:
-    """The capability `TYPE-list-plugin` in the namespace, or the `plugin` policy `list` or `read`.
+    """Require the capability `TYPE-list-plugin` in the namespace, or the `plugin` policy `list` or
+    `read`.
 
-    Nothing where no type is asked for, for nothing is told then. Which types there are is told to
-    those who may list one of them.
+    A request without `type` needs nothing: its answer is empty. An unknown type needs the right to
+    list one of the known types.
     """
     type_ = asked.query.get("type", "")
     if not type_:
@@ -38,12 +59,13 @@ def _may_list(authorizer: Authorizer, asked: Asked) -> Decision:
 
 
 def _may_read(authorizer: Authorizer, asked: Asked) -> Decision:
-    """The capability `TYPE-read-plugin` in the namespace, or the `plugin` policy `read`."""
+    """Require the capability `TYPE-read-plugin` in the namespace, or the `plugin` policy `read`."""
     return authorizer.may_read(asked.path["type_"], asked.namespace)
 
 
 def _may_know_types(authorizer: Authorizer, asked: Asked) -> Decision:
-    """The right to list or read plugins of any type in any namespace, or to read nodes."""
+    """Require the capability `TYPE-list-plugin` or `TYPE-read-plugin` of any type in any namespace,
+    the `plugin` policy `list` or `read`, or the `node` policy `read` or `write`."""
     decisions = [
         decide(type_, ANY_NAMESPACE)
         for type_ in asked.types
@@ -58,43 +80,47 @@ def _may_know_types(authorizer: Authorizer, asked: Asked) -> Decision:
     answer=plugin_rows,
     parameters={"type": Given("without one the answer is an empty list", plugin_type)},
 )
-def list_plugins(call: Call) -> Source:
+def list_plugins(call: Call[PluginParts]) -> Source:
     """List the plugins of a type."""
     parts, type_ = call.parts, call.asked.query.get("type", "")
     if not type_:
         return _settled(call, b"[]")
-    if type_ not in parts.registry.types:
-        known = ", ".join(sorted(parts.registry.types)) or "none"
+    if type_ not in call.asked.types:
+        known = ", ".join(sorted(call.asked.types)) or "none"
         raise BadRequest(f"unknown plugin type {type_[:64]!r}; there are: {known}")
     catalogue, fields = parts.catalogue, parts.row_fields[type_]
     return Source(plugins_of(type_), lambda: catalogue.plugins(type_), fields=fields)
 
 
 @endpoints.read("/v1/plugin/<type_>/<id_>", need=_may_read, answer=plugin_body, errors=(404,))
-def read_plugin(call: Call, type_: str, id_: str) -> Source:
-    """Read one plugin with all its instances."""
+def read_plugin(call: Call[PluginParts], type_: str, id_: str) -> Source:
+    """Read one plugin with all its instances.
+
+    Nomad's command line prints IDs cut at 8 characters, or at 36, and asks for them so: a text of
+    that length which is no plugin's ID stands for the only one whose ID begins with it.
+    """
     catalogue = call.parts.catalogue
-    if type_ not in call.parts.registry.types:
+    if type_ not in call.asked.types:
         return _settled(call, None)
-    key = PluginKey(type_, id_)
+    key = catalogue.named(PluginKey(type_, id_))
     return Source(key.resource, lambda: catalogue.plugin(key), NOT_FOUND)
 
 
-def _settled(call: Call, body: bytes | None) -> Source:
-    """What stays so as long as the server runs; None does not exist."""
+def _settled(call: Call[PluginParts], body: bytes | None) -> Source:
+    """Return a read of a body that no change touches; None does not exist."""
     return Source(SETTLED, lambda: Reading(call.parts.catalogue.index, body), NOT_FOUND)
 
 
 @endpoints(
     "DELETE", "/v1/plugin/<type_>/<id_>", need=management, answer=FORGOTTEN, errors=(404, 503)
 )
-def forget_plugin(call: Call, type_: str, id_: str) -> Reply:
-    """Forget what is not healthy of a plugin; what an agent still reports comes back."""
+def forget_plugin(call: Call[PluginParts], type_: str, id_: str) -> Reply:
+    """Forget the unhealthy instances of a plugin; each comes back when it is reported healthy."""
     return json_reply({"Index": call.parts.intake.forget_plugin(PluginKey(type_, id_))})
 
 
 @endpoints("GET", "/v1/plugin-types", need=_may_know_types, answer=TYPES)
-def list_types(call: Call) -> Reply:
+def list_types(call: Call[PluginParts]) -> Reply:
     """List the plugin types that the server has.
 
     `Schemas` are JSON Schemas, each by itself: of a row of the list, of a read of one plugin, and

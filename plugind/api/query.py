@@ -11,10 +11,11 @@ from typing import Any
 from marshmallow import EXCLUDE, ValidationError, fields
 
 from plugind.errors import BadRequest
-from plugind.fields import SECOND, Record, parse_bool, parse_duration
+from plugind.model.times import SECOND, parse_duration
+from plugind.wire.fields import Record, parse_bool
 
 OF_LISTS = frozenset({"filter", "next_token", "per_page", "prefix", "reverse"})
-"""The parameters that only lists heed."""
+"""The parameters that only lists use."""
 
 WAIT_DEFAULT = 300.0
 WAIT_MAXIMUM = 600.0
@@ -25,7 +26,7 @@ _UINT64_MAX = 2**64 - 1
 class Parameter(fields.Field[Any]):
     """A parameter read by a function, which raises ValueError, with one text for any mistake.
 
-    ``schema`` is what it looks like, in OpenAPI's words.
+    ``schema`` describes it in OpenAPI's words.
     """
 
     def __init__(
@@ -70,17 +71,17 @@ _STRING = {"type": "string"}
 
 
 def text(help: str) -> Parameter:
-    """A parameter that may be any text."""
+    """Return a parameter that may be any text."""
     return Parameter(str, "", help, _STRING)
 
 
 def flag(name: str, help: str) -> Parameter:
-    """A parameter that is true or false; its name alone means true."""
+    """Return a parameter that is true or false; its name alone means true."""
     return Parameter(_bool, False, help, _FLAG, _no_flag(name))
 
 
 def read_flag(arguments: Mapping[str, str], name: str) -> bool:
-    """A parameter of one endpoint's own that is true or false. Raises BadRequest."""
+    """Return the value of an endpoint's own parameter that is true or false. Raise BadRequest."""
     try:
         return _bool(arguments.get(name, "false"))
     except ValueError as error:
@@ -93,7 +94,7 @@ def _no_flag(name: str) -> str:
 
 @dataclass(frozen=True, slots=True)
 class Query:
-    """What a read was asked for; ``wait`` is in seconds."""
+    """The query of a read; ``wait`` is in seconds."""
 
     index: int
     wait: float
@@ -110,12 +111,12 @@ class Query:
 
     @property
     def timeout(self) -> float:
-        """How long to wait this time."""
+        """Return for how many seconds to wait this time."""
         return self.wait + random.uniform(0, self.wait * _WAIT_SPREAD)
 
 
 class QuerySchema(Record):
-    """In the order in which mistakes are told; parameters that are not declared are ignored."""
+    """The parameters, in the order in which mistakes are reported; others are ignored."""
 
     record = Query
 
@@ -140,7 +141,7 @@ class QuerySchema(Record):
     per_page = Parameter(
         _unsigned,
         0,
-        "rows a page; X-Nomad-NextToken tells how to ask for the next",
+        "rows a page; X-Nomad-NextToken has the next_token of the page after it",
         _UNSIGNED,
         "Invalid per_page: it is a whole number",
     )
@@ -158,8 +159,8 @@ _SCHEMA = QuerySchema()
 
 
 def read_query(arguments: Mapping[str, str], region: str) -> Query:
-    """The query of a request. Raises BadRequest for its first mistake, and for a region other than
-    the server's."""
+    """Return the query of a request. Raise BadRequest for its first mistake, and for a region other
+    than the server's."""
     try:
         query: Query = _SCHEMA.load(arguments)
     except ValidationError as error:

@@ -1,6 +1,6 @@
 """Describes the API in Markdown, from the same document that ``/v1/openapi.json`` answers with.
 
-``docs/api.md`` is what ``api_reference`` returns; make it anew with
+``docs/api.md`` is what ``api_reference`` returns; make it again with
 ``python -c "from plugind.api.reference import api_reference as r; print(r(), end='')"``.
 """
 
@@ -14,8 +14,8 @@ from urllib.parse import urlencode
 from plugind.api import TABLE
 from plugind.api.openapi import document
 from plugind.api.query import QuerySchema
-from plugind.plugin_schemas import PluginSchemas
-from plugind.registry import load_registry
+from plugind.schemas.plugins import PluginSchemas
+from plugind.types.registry import load_registry
 
 Words = Mapping[str, Any]
 
@@ -31,16 +31,15 @@ that the server has.
 {description}
 ## Reads
 
-What is marked as a read may be waited for, with the header `X-Nomad-Index` of the last answer as
-`index`. It takes these parameters; of single plugins and nodes those that choose among rows are
-ignored.
+A read may wait for a change, with the header `X-Nomad-Index` of the last answer as `index`. It
+takes these parameters; those that choose among rows are ignored for single plugins and nodes.
 
 {reads}
 """
 
 
 def api_reference() -> str:
-    """``docs/api.md``: every endpoint, and the shapes of what is sent and answered."""
+    """Return ``docs/api.md``: every endpoint, and the shapes of bodies and answers."""
     types = load_registry().types.items()
     made = document(TABLE, {name: PluginSchemas.of(type_) for name, type_ in types})
     operations = [
@@ -54,13 +53,15 @@ def api_reference() -> str:
         )
     ]
     parts += [_section(*each, made) for each in operations]
-    parts.append("## Shapes\n\nOf what is sent and answered. More fields may come one day.\n")
+    parts.append(
+        "## Shapes\n\nThe shapes of bodies and answers. Further fields may be added later.\n"
+    )
     parts += [_shape(*each) for each in made["components"]["schemas"].items()]
     return "\n".join(parts)
 
 
 def _of_reads(operations: Iterable[tuple[str, str, Words]]) -> list[Words]:
-    """The parameters that reads share, each once."""
+    """Return the parameters that reads share, each once."""
     found = {
         parameter["name"]: parameter
         for _, _, operation in operations
@@ -77,7 +78,7 @@ def _is_read(operation: Words) -> bool:
 
 def _section(method: str, path: str, operation: Words, whole: Words) -> str:
     known = _OF_READS if _is_read(operation) else {"pretty"}
-    told = [each for each in operation["parameters"] if each["name"] not in known]
+    own = [each for each in operation["parameters"] if each["name"] not in known]
     read = ["A [read](#reads)."] if _is_read(operation) else []
     body = operation.get("requestBody")
     sent = [f"It is sent {_kind(_json_schema(body))}."] if body else []
@@ -87,7 +88,7 @@ def _section(method: str, path: str, operation: Words, whole: Words) -> str:
         operation["description"],
         *read,
         *sent,
-        _parameters(told),
+        _parameters(own),
         _answers(operation["responses"]),
         f"```sh\n{_curl(method, path, operation, whole)}\n```",
     ]
@@ -142,7 +143,7 @@ def _meaning(words: Words) -> Iterator[str]:
 
 
 def _kind(words: Words) -> str:
-    """The type of a value, for people."""
+    """Return the type of a value, for people."""
     match words:
         case {"$ref": ref}:
             name = ref.rpartition("/")[2]
@@ -173,7 +174,7 @@ _NAMES = {
 
 
 def _curl(method: str, path: str, operation: Words, whole: Words) -> str:
-    """A call of the endpoint, with what it must be given and an example of what it may."""
+    """Return a call of the endpoint with curl, with examples of its parameters."""
     given: dict[str, dict[str, str]] = {"path": {}, "query": {}, "header": {}}
     for each in operation["parameters"]:
         schema = each["schema"]
@@ -188,7 +189,7 @@ def _curl(method: str, path: str, operation: Words, whole: Words) -> str:
 
 
 def _example(words: Words, whole: Words) -> Any:
-    """A small value of this shape."""
+    """Return a small value of this shape."""
     match words:
         case {"example": value} | {"enum": [value, *_]}:
             return value

@@ -1,100 +1,127 @@
-"""What views return, and the one place where it becomes an HTTP response."""
+"""Replies, which views return, and how one is sent."""
 
 from __future__ import annotations
 
-import gzip
-import json
-from collections.abc import Mapping
+from collections.abc import Callable, Hashable, Iterable, Mapping
 from dataclasses import dataclass, field
+from functools import partial
 from http import HTTPStatus
-from typing import Any
+from typing import Any, NamedTuple, Protocol
 
 import orjson
-from flask import Response, request
+from werkzeug.http import parse_accept_header, parse_etags
+
+from plugind.api.forms import gzipped, pretty
+from plugind.api.request import Request
+from plugind.catalogue.rendering import Listing
+from plugind.catalogue.views import V
+from plugind.printable import ascii_line, one_line
+
+CACHE_CONTROL = "private, no-cache"
+"""Of every answer that says no other: by it, clients know plugind's own 503 from a proxy's."""
 
 _JSON = "application/json"
 _TEXT = "text/plain; charset=utf-8"
-_PHRASES = {each.value: each.phrase for each in HTTPStatus} | {499: "Client Closed Request"}
-_GZIP_LEVEL = 4  # beyond it lists get little smaller, and take much longer
+PHRASES = {each.value: each.phrase for each in HTTPStatus} | {499: "Client Closed Request"}
+"""What each status is called."""
+
+
+class Keep(Protocol):
+    """A function that returns a view of ``base``, kept or made."""
+
+    def __call__(self, base: object, view: Hashable, make: Callable[[], V], /) -> V: ...
+
+
+def made_now(base: object, view: Hashable, make: Callable[[], V]) -> V:
+    """Make a view; none is kept."""
+    return make()
 
 
 @dataclass(frozen=True, slots=True)
 class Reply:
     """An answer: a body of ``content_type``, and the index it is from (None: it has none).
 
-    ``version`` identifies what the body is made of, for the ETag; "" where none can be given.
+    The body is whole, or parts that are made while it is sent.
+    ``version`` identifies the body's sources, for the ETag; "" for none. ``keep`` returns other
+    forms of the body, kept for other clients.
     """
 
-    body: bytes
+    body: bytes | Listing | Iterable[bytes]
     status: int = 200
     index: int | None = None
     content_type: str = _JSON
     headers: Mapping[str, str] = field(default_factory=dict)
     version: str = ""
+    keep: Keep = made_now
 
 
 def json_reply(value: Any, index: int | None = None) -> Reply:
-    """An answer of a value, with sorted keys and no spaces."""
+    """Return an answer of a value, with sorted keys and no spaces."""
     return Reply(orjson.dumps(value, option=orjson.OPT_SORT_KEYS), index=index)
 
 
 def error_reply(
     text: str, status: int, index: int | None = None, headers: Mapping[str, str] | None = None
 ) -> Reply:
-    """An error: one line of text."""
-    body = " ".join(text.split()).encode(errors="replace")
+    """Return an error: one line of text."""
+    body = one_line(text).encode()
     return Reply(body, status, index, _TEXT, headers or {})
 
 
-def response_of(reply: Reply) -> Response:
-    """The reply as HTTP, as the current request would have it: pretty, packed, or not at all
-    where the client has it already (RFC 9110, sections 12.5.3 and 13.1.2)."""
-    headers = {
-        "Vary": "Accept-Encoding",
-        "Cache-Control": "private, no-cache",
-        **_index_headers(reply),
-        **reply.headers,
-    }
-    is_pretty = reply.content_type == _JSON and _wants_pretty()
-    is_packed = bool(reply.body) and request.accept_encodings.quality("gzip") > 0
+class Rendered(NamedTuple):
+    """An answer as it is sent; a body of parts is made while it is sent."""
+
+    status: int
+    headers: Mapping[str, str]
+    body: bytes | Iterable[bytes]
+
+
+def rendered(reply: Reply, request: Request) -> Rendered:
+    """Return a reply in the form that a request wants: pretty, packed, or without a body where the
+    client has it already (RFC 9110, sections 12.5.3 and 13.1.2).
+
+    A body of parts is sent as it comes, and neither indented nor packed.
+    """
+    headers = {"Vary": "Accept-Encoding", "Cache-Control": CACHE_CONTROL}
+    if reply.index is not None:
+        headers["X-Nomad-Index"] = str(reply.index)
+        headers["X-Nomad-KnownLeader"] = "true"
+        headers["X-Nomad-LastContact"] = "0"
+    headers.update(reply.headers)
+    body = reply.body
+    is_whole = isinstance(body, bytes | Listing)
+    # As Nomad reads it: "pretty" alone will do, and 0 takes it back.
+    is_pretty = is_whole and reply.content_type == _JSON and request.query.get("pretty", "0") != "0"
+    is_packed = (
+        isinstance(body, bytes | Listing)
+        and len(body) > 0
+        and parse_accept_header(request.header("Accept-Encoding")).quality("gzip") > 0
+    )
     if reply.version:
         tag = reply.version + "-pretty" * is_pretty + "-gzip" * is_packed
         headers["ETag"] = f'"{tag}"'
-        if request.if_none_match.contains_weak(tag):
-            return _response(b"", 304, headers)
+        known = request.header("If-None-Match")
+        if known and parse_etags(known).contains_weak(tag):
+            return _rendered(304, headers, b"")
     if reply.content_type:
         headers["Content-Type"] = reply.content_type
-    body = _pretty(reply.body) if is_pretty else reply.body
     if is_packed:
         headers["Content-Encoding"] = "gzip"
-        body = gzip.compress(body, _GZIP_LEVEL, mtime=0)
-    return _response(body, reply.status, headers)
+    if isinstance(body, bytes | Listing):
+        body = _formed(body, reply.keep, is_pretty, is_packed)
+    return _rendered(reply.status, headers, body)
 
 
-def _response(body: bytes, status: int, headers: Mapping[str, str]) -> Response:
-    # Flask's own phrases are all in capitals.
-    response = Response(body, f"{status} {_PHRASES.get(status, 'Unknown')}")
-    if "Content-Type" not in headers:
-        del response.headers["Content-Type"]  # Flask has set one of its own
-    response.headers.update(headers)
-    return response
+def _formed(body: bytes | Listing, keep: Keep, is_pretty: bool, is_packed: bool) -> bytes:
+    """Return a body in the form that is wanted."""
+    if is_packed:
+        made = partial(_formed, body, keep, is_pretty, False)
+        return keep(body, ("gzip", is_pretty), lambda: gzipped(made()))
+    if is_pretty:
+        return keep(body, "pretty", lambda: pretty(body))
+    return body.body if isinstance(body, Listing) else body
 
 
-def _index_headers(reply: Reply) -> dict[str, str]:
-    if reply.index is None:
-        return {}
-    return {
-        "X-Nomad-Index": str(reply.index),
-        "X-Nomad-KnownLeader": "true",
-        "X-Nomad-LastContact": "0",
-    }
-
-
-def _wants_pretty() -> bool:
-    """As Nomad reads it: ``pretty`` alone will do, and 0 takes it back."""
-    return request.args.get("pretty", "0") != "0"
-
-
-def _pretty(body: bytes) -> bytes:
-    """Indented by four spaces, with a newline at the end; keys stay in their order."""
-    return json.dumps(json.loads(body), indent=4, ensure_ascii=False).encode() + b"\n"
+def _rendered(status: int, headers: Mapping[str, str], body: bytes | Iterable[bytes]) -> Rendered:
+    safe = {name: ascii_line(value) for name, value in headers.items()}
+    return Rendered(status, safe, body)

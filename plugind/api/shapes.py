@@ -1,7 +1,7 @@
-"""What bodies look like that no other room has a schema of: for dumping, and for OpenAPI.
+"""The shapes of bodies that have no schema elsewhere: for dumping, and for OpenAPI.
 
 A shape is a marshmallow schema, or OpenAPI's own words with schemas in them, or a function that
-makes either from the schemas of the plugin types that there are.
+makes either from the schemas of all plugin types.
 """
 
 from __future__ import annotations
@@ -11,11 +11,11 @@ from typing import Any
 
 from marshmallow import Schema, fields
 
-from plugind.allocation_schemas import ID_MAXIMUM, ReportedAllocationSchema
-from plugind.fields import Identifier, Text
-from plugind.node_schemas import NodeSchema, ReportSchema
-from plugind.plugin_schemas import PluginSchemas
 from plugind.plugin_type import WireSchema
+from plugind.schemas.allocations import ID_MAXIMUM, ReportedAllocationSchema
+from plugind.schemas.nodes import NodeSchema, ReportSchema
+from plugind.schemas.plugins import PluginSchemas
+from plugind.wire.fields import Identifier, Text
 
 Schemas = Mapping[str, PluginSchemas]
 Words = Mapping[str, Any]
@@ -85,30 +85,30 @@ OPENAPI: Words = {"type": "object"}
 
 
 def plugin_type(schemas: Schemas) -> Words:
-    """The name of a plugin type."""
+    """Return the shape of a plugin type's name."""
     return {**TEXT, "enum": sorted(schemas)} if schemas else TEXT
 
 
 def plugin_rows(schemas: Schemas) -> Schema | Words:
-    """A list of rows, all of one type."""
+    """Return the shape of a list of rows, all of one type."""
     lists = [{"type": "array", "items": each.row} for each in schemas.values()]
     return _any_of(lists, {"type": "array"})
 
 
 def plugin_body(schemas: Schemas) -> Schema | Words:
-    """One plugin, of whichever type."""
+    """Return the shape of one plugin, of any type."""
     return _any_of([each.whole for each in schemas.values()], {"type": "object"})
 
 
 def node_body(schemas: Schemas) -> Schema:
-    """One node, with the instances of every type."""
+    """Return the shape of one node, with the instances of every type."""
     maps = (type(each.node_maps) for each in schemas.values())
     joined: type[Schema] = type("node", (NodeSchema, *maps), {})
     return joined()
 
 
 def report_body(schemas: Schemas) -> Schema:
-    """A node's report; what a plugin type's own schema refuses is told in the answer."""
+    """Return the shape of a node's report; the answer lists what a type's own schema refuses."""
     by_type: dict[str, fields.Field[Any]] = {
         name: fields.Dict(Identifier(), fields.Nested(type(each.plugin_report)))
         for name, each in schemas.items()
@@ -123,7 +123,7 @@ def report_body(schemas: Schemas) -> Schema:
 
 
 def _any_of(shapes: Sequence[Schema | Words], otherwise: Words) -> Schema | Words:
-    """One of several; OpenAPI has no word for one of none."""
+    """Return the shape of one of several; OpenAPI has no word for one of none."""
     if len(shapes) == 1:
         return shapes[0]
     return {"anyOf": shapes} if shapes else otherwise

@@ -1,4 +1,4 @@
-"""What ``/v1/plugin-types`` tells of each plugin type: who it is, and JSON Schemas of what it adds.
+"""The rows of ``/v1/plugin-types``: each plugin type, and JSON Schemas of the fields that it adds.
 
 The schemas are JSON Schema 2020-12 and stand by themselves, for forms, checks and generated code.
 """
@@ -13,8 +13,8 @@ from marshmallow import Schema
 from plugind import logs
 from plugind.api.components import Components
 from plugind.api.shapes import Schemas
-from plugind.plugin_schemas import PluginSchemas, node_keys
-from plugind.registry import Registry
+from plugind.schemas.plugins import PluginSchemas, node_keys
+from plugind.types.registry import Registry
 
 _DIALECT = "https://json-schema.org/draft/2020-12/schema"
 _COMPONENTS = "#/components/schemas/"
@@ -23,7 +23,7 @@ _log = logs.get("api")
 
 
 def type_rows(registry: Registry, schemas: Schemas) -> list[Mapping[str, Any]]:
-    """The rows of all types that there are, by name."""
+    """Return the rows of all types, sorted by name."""
     return [_row(registry, name, schemas[name]) for name in sorted(registry.types)]
 
 
@@ -48,7 +48,7 @@ def _row(registry: Registry, name: str, schemas: PluginSchemas) -> Mapping[str, 
 
 
 def _made(name: str, what: str, make: Callable[[], Mapping[str, Any]]) -> Mapping[str, Any]:
-    """A schema; one that allows everything where a stranger's cannot be put into words."""
+    """Return a schema; one that allows everything where a type's cannot be described."""
     try:
         return make()
     except Exception:
@@ -57,9 +57,9 @@ def _made(name: str, what: str, make: Callable[[], Mapping[str, Any]]) -> Mappin
 
 
 def json_schema(schema: Schema, *, answered: bool) -> Mapping[str, Any]:
-    """A marshmallow schema as a JSON Schema by itself.
+    """Return a marshmallow schema as a JSON Schema by itself.
 
-    ``answered``: of what plugind answers, with every field; else of what it takes.
+    ``answered``: of plugind's answers, with every field; else of the bodies that it takes.
     """
     components = Components({}, answered=answered)
     name = components.of(schema)["$ref"].removeprefix(_COMPONENTS)
@@ -69,7 +69,7 @@ def json_schema(schema: Schema, *, answered: bool) -> Mapping[str, Any]:
 
 
 def _moved(words: Any, root: str) -> Any:
-    """The same with references that lead to definitions of its own, or to the root."""
+    """Return the same words with references to definitions of their own, or to the root."""
     match words:
         case {"$ref": str(target)}:
             name = target.removeprefix(_COMPONENTS)

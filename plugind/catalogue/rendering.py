@@ -1,4 +1,4 @@
-"""Turns what is held into the bytes of answers, each made once and kept until it changes.
+"""Turns a state into the bytes of answers, each made once and kept until it changes.
 
 An instance is rendered when it is first read after a change; a body joins its instances' bytes, a
 list its rows' bytes. So a read costs what changed, whatever the size of the fleet.
@@ -6,19 +6,16 @@ list its rows' bytes. So a read costs what changed, whatever the size of the fle
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Mapping
-from dataclasses import dataclass
-from typing import Any
+from collections.abc import Callable, Iterable, Mapping
+from functools import cache
+from typing import Any, TypeVar
 
 import orjson
+from marshmallow import Schema
 
-from plugind.allocation_schemas import (
-    AllocationStubSchema,
-    NodeAllocationSchema,
-    allocation_document,
-)
-from plugind.catalogue.holdings import Holdings
-from plugind.fields import format_time
+from plugind.catalogue.fragments import array, fragment, fragments, object_
+from plugind.catalogue.kept import Kept
+from plugind.catalogue.typed import About, Made, Typed
 from plugind.model import (
     DOWN,
     NODES,
@@ -32,233 +29,322 @@ from plugind.model import (
     plugins_of,
     seen,
 )
-from plugind.node_schemas import NodeSchema, Wanted, node_document, row_schema
-from plugind.plugin_schemas import (
-    PluginSchemas,
-    fingerprint_document,
-    node_keys,
-    stamp_fields,
+from plugind.model.times import time_text
+from plugind.schemas.allocations import (
+    AllocationBodySchema,
+    AllocationStubSchema,
+    NodeAllocationSchema,
+    allocation_body,
+    allocation_document,
 )
+from plugind.schemas.nodes import NodeSchema, Wanted, node_document, row_schema
+from plugind.schemas.plugins import PluginSchemas, fingerprint_document, node_keys, stamp_fields
+from plugind.state import State
+from plugind.types.guard import Mark
 
 Row = tuple[str, bytes]
+Types = frozenset[str] | None
+"""The plugin types whose instances are meant; None for all."""
 
 _STUB = AllocationStubSchema()
 _NODE_ALLOCATION = NodeAllocationSchema()
+_ALLOCATION = AllocationBodySchema()
 _NODE = NodeSchema()
 _NODE_ROW = {wanted: row_schema(wanted) for wanted in Wanted.all()}
 
 
-@dataclass(frozen=True, slots=True)
 class Listing:
-    """A list: its rows by ID, in the order of their IDs, and all of them as one JSON array."""
+    """A list: its rows by ID, in the order of their IDs, and all of them as one JSON array.
 
-    rows: tuple[Row, ...]
-    body: bytes
+    ``len`` is the array's, in bytes; the array itself is made when it is first asked for. ``mark``
+    is as in ``Made``.
+    """
 
-    @classmethod
-    def of(cls, rows: Iterable[Row]) -> Listing:
-        made = tuple(rows)
-        return cls(made, array(row for _, row in made))
+    __slots__ = ("_body", "_size", "mark", "rows")
+
+    def __init__(self, rows: Iterable[Row], mark: Mark | None = None) -> None:
+        self.rows = tuple(rows)
+        self.mark = mark
+        self._body: bytes | None = None
+        self._size = sum(len(row) for _, row in self.rows) + max(len(self.rows) - 1, 0) + len("[]")
+
+    def __len__(self) -> int:
+        return self._size
+
+    @property
+    def body(self) -> bytes:
+        """Return the list as JSON."""
+        if self._body is None:
+            self._body = array(row for _, row in self.rows)
+        return self._body
+
+
+M = TypeVar("M", Listing, Made)
+
+
+class Caches:
+    """What was rendered, of each kind, with the objects of the state that it was rendered from: the
+    stamp of a resource, or an instance and its node."""
+
+    def __init__(self) -> None:
+        self.bodies: Kept[str, Made] = Kept()
+        self.nodes: Kept[str, bytes] = Kept()
+        self.lists: Kept[str, Listing] = Kept()
+        self.instances: Kept[InstanceKey, bytes] = Kept()
+        self.stubs: Kept[InstanceKey, bytes] = Kept()
+        self.allocations: Kept[str, Listing] = Kept()
+        self.node_rows: Kept[tuple[str, Wanted], bytes] = Kept()
+        self.node_lists: Kept[Wanted, Listing] = Kept()
+        self.stub_lists: Kept[Types, Listing] = Kept()
+
+    def drop(self, state: State, change: Change) -> None:
+        """Free the memory of what a change replaces; ``state`` is one before it."""
+        replaced = [step.some.key for step in change.instances]
+        for node in change.nodes:
+            replaced += state.on_node(node.some.id)
+        for instances in (self.instances, self.stubs):
+            instances.drop(replaced)
+        for resources in (self.bodies, self.nodes, self.lists, self.allocations):
+            resources.drop(change.touched)
+        for wanted in Wanted.all():
+            self.node_rows.drop((each, wanted) for each in change.touched)
+        if NODES in change.touched:
+            self.node_lists.clear()
+            self.stub_lists.clear()
+
+    def clear(self) -> None:
+        """Free the memory of everything."""
+        for kept in vars(self).values():
+            kept.clear()
 
 
 class Renderer:
-    """Renders what is in ``holdings`` and ``stamps``, which somebody else keeps up to date and
-    then calls ``forget`` with what changed. Not safe for threads by itself."""
+    """Renders the contents of a state. The results are kept in ``caches``, unless ``is_current()``
+    is false afterwards: then there is a newer state, whose caches have no use for them."""
 
     def __init__(
         self,
-        holdings: Holdings,
-        stamps: Mapping[str, Stamp],
+        state: State,
+        caches: Caches,
         schemas: Mapping[str, PluginSchemas],
-        *,
-        as_document: bool,
+        typed: Mapping[str, Typed],
+        is_current: Callable[[], bool],
     ) -> None:
-        self._held = holdings
-        self._stamps = stamps
+        self._state = state
+        self._caches = caches
         self._schemas = schemas
-        self._as_document = as_document
-        self._rows: dict[str, bytes] = {}
-        self._bodies: dict[str, bytes] = {}
-        self._lists: dict[str, Listing] = {}
-        self._instances: dict[InstanceKey, bytes] = {}
-        self._stubs: dict[InstanceKey, bytes] = {}
-        self._allocations: dict[str, Listing] = {}
-        self._node_rows: dict[str, dict[Wanted, bytes]] = {}
-        self._node_lists: dict[Wanted, Listing] = {}
-
-    def forget(self, change: Change) -> None:
-        """Lets go of everything rendered from what a change replaces or touches."""
-        replaced = {step.some.key for step in change.instances}
-        for node in change.nodes:
-            replaced |= self._held.on_node(node.some.id).keys()
-        for key in replaced:
-            self._instances.pop(key, None)
-            self._stubs.pop(key, None)
-        for resource in change.touched:
-            self._rows.pop(resource, None)
-            self._bodies.pop(resource, None)
-            self._lists.pop(resource, None)
-            self._allocations.pop(resource, None)
-            self._node_rows.pop(resource, None)
-        if NODES in change.touched:
-            self._node_lists.clear()
+        self._typed = typed
+        self._is_current = is_current
 
     def plugins(self, type_: str) -> Listing:
-        """The list of a type's plugins, sorted by ID."""
-        resource = plugins_of(type_)
-        if resource not in self._lists:
-            keys = sorted(key for key in self._held.plugins() if key.type == type_)
-            self._lists[resource] = Listing.of((key.id, self._row(key)) for key in keys)
-        return self._lists[resource]
+        """Return the list of a type's plugins, sorted by ID."""
+
+        def make() -> Listing:
+            keys = [PluginKey(type_, id_) for id_ in self._state.ids_of(type_)]
+            stamps = {key: self._state.stamps[key.resource] for key in keys}
+            rows, mark = self._typed[type_].rows(stamps, self._about)
+            return Listing(((key.id, row) for key, row in zip(keys, rows, strict=True)), mark)
+
+        return self._well_made(self._caches.lists, type_, plugins_of(type_), make)
 
     def nodes(self, wanted: Wanted) -> Listing:
-        """The list of nodes, sorted by ID."""
-        if wanted not in self._node_lists:
-            nodes = sorted(self._held.nodes.values(), key=lambda node: node.id)
-            rows = ((node.id, self._node_row(node, wanted)) for node in nodes)
-            self._node_lists[wanted] = Listing.of(rows)
-        return self._node_lists[wanted]
+        """Return the list of nodes, sorted by ID."""
 
-    def plugin(self, key: PluginKey) -> bytes:
-        """One plugin with all its instances."""
-        resource = key.resource
-        if resource not in self._bodies:
-            schemas = self._schemas[key.type]
-            parts = _parts(schemas.body.dump(self._plugin_document(key)))
-            parts["Allocations"] = array(self._plugin_allocations(key))
-            for role, plural in schemas.type.roles.items():
-                keys = [one for one in self._held.of_plugin(key) if one.role == role]
-                parts[plural] = _object((one.node_id, self._instance(one)) for one in sorted(keys))
-            body = _object(sorted(parts.items()))
-            if self._as_document:
-                body = orjson.dumps(schemas.type.document_body(orjson.loads(body)))
-            self._bodies[resource] = body
-        return self._bodies[resource]
+        def make() -> Listing:
+            ids = self._state.node_ids
+            return Listing((each, self._node_row(self._state.nodes[each], wanted)) for each in ids)
+
+        return self._caches.node_lists.get(wanted, self._stamp(NODES), make, self._is_current)
+
+    def plugin(self, key: PluginKey) -> Made:
+        """Return one plugin with all its instances."""
+
+        def join(fields: Mapping[str, bytes]) -> bytes:
+            shown = {one: self._seen(one) for one in self._state.of_plugin(key)}
+            parts = {**fields, "Allocations": array(map(self._stub, one_a_process(shown)))}
+            for role, plural in self._schemas[key.type].type.roles.items():
+                keys = (one for one in shown if one.role == role)
+                parts[plural] = object_((one.node_id, self._instance(one)) for one in keys)
+            return object_(sorted(parts.items()))
+
+        def make() -> Made:
+            stamp = self._state.stamps[key.resource]
+            return self._typed[key.type].body(key, stamp, self._about, join)
+
+        return self._well_made(self._caches.bodies, key.type, key.resource, make)
+
+    def _well_made(self, kept: Kept[str, M], type_: str, resource: str, make: Callable[[], M]) -> M:
+        """Return the kept rendering of a resource.
+
+        Where the type's code failed on it, it is kept only while the code would fail again.
+        """
+        stamp = self._stamp(resource)
+        found = kept.get(resource, stamp, make, self._is_current)
+        if found.mark is None or self._typed[type_].guard.is_current(found.mark):
+            return found
+        kept.drop([resource])
+        return kept.get(resource, stamp, make, self._is_current)
 
     def node(self, node: Node) -> bytes:
-        """One node with all its instances."""
-        resource = node_of(node.id)
-        if resource not in self._bodies:
-            parts = _parts(_NODE.dump(self._node_document(node)))
-            keys = sorted(self._held.on_node(node.id))
+        """Return one node with all its instances."""
+
+        def make() -> bytes:
+            parts = fragments(_NODE.dump(self._node_document(node)))
+            keys = sorted(self._state.on_node(node.id))
             for schemas in self._schemas.values():
                 type_ = schemas.type
                 for role, name in node_keys(type_).items():
                     mine = [key for key in keys if (key.type, key.role) == (type_.name, role)]
-                    parts[name] = _object((key.id, self._instance(key)) for key in mine)
-            self._bodies[resource] = _object(sorted(parts.items()))
-        return self._bodies[resource]
+                    parts[name] = object_((key.id, self._instance(key)) for key in mine)
+            return object_(sorted(parts.items()))
+
+        resource = node_of(node.id)
+        return self._caches.nodes.get(resource, self._stamp(resource), make, self._is_current)
+
+    def node_field(self, node: Node, name: str) -> Any:
+        """Return the value of one field of what ``node`` renders; nothing else is rendered."""
+        for schemas in self._schemas.values():
+            type_ = schemas.type
+            for role, key_name in node_keys(type_).items():
+                if key_name == name:
+                    return {
+                        key.id: orjson.loads(self._instance(key))
+                        for key in self._state.on_node(node.id)
+                        if (key.type, key.role) == (type_.name, role)
+                    }
+        return _node_part(name).dump(self._node_document(node))[name]
 
     def allocations(self, node: Node) -> Listing:
-        """The processes behind the instances of a node."""
-        resource = node_of(node.id)
-        if resource not in self._allocations:
-            shown = {key: self._seen(key) for key in self._held.on_node(node.id)}
-            self._allocations[resource] = Listing.of(
+        """Return the processes behind the instances of a node."""
+
+        def make() -> Listing:
+            shown = {key: self._seen(key) for key in self._state.on_node(node.id)}
+            return Listing(
                 (
                     shown[key].alloc_id,
-                    _json(_NODE_ALLOCATION.dump(allocation_document(key, node, shown[key]))),
+                    fragment(_NODE_ALLOCATION.dump(allocation_document(key, node, shown[key]))),
                 )
                 for key in one_a_process(shown)
             )
-        return self._allocations[resource]
 
-    def _plugin_allocations(self, key: PluginKey) -> Iterator[bytes]:
-        shown = {one: self._seen(one) for one in self._held.of_plugin(key)}
-        for one in one_a_process(shown):
-            if one not in self._stubs:
-                node = self._held.nodes[one.node_id]
-                self._stubs[one] = _json(_STUB.dump(allocation_document(one, node, shown[one])))
-            yield self._stubs[one]
+        resource = node_of(node.id)
+        return self._caches.allocations.get(resource, self._stamp(resource), make, self._is_current)
 
-    def _row(self, key: PluginKey) -> bytes:
-        resource = key.resource
-        if resource not in self._rows:
-            schemas = self._schemas[key.type]
-            row = schemas.row.dump(self._plugin_document(key))
-            self._rows[resource] = (
-                orjson.dumps(schemas.type.document_row(row)) if self._as_document else _json(row)
-            )
-        return self._rows[resource]
+    def stubs(self, types: Types) -> Listing:
+        """Return the processes behind all instances of some plugin types, sorted by their IDs."""
+
+        def make() -> Listing:
+            shown = {
+                key: self._seen(key)
+                for node_id in self._state.nodes
+                for key in self._state.on_node(node_id)
+                if types is None or key.type in types
+            }
+            return Listing((shown[key].alloc_id, self._stub(key)) for key in one_a_process(shown))
+
+        return self._caches.stub_lists.get(types, self._stamp(NODES), make, self._is_current)
+
+    def allocation(self, alloc_id: str, types: Types) -> tuple[Node, bytes] | None:
+        """Return a process behind instances of some plugin types, and its node; None where no such
+        instance names it. Of several nodes that name the same one the latest to say that it runs
+        counts."""
+        shown = {
+            key: self._seen(key)
+            for key in self._state.of_allocation(alloc_id)
+            if types is None or key.type in types
+        }
+        key = max(one_a_process(shown), key=lambda one: _standing(one, shown[one]), default=None)
+        if key is None:
+            return None
+        node = self._state.nodes[key.node_id]
+        return node, fragment(_ALLOCATION.dump(allocation_body(key, node, shown[key])))
+
+    def _stub(self, key: InstanceKey) -> bytes:
+        instance = self._state.on_node(key.node_id)[key]
+        node = self._state.nodes[key.node_id]
+
+        def make() -> bytes:
+            return fragment(_STUB.dump(allocation_document(key, node, seen(instance, node))))
+
+        return self._caches.stubs.get(key, instance, make, self._is_current, node)
 
     def _node_row(self, node: Node, wanted: Wanted) -> bytes:
-        rows = self._node_rows.setdefault(node_of(node.id), {})
-        if wanted not in rows:
-            rows[wanted] = _json(_NODE_ROW[wanted].dump(self._node_document(node)))
-        return rows[wanted]
+        def make() -> bytes:
+            return fragment(_NODE_ROW[wanted].dump(self._node_document(node)))
+
+        resource = node_of(node.id)
+        key = resource, wanted
+        return self._caches.node_rows.get(key, self._stamp(resource), make, self._is_current)
 
     def _instance(self, key: InstanceKey) -> bytes:
-        if key not in self._instances:
-            self._instances[key] = _json(fingerprint_document(key.id, self._seen(key)))
-        return self._instances[key]
+        instance = self._state.on_node(key.node_id)[key]
+        node = self._state.nodes[key.node_id]
+
+        def make() -> bytes:
+            return fragment(fingerprint_document(key.id, seen(instance, node)))
+
+        return self._caches.instances.get(key, instance, make, self._is_current, node)
+
+    def _stamp(self, resource: str) -> Stamp | None:
+        return self._state.stamps.get(resource)
 
     def _seen(self, key: InstanceKey) -> Fingerprint:
-        return seen(self._held.on_node(key.node_id)[key], self._held.nodes[key.node_id])
+        return seen(self._state.on_node(key.node_id)[key], self._state.nodes[key.node_id])
 
-    def _plugin_document(self, key: PluginKey) -> dict[str, Any]:
-        """Everything that a row or a body may show of a plugin but its instances themselves.
-
-        Each count is taken from the instances there are, or from what is declared.
-        """
+    def _about(self, key: PluginKey) -> About:
+        """Return what the core knows of a plugin. Each count is that of the existing instances, or
+        that of the declaration."""
         type_ = self._schemas[key.type].type
         shown: dict[str, list[Fingerprint]] = {role: [] for role in type_.roles}
-        for one in self._held.of_plugin(key):
+        for one in self._state.of_plugin(key):
             if one.role in shown:  # another version of the type may have had more roles
                 shown[one.role].append(self._seen(one))
-        declaration = self._held.declarations.get(key)
+        declaration = self._state.declarations.get(key)
         expected = declaration.expected if declaration else {}
         counts = {}
         for role, plural in type_.roles.items():
             counts[f"{plural}Healthy"] = sum(one.healthy for one in shown[role])
             counts[f"{plural}Expected"] = expected.get(role, len(shown[role]))
-        return {
-            **type_.summary(shown),
-            **counts,
-            **stamp_fields(self._stamps[key.resource]),
-            "ID": key.id,
-        }
+        stamp = self._state.stamps[key.resource]
+        return About({"ID": key.id, **counts, **stamp_fields(stamp)}, shown)
 
     def _node_document(self, node: Node) -> dict[str, Any]:
+        description = ""
+        if node.status == DOWN:
+            description = f"nothing heard since {time_text(node.heard)}"
+        elif node.cloned_since:
+            since = time_text(node.cloned_since)
+            description = f"two agents report as this node since {since}; is its data_dir a copy?"
         return {
-            **node_document(node, _status_description(node)),
-            **stamp_fields(self._stamps[node_of(node.id)]),
+            **node_document(node, description),
+            **stamp_fields(self._state.stamps[node_of(node.id)]),
         }
+
+
+@cache
+def _node_part(name: str) -> Schema:
+    """Return the schema of one field of a node, by its name on the wire."""
+    (attribute,) = (
+        each for each, field in _NODE.dump_fields.items() if (field.data_key or each) == name
+    )
+    return NodeSchema(only=(attribute,))
 
 
 def one_a_process(shown: Mapping[InstanceKey, Fingerprint]) -> Iterable[InstanceKey]:
-    """Of the instances that share a process the one that says most of it: that it runs, else what
-    was said last. Sorted by the allocation's ID and the node's."""
+    """Return one instance for each process, sorted by the allocation's ID and the node's.
+
+    Of the instances that share a process it is the one which says that the process runs, otherwise
+    the one that was updated last.
+    """
     best: dict[tuple[str, str], tuple[bool, int, InstanceKey]] = {}
     for key, told in shown.items():
         if told.allocation is not None:
             process = told.alloc_id, key.node_id
-            standing = told.allocation.runs, told.updated, key
+            standing = _standing(key, told)
             best[process] = max(best.get(process, standing), standing)
     return [best[process][-1] for process in sorted(best)]
 
 
-def _status_description(node: Node) -> str:
-    if node.status == DOWN:
-        return f"nothing heard since {format_time(node.status_since)}"
-    if node.cloned_since:
-        since = format_time(node.cloned_since)
-        return f"two agents report as this node since {since}; is its data_dir a copy?"
-    return ""
-
-
-def _json(value: Any) -> bytes:
-    return orjson.dumps(value, option=orjson.OPT_SORT_KEYS)
-
-
-def _parts(document: Mapping[str, Any]) -> dict[str, bytes]:
-    return {key: _json(value) for key, value in document.items()}
-
-
-def array(values: Iterable[bytes]) -> bytes:
-    """A JSON array of values that are rendered already."""
-    return b"[" + b",".join(values) + b"]"
-
-
-def _object(members: Iterable[tuple[str, bytes]]) -> bytes:
-    """A JSON object of members that are rendered already, in the order given."""
-    return b"{" + b",".join(b'"%b":%b' % (key.encode(), value) for key, value in members) + b"}"
+def _standing(key: InstanceKey, told: Fingerprint) -> tuple[bool, int, InstanceKey]:
+    """Return the key that compares instances of one process: running first, then the newest."""
+    return bool(told.allocation and told.allocation.runs), told.updated, key

@@ -1,100 +1,200 @@
-"""Blocking queries: callers that sleep until a resource changes.
+"""Subscriptions to the next change of a resource, and how the places for them are shared.
 
-Each waits for one resource only, so that no other's change wakes it.
+Nothing here waits: a subscription calls its function once, and the HTTP server that it belongs to
+parks its request until then. Each subscription is to one resource only, so that the change of
+another does not end it. Places are shared fairly:
+
+1. A token holds at most its share of the places.
+2. While all places are taken, a caller who holds fewer than the one who holds most takes a place of
+   that one, whose oldest subscription ends, as if the time to wait were over. So one address may
+   use all places that no other wants.
 """
 
 from __future__ import annotations
 
 import threading
-import time
-from collections import defaultdict
 from collections.abc import Callable, Iterable
+from typing import NamedTuple
 
-from plugind.errors import ClientGone, TooManyParked
+from plugind import logs
+from plugind.errors import TooManyParked
+from plugind.health.hits import Hits
 
-_LOOK_EVERY = 1.0  # seconds between two looks whether a parked client is still there
+_log = logs.get("server")
+
+CHANGED, GAVE_WAY, CLOSED = "changed", "gave way", "closed"
+"""Why a subscription ended."""
+
+
+class Holder(NamedTuple):
+    """The holder of places: a token's accessor or, without a token, an address."""
+
+    name: str = ""
+    has_token: bool = False
+
+
+ANYBODY = Holder()
+
+
+class Subscription:
+    """A place that waits for one change; ``close`` gives the place back.
+
+    ``ended`` says why it ended, "" while it has not. ``was_parked``: there was something to wait
+    for when it was made.
+    """
+
+    __slots__ = ("_waiting", "call", "ended", "holder", "is_due", "resource", "was_parked")
+
+    def __init__(
+        self,
+        waiting: Waiting,
+        resource: str,
+        is_due: Callable[[], bool],
+        call: Callable[[], object],
+        holder: Holder,
+    ) -> None:
+        self._waiting = waiting
+        self.resource = resource
+        self.is_due = is_due
+        self.call = call
+        self.holder = holder
+        self.ended = ""
+        self.was_parked = False
+
+    def close(self) -> None:
+        """Give the place back; the function is not called any more unless that has begun."""
+        self._waiting.leave(self)
 
 
 class Waiting:
-    """Parks callers, at most ``maximum`` at a time, until ``wake`` names their resource."""
+    """At most ``maximum`` places, for subscriptions that end when ``wake`` names their resource.
 
-    def __init__(self, maximum: int) -> None:
+    A token may hold ``share`` percent of the places, and one at least. Safe for threads; functions
+    are called without a lock held.
+    """
+
+    def __init__(self, maximum: int, share: int = 100, hits: Hits | None = None) -> None:
         self._maximum = maximum
+        self._token_maximum = max(1, maximum * share // 100)
+        self._hits = hits or Hits()
         self._lock = threading.Lock()
-        self._parked: dict[str, set[threading.Event]] = defaultdict(set)
+        self._waiting: dict[str, dict[Subscription, None]] = {}  # by resource
+        self._held: dict[str, dict[Subscription, None]] = {}  # by holder, the oldest first
         self._count = 0
         self._closed = False
 
     @property
     def count(self) -> int:
-        """How many are parked now."""
+        """Return how many places are taken."""
         return self._count
 
-    def wait(
+    def subscribe(
         self,
         resource: str,
         is_due: Callable[[], bool],
-        timeout: float,
-        is_gone: Callable[[], bool],
-    ) -> None:
-        """Returns once ``is_due()``, or after ``timeout`` seconds, or when closed.
+        call: Callable[[], object],
+        holder: Holder = ANYBODY,
+    ) -> Subscription:
+        """Call ``call`` once: as soon as ``is_due()``, when the place is taken away, or on close.
 
-        Raises TooManyParked when no place is free, and ClientGone soon after ``is_gone()``.
+        It is called from any thread, before this returns where there is nothing to wait for, and
+        must not block. ``is_due`` is called under a lock. A change that makes it true
+        is followed by a call of ``wake``, and both look under the lock, so no change falls between
+        them. The place is held until the subscription is closed, also after it ended. Raise
+        TooManyParked when the holder may have no place.
         """
-        deadline = time.monotonic() + timeout
-        while (event := self._park(resource, is_due)) is not None:
-            try:
-                if not self._sleep(event, deadline, is_gone):
-                    return
-            finally:
-                self._leave(resource, event)
-
-    def _park(self, resource: str, is_due: Callable[[], bool]) -> threading.Event | None:
-        """A place, unless there is nothing to wait for. What makes ``is_due`` true calls ``wake``
-        afterwards, and the look at it here is under the same lock: no change falls between."""
+        made = Subscription(self, resource, is_due, call, holder)
+        ended = [made]
         with self._lock:
             if self._closed or is_due():
-                return None
-            if self._count >= self._maximum:
-                raise TooManyParked(
-                    f"{self._maximum} blocking queries are parked already; "
-                    "try again later, or without index"
-                )
-            event = threading.Event()
-            self._parked[resource].add(event)
-            self._count += 1
-            return event
+                made.ended = CLOSED if self._closed else CHANGED
+            else:
+                ended = self._make_room(holder)
+                made.was_parked = True
+                self._waiting.setdefault(resource, {})[made] = None
+                self._held.setdefault(holder.name, {})[made] = None
+                self._count += 1
+        _call(ended)
+        return made
 
-    @staticmethod
-    def _sleep(event: threading.Event, deadline: float, is_gone: Callable[[], bool]) -> bool:
-        """Whether it was woken before the deadline."""
-        while (left := deadline - time.monotonic()) > 0:
-            if event.wait(min(left, _LOOK_EVERY)):
-                return True
-            if is_gone():
-                raise ClientGone("the client went away")
-        return False
-
-    def _leave(self, resource: str, event: threading.Event) -> None:
+    def leave(self, subscription: Subscription) -> None:
+        """Free the place of a subscription, which ends it; again does nothing."""
         with self._lock:
-            self._count -= 1
-            parked = self._parked.get(resource)
-            if parked is not None:
-                parked.discard(event)
-                if not parked:
-                    del self._parked[resource]
+            self._unpark(subscription)
+            self._free(subscription)
 
     def wake(self, resources: Iterable[str]) -> None:
-        """Wakes those who wait for any of the resources."""
+        """End the subscriptions to any of the resources that are due."""
         with self._lock:
-            for resource in resources:
-                for event in self._parked.get(resource, ()):
-                    event.set()
+            ended = [
+                each
+                for resource in resources
+                for each in self._waiting.get(resource, ())
+                if each.is_due()
+            ]
+            for each in ended:
+                self._end(each, CHANGED)
+        _call(ended)
 
     def close(self) -> None:
-        """Wakes everybody; from now on nobody waits."""
+        """End all subscriptions; from now on each ends when it is made."""
         with self._lock:
             self._closed = True
-            for events in self._parked.values():
-                for event in events:
-                    event.set()
+            ended = [each for waiting in self._waiting.values() for each in waiting]
+            for each in ended:
+                self._end(each, CLOSED)
+        _call(ended)
+
+    def _make_room(self, holder: Holder) -> list[Subscription]:
+        """Return the subscription that gives way to a new one of a holder, if one has to.
+
+        Raise TooManyParked when the holder may have no place more.
+        """
+        held = len(self._held.get(holder.name, ()))
+        if holder.has_token and held >= self._token_maximum:
+            self._hits.add("max_parked_share", accessor=holder.name)
+            raise TooManyParked(
+                f"{held} blocking queries of this token are parked already; "
+                "try again later, or without index"
+            )
+        if self._count < self._maximum:
+            return []
+        self._hits.add("max_parked", holder=holder.name)
+        most = max(self._held.values(), key=len)
+        if len(most) <= held + 1:
+            raise TooManyParked(
+                f"{self._maximum} blocking queries are parked already; "
+                "try again later, or without index"
+            )
+        loser = next(iter(most))
+        self._free(loser)
+        if loser.ended:
+            return []
+        self._end(loser, GAVE_WAY)
+        return [loser]
+
+    def _end(self, subscription: Subscription, why: str) -> None:
+        subscription.ended = why
+        self._unpark(subscription)
+
+    def _unpark(self, subscription: Subscription) -> None:
+        """Have no change end the subscription any more."""
+        waiting = self._waiting.get(subscription.resource, {})
+        if waiting.pop(subscription, self) is None and not waiting:
+            del self._waiting[subscription.resource]
+
+    def _free(self, subscription: Subscription) -> None:
+        """Free a place, unless it is free already."""
+        held = self._held.get(subscription.holder.name, {})
+        if held.pop(subscription, self) is None:
+            self._count -= 1
+            if not held:
+                del self._held[subscription.holder.name]
+
+
+def _call(ended: Iterable[Subscription]) -> None:
+    for each in ended:
+        try:
+            each.call()
+        except Exception:  # the others are to be woken all the same
+            _log.error("a waiting query cannot be woken", exc_info=True)

@@ -1,19 +1,23 @@
 """The command line: ``plugind COMMAND``.
 
-Each command's module is imported when it is called, so that a quick one does not pay for what the
-server needs.
+Each command's module is imported when the command is called, so that quick commands do not import
+the server.
 """
 
 from __future__ import annotations
 
+import sys
 from pkgutil import resolve_name
 from typing import Any
 
 import click
 
-from plugind import logs
+from plugind import __version__, logs
+from plugind.cli import terminal
+from plugind.cli.commands import Group, examples
+from plugind.cli.version import version_line
 from plugind.errors import ConfigError, PlugindError
-from plugind.registry import Packages
+from plugind.types.registry import Packages
 
 _COMMANDS = {
     "acl": "plugind.cli.acl:acl",
@@ -28,8 +32,12 @@ _COMMANDS = {
 }
 
 
-class Commands(click.Group):
-    """plugind's own commands and those that packages bring; an error of plugind's is one line."""
+_INTERRUPTED = 130
+"""The exit status after Ctrl-C, as shells give it: 128 and the number of SIGINT."""
+
+
+class Commands(Group):
+    """plugind's own commands and those of packages; plugind's errors are printed in one line."""
 
     def list_commands(self, ctx: click.Context) -> list[str]:
         return sorted({*_COMMANDS, *super().list_commands(ctx)})
@@ -43,22 +51,42 @@ class Commands(click.Group):
     def invoke(self, ctx: click.Context) -> Any:
         try:
             return super().invoke(ctx)
+        except KeyboardInterrupt as interrupt:
+            raise click.exceptions.Exit(_INTERRUPTED) from interrupt
         except ConfigError as error:
             for mistake in error.mistakes:
-                click.echo(str(mistake), err=True)
+                terminal.echo(str(mistake), err=True)
             raise click.ClickException("the configuration has mistakes") from error
         except PlugindError as error:
-            raise click.ClickException(str(error)) from error
+            raise terminal.make_safe(click.ClickException(str(error))) from error
+        except click.ClickException as error:
+            raise terminal.make_safe(error) from None
 
 
 def main() -> None:
-    """The entry point of the command ``plugind``."""
-    logs.configure()  # whatever is logged before a command does so itself
+    """Run the command ``plugind``: its entry point."""
+    terminal.tolerate_encodings()
+    logs.configure()  # Packages may log before a command configures logging itself.
+    try:
+        group = command_line()
+    except KeyboardInterrupt:
+        sys.exit(_INTERRUPTED)
+    group(prog_name="plugind")
+
+
+def command_line() -> Commands:
+    """Return the command ``plugind`` with the commands of all installed packages."""
     group = Commands(
         "plugind",
-        help="One catalogue of the plugins that run on a fleet of machines: which are healthy, "
-        "where, since when and why not.",
+        help="Keep a catalogue of the plugins that run on a fleet of machines, and show which are "
+        "healthy, where, since when and why not.",
+        epilog=examples(
+            "plugind agent --dev                 a server and an agent, to try things out",
+            "plugind plugin status               unhealthy plugins: where, since when and why",
+            "plugind plugin status --watch ebs0  one plugin, shown again at every change",
+        ),
         context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 100},
     )
+    click.version_option(__version__, message=version_line())(group)
     Packages().add_commands(group)
-    group(prog_name="plugind")
+    return group

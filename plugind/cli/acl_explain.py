@@ -1,6 +1,6 @@
-"""``plugind acl explain``: whether a request is allowed, and which rule of which file decides.
+"""``plugind acl explain``: show whether a request is allowed, and the rule that decides.
 
-It asks the same table, policies and tokens that a server asks, and needs no server.
+It reads the same table, policies and tokens as a server, and needs no server.
 """
 
 from __future__ import annotations
@@ -17,39 +17,51 @@ import click
 from plugind.acl import ANONYMOUS, Acl, Caller, Decision, Token, acl_of
 from plugind.acl.tokens import MANAGEMENT
 from plugind.api import TABLE
+from plugind.api.denials import needed as needed_for
 from plugind.api.endpoints import Asked, Endpoint
 from plugind.api.matching import Paths
-from plugind.cli import output
-from plugind.configured import load_settings
+from plugind.cli import output, terminal
+from plugind.cli.commands import Command, examples
 from plugind.errors import NotFound, PlugindError
-from plugind.fields import format_time
-from plugind.registry import Registry
+from plugind.model.times import time_text
+from plugind.types.configured import load_settings
+from plugind.types.registry import Registry
 
 PATHS = Paths(TABLE)
 DENIED, MISTAKEN = 1, 2
-"""Exit statuses beside 0 for what is allowed."""
+"""Exit statuses; 0 means that the request is allowed."""
 
 
 class Mistake(click.ClickException):
-    """What was asked cannot be answered."""
+    """A question that cannot be answered."""
 
     exit_code = MISTAKEN
 
 
 @dataclass(frozen=True)
 class Explained:
-    """A decision, what it is about, and ``why`` for where no rule says it."""
+    """A decision on a request; ``why`` is the reason where no rule gives it."""
 
     endpoint: Endpoint
-    caller: Caller
+    asked: Asked
     decision: Decision
     why: str = ""
 
 
-@click.command()
+@click.command(
+    cls=Command,
+    epilog=examples(
+        "plugind acl explain GET /v1/nodes --config /etc/plugind",
+        "plugind acl explain GET '/v1/plugins?type=NAME' --accessor UUID --config /etc/plugind",
+    ),
+)
 @click.argument("method")
 @click.argument("url", metavar="PATH")
-@click.option("--accessor", metavar="UUID", help="The token that asks; none, unless it is named.")
+@click.option(
+    "--accessor",
+    metavar="UUID",
+    help="The accessor of the token that asks; without it, a request without a token.",
+)
 @click.option(
     "--config",
     "paths",
@@ -62,10 +74,11 @@ class Explained:
 def explain(
     method: str, url: str, accessor: str | None, paths: tuple[Path, ...], as_json: bool
 ) -> None:
-    """Say whether a request is allowed, and which rule of which file decides.
+    """Print whether a request is allowed, and the rule that decides, with its file.
 
-    PATH may have a query: GET '/v1/plugins?type=NAME'. Needs no server: it reads the files as they
-    are now. The exit status is 0 when it is allowed, 1 when it is not, 2 for mistakes.
+    METHOD and PATH are those of the HTTP request; PATH may have a query. Needs no server: it reads
+    the files as they are now. The exit status is 0 when the request is allowed, 1 when it is not
+    and 2 for mistakes.
     """
     try:
         settings, registry = load_settings(paths, {}, None)
@@ -76,7 +89,7 @@ def explain(
     if as_json:
         output.print_json(_as_json(explained))
     else:
-        click.echo(_told(explained))
+        terminal.echo(_as_text(explained))
     click.get_current_context().exit(0 if explained.decision.allowed else DENIED)
 
 
@@ -87,16 +100,16 @@ def _explained(
     endpoint, path = PATHS.match(method.upper(), unquote(quoted))
     query: dict[str, str] = {}
     for name, value in parse_qsl(arguments, keep_blank_values=True):
-        query.setdefault(name, value)  # of a repeated one the first counts, as in a server
+        query.setdefault(name, value)  # The first of several counts, as in a server.
     token = _token(acl, accessor) if accessor else None
     caller = token.caller if token else acl.caller("", time.time_ns())
+    asked = Asked(caller, registry.types, path, query)
     if token and not token.is_valid(time.time_ns()):
-        why = f"the token expired at {format_time(token.expires or 0)}"
-        return Explained(endpoint, caller, Decision("none"), why)
-    decision = endpoint.need(acl.authorizer(caller), Asked(caller, registry.types, path, query))
-    return Explained(
-        endpoint, caller, decision, "" if decision.rule else _why(acl, caller, decision)
-    )
+        why = f"the token expired at {time_text(token.expires or 0)}"
+        return Explained(endpoint, asked, Decision("none"), why)
+    decision = endpoint.need(acl.authorizer(caller), asked)
+    why = "" if decision.rule else _why(acl, caller, decision)
+    return Explained(endpoint, asked, decision, why)
 
 
 def _token(acl: Acl, accessor: str) -> Token:
@@ -107,7 +120,7 @@ def _token(acl: Acl, accessor: str) -> Token:
 
 
 def _why(acl: Acl, caller: Caller, decision: Decision) -> str:
-    """Why something is decided so without a rule."""
+    """Return the reason for a decision without a rule."""
     if not acl.enabled:
         return "ACLs are off"
     if caller.type == MANAGEMENT:
@@ -115,17 +128,18 @@ def _why(acl: Acl, caller: Caller, decision: Decision) -> str:
     if decision.allowed:
         return "no rule is needed"
     if caller.accessor == ANONYMOUS and ANONYMOUS not in acl.policies:
-        return f"no token, and there is no policy {ANONYMOUS}"
+        return f"no token, and no policy {ANONYMOUS}"
     return "no rule allows it"
 
 
-def _told(explained: Explained) -> str:
-    """The decision, what is needed, and what else there may be to decide."""
+def _as_text(explained: Explained) -> str:
+    """Return the decision, what it needs, and what else is decided."""
     decision, endpoint = explained.decision, explained.endpoint
+    words = needed_for(endpoint.need, explained.asked)
     verdict = "Allowed" if decision.allowed else "Denied"
-    needed = f"{endpoint.method} {endpoint.path} needs: {endpoint.needed.partition(chr(10))[0]}"
+    needed = f"{endpoint.method} {endpoint.path} needs: {words}."
     if decision.allowed and endpoint.decided_later:
-        needed += f"\nThe body decides further: what it asks for needs {endpoint.decided_later}."
+        needed += f"\nThe body is decided on as well: its contents need {endpoint.decided_later}."
     if decision.rule is None:
         return f"{verdict}: {explained.why}.\n{needed}"
     rule, place = decision.rule, decision.rule.place
@@ -148,5 +162,5 @@ def _as_json(explained: Explained) -> Mapping[str, Any]:
         "Endpoint": f"{endpoint.method} {endpoint.path}",
         "Needs": endpoint.needed,
         "DecidedLater": endpoint.decided_later,
-        "Caller": explained.caller.name,
+        "Caller": explained.asked.caller.name,
     }

@@ -1,98 +1,106 @@
-"""``plugind agent``: runs the server, the agent of this machine (role client), or both."""
+"""``plugind agent``: run the server, the agent of this machine (role client), or both."""
 
 from __future__ import annotations
 
-import os
 import signal
-import tempfile
-from collections.abc import Callable, Iterator, Mapping
-from contextlib import ExitStack
+import time
+from collections.abc import Callable, Mapping
+from contextlib import ExitStack, redirect_stderr, redirect_stdout
 from pathlib import Path
 
 import click
 
 from plugind import logs
-from plugind.cli.configured import configuration_options
+from plugind.cli.checking import check, untrusted
+from plugind.cli.commands import Command, examples
+from plugind.cli.configured import configuration_options, dev_folder
 from plugind.cli.roles import Roles
+from plugind.cli.signals import Signals
 from plugind.config.settings import Settings
-from plugind.configured import load_settings, working_folder
+from plugind.config.tree import raise_any
 from plugind.errors import ConfigError, PlugindError
-from plugind.registry import Registry
+from plugind.types.configured import load_settings, working_folder
+from plugind.types.registry import BROKEN, Registry
 
-_SEE_LOG = "see the log"  # for health is told to strangers, too
+_SEE_LOG = "see the log"  # The log has every mistake, while health is one line.
+
+RELOAD_REST = 4
+"""How many times as long as a reload took no other one begins: SIGHUP sent without pause must not
+take the processor from requests. Signals that come meanwhile count as one."""
+
+RELOAD_REST_MAXIMUM = 10.0  # seconds
 
 _log = logs.get("main")
 
 
-@click.command()
+@click.command(
+    cls=Command,
+    epilog=examples(
+        "plugind agent --dev                   a server and an agent, to try things out",
+        "plugind agent --config /etc/plugind   the roles that the files there enable",
+    ),
+)
 @configuration_options
 @click.option(
     "--dev",
     is_flag=True,
-    help="Server and client in one, with everything in a temporary folder that goes at the end.",
+    help="Run server and client in one, with all data in a temporary folder, removed at the end.",
 )
 def agent(paths: tuple[Path, ...], dev: bool, flags: Mapping[str, str]) -> None:
     """Run the server, the client (the agent that watches this machine's plugins), or both.
 
-    SIGTERM and SIGINT end it, after what is in flight is done. SIGHUP reads the configuration anew:
-    declarations, plugin types and their settings take effect, all else at the next start.
+    SIGTERM and SIGINT end it, after requests in work are done, within 15 seconds. SIGHUP reads the
+    configuration again: declarations, plugin types and their settings take effect, all else at the
+    next start.
     """
-    signals = _signals()
+    signals = Signals()
     folder = working_folder()
     with ExitStack() as until_end:
-        dev_folder = None
-        if dev:
-            temporary = tempfile.TemporaryDirectory(
-                prefix="plugind-dev-", ignore_cleanup_errors=True
-            )
-            dev_folder = Path(until_end.enter_context(temporary))
+        until_end.callback(signals.close)
+        temporary = until_end.enter_context(dev_folder()) if dev else None
 
         def read() -> tuple[Settings, Registry]:
-            return load_settings(paths, flags, dev_folder, folder)
+            return load_settings(paths, flags, temporary, folder)
 
         settings, registry = read()
         logs.configure(settings.log_level, json=settings.log_json)
-        for name, problem in registry.problems.items():
-            _log.warning("a plugin type is not available", name=name, reason=problem)
+        # The output of packages, and tracebacks of their threads, must not steer a terminal.
+        until_end.enter_context(redirect_stdout(logs.SafeStream()))
+        until_end.enter_context(redirect_stderr(logs.SafeStream()))
+        for one in registry.unused:
+            if one.status == BROKEN:
+                _log.warning("a package cannot be used", name=one.name, reason=str(one))
+        found = check(settings)
+        raise_any(found.mistakes)
+        for warning in found.warnings:
+            _log.warning("the configuration may not work as meant", warning=str(warning))
         roles = Roles(settings, registry)
         roles.start()
         until_end.callback(roles.stop)
-        while next(signals) == signal.SIGHUP:
+        while signals.wait() == signal.SIGHUP:
+            began = time.monotonic()
             _reload(roles, read)
+            took = time.monotonic() - began
+            signals.rest(min(RELOAD_REST * took, RELOAD_REST_MAXIMUM))
         _log.info("stopping")
     _log.info("stopped")
 
 
-def _signals() -> Iterator[int]:
-    """The signals that come, in order, from now on.
-
-    They come through a pipe, for the kernel may hand a signal to any thread, which does not wake a
-    main thread that waits for a lock. The handlers are our own before anything else starts, for
-    SIGINT may have been ignored by our parent.
-    """
-    receiving, sending = os.pipe2(os.O_CLOEXEC | os.O_NONBLOCK)
-    os.set_blocking(receiving, True)
-    signal.set_wakeup_fd(sending, warn_on_full_buffer=False)
-    for number in (signal.SIGTERM, signal.SIGINT, signal.SIGHUP):
-        signal.signal(number, lambda number, frame: None)
-    return iter(lambda: os.read(receiving, 1)[0], None)
-
-
 def _reload(roles: Roles, read: Callable[[], tuple[Settings, Registry]]) -> None:
-    """Puts the configuration in force as it stands now; one with a mistake changes nothing."""
+    """Put the current configuration in force; one with a mistake changes nothing."""
     try:
-        roles.reload(*read())
+        settings, registry = read()
+        raise_any(untrusted(settings))
+        roles.reload(settings, registry)
     except ConfigError as error:
         for mistake in error.mistakes:
-            _log.error(
-                "the configuration has a mistake; what was in force stays", mistake=str(mistake)
-            )
+            _log.error("the configuration has a mistake; nothing was changed", mistake=str(mistake))
         count = len(error.mistakes)
         roles.refuse_reload(f"{count} mistake{'s' * (count > 1)}, {_SEE_LOG}")
     except PlugindError as error:
         _log.error("the configuration could not be put in force", reason=str(error))
         roles.refuse_reload(_SEE_LOG)
-    except Exception as error:  # of plugind's own or of a type's: what runs goes on
+    except Exception as error:  # A mistake of plugind's own or of a type's must not end the roles.
         _log.error("the configuration could not be read", exc_info=error)
         roles.refuse_reload(_SEE_LOG)
     else:

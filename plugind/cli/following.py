@@ -1,65 +1,97 @@
-"""``--watch``: blocking queries one after the other, and what they find whenever it changed."""
+"""``--watch``: run one blocking query after the other, and show each change."""
 
 from __future__ import annotations
 
 import queue
 import threading
-import time
-from collections.abc import Callable, Iterator, Mapping
-from typing import Any
-
-import click
+from collections.abc import Callable, Mapping
+from contextlib import suppress
+from typing import Any, NoReturn, Protocol, TypeVar
 
 from plugind.client import Answer, Client
 from plugind.errors import ClientError, Refused, Unreachable
 
-_RETRY_EVERY = 1.0  # seconds between two tries to reach a server that went away
+WAIT = 50.0
+"""Seconds that a query asks the server to wait at most.
 
+The server adds up to a sixteenth, and proxies give up after 60 s (nginx' proxy_read_timeout).
+"""
+
+_REFRESH_EVERY = 4.0
+"""Seconds after which ages are shown again."""
+
+_RETRY_EVERY = 1.0
+"""Seconds between two attempts to reach a server."""
+
+_PASSING = {429, 502, 503, 504}
+"""Statuses of a server, or of a proxy, after which the same request may succeed."""
+
+T = TypeVar("T")
+Shown = TypeVar("Shown", contravariant=True)
 Look = Callable[[Client, int], Answer]
 """A read that blocks until the index is greater than the one given (0: it does not block)."""
+Values = Mapping[str, Any]
 
 
-def follow(client: Client, looks: Mapping[str, Look]) -> Iterator[dict[str, Any]]:
-    """The values of all looks, by their names, now and after each change of any of them.
+class Show(Protocol[Shown]):
+    """Prints one state. ``away`` says why the server cannot be reached, "" when it can. ``is_new``
+    is False when only ages and ``away`` may have changed since the last call.
+    """
 
-    What goes has the value None until it is back. A server that goes away is waited for, and that
-    is told once; other errors are raised.
+    def __call__(self, picture: Shown, away: str, is_new: bool) -> None: ...
+
+
+def watch(
+    client: Client, looks: Mapping[str, Look], gather: Callable[[Values], T], show: Show[T]
+) -> NoReturn:
+    """Show the result of ``gather`` over the values of all looks, now and after each change.
+
+    It is shown again every few seconds, so that ages are right. A plugin that is gone has the value
+    None until it is back. Raise ClientError when the first answers are errors, and later for errors
+    that do not pass.
     """
     answers = {name: look(client, 0) for name, look in looks.items()}
     changes: queue.SimpleQueue[tuple[str, Answer | ClientError]] = queue.SimpleQueue()
     for name, look in looks.items():
         arguments = (client.copy(), name, look, answers[name].index, changes)
-        threading.Thread(target=_follow_one, args=arguments, daemon=True).start()
+        threading.Thread(target=_follow, args=arguments, daemon=True).start()
+    picture = gather(_values(answers))
+    show(picture, "", True)
+    away, is_stale = "", False
     while True:
-        yield {name: answer.value for name, answer in answers.items()}
-        name, change = changes.get()
-        while isinstance(change, Unreachable):
-            click.echo(f"{change}; trying again", err=True)
-            name, change = changes.get()
-        if isinstance(change, ClientError):
-            raise change
-        answers[name] = change
+        found = _next(changes, _RETRY_EVERY if is_stale else _REFRESH_EVERY)
+        answers |= {name: change for name, change in found if isinstance(change, Answer)}
+        for error in (change for _, change in found if isinstance(change, ClientError)):
+            away = _away(error)
+        is_new = False
+        if is_stale or any(isinstance(change, Answer) for _, change in found):
+            try:
+                picture = gather(_values(answers))
+            except ClientError as error:
+                away, is_stale = _away(error), True
+            else:
+                away, is_stale, is_new = "", False, True
+        show(picture, away, is_new)
 
 
-def _follow_one(
+def _follow(
     client: Client,
     name: str,
     look: Look,
     index: int,
     changes: queue.SimpleQueue[tuple[str, Answer | ClientError]],
 ) -> None:
+    """Put each new answer of one look, and each first error after an answer, into ``changes``."""
     is_lost = is_gone = False
+    pause = threading.Event()  # It is never set, for the thread ends with the process.
     while True:
         try:
             answer = _look(client, look, index)
-        except Unreachable as error:
+        except ClientError as error:
             if not is_lost:
                 changes.put((name, error))
             is_lost = True
-            time.sleep(_RETRY_EVERY)
-        except ClientError as error:
-            changes.put((name, error))
-            return
+            pause.wait(_RETRY_EVERY)
         else:
             was_gone, is_gone = is_gone, answer.value is None
             if is_lost or (answer.index != index and not (was_gone and is_gone)):
@@ -68,10 +100,35 @@ def _follow_one(
 
 
 def _look(client: Client, look: Look, index: int) -> Answer:
-    """What is found; None for what is not there, with the index to wait on from."""
+    """Return the result of a look; None, with the index to wait on from, for a missing plugin."""
     try:
         return look(client, index)
     except Refused as error:
         if error.status == 404 and error.index:
             return Answer(None, error.index)
         raise
+
+
+def _next(
+    changes: queue.SimpleQueue[tuple[str, Answer | ClientError]], seconds: float
+) -> list[tuple[str, Answer | ClientError]]:
+    """Return all changes so far, after waiting that many seconds for the first."""
+    found = []
+    with suppress(queue.Empty):
+        found.append(changes.get(timeout=seconds))
+        while True:
+            found.append(changes.get_nowait())
+    return found
+
+
+def _away(error: ClientError) -> str:
+    """Return a line that says why the server cannot be reached. Raise errors that do not pass."""
+    if isinstance(error, Refused) and error.status not in _PASSING:
+        raise error
+    if not isinstance(error, Refused | Unreachable):
+        raise error
+    return f"{error}; trying again"
+
+
+def _values(answers: Mapping[str, Answer]) -> Values:
+    return {name: answer.value for name, answer in answers.items()}

@@ -1,4 +1,4 @@
-"""``plugind node``: the machines with an agent, and what each runs."""
+"""``plugind node``: show the machines with an agent, and the plugins on each."""
 
 from __future__ import annotations
 
@@ -6,86 +6,108 @@ from collections.abc import Iterator, Mapping
 from typing import Any
 
 import click
-from rich.console import Group
+from rich.console import Group as Lines
 
 from plugind.cli import output
+from plugind.cli.commands import Group, examples
 from plugind.cli.connection import PluginTypeInfo, connected, plugin_types
+from plugind.cli.finding import find_node
+from plugind.cli.node_forget import Choice, age, forget_many, forget_one, nodes_table
+from plugind.cli.output import Column
 from plugind.client import Client
-from plugind.errors import ClientError
 
-_SHORTEST_TO_FORGET = 4  # characters of an ID
 _SHOWN = ("ID", "Name", "Datacenter", "Address", "Version", "Status", "StatusDescription")
 
 
-@click.group()
+@click.group(cls=Group)
 def node() -> None:
-    """Look at nodes, and forget those that are gone for good."""
+    """Show nodes, and forget those that are gone for good."""
 
 
-@node.command()
-@click.argument("id", required=False, metavar="[ID]")
+@node.command(
+    epilog=examples(
+        "plugind node status      all nodes",
+        "plugind node status vm1  one node, with the plugins that run there",
+    )
+)
+@click.argument("id", required=False, metavar="[NAME|ID]")
 @click.option("--json", "as_json", is_flag=True, help="Print JSON, for programs.")
 @connected
 def status(client: Client, id: str | None, as_json: bool) -> None:
-    """Show all nodes, or one with its instances. The first characters of an ID, or the node's
-    name, are enough."""
-    if id:
-        body = client.node(_find(client, id)).value
-        if as_json:
-            output.print_json(body)
-            return
-        known = {key: str(body[key]) for key in _SHOWN if body[key]}
-        processes = output.process_names(client.allocations(body["ID"]).value)
-        known_of = ["Process"] if processes else []
-        header = ["Type", "ID", "Role", "Health", "Since", *known_of, "Description"]
-        rows = list(_instances(plugin_types(client), body, processes))
-        what = output.table(header, rows) if rows else "No plugins."
-        output.console().print(Group(output.pairs(known), "", what))
-        return
-    stubs = client.nodes().value
-    if as_json:
-        output.print_json(stubs)
-        return
-    header = ["ID", "Name", "Datacenter", "Version", "Status", "Description"]
-    rows = [
-        [
-            stub["ID"][:8],
-            stub["Name"],
-            stub["Datacenter"],
-            stub["Version"],
-            stub["Status"],
-            stub["StatusDescription"],
-        ]
-        for stub in stubs
-    ]
-    output.console().print(output.table(header, rows) if rows else "No nodes.")
+    """Show all nodes, or one with its instances.
 
-
-@node.command()
-@click.argument("id", metavar="ID")
-@connected
-def forget(client: Client, id: str) -> None:
-    """Forget a node and all that it reported; an agent that still runs there brings it back.
-
-    The first characters of its ID, four at least, or the node's name are enough.
+    The first characters of an ID are enough.
     """
-    node_id = _find(client, id, shortest=_SHORTEST_TO_FORGET)
-    client.forget_node(node_id)
-    click.echo(f"Forgot node {node_id}.")
-
-
-def _find(client: Client, wanted: str, shortest: int = 1) -> str:
-    """The ID of the one node that is meant, by its name or the start of its ID, of ``shortest``
-    characters at least. Raises ClientError."""
     stubs = client.nodes().value
-    is_prefix = len(wanted) >= shortest
-    found = [stub["ID"] for stub in stubs if is_prefix and stub["ID"].startswith(wanted)]
-    found = found or [stub["ID"] for stub in stubs if stub["Name"] == wanted]
-    if not found:
-        raise ClientError(f"no node {wanted!r}; 'plugind node status' lists those there are")
-    if len(found) > 1:
-        raise ClientError(f"{wanted!r} may be {' or '.join(found)}: say which")
-    return str(found[0])
+    if id is not None:
+        _show_one(client, find_node(stubs, id), as_json)
+    elif as_json:
+        output.print_json(stubs)
+    else:
+        output.console().print(nodes_table(stubs) if stubs else "No nodes.")
+
+
+@node.command(
+    epilog=examples(
+        "plugind node forget vm1                                one node",
+        "plugind node forget --down --older-than 7d --dry-run   print what would be forgotten",
+        "plugind node forget --down --datacenter dc2 --yes      ask nothing",
+    )
+)
+@click.argument("id", required=False, metavar="[NAME|ID]")
+@click.option("--down", is_flag=True, help="Forget the nodes that are down.")
+@click.option(
+    "--older-than",
+    type=age,
+    metavar="DURATION",
+    help="With --down: only those down for so long, as 7d.",
+)
+@click.option("--datacenter", metavar="NAME", help="Forget the nodes of this datacenter.")
+@click.option("--dry-run", is_flag=True, help="Print what would be forgotten, and forget nothing.")
+@click.option("--yes", is_flag=True, help="Do not ask for confirmation.")
+@connected
+def forget(
+    client: Client,
+    id: str | None,
+    down: bool,
+    older_than: float | None,
+    datacenter: str | None,
+    dry_run: bool,
+    yes: bool,
+) -> None:
+    """Forget a node, or many, and all that they reported.
+
+    The first characters of an ID are enough, four at least. An agent that still runs on a node
+    brings it back, with a new secret if the old one was lost. The whole ID of a node that was
+    removed before lets another agent use it.
+    """
+    if older_than is not None and not down:
+        raise click.UsageError("--older-than needs --down: it counts from when a node went down")
+    if id is not None and (down or datacenter is not None):
+        raise click.UsageError("give either the name or ID of a node, or --down or --datacenter")
+    if id is None and not down and datacenter is None:
+        raise click.UsageError("say which nodes: NAME or ID, --down or --datacenter")
+    if id is not None:
+        forget_one(client, id, dry_run=dry_run)
+    else:
+        forget_many(client, Choice(down, older_than, datacenter), dry_run=dry_run, ask=not yes)
+
+
+def _show_one(client: Client, node_id: str, as_json: bool) -> None:
+    body = client.node(node_id).value
+    if as_json:
+        output.print_json(body)
+        return
+    known = {key: str(body[key]) for key in _SHOWN if body[key]}
+    processes = output.process_names(client.allocations(node_id).value)
+    columns = [
+        *(Column("Type", drop=1), Column("ID"), Column("Role", drop=3), Column("Health")),
+        *(Column("Since", whole_words=True), Column("Process", drop=2, drop_empty=True)),
+        Column("Description"),
+    ]
+    rows = list(_instances(plugin_types(client), body, processes))
+    what = output.table(columns, rows) if rows else "No plugins."
+    output.console().print(Lines(output.pairs(known), "", what))
 
 
 def _instances(
@@ -94,10 +116,9 @@ def _instances(
     for type_ in types:
         for role, key in type_.node_keys.items():
             for plugin_id, one in body.get(key, {}).items():
-                process = processes.get((body["ID"], one["AllocID"]), "")
                 yield [
                     *(type_.name, plugin_id, role, output.health(one["Healthy"])),
                     output.since(one["UpdateTime"]),
-                    *([process] if processes else []),
+                    processes.get((body["ID"], one["AllocID"]), ""),
                     one["HealthDescription"],
                 ]

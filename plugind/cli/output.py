@@ -1,55 +1,148 @@
-"""What commands print: tables and times for people, JSON for programs."""
+"""The output of commands: tables and times for people, JSON for programs."""
 
 from __future__ import annotations
 
+import itertools
 import json
 import sys
 import time
 from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
 from typing import Any
 
-import click
-from rich.console import Console
-from rich.markup import escape
+from rich.cells import cell_len
+from rich.console import Console, ConsoleOptions, RenderResult
 from rich.table import Table
+from rich.text import Text
 
-from plugind.fields import SECOND, format_duration, format_time, parse_time
+from plugind import printable
+from plugind.cli import terminal
+from plugind.model.times import SECOND, format_duration, parse_time, time_text
 
-_PIPED_WIDTH = 10_000  # nothing is cut or wrapped where a program may read it
+_PIPED_WIDTH = 10_000
+"""Characters of a line where a program may read it: nothing is cut or wrapped there."""
+
+_READABLE = 16
+"""Characters that a column keeps before others are left out, unless it is narrower."""
+
+_GAP = 2
+"""Blanks between two columns of a table."""
 
 
 def print_json(value: Any, *, one_line: bool = False) -> None:
-    """Prints a value as JSON, with sorted keys."""
-    click.echo(json.dumps(value, sort_keys=True, indent=None if one_line else 4))
+    """Print a value as JSON, with sorted keys."""
+    text = json.dumps(value, sort_keys=True, indent=None if one_line else 4)
+    terminal.echo(printable.json_line(text))
 
 
 def console() -> Console:
-    """Where tables go: coloured and as wide as the terminal, or plain and as wide as need be."""
+    """Return the console for tables: as wide as the terminal, or very wide where there is none."""
     return Console(width=None if sys.stdout.isatty() else _PIPED_WIDTH, highlight=False)
 
 
-def table(header: Sequence[str], rows: Iterable[Sequence[str]]) -> Table:
-    """A table of plain text; text in square brackets is no markup."""
-    made = Table(*header, box=None, pad_edge=False, header_style="bold")
-    for row in rows:
-        made.add_row(*(escape(cell) for cell in row))
-    return made
+@dataclass(frozen=True)
+class Column:
+    """A column of a table, and its treatment where the terminal is narrow.
+
+    ``drop`` is 0 for a column that is always shown; of the others the one with the least number is
+    left out first. ``whole_words`` keeps its words whole as long as possible. ``drop_empty`` leaves
+    it out when every row's cell is empty.
+    """
+
+    name: str
+    drop: int = 0
+    whole_words: bool = False
+    drop_empty: bool = False
+
+
+class FittedTable:
+    """A table that fits the width that it is printed in; nothing in a shown column is cut.
+
+    Where there is too little room, columns are left out, then cells are wrapped.
+    """
+
+    def __init__(self, columns: Iterable[Column], rows: Sequence[Sequence[str]]) -> None:
+        cells = zip(*rows, strict=True) if rows else itertools.repeat(())
+        self._columns = [
+            _Cells(column, [printable.one_line(text) for text in texts])
+            for column, texts in zip(columns, cells, strict=bool(rows))
+            if not column.drop_empty or any(texts)
+        ]
+
+    def __rich_console__(self, console: Console, options: ConsoleOptions) -> RenderResult:
+        shown, room = self._fitting(options.max_width)
+        table = Table(box=None, pad_edge=False, header_style="bold")
+        widths = _shrunk([one.natural for one in shown], [one.least for one in shown], room)
+        for one, width in zip(shown, widths, strict=True):
+            table.add_column(Text(one.column.name), width=width, overflow="fold")
+        for row in zip(*(one.texts for one in shown), strict=True):
+            table.add_row(*(Text(cell) for cell in row))
+        yield table
+
+    def _fitting(self, width: int) -> tuple[list[_Cells], int]:
+        """Return the columns to show in that width, and the room for their cells."""
+        shown = list(self._columns)
+        while True:
+            room = width - _GAP * (len(shown) - 1)
+            optional = [one for one in shown if one.column.drop]
+            if not optional or sum(one.least for one in shown) <= room:
+                return shown, room
+            shown.remove(min(optional, key=lambda one: one.column.drop))
+
+
+class _Cells:
+    """A column with its texts, their natural width, and the least width to read them."""
+
+    def __init__(self, column: Column, texts: Sequence[str]) -> None:
+        self.column = column
+        self.texts = texts
+        everything = [column.name, *texts]
+        self.natural = max(map(cell_len, everything))
+        words = (cell_len(word) for text in everything for word in text.split())
+        self.least = max(words, default=0) if column.whole_words else min(self.natural, _READABLE)
+
+
+def _shrunk(widths: Sequence[int], least: Sequence[int], room: int) -> list[int]:
+    """Return widths that fit into the room together.
+
+    The widest shrink first: to no less than their least as long as that is enough, else to 1.
+    """
+    shrunk = [min(width, max(room, 1)) for width in widths]
+    for floors in (least, [1] * len(shrunk)):
+        while sum(shrunk) > room:
+            above = [n for n, width in enumerate(shrunk) if width > floors[n]]
+            if not above:
+                break
+            shrunk[max(above, key=lambda n: shrunk[n])] -= 1
+    return shrunk
+
+
+def table(columns: Iterable[Column | str], rows: Iterable[Sequence[str]]) -> FittedTable:
+    """Return a table of plain text; a column by its name alone is always shown.
+
+    Control characters in cells become escapes.
+    """
+    named = [Column(one) if isinstance(one, str) else one for one in columns]
+    return FittedTable(named, [[printable.one_line(cell) for cell in row] for row in rows])
 
 
 def pairs(values: Mapping[str, str]) -> Table:
-    """Names and their values, one pair a line, as Nomad prints them."""
+    """Return names and their values, one pair a line, as Nomad prints them."""
     made = Table(box=None, pad_edge=False, show_header=False)
+    for _ in range(3):
+        made.add_column(overflow="fold")
     for name, value in values.items():
-        made.add_row(name, "=", escape(value))
+        made.add_row(*(Text(printable.one_line(text)) for text in (name, "=", value)))
     return made
 
 
 def health(healthy: bool) -> str:
+    """Return the word for an instance's health."""
     return "healthy" if healthy else "unhealthy"
 
 
 def process_names(allocations: Iterable[Mapping[str, Any]]) -> dict[tuple[str, str], str]:
-    """What processes are called, by node ID and AllocID; with what became of those that ended."""
+    """Return the processes' names by node ID and AllocID, with the status of those that ended."""
     return {
         (one["NodeID"], one["ID"]): one["Name"]
         if one["ClientStatus"] == "running"
@@ -59,17 +152,17 @@ def process_names(allocations: Iterable[Mapping[str, Any]]) -> dict[tuple[str, s
 
 
 def since(text: str) -> str:
-    """A time of the wire (RFC 3339) and how long ago it was."""
+    """Return a time of the wire (RFC 3339) to the second, and how long ago it was."""
     try:
         moment = parse_time(text)
     except (ValueError, TypeError):
         return str(text)
     seconds = max(0, (time.time_ns() - moment) // SECOND)
-    return f"{format_time(moment - moment % SECOND)} ({ago(seconds)} ago)"
+    return f"{time_text(moment)} ({ago(seconds)} ago)"
 
 
 def ago(seconds: int) -> str:
-    """A span in its two largest units: "3d4h", "12m5s"."""
+    """Return a span in its two largest units: "3d4h", "12m5s"."""
     days, rest = divmod(seconds, 86_400)
     if days:
         return f"{days}d{rest // 3600}h"

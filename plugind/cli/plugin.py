@@ -1,144 +1,184 @@
-"""``plugind plugin``: which plugins there are, which are not healthy, where, since when and why."""
+"""``plugind plugin``: show plugins and their unhealthy instances: where, since when and why."""
 
 from __future__ import annotations
 
-from collections.abc import Iterator
-from typing import Any
+from collections.abc import Callable, Mapping
+from typing import Any, TypeVar
 
 import click
 from rich.console import RenderableType
 
-from plugind.cli import output
+from plugind.cli import output, terminal
+from plugind.cli.commands import Group, examples
 from plugind.cli.completion import type_names
-from plugind.cli.connection import PluginTypeInfo, connected, plugin_types
-from plugind.cli.following import Look, follow
+from plugind.cli.connection import connected, plugin_types
+from plugind.cli.finding import chosen_types, find_plugin
+from plugind.cli.following import WAIT, Look, Show, watch
+from plugind.cli.overview import Selection, is_short, one_plugin, overview, plugin_body
 from plugind.cli.plugin_check import CheckCommand, check_plugin
-from plugind.cli.plugin_tables import list_tables, node_names, plugin_tables
+from plugind.cli.plugin_tables import list_tables, plugin_tables
 from plugind.client import Client
-from plugind.errors import ClientError, Refused
 
+T = TypeVar("T")
 
-@click.group()
-def plugin() -> None:
-    """Look at plugins, and forget what is gone for good."""
-
-
-@plugin.command()
-@click.argument("id", required=False, metavar="[[TYPE/]ID]")
-@click.option(
+_TYPE = click.option(
     "--type",
     "only",
     metavar="TYPE",
     shell_complete=type_names,
     help="Only plugins of this type.",
 )
-@click.option("--watch", is_flag=True, help="Go on, and print again at every change.")
+
+
+@click.group(cls=Group)
+def plugin() -> None:
+    """Show plugins and their health, and forget those that are gone for good."""
+
+
+@plugin.command(
+    epilog=examples(
+        "plugind plugin status                         all plugins",
+        "plugind plugin status --unhealthy --node vm1  unhealthy instances on one node",
+        "plugind plugin status ebs0                    one plugin, with all its instances",
+        "plugind plugin status --watch                 all plugins, until Ctrl-C",
+    )
+)
+@click.argument("id", required=False, metavar="[[TYPE/]ID]")
+@_TYPE
+@click.option("--unhealthy", is_flag=True, help="Only unhealthy instances.")
+@click.option(
+    "--node",
+    metavar="NAME|ID",
+    help="Only plugins on this node; the first characters of its ID are enough.",
+)
+@click.option("--datacenter", metavar="DC", help="Only plugins on nodes of this datacenter.")
+@click.option(
+    "--watch", "watching", is_flag=True, help="Go on, and show every change, until Ctrl-C."
+)
 @click.option("--json", "as_json", is_flag=True, help="Print JSON, for programs.")
 @connected
-def status(client: Client, id: str | None, only: str | None, watch: bool, as_json: bool) -> None:
+def status(
+    client: Client,
+    id: str | None,
+    only: str | None,
+    unhealthy: bool,
+    node: str | None,
+    datacenter: str | None,
+    watching: bool,
+    as_json: bool,
+) -> None:
     """Show all plugins, or one with its instances.
 
-    What is not healthy is shown with its node, since when and why.
+    Each unhealthy instance is shown with its node, since when and why. Counts are those of the
+    whole fleet, also where only some nodes are selected.
+
+    With --json a list is an object with the rows of each plugin type, by the type's name, and one
+    plugin is the server's answer; with --watch each change is one line.
     """
-    types = _chosen(plugin_types(client), only)
-    plugin_id = None
-    if id:
-        type_, plugin_id = _find(client, types, id)
-        types = [type_]
-    for answers in _answers(client, _looks(types, plugin_id), watch):
-        if as_json:
-            what = answers if plugin_id is None else answers[types[0].name]
-            output.print_json(what, one_line=watch)
-        elif plugin_id is None:
-            _show(watch, list_tables(client, types, answers))
-        elif (body := answers[types[0].name]) is None:
-            _show(watch, "The plugin is gone.")
-        else:
-            _show(watch, plugin_tables(types[0], body, node_names(client)))
+    types = plugin_types(client)
+    if id is None:
+        types = chosen_types(types, only)
+        selection = Selection.of(client, node, datacenter, unhealthy)
+        _run(
+            client,
+            {type_.name: _list_look(type_.name) for type_ in types},
+            lambda values: overview(client, types, values, selection),
+            _shower(list_tables, lambda shown: shown.rows, watching, as_json),
+            watching,
+        )
+        return
+    type_, plugin_id = find_plugin(client, types, id, only)
+    named = type_.name, plugin_id
+    selection = Selection.of(client, node, datacenter, unhealthy)
+    _run(
+        client,
+        {type_.name: lambda client, index: client.plugin(*named, index=index, wait=WAIT)},
+        lambda values: one_plugin(client, type_, values[type_.name], selection),
+        _shower(plugin_tables, lambda shown: shown.body, watching, as_json),
+        watching,
+    )
 
 
-@plugin.command()
+@plugin.command(epilog=examples("plugind plugin forget ebs0"))
 @click.argument("id", metavar="[TYPE/]ID")
-@click.option(
-    "--type", "only", metavar="TYPE", shell_complete=type_names, help="The plugin's type."
-)
+@_TYPE
 @connected
 def forget(client: Client, id: str, only: str | None) -> None:
-    """Forget what is not healthy of a plugin.
+    """Forget the instances of a plugin that are not healthy.
 
-    For what is gone for good; what an agent still reports comes back.
+    Use it for instances that are gone for good: they would be shown until server.gc_threshold is
+    over. A forgotten instance comes back once it is healthy; until then unhealthy reports of it are
+    ignored, unless the configuration of the server or of its agent names it.
     """
-    type_, plugin_id = _find(client, _chosen(plugin_types(client), only), id)
+    type_, plugin_id = find_plugin(client, plugin_types(client), id, only)
     client.forget_plugin(type_.name, plugin_id)
-    click.echo(f"Forgot what was not healthy of {type_.name}/{plugin_id}.")
+    terminal.echo(f"Forgot the unhealthy instances of {type_.name}/{plugin_id}.")
+    left = plugin_body(client, type_, plugin_id)
+    if left and is_short(type_, left):
+        terminal.echo(
+            "It stays listed as unhealthy: the configuration of the server or of an agent names it."
+        )
 
 
-@plugin.command(cls=CheckCommand)
+@plugin.command(cls=CheckCommand, epilog=examples("plugind plugin check ebs0"))
 @click.argument("id", metavar="[TYPE/]ID")
 @connected
 def check(client: Client, id: str) -> None:
-    """Say in one line how a plugin is, as Nagios' plugins do.
+    """Print the health of a plugin in one line, for monitoring that runs Nagios' plugins.
 
-    Exits with 0 when as many are healthy as are expected, 1 when only some are, 2 when none is, and
-    3 when that cannot be told: there is no such plugin, or no server.
+    The exit status is 0 when as many instances are healthy as are expected, 1 when only some are, 2
+    when none is, and 3 when that is unknown: the plugin does not exist, or no server answers.
     """
-    type_, plugin_id = _find(client, plugin_types(client), id)
+    # Monitoring calls this again and again: suggestions would make the server list all plugins.
+    type_, plugin_id = find_plugin(client, plugin_types(client), id, suggest=False)
     raise click.exceptions.Exit(check_plugin(client, type_, plugin_id))
 
 
-def _chosen(types: list[PluginTypeInfo], only: str | None) -> list[PluginTypeInfo]:
-    found = [type_ for type_ in types if only in (None, type_.name)]
-    if not found:
-        there = ", ".join(type_.name for type_ in types) or "none"
-        raise ClientError(f"no plugin type {only!r} on the server; there are: {there}")
-    return found
+def _list_look(type_: str) -> Look:
+    return lambda client, index: client.plugins(type_, index=index, wait=WAIT)
 
 
-def _find(client: Client, types: list[PluginTypeInfo], name: str) -> tuple[PluginTypeInfo, str]:
-    """The type and ID of the plugin that is meant by ``[TYPE/]ID``. Raises ClientError."""
-    prefix, slash, plugin_id = name.rpartition("/")
-    among = _chosen(types, prefix) if slash else types
-    found = [type_ for type_ in among if _exists(client, type_.name, plugin_id)]
-    if not found:
-        raise ClientError(f"no plugin {name!r}; 'plugind plugin status' lists those there are")
-    if len(found) > 1:
-        several = " or ".join(f"{type_.name}/{plugin_id}" for type_ in found)
-        raise ClientError(f"which one is meant: {several}?")
-    return found[0], plugin_id
+def _run(
+    client: Client,
+    looks: Mapping[str, Look],
+    gather: Callable[[Mapping[str, Any]], T],
+    show: Show[T],
+    watching: bool,
+) -> None:
+    if watching:
+        watch(client, looks, gather, show)
+    show(gather({name: look(client, 0).value for name, look in looks.items()}), "", True)
 
 
-def _exists(client: Client, type_: str, plugin_id: str) -> bool:
-    try:
-        client.plugin(type_, plugin_id)
-    except Refused as error:
-        if error.status != 404:
-            raise
-        return False
-    return True
+def _shower(
+    render: Callable[[T], RenderableType],
+    as_value: Callable[[T], Any],
+    watching: bool,
+    as_json: bool,
+) -> Show[T]:
+    """Return the function that prints: by ``render`` for people, by ``as_value`` for programs.
 
+    A terminal is cleared and shows everything each time. Elsewhere only changes are printed, and
+    standard error says once that the server cannot be reached.
+    """
+    console, said = output.console(), [""]
 
-def _answers(client: Client, looks: dict[str, Look], watch: bool) -> Iterator[dict[str, Any]]:
-    if watch:
-        yield from follow(client, looks)
-    else:
-        yield {name: look(client, 0).value for name, look in looks.items()}
+    def show(picture: T, away: str, is_new: bool) -> None:
+        if watching and console.is_terminal and not as_json:
+            console.clear()
+            console.print(render(picture))
+            if away:
+                terminal.echo(f"\n{away}")
+            return
+        if away != said[0]:
+            said[0] = away
+            if away:
+                terminal.echo(away, err=True)
+        if not is_new:
+            return
+        if as_json:
+            output.print_json(as_value(picture), one_line=watching)
+        else:
+            console.print(render(picture), end="\n\n" if watching else "\n")
 
-
-def _looks(types: list[PluginTypeInfo], plugin_id: str | None) -> dict[str, Look]:
-    """By type, how to read its list or its one plugin."""
-
-    def look_of(type_: str) -> Look:
-        if plugin_id is None:
-            return lambda client, index: client.plugins(type_, index=index)
-        return lambda client, index: client.plugin(type_, plugin_id, index=index)
-
-    return {type_.name: look_of(type_.name) for type_ in types}
-
-
-def _show(watch: bool, what: RenderableType) -> None:
-    console = output.console()
-    if watch and console.is_terminal:
-        console.clear()
-    console.print(what)
-    if watch and not console.is_terminal:
-        console.print()
+    return show

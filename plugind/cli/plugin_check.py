@@ -1,7 +1,7 @@
-"""``plugind plugin check``: the health of one plugin, for monitoring that calls it.
+"""``plugind plugin check``: print the health of one plugin for monitoring systems.
 
-Exit statuses, and the line with what is for people before a "|" and numbers after it, are those
-that Nagios' plugins have (https://www.monitoring-plugins.org/doc/guidelines.html).
+The exit statuses and the line, with words for people before a "|" and numbers after it, are those
+of Nagios' plugins (https://www.monitoring-plugins.org/doc/guidelines.html).
 """
 
 from __future__ import annotations
@@ -10,21 +10,24 @@ from typing import Any, NoReturn
 
 import click
 
-from plugind.cli import output
+from plugind import printable
+from plugind.cli import output, terminal
+from plugind.cli.commands import Command
 from plugind.cli.connection import PluginTypeInfo
-from plugind.cli.plugin_tables import counts, instances, node_names, verdict
+from plugind.cli.overview import instances, node_stubs
+from plugind.cli.plugin_tables import counts, verdict
 from plugind.client import Client
-from plugind.errors import PlugindError, Refused
+from plugind.errors import PlugindError
 
 UNKNOWN = 3
 WORDS_MAXIMUM = 1_000
-"""Characters of a reason that are passed on."""
+"""Characters of the words for people."""
 
 _STATUSES = {"healthy": (0, "OK"), "degraded": (1, "WARNING"), "unhealthy": (2, "CRITICAL")}
 
 
-class CheckCommand(click.Command):
-    """A command whose every failure, a wrong option too, is told as one line and means unknown."""
+class CheckCommand(Command):
+    """A command whose every failure, a wrong option too, is one line and means unknown."""
 
     def make_context(self, *args: Any, **kwargs: Any) -> click.Context:
         try:
@@ -39,54 +42,42 @@ class CheckCommand(click.Command):
             raise
         except PlugindError as error:
             _give_up(str(error))
-        except Exception as error:  # else Python's own exit status would mean a warning
+        except Exception as error:  # Python's own exit status would mean a warning.
             _give_up(f"{type(error).__name__}: {error}")
 
 
 def check_plugin(client: Client, type_: PluginTypeInfo, plugin_id: str) -> int:
-    """Prints how a plugin is, in one line; returns the exit status."""
+    """Print the health of a plugin in one line; return the exit status."""
     body = client.plugin(type_.name, plugin_id).value
     status, word = _STATUSES[verdict(type_, body)]
     reason = _first_reason(client, type_, body) if status else ""
     name = f"{type_.name}/{plugin_id}"
-    told = ", ".join(filter(None, [f"{counts(type_, body)} healthy", reason]))
-    click.echo(f"PLUGIND {word} - {name}: {_line(told)} | {_numbers(type_, body)}")
+    words = ", ".join(filter(None, [f"{counts(type_, body)} healthy", reason]))
+    numbers = " ".join(
+        f"{plural.lower()}={body[f'{plural}Healthy']};;;0;{body[f'{plural}Expected']}"
+        for plural in type_.plurals.values()
+    )
+    terminal.echo(f"PLUGIND {word} - {name}: {_line(words)} | {numbers}")
     return status
 
 
 def _first_reason(client: Client, type_: PluginTypeInfo, body: dict[str, Any]) -> str:
-    broken = [found for found in instances(type_, body) if not found[2]["Healthy"]]
+    broken = [one for one in instances(type_, body, node_stubs(client)) if not one.healthy]
     if not broken:
-        return "fewer are known than are expected"
-    role, node_id, one = broken[0]
-    node = _names(client).get(node_id, node_id)
-    since = output.since(one["UpdateTime"])
+        return "fewer instances are known than are expected"
+    first = broken[0]
+    since = output.since(first.fingerprint["UpdateTime"])
     more = f" (and {len(broken) - 1} more)" if len(broken) > 1 else ""
-    return f"{role} on {node} since {since}: {one['HealthDescription']}{more}"
-
-
-def _names(client: Client) -> dict[str, str]:
-    """The nodes' names, as far as the token may know them."""
-    try:
-        return node_names(client)
-    except Refused:
-        return {}
-
-
-def _numbers(type_: PluginTypeInfo, body: dict[str, Any]) -> str:
-    """How many are healthy, by role, of how many: ``nodes=2;;;0;3``."""
-    return " ".join(
-        f"{plural.lower()}={body[f'{plural}Healthy']};;;0;{body[f'{plural}Expected']}"
-        for plural in type_.plurals.values()
-    )
+    reason = first.fingerprint["HealthDescription"]
+    return f"{first.role} on {first.node_name} since {since}: {reason}{more}"
 
 
 def _give_up(reason: str) -> NoReturn:
-    click.echo(f"PLUGIND UNKNOWN - {_line(reason)}")
+    terminal.echo(f"PLUGIND UNKNOWN - {_line(reason)}")
     raise click.exceptions.Exit(UNKNOWN)
 
 
 def _line(text: str) -> str:
-    """In one line, bounded, and without the sign that ends what is for people."""
-    words = " ".join(text.replace("|", "/").split())
+    """Return a text in one bounded line without "|", which would end the text for people."""
+    words = printable.one_line(text.replace("|", "/"))
     return words if len(words) <= WORDS_MAXIMUM else f"{words[: WORDS_MAXIMUM - 1]}…"

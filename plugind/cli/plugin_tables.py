@@ -1,97 +1,103 @@
-"""Plugins as tables for people; what only one plugin type has is shown as it comes."""
+"""Plugins as tables for people; fields that only one plugin type has are shown unchanged."""
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Mapping
 from typing import Any
 
 from rich.console import Group, RenderableType
 
 from plugind.cli import output
 from plugind.cli.connection import PluginTypeInfo
-from plugind.client import Client
-from plugind.errors import Refused
+from plugind.cli.output import Column
+from plugind.cli.overview import OnePlugin, Overview, is_short
 
 _CORE_KEYS = {"ID", "CreateIndex", "ModifyIndex", "CreateTime", "ModifyTime", "Allocations"}
 
 
-def list_tables(
-    client: Client, types: list[PluginTypeInfo], rows: dict[str, list[dict[str, Any]]]
-) -> RenderableType:
-    """The table of all plugins, and one of the instances that are not healthy."""
-    every = [(type_, row) for type_ in types for row in rows[type_.name]]
+def list_tables(shown: Overview) -> RenderableType:
+    """Return the table of the plugins, and one of the instances that are not healthy."""
+    every = [(type_, row) for type_ in shown.types for row in shown.rows[type_.name]]
     if not every:
-        return "No plugins."
+        unhealthy = "unhealthy " if shown.selection.unhealthy else ""
+        return f"No {unhealthy}plugins{' there' if shown.selection.by_node else ''}."
     plugins = output.table(
-        ["Type", "ID", "About", "Healthy/Expected", "Health"],
+        [
+            Column("Type", drop=2),
+            Column("ID"),
+            Column("About", drop=1),
+            Column("Healthy/Expected"),
+            Column("Health"),
+        ],
         [
             [type_.name, row["ID"], _extras(row), counts(type_, row), verdict(type_, row)]
             for type_, row in every
         ],
     )
-    short = [(type_, row["ID"]) for type_, row in every if _is_short(type_, row)]
-    if not short:
+    if not shown.broken:  # Missing instances were declared, and no node has them.
         return plugins
-    names = node_names(client)
-    broken = [line for type_, id_ in short for line in _unhealthy(client, type_, id_, names)]
-    if not broken:  # what is missing was declared, and no machine has it
-        return plugins
-    header = ["Type", "ID", "Role", "Node", "Unhealthy since", "Reason"]
-    return Group(plugins, "", output.table(header, broken))
+    broken = output.table(
+        [
+            Column("Type", drop=1),
+            Column("ID"),
+            Column("Role", drop=2),
+            Column("Node"),
+            Column("Unhealthy since", whole_words=True),
+            Column("Reason"),
+        ],
+        [
+            [
+                *(one.type.name, one.plugin_id, one.role, one.node_name),
+                output.since(one.fingerprint["UpdateTime"]),
+                one.fingerprint["HealthDescription"],
+            ]
+            for one in shown.broken
+        ],
+    )
+    return Group(plugins, "", broken)
 
 
-def _unhealthy(
-    client: Client, type_: PluginTypeInfo, plugin_id: str, names: dict[str, str]
-) -> Iterator[list[str]]:
-    """What a plugin's unhealthy instances say; nothing when the plugin went meanwhile."""
-    try:
-        body = client.plugin(type_.name, plugin_id).value
-    except Refused as error:
-        if error.status == 404:
-            return
-        raise
-    for role, node_id, one in instances(type_, body):
-        if not one["Healthy"]:
-            told = [output.since(one["UpdateTime"]), one["HealthDescription"]]
-            yield [type_.name, plugin_id, role, names.get(node_id, node_id), *told]
-
-
-def plugin_tables(
-    type_: PluginTypeInfo, body: dict[str, Any], names: dict[str, str]
-) -> RenderableType:
-    """One plugin: what is known of it as a whole, and its instances."""
+def plugin_tables(shown: OnePlugin) -> RenderableType:
+    """Return one plugin: its own fields, and its instances."""
+    type_, body = shown.type, shown.body
+    if body is None:
+        return "The plugin is gone."
+    core = _CORE_KEYS | {
+        f"{plural}{kind}" for plural in type_.plurals.values() for kind in ("Healthy", "Expected")
+    }
     known = {"ID": body["ID"], "Type": type_.name}
-    known |= {key: str(value) for key, value in body.items() if _is_extra(type_, key, value)}
+    known |= {
+        key: str(value)
+        for key, value in body.items()
+        if key not in core and isinstance(value, str | int | float)
+    }
     for plural in type_.plurals.values():
         known[plural] = f"{body[f'{plural}Healthy']}/{body[f'{plural}Expected']} healthy"
     processes = output.process_names(body["Allocations"])
     rows = [
         [
-            names.get(node_id, node_id),
-            node_id[:8],
-            role,
-            output.health(one["Healthy"]),
-            output.since(one["UpdateTime"]),
-            *([processes.get((node_id, one["AllocID"]), "")] if processes else []),
-            one["HealthDescription"],
+            *(one.node_name, one.node_id[:8], one.role, output.health(one.healthy)),
+            output.since(one.fingerprint["UpdateTime"]),
+            processes.get((one.node_id, one.fingerprint["AllocID"]), ""),
+            one.fingerprint["HealthDescription"],
         ]
-        for role, node_id, one in instances(type_, body)
+        for one in shown.instances
     ]
-    known_of = ["Process"] if processes else []
-    header = ["Node", "Node ID", "Role", "Health", "Since", *known_of, "Description"]
-    return Group(output.pairs(known), "", output.table(header, rows) if rows else "No instances.")
+    columns = [
+        Column("Node"),
+        Column("Node ID", drop=1),
+        Column("Role", drop=3),
+        Column("Health"),
+        Column("Since", whole_words=True),
+        Column("Process", drop=2, drop_empty=True),
+        Column("Description"),
+    ]
+    table = output.table(columns, rows) if rows else "No instances."
+    return Group(output.pairs(known), "", table)
 
 
-def instances(
-    type_: PluginTypeInfo, body: dict[str, Any]
-) -> Iterator[tuple[str, str, dict[str, Any]]]:
-    """Role, node ID and fingerprint of each instance in a body."""
-    for role, plural in type_.plurals.items():
-        for node_id, one in body[plural].items():
-            yield role, node_id, one
-
-
-def counts(type_: PluginTypeInfo, row: dict[str, Any]) -> str:
+def counts(type_: PluginTypeInfo, row: Mapping[str, Any]) -> str:
+    """Return the healthy and expected counts of each role: ``Nodes 1/3``."""
     counts = (
         f"{plural} {row[f'{plural}Healthy']}/{row[f'{plural}Expected']}"
         for plural in type_.plurals.values()
@@ -99,32 +105,15 @@ def counts(type_: PluginTypeInfo, row: dict[str, Any]) -> str:
     return ", ".join(counts)
 
 
-def _is_short(type_: PluginTypeInfo, row: dict[str, Any]) -> bool:
-    """Whether fewer are healthy than are expected, in any role."""
-    plurals = type_.plurals.values()
-    return any(row[f"{plural}Healthy"] < row[f"{plural}Expected"] for plural in plurals)
-
-
-def verdict(type_: PluginTypeInfo, row: dict[str, Any]) -> str:
-    if not _is_short(type_, row):
+def verdict(type_: PluginTypeInfo, row: Mapping[str, Any]) -> str:
+    """Return "healthy", "degraded" when some instances are healthy, or "unhealthy" when none is."""
+    if not is_short(type_, row):
         return "healthy"
     some = any(row[f"{plural}Healthy"] for plural in type_.plurals.values())
     return "degraded" if some else "unhealthy"
 
 
-def _extras(row: dict[str, Any]) -> str:
-    """What a type's rows have in words beyond the core's fields: a provider's name, say."""
+def _extras(row: Mapping[str, Any]) -> str:
+    """Return the texts of a type's own fields in a row, such as a provider."""
     words = (value for key, value in sorted(row.items()) if key not in _CORE_KEYS)
     return " ".join(value for value in words if isinstance(value, str))
-
-
-def _is_extra(type_: PluginTypeInfo, key: str, value: Any) -> bool:
-    counts = {
-        f"{plural}{kind}" for plural in type_.plurals.values() for kind in ("Healthy", "Expected")
-    }
-    return key not in _CORE_KEYS | counts and isinstance(value, str | int | float)
-
-
-def node_names(client: Client) -> dict[str, str]:
-    """The nodes' names by their IDs."""
-    return {node["ID"]: node["Name"] for node in client.nodes().value}

@@ -5,45 +5,36 @@ from __future__ import annotations
 import os
 import socket
 from contextlib import ExitStack
-from pathlib import Path
 
 from plugind import __version__, logs
 from plugind.agent import Agent
-from plugind.app import Services, create_app
+from plugind.agent.supervisor.orphans import Orphans
 from plugind.cli.running import announced
 from plugind.client import DEFAULT_ADDRESS
-from plugind.config.settings import Settings
-from plugind.configured import Blocks, agent_blocks
-from plugind.errors import PlugindError
-from plugind.registry import Registry
-from plugind.server import Server, listen
+from plugind.config.restart import changed, fixed
+from plugind.config.settings import CLIENT, SERVER, Settings
+from plugind.serve.application import create_app
+from plugind.serve.listening import listen
+from plugind.serve.services import Services
+from plugind.serve.wiring import http_server
+from plugind.types.configured import Blocks, agent_blocks
+from plugind.types.registry import Registry
+from plugind.wire import addresses
 
 _log = logs.get("main")
 
 
-def enabled_roles(settings: Settings) -> tuple[tuple[str, ...], Path]:
-    """The roles that the settings enable, by name, and where they keep their data.
-
-    Raises PlugindError when there are none, or no such place.
-    """
-    is_enabled = {"server": settings.server.enabled, "client": settings.client.enabled}
-    names = tuple(name for name, enabled in is_enabled.items() if enabled)
-    if not names:
-        raise PlugindError(
-            "neither server.enabled nor client.enabled is set: there is nothing to run; "
-            "try --dev, or --config with a file like those in conf/"
-        )
-    if settings.data_dir is None:
-        raise PlugindError("data_dir is not set: say where to keep data, or try --dev")
-    return names, settings.data_dir
-
-
 class Roles:
-    """The roles that the settings enable, running from ``start`` until ``stop``."""
+    """The enabled roles, running from ``start`` until ``stop``.
+
+    The settings must have passed ``plugind.cli.checking.check``.
+    """
 
     def __init__(self, settings: Settings, registry: Registry) -> None:
-        _, self._data_dir = enabled_roles(settings)
+        assert settings.data_dir is not None
+        self._data_dir = settings.data_dir
         self._settings = settings
+        self._fixed = fixed(settings)
         self._registry = registry
         self._services: Services | None = None
         self._agent: Agent | None = None
@@ -52,27 +43,34 @@ class Roles:
         self._until_stop = ExitStack()
 
     def start(self) -> None:
-        """Raises PlugindError for what keeps a role from starting; those started are stopped."""
+        """Start the roles. Raise PlugindError when one cannot start; stop those that did."""
         with ExitStack() as undo:
             undo.callback(self.stop)
-            sock = self._listen() if self._settings.server.enabled else None
+            sock = None
+            if self._settings.server.enabled:
+                sock = listen(self._settings.bind_addr, self._settings.ports.http)
+                self._until_stop.enter_context(sock)
             if self._settings.client.enabled:
                 self._agent = self._make_agent(sock)
             if sock is not None:
                 self._start_server(sock)
             if self._agent is not None:
+                orphans = Orphans(self._agent.probers)
+                orphans.start()
+                self._agent.threads.append(orphans.thread)
+                self._until_stop.callback(orphans.stop)
                 self._agent.start()
-                self._until_stop.callback(self._stop_agent, self._agent)
-                self._announce("client")
+                stop = self._agent.stop
+                self._until_stop.callback(lambda: stop(leave=self._leave))
+                self._announce(CLIENT)
             undo.pop_all()
 
     def reload(self, settings: Settings, registry: Registry) -> None:
-        """Puts in force what can change while it runs: declarations, policies and tokens, the
-        plugin types' blocks, and whether the node leaves at the end. Everything else is read at
-        start only.
+        """Apply the settings that can change at run time, and log the others that changed.
 
-        Raises ConfigError for mistakes, which change nothing. Where another PlugindError is raised
-        it says what is in force.
+        These are declarations, policies and tokens, the plugin types' blocks, and whether the node
+        leaves at the end; all others are read at start only. Raise ConfigError for mistakes, which
+        change nothing. Another PlugindError says which settings are in force.
         """
         blocks = self._reloaded_blocks(settings, registry) if self._agent else self._blocks
         if self._services is not None:
@@ -81,10 +79,15 @@ class Roles:
             self._blocks = blocks
             self._agent.reload(blocks)
         self._leave = settings.client.leave_on_terminate
+        for name, place in changed(self._fixed, settings):
+            _log.warning("a changed setting needs a restart", setting=name, place=place)
 
     def _reloaded_blocks(self, settings: Settings, registry: Registry) -> Blocks:
-        """A type that is away though nobody disabled it, as while its package is being upgraded,
-        stays as it was."""
+        """Return the blocks of plugin types after a reload.
+
+        A type that is absent though not disabled, as while its package is upgraded, stays
+        unchanged.
+        """
         blocks = agent_blocks(settings)
         for name in self._blocks.keys() - blocks.keys():
             if settings.plugin_types.allows(name):
@@ -94,37 +97,32 @@ class Roles:
         return blocks
 
     def refuse_reload(self, reason: str) -> None:
-        """What is in force stays so, and health says why."""
+        """Keep the settings in force, and show the reason in health."""
         for role in (self._services, self._agent):
             if role is not None:
                 role.refuse_reload(reason)
 
     def stop(self) -> None:
-        """Finishes what is in flight, then ends everything. Again does nothing."""
+        """Finish requests in work, then end everything. A second call does nothing."""
         self._until_stop.close()
 
-    def _stop_agent(self, agent: Agent) -> None:
-        agent.stop(leave=self._leave)
-
     def _announce(self, role: str) -> None:
-        """Once the role has its data_dir for itself, and before it is said to be there."""
-        self._until_stop.enter_context(announced(self._data_dir, role))
-
-    def _listen(self) -> socket.socket:
-        sock = listen(self._settings.bind_addr, self._settings.ports.http)
-        return self._until_stop.enter_context(sock)
+        """Write the role's process file, after the role has locked data_dir and before it is
+        announced.
+        """
+        self._until_stop.enter_context(announced(self._data_dir, role, self._fixed))
 
     def _start_server(self, sock: socket.socket) -> None:
         settings = self._settings
         self._services = Services(settings, self._registry, self._data_dir)
         self._until_stop.callback(self._services.close)
-        checks = {"client": self._agent.health} if self._agent else {}
+        checks = {"client": self._agent.condition} if self._agent else {}
         stats = {"client": self._agent.stats} if self._agent else {}
-        app = create_app(self._services, _address(sock), checks, stats)
-        server = Server(app, sock, max_parked=settings.server.max_parked)
+        app = create_app(self._services, _advertised(settings, sock), checks, stats)
+        server = http_server(self._services, app, sock)
         self._until_stop.callback(server.stop)
         self._until_stop.callback(self._services.wake)
-        self._announce("server")
+        self._announce(SERVER)
         server.start()
         url = f"http://{_address(sock)}"
         _log.info("serving", version=__version__, address=url, pid=os.getpid())
@@ -134,7 +132,8 @@ class Roles:
         servers = client.servers
         # A client beside a server reports to it, unless other servers are named.
         if sock is not None and servers == (DEFAULT_ADDRESS,):
-            servers = (f"http://{_reachable(_address(sock))}",)
+            address = _address(sock).replace("0.0.0.0:", "127.0.0.1:").replace("[::]:", "[::1]:")
+            servers = (f"http://{address}",)
         return Agent(
             name=settings.name,
             datacenter=client.datacenter,
@@ -142,6 +141,10 @@ class Roles:
             servers=servers,
             token_file=client.token_file,
             ca_file=client.ca_file,
+            meta=client.meta,
+            node_class=client.node_class,
+            advertise=client.advertise,
+            port=sock.getsockname()[1] if sock else settings.ports.http or addresses.HTTP_PORT,
             types=self._blocks,
             log_level=settings.log_level,
             log_json=settings.log_json,
@@ -149,11 +152,15 @@ class Roles:
 
 
 def _address(sock: socket.socket) -> str:
-    """HOST:PORT as it stands in a URL."""
+    """Return HOST:PORT as it stands in a URL."""
+    return addresses.join(*sock.getsockname()[:2])
+
+
+def _advertised(settings: Settings, sock: socket.socket) -> str:
+    """Return the HOST:PORT at which others reach the server."""
     host, port = sock.getsockname()[:2]
-    return f"[{host}]:{port}" if ":" in host else f"{host}:{port}"
-
-
-def _reachable(address: str) -> str:
-    """An address to connect to, for one that is listened on."""
-    return address.replace("0.0.0.0:", "127.0.0.1:").replace("[::]:", "[::1]:")
+    if settings.advertise.http:
+        return addresses.with_port(settings.advertise.http, port)
+    if addresses.is_unspecified(host):
+        host = addresses.of_this_machine(host)
+    return addresses.join(host, port)

@@ -1,16 +1,19 @@
-"""Which process runs on a data_dir: a file for each role, locked as long as the process lives.
+"""The process that runs on a data_dir: a file for each role, locked as long as the process lives.
 
-The kernel knows who holds the lock, so a file that one who was killed left behind misleads nobody;
-what is written in it is for people.
+The kernel knows which process holds the lock, so a file that a killed process left behind misleads
+no program; its text is for people. Another file beside it has the digests of the settings that the
+process was started with, for ``plugind reload`` to compare.
 """
 
 from __future__ import annotations
 
 import fcntl
+import json
 import os
+import stat
 import struct
-from collections.abc import Iterator
-from contextlib import contextmanager
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager, suppress
 from pathlib import Path
 
 from plugind.errors import PlugindError
@@ -19,30 +22,33 @@ _FLOCK = struct.Struct("hhqqi4x")  # fcntl(2): l_type, l_whence, l_start, l_len,
 
 
 @contextmanager
-def announced(data_dir: Path, role: str) -> Iterator[None]:
-    """Lets others find this process as the one of that role. Raises PlugindError."""
+def announced(
+    data_dir: Path, role: str, settings: Mapping[str, str] | None = None
+) -> Iterator[None]:
+    """Let others find this process as the one of that role, while the block lasts.
+
+    ``settings`` are the digests that ``plugind.config.restart.fixed`` returned. Raise PlugindError
+    when another process has that role, or a file cannot be written.
+    """
     file = pid_file(data_dir, role)
-    try:
-        held = os.open(file, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o644)
-    except OSError as error:
-        raise PlugindError(f"{file}: {error.strerror}") from error
-    try:
+    with _opened(file) as held:
         _take(held, file, role)
-        os.write(held, f"{os.getpid()}\n".encode())
+        with _opened(settings_file(data_dir, role)) as other:
+            _write(other, settings_file(data_dir, role), json.dumps(settings or {}))
+        _write(held, file, f"{os.getpid()}\n")
         yield
-        os.ftruncate(held, 0)
-    finally:
-        os.close(held)
+        with suppress(OSError):  # The lock shows that text left in the file is stale.
+            os.ftruncate(held, 0)
 
 
 def running(data_dir: Path, role: str) -> int | None:
-    """The process that runs on ``data_dir`` in that role; None when there is none.
+    """Return the process that runs on ``data_dir`` in that role; None when there is none.
 
-    Raises PlugindError when it cannot be known.
+    Raise PlugindError when that cannot be found out.
     """
     file = pid_file(data_dir, role)
     try:
-        handle = os.open(file, os.O_RDONLY | os.O_CLOEXEC)
+        handle = os.open(file, os.O_RDONLY | os.O_CLOEXEC | os.O_NONBLOCK)
     except FileNotFoundError:
         return None
     except OSError as error:
@@ -53,25 +59,76 @@ def running(data_dir: Path, role: str) -> int | None:
         os.close(handle)
 
 
-def left_behind(data_dir: Path, role: str) -> str:
-    """What the file of a role still says where nobody runs; "" when it says nothing."""
+def started_with(data_dir: Path, role: str) -> Mapping[str, str]:
+    """Return the digests that the process of that role was announced with; none when unreadable."""
     try:
-        return pid_file(data_dir, role).read_text(errors="replace").strip()
-    except OSError:
-        return ""
+        found = json.loads(_content(settings_file(data_dir, role)))
+    except ValueError:
+        return {}
+    return found if isinstance(found, dict) else {}
+
+
+def left_behind(data_dir: Path, role: str) -> str:
+    """Return the text in a role's file where no process runs; "" when the file is empty."""
+    return _content(pid_file(data_dir, role)).strip()
 
 
 def pid_file(data_dir: Path, role: str) -> Path:
     return data_dir / f"{role}.pid"
 
 
+def settings_file(data_dir: Path, role: str) -> Path:
+    return data_dir / f"{role}.settings"
+
+
+@contextmanager
+def _opened(file: Path) -> Iterator[int]:
+    """Open a file to read and write for as long as the block lasts; make it where it is missing.
+
+    Raise PlugindError when that fails, and for other than regular files: a pipe or a device keeps
+    nothing, and could make this process wait.
+    """
+    flags = os.O_RDWR | os.O_CREAT | os.O_CLOEXEC | os.O_NONBLOCK
+    try:
+        handle = os.open(file, flags, 0o644)
+    except OSError as error:
+        raise _unusable(file, error.strerror or str(error)) from error
+    try:
+        if not stat.S_ISREG(os.fstat(handle).st_mode):
+            raise _unusable(file, "it is not a regular file; remove it")
+        yield handle
+    finally:
+        os.close(handle)
+
+
+def _write(handle: int, file: Path, text: str) -> None:
+    try:
+        os.ftruncate(handle, 0)
+        os.write(handle, text.encode())
+    except OSError as error:
+        raise _unusable(file, error.strerror or str(error)) from error
+
+
+def _content(file: Path) -> str:
+    """Return the text of a regular file; "" when it cannot be read."""
+    try:
+        return file.read_text(errors="replace") if file.is_file() else ""
+    except OSError:
+        return ""
+
+
+def _unusable(file: Path, reason: str) -> PlugindError:
+    return PlugindError(f"{file}: {reason}")
+
+
 def _take(held: int, file: Path, role: str) -> None:
     try:
         fcntl.lockf(held, fcntl.LOCK_EX | fcntl.LOCK_NB)
-    except OSError as error:
+    except (BlockingIOError, PermissionError) as error:  # fcntl(2) allows either.
         text = f"another plugind runs as {role} on data_dir {file.parent}: stop it first"
         raise PlugindError(text) from error
-    os.ftruncate(held, 0)
+    except OSError as error:  # For example, the file system has no locks.
+        raise _unusable(file, error.strerror or str(error)) from error
 
 
 def _holder(handle: int, file: Path) -> int | None:
@@ -80,7 +137,5 @@ def _holder(handle: int, file: Path) -> int | None:
     if type_ == fcntl.F_UNLCK:
         return None
     if pid <= 0:
-        raise PlugindError(
-            f"{file}: its process is not to be seen from here; is it in a container?"
-        )
+        raise PlugindError(f"{file}: its process cannot be seen from here; is it in a container?")
     return int(pid)

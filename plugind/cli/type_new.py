@@ -1,4 +1,4 @@
-"""``plugind type new``: writes a package with a plugin type to begin with."""
+"""``plugind type new``: write a package with a new plugin type."""
 
 from __future__ import annotations
 
@@ -10,10 +10,12 @@ from pathlib import Path
 import click
 
 from plugind import __version__
+from plugind.cli import terminal
+from plugind.cli.commands import Command, examples
 from plugind.errors import PlugindError
-from plugind.flaws import is_name
 from plugind.plugin_type import API_VERSION
-from plugind.registry import load_registry
+from plugind.types.registry import load_registry
+from plugind.types.validation import is_name
 
 _TEMPLATES = files("plugind.cli") / "new_type"
 _FILES = {
@@ -25,7 +27,7 @@ _FILES = {
     "schemas.py": "{{package}}/schemas.py",
     "test.py": "tests/test_{{module}}.py",
 }
-"""By template: the file that it becomes."""
+"""The file that each template becomes."""
 
 _NEXT = """\
 Wrote {folder}. Next:
@@ -36,18 +38,18 @@ Wrote {folder}. Next:
 """
 
 
-@click.command()
+@click.command(cls=Command, epilog=examples("plugind type new tape --folder ~/plugind-tape"))
 @click.argument("name")
 @click.option(
     "--folder",
     type=click.Path(path_type=Path),
-    help="Where to write it, a folder that is not there yet.  [default: plugind-NAME]",
+    help="The folder to write, which must not exist yet.  [default: plugind-NAME]",
 )
 def new(name: str, folder: Path | None) -> None:
-    """Write a package that brings a plugin type of that name, to begin with.
+    """Write a package with a new plugin type NAME, to start from.
 
-    It is whole: it installs, its tests pass, and it is served. What it probes are files; replace
-    that by what your plugins are.
+    The package is complete: it installs, its tests pass, and a server serves the type. It probes
+    files; replace that with your own plugins. The next commands are printed.
     """
     folder = folder or Path(f"plugind-{name}")
     _check(name, folder)
@@ -60,22 +62,22 @@ def new(name: str, folder: Path | None) -> None:
             file.write_text(_filled((_TEMPLATES / f"{template}.tmpl").read_text(), words))
     except OSError as error:
         raise PlugindError(f"cannot write {error.filename}: {error.strerror}") from error
-    click.echo(_NEXT.format(folder=folder, name=name), nl=False)
+    terminal.echo(_NEXT.format(folder=folder, name=name), nl=False)
 
 
 def _check(name: str, folder: Path) -> None:
     if not is_name(name):
         raise PlugindError(
-            f"{name!r} is no name for a type: 1 to 32 lower-case letters, digits, - or _"
+            f"{name!r} is not a name for a type: use 1 to 32 lower-case letters, digits, - or _"
         )
     if origin := load_registry().origins.get(name):
-        raise PlugindError(f"{origin} brings a plugin type {name!r} already; take another name")
+        raise PlugindError(f"{origin} already has a plugin type {name!r}; use another name")
     if folder.exists():
-        raise PlugindError(f"{folder} is there already; --folder says where else to write it")
+        raise PlugindError(f"{folder} already exists; name another folder with --folder")
 
 
 def _words(name: str) -> Mapping[str, str]:
-    """What stands for each word of the templates."""
+    """Return the text that replaces each word of the templates."""
     module = name.replace("-", "_")
     return {
         "name": name,

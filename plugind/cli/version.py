@@ -8,14 +8,21 @@ import platform
 import click
 
 from plugind import __version__
+from plugind.cli import terminal
+from plugind.cli.commands import Command
 
 
-@click.command()
+@click.command(cls=Command)
 @click.option("--json", "as_json", is_flag=True, help="Print JSON, for programs.")
 def version(as_json: bool) -> None:
-    """Print the version."""
-    found = {"plugind": __version__, "python": platform.python_version()}
+    """Print the version of plugind, and of the Python that runs it."""
     if as_json:
-        click.echo(json.dumps(found, sort_keys=True))
+        found = {"plugind": __version__, "python": platform.python_version()}
+        terminal.echo(json.dumps(found, sort_keys=True))
     else:
-        click.echo(f"plugind {found['plugind']} (Python {found['python']})")
+        terminal.echo(version_line())
+
+
+def version_line() -> str:
+    """Return both versions in one line."""
+    return f"plugind {__version__} (Python {platform.python_version()})"

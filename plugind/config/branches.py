@@ -6,42 +6,63 @@ it was written in HCL or in JSON. Later files win, setting by setting.
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
+from functools import reduce
 from pathlib import PurePath
 from typing import Any
 
-from plugind.config.tree import Block, Body, Place, ValuePath
+from plugind.config.tree import Body, Place, ValuePath
 from plugind.errors import Mistake
 
 
 @dataclass(frozen=True, slots=True)
 class Leaf:
-    """A setting's value, and where it and its parts stand."""
+    """A setting's value, with its place and those of its parts.
+
+    ``under`` is the leaf that this one overrides: of an earlier file, or of any file where this one
+    is a variable or a flag.
+    """
 
     value: Any
     place: Place
     parts: Mapping[ValuePath, Place] = field(default_factory=dict)
+    under: Leaf | None = None
+
+    def over(self, below: Branch | Leaf | None) -> Leaf:
+        """Return this leaf with a link to the leaf that it overrides, if there was one."""
+        return replace(self, under=below) if isinstance(below, Leaf) else self
 
 
 @dataclass(frozen=True, slots=True)
 class Branch:
-    """What stands in a block, or below a label. ``open`` is as in ``tree.Block``; ``labels`` says
-    that the keys are labels (unless ``open``)."""
+    """The content of a block, or of a label.
+
+    ``open`` is as in ``tree.Block``; ``labels`` says that the keys are labels (unless ``open``).
+    ``twins`` are further blocks of the same type and labels, each with another ``role``, for
+    schemas that take them; see ``fields.BlocksByRole``.
+    """
 
     place: Place
     children: Mapping[str, Branch | Leaf] = field(default_factory=dict)
     labels: bool = False
     open: bool = False
+    twins: tuple[Branch, ...] = ()
+
+    @property
+    def role(self) -> str | None:
+        """Return the role that the block sets as text; None if it sets none."""
+        child = self.children.get("role")
+        return child.value if isinstance(child, Leaf) and isinstance(child.value, str) else None
 
     def branch(self, name: str) -> Branch:
-        """The branch of that name; an empty one when there is none."""
+        """Return the branch of that name; an empty one when there is none."""
         child = self.children.get(name)
         return child if isinstance(child, Branch) else Branch(self.place, open=True)
 
 
 def plain(branch: Branch) -> dict[str, Any]:
-    """The values alone, as a dict."""
+    """Return the values alone, as a dict."""
     return {
         name: plain(child) if isinstance(child, Branch) else child.value
         for name, child in branch.children.items()
@@ -49,7 +70,7 @@ def plain(branch: Branch) -> dict[str, Any]:
 
 
 def grafted(values: Mapping[str, Any], place: Place) -> Branch:
-    """A branch of values that all stand in one place; every dict could be a block."""
+    """Return a branch of values that all stand in one place; every dict becomes a branch."""
     children = {
         name: grafted(value, place) if isinstance(value, Mapping) else Leaf(_plain(value), place)
         for name, value in values.items()
@@ -58,56 +79,104 @@ def grafted(values: Mapping[str, Any], place: Place) -> Branch:
 
 
 def _plain(value: Any) -> Any:
-    """The value as HCL could have given it."""
+    """Return the value in the types that HCL has: paths become text, tuples lists."""
     if isinstance(value, list | tuple):
         return [_plain(item) for item in value]
     return str(value) if isinstance(value, PurePath) else value
 
 
 def branch_of(body: Body) -> tuple[Branch, list[Mistake]]:
-    """One file's tree, and what is repeated in it."""
+    """Return the tree of one file, and a mistake for each repeated setting."""
     mistakes: list[Mistake] = []
     return _branch(body, mistakes), mistakes
 
 
 def merged(under: Branch, over: Branch) -> Branch:
-    """Both trees in one; what ``over`` sets wins."""
+    """Return both trees in one, in which ``over`` overrides ``under``."""
     children = dict(under.children)
     for name, child in over.children.items():
         below = children.get(name)
         if isinstance(below, Branch) and isinstance(child, Branch):
-            child = merged(below, child)
+            child = _joined(below, child)
+        elif isinstance(child, Leaf):
+            child = child.over(below)
         children[name] = child
     return Branch(over.place, children, over.labels, over.open)
 
 
+def folded(branch: Branch) -> Branch:
+    """Return the block with its twins merged into it, for a schema that takes only one."""
+    return reduce(merged, branch.twins, replace(branch, twins=()))
+
+
+def _joined(under: Branch, over: Branch) -> Branch:
+    """Return two blocks of the same type and labels as one, or as twins if their roles differ.
+
+    A block without a role is merged with the only other one, whatever that one's role.
+    """
+    blocks = [replace(under, twins=()), *under.twins]
+    for block in (replace(over, twins=()), *over.twins):
+        at = _place_among(blocks, block.role)
+        if at is None:
+            blocks.append(block)
+        else:
+            blocks[at] = merged(blocks[at], block)
+    return replace(blocks[0], twins=tuple(blocks[1:]))
+
+
+def _place_among(blocks: Sequence[Branch], role: str | None) -> int | None:
+    roles = [block.role for block in blocks]
+    if role in roles:
+        return roles.index(role)
+    return 0 if len(blocks) == 1 and None in (role, roles[0]) else None
+
+
 def _branch(body: Body, mistakes: list[Mistake], *, open: bool = False) -> Branch:
     children: dict[str, Branch | Leaf] = {}
-    seen: dict[tuple[str, ...], Place] = {}
+    seen: dict[tuple[str, ...], Branch | Leaf] = {}
     for attribute in body.attributes:
-        _once((attribute.name,), attribute.place, seen, mistakes)
-        children[attribute.name] = Leaf(attribute.value, attribute.place, attribute.parts)
+        leaf = Leaf(attribute.value, attribute.place, attribute.parts)
+        _once((attribute.name,), leaf, seen, mistakes)
+        children[attribute.name] = leaf
     for block in body.blocks:
-        _once((block.type, *block.labels), block.place, seen, mistakes)
-        top = Branch(body.place, {block.type: _labelled(block, mistakes)})
+        branch = replace(_branch(block.body, mistakes, open=block.open), place=block.place)
+        _once((block.type, *block.labels), branch, seen, mistakes)
+        for label in reversed(block.labels):
+            branch = Branch(block.place, {label: branch}, labels=True)
+        top = Branch(body.place, {block.type: branch})
         children = dict(merged(Branch(body.place, children), top).children)
     return Branch(body.place, children, open=open)
 
 
-def _labelled(block: Block, mistakes: list[Mistake]) -> Branch:
-    """The block's branch, below a branch for each of its labels."""
-    branch = replace(_branch(block.body, mistakes, open=block.open), place=block.place)
-    for label in reversed(block.labels):
-        branch = Branch(block.place, {label: branch}, labels=True)
-    return branch
-
-
 def _once(
-    name: tuple[str, ...], place: Place, seen: dict[tuple[str, ...], Place], out: list[Mistake]
+    name: tuple[str, ...],
+    found: Branch | Leaf,
+    seen: dict[tuple[str, ...], Branch | Leaf],
+    out: list[Mistake],
 ) -> None:
-    if name in seen:
-        written = " ".join([name[0], *(f'"{label}"' for label in name[1:])])
-        out.append(
-            place.mistake(f"{written} is repeated; it stands in line {seen[name].line} already")
-        )
-    seen.setdefault(name, place)
+    """Add a mistake if ``name`` was seen before, unless these are blocks of different roles."""
+    first = seen.get(name)
+    if first is None:
+        seen[name] = found
+    elif isinstance(first, Branch) and isinstance(found, Branch) and len(name) > 1:
+        blocks = _joined(first, found)
+        roles = {block.role for block in (first, *first.twins, found)}
+        if None in roles or len(blocks.twins) == len(first.twins):
+            out.append(_repeated(name, found.place, first.place, by_role=len(roles) > 1))
+        else:
+            seen[name] = blocks
+    else:
+        out.append(_repeated(name, found.place, first.place))
+
+
+def repeated(header: str, place: Place, first: Place, *, by_role: bool = False) -> Mistake:
+    """Return the mistake of a repeated block or setting; ``header`` is its beginning."""
+    more = "; two blocks with one label need a role each" if by_role else ""
+    return place.mistake(f"{header} is repeated; it is in line {first.line} already{more}")
+
+
+def _repeated(
+    name: tuple[str, ...], place: Place, first: Place, *, by_role: bool = False
+) -> Mistake:
+    header = " ".join([name[0], *(f'"{label}"' for label in name[1:])])
+    return repeated(header, place, first, by_role=by_role)

@@ -1,8 +1,8 @@
-"""HCL text to a tree of blocks and attributes with positions.
+"""A parser of HCL text into a tree of blocks and attributes with positions.
 
 The grammar is python-hcl2's (https://github.com/hashicorp/hcl/blob/main/hclsyntax/spec.md); the
-tree is ours, for python-hcl2's own keeps quotes, merges what is repeated and forgets positions.
-Values are written out: expressions are refused.
+tree is plugind's own, for python-hcl2's keeps quotes, merges repeated blocks and loses positions.
+Values are constants: expressions are refused. The extensions of HCL 1 over HCL 2 are accepted.
 """
 
 from __future__ import annotations
@@ -16,13 +16,13 @@ from typing import Any
 import hcl2
 from lark import Token, Tree, UnexpectedInput
 
-from plugind.config import hcl_json
+from plugind.config import hcl1, hcl_json
 from plugind.config.hcl_strings import Refused, heredoc, quoted
 from plugind.config.scan import Positions, cuts
 from plugind.config.text import SIZE_MAXIMUM, checked, read
 from plugind.config.tree import Attribute, Block, Body, Place, ValuePath, raise_any, refuse
 from plugind.errors import ConfigError, Mistake
-from plugind.fields import INT64_MAX
+from plugind.model.times import INT64_MAX
 
 Node = Tree[Token]
 
@@ -31,43 +31,63 @@ _LITERALS = {"true": True, "false": False, "null": None}
 
 
 def parse_file(path: Path) -> Body:
-    """The tree of a file; one whose name ends in ``.json`` is read as JSON.
+    """Return the tree of a file; see ``read_file``.
 
-    Raises ConfigError with every mistake that can be seen, also when the file cannot be read.
+    Raise ConfigError with every mistake that can be found, also when the file cannot be read.
     """
     return read_file(path)[1]
 
 
 def read_file(
-    path: Path, maximum: int = SIZE_MAXIMUM, block_maximum: int = SIZE_MAXIMUM
+    path: Path,
+    maximum: int = SIZE_MAXIMUM,
+    block_maximum: int = SIZE_MAXIMUM,
+    *,
+    literal: bool = False,
 ) -> tuple[str, Body]:
-    """The text of a file, and its tree, as ``parse_file`` gives it. The file has at most so many
-    bytes, and as HCL no block of more than ``block_maximum``: the parser takes some ten
-    microseconds a byte."""
+    """Return the text of a file, and its tree.
+
+    A file whose name ends in ``.json``, or that begins with a brace, as no HCL does, is read as
+    JSON. The file may have at most ``maximum`` bytes, and as HCL no block of more than
+    ``block_maximum``: the parser takes some ten microseconds a byte. ``literal`` is as in
+    ``parse_text``. Raise ConfigError.
+    """
     place = Place(str(path), folder=path.absolute().parent)
     text = read(path, place, maximum)
-    if path.suffix == ".json":
+    if path.suffix == ".json" or text.removeprefix("\ufeff").lstrip().startswith("{"):
         return text, hcl_json.parse_text(text, place, maximum)
-    return text, parse_text(text, place, maximum, block_maximum)
+    return text, parse_text(text, place, maximum, block_maximum, literal=literal)
 
 
 def parse_text(
-    text: str, start: Place, maximum: int = SIZE_MAXIMUM, block_maximum: int = SIZE_MAXIMUM
+    text: str,
+    start: Place,
+    maximum: int = SIZE_MAXIMUM,
+    block_maximum: int = SIZE_MAXIMUM,
+    *,
+    literal: bool = False,
 ) -> Body:
-    """The tree of HCL text; ``start`` names the source. Raises ConfigError with every mistake.
+    """Return the tree of HCL text; ``start`` names the source. Raise ConfigError with every
+    mistake.
 
-    Long text is parsed piece by piece: the parser's own tree takes a hundred times the text's
-    memory, and more than twice the time when it is large.
+    ``literal`` makes ``${`` and ``%{`` plain text, as in HCL 1, not expressions. Long text is
+    parsed piece by piece: the parser's own tree takes a hundred times the text's memory, and more
+    than twice the time when it is large.
     """
-    text = checked(text, start, maximum)
+    original = checked(text, start, maximum)
+    ends = cuts(original + "\n", start, block_maximum)
+    text, stand_in = hcl1.without_templates(original) if literal else (original, "")
+    text = hcl1.as_hcl2(text)
+    if text != original:
+        ends = cuts(text + "\n", start, block_maximum)  # Commas behind blocks are gone now.
     bodies = []
-    walker = _Walker(start)
+    walker = _Walker(start, stand_in)
     begin = 0
-    for end in [*cuts(text + "\n", start, block_maximum), len(text)]:
+    for end in [*ends, len(text)]:
         try:
             root = hcl2.parses_to_tree(text[begin:end])
         except UnexpectedInput as error:
-            raise _syntax_error(error, text, begin, start) from error
+            raise _syntax_error(error, original, begin, start) from error
         bodies.append(walker.body(root.children[0], start.at(1, 1)))
         walker.lines_above += text.count("\n", begin, end)
         begin = end
@@ -78,8 +98,10 @@ def parse_text(
 
 
 def _syntax_error(error: UnexpectedInput, text: str, begin: int, start: Place) -> ConfigError:
-    """One line for people, in place of the parser's list of tokens; ``begin`` is where the piece
-    begins that the parser was given."""
+    """Return an error in one line, in place of the parser's list of tokens.
+
+    ``begin`` is the offset of the piece that the parser read.
+    """
     offset = begin + error.pos_in_stream if error.pos_in_stream is not None else len(text)
     rest = text[offset:].lstrip(" \t\r")
     offset = len(text) - len(rest)
@@ -87,28 +109,31 @@ def _syntax_error(error: UnexpectedInput, text: str, begin: int, start: Place) -
     if not rest or rest[0] == "\n":
         what = "the line ends too early: a value or a block's { is missing"
     elif rest[0] == "'":
-        what = "text stands in double quotes, not in single ones"
+        what = "text must be in double quotes, not in single ones"
     elif rest.startswith(("$${", "%%{")):
-        what = f'write "\\u{ord(rest[0]):04x}{{" for {rest[0]}{{ that no }} follows'
+        what = f'write "\\u{ord(rest[0]):04x}{{" for {rest[0]}{{ without a }} after it'
     elif "RSQB" in (getattr(error, "expected", None) or ()):
-        what = f"between the items of a list stands a comma, not {word!r}"
+        what = f"expected a comma between the items of a list, not {word!r}"
     elif rest[0] == ":":
         what = "write name = value"
     else:
-        what = f"{word!r} cannot stand here; expected is name = value, or a block: name {{ ... }}"
+        what = f"expected name = value, or a block: name {{ ... }}, not {word!r}"
     return refuse(Positions(text, start).at(offset), what)
 
 
 class _Walker:
-    """Turns the parser's tree into ours, noting what is refused on the way.
+    """A translator of the parser's tree into blocks and attributes, which collects mistakes on the
+    way.
 
-    Recursion goes as deep as brackets are nested, which ``scan.cuts`` bounds.
+    Recursion goes as deep as brackets are nested, which ``scan.cuts`` bounds. ``stand_in`` is the
+    character that replaces a brace in texts, if any.
     """
 
-    def __init__(self, start: Place) -> None:
+    def __init__(self, start: Place, stand_in: str = "") -> None:
         self.mistakes: list[Mistake] = []
         self.lines_above = 0
         self._start = start
+        self._stand_in = stand_in
 
     def body(self, node: Any, place: Place) -> Body:
         parts = list(_nodes(node))
@@ -122,7 +147,7 @@ class _Walker:
         name, expression = _nodes(node)
         parts: dict[ValuePath, Place] = {}
         value = self._value(expression, (), parts)
-        del parts[()]  # the value itself: people look for its name
+        del parts[()]  # Mistakes in the value itself are reported at its name.
         return Attribute(_word(name), value, self._place(node), parts)
 
     def _block(self, node: Node) -> Block:
@@ -139,8 +164,11 @@ class _Walker:
         term = _nodes(node) if node.data == "expr_term" or negative else iter(())
         inner = next(term, None)
         if inner is not None and negative:
-            return self._negative(inner)
-        if inner is None or node.children[0] is not inner:  # an operator, or parentheses
+            number = next(_nodes(inner), None)
+            if number is None or number.data not in ("int_lit", "float_lit"):
+                return self._refuse(inner, _NO_EXPRESSIONS)
+            return self._number(number, f"-{_word(number)}")
+        if inner is None or node.children[0] is not inner:  # An operator or parentheses follow.
             return self._refuse(node, _NO_EXPRESSIONS)
         return self._term(inner, path, parts)
 
@@ -160,7 +188,7 @@ class _Walker:
             case "heredoc_template" | "heredoc_template_trim":
                 return self._text(node, heredoc, _word(node))
             case "identifier":
-                return self._refuse(node, f'text stands in quotes: write "{_word(node)}"')
+                return self._refuse(node, f'text must be in quotes: write "{_word(node)}"')
         return self._refuse(node, _NO_EXPRESSIONS)
 
     def _object(self, node: Node, path: ValuePath, parts: dict[ValuePath, Place]) -> dict[str, Any]:
@@ -170,14 +198,14 @@ class _Walker:
             key = self._key(key_node)
             if key in value:
                 first = parts[*path, key].line
-                self._refuse(key_node, f"{key!r} is repeated; it stands in line {first} already")
+                self._refuse(key_node, f"{key!r} is repeated; it is in line {first} already")
                 continue
             value[key] = self._value(value_node, (*path, key), parts)
             parts[*path, key] = self._place(key_node)
         return value
 
     def _key(self, node: Node) -> str:
-        """The key of an object's element: a bare word, or text in quotes."""
+        """Return the key of an object's element: a bare word, or text in quotes."""
         inner = node.children[0]
         while isinstance(inner, Tree) and inner.data in ("expr_term", "object_elem_key"):
             inner = inner.children[0]
@@ -185,14 +213,8 @@ class _Walker:
             return self._string(inner)
         if isinstance(inner, Tree) and inner.data in ("identifier", "literal_value", "keyword"):
             return _word(inner)
-        self._refuse(node, "a key is a word, or text in quotes")
+        self._refuse(node, "a key must be a word, or text in quotes")
         return ""
-
-    def _negative(self, node: Node) -> Any:
-        number = next(_nodes(node), None)
-        if number is None or number.data not in ("int_lit", "float_lit"):
-            return self._refuse(node, _NO_EXPRESSIONS)
-        return self._number(number, f"-{_word(number)}")
 
     def _number(self, node: Node, text: str) -> Any:
         if node.data == "int_lit" and len(text) <= 20 and abs(int(text)) <= INT64_MAX:
@@ -215,7 +237,7 @@ class _Walker:
         except Refused as error:
             self._refuse(node, str(error))
             return ""
-        return text
+        return text.replace(self._stand_in, "{") if self._stand_in else text
 
     def _place(self, node: Node) -> Place:
         return self._start.at(self.lines_above + node.meta.line, node.meta.column)
@@ -225,7 +247,7 @@ class _Walker:
 
 
 def _nodes(node: Node) -> Iterator[Node]:
-    """The children that mean something: neither punctuation nor comments."""
+    """Yield the children that carry meaning, without punctuation and comments."""
     for child in node.children:
         if isinstance(child, Tree) and child.data != "new_line_or_comment":
             yield child

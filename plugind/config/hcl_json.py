@@ -1,7 +1,8 @@
-"""JSON text to the same tree as HCL text: objects stand for blocks, with labels as keys.
+"""A parser of JSON text into the same tree as HCL text: objects stand for blocks, labels are keys.
 
-See https://github.com/hashicorp/hcl/blob/main/json/spec.md. Python's own reader says what is not
-JSON; what it does not tell is where things stand and what is repeated, which is found here.
+See https://github.com/hashicorp/hcl/blob/main/json/spec.md. Python's own parser finds the syntax
+errors; this one finds positions and repeated keys, which Python's does not report. A comma after
+the last item of an object or list is accepted, as in HCL 1.
 """
 
 from __future__ import annotations
@@ -15,15 +16,16 @@ from plugind.config.scan import DEPTH_MAXIMUM, Positions
 from plugind.config.text import SIZE_MAXIMUM, checked
 from plugind.config.tree import Attribute, Block, Body, Place, ValuePath, raise_any, refuse
 from plugind.errors import Mistake
-from plugind.fields import INT64_MAX
+from plugind.model.times import INT64_MAX
 
 _LEXEME = re.compile(r'"(?:[^"\\]|\\.)*"|[{}\[\]]|[^\s{}\[\],:"]+')
+_LAST_COMMA = re.compile(r'("(?:[^"\\]|\\.)*+"?|[^\s",:{\[])(\s*+)(?:,(?=\s*[}\]]))?')
 _DIGITS = re.compile(r"-?[0-9]+")
 
 
 def parse_text(text: str, start: Place, maximum: int = SIZE_MAXIMUM) -> Body:
-    """The tree of JSON text, which must be one object. Raises ConfigError with every mistake."""
-    text = checked(text, start, maximum)
+    """Return the tree of JSON text, which must be an object. Raise ConfigError with mistakes."""
+    text = _LAST_COMMA.sub(_blanked, checked(text, start, maximum))
     try:
         value = json.loads(text, parse_int=str, parse_float=str)
     except json.JSONDecodeError as error:
@@ -39,8 +41,16 @@ def parse_text(text: str, start: Place, maximum: int = SIZE_MAXIMUM) -> Body:
     return body
 
 
+def _blanked(found: re.Match[str]) -> str:
+    """Return a value, or its last character, with a blank in place of a comma that ends a list.
+
+    So positions do not change.
+    """
+    return found[0] if found[0][-1] != "," else f"{found[0][:-1]} "
+
+
 class _Reader:
-    """Reads text that is known to be JSON, lexeme by lexeme."""
+    """A reader of valid JSON text, lexeme by lexeme."""
 
     def __init__(self, text: str, start: Place) -> None:
         self.mistakes: list[Mistake] = []
@@ -56,7 +66,7 @@ class _Reader:
         return lexeme
 
     def body(self, opening: re.Match[str]) -> Body:
-        """What stands between an object's braces, the first of which was taken."""
+        """Return the content of an object, whose opening brace was taken."""
         attributes, blocks = [], []
         for key, place, lexeme in self._members():
             if lexeme[0] == "{":
@@ -68,13 +78,15 @@ class _Reader:
         return Body(self._place(opening), tuple(attributes), tuple(blocks))
 
     def _members(self) -> Any:
-        """Each member of an object: key, its place, the first lexeme of its value."""
+        """Yield each member of an object: its key, the key's place, and the first lexeme of its
+        value.
+        """
         seen: dict[str, Place] = {}
         while (lexeme := self.take())[0] != "}":
             key, place = self._string(lexeme), self._place(lexeme)
             if key in seen:
                 line = seen[key].line
-                self._refuse(lexeme, f"{key!r} is repeated; it stands in line {line} already")
+                self._refuse(lexeme, f"{key!r} is repeated; it is in line {line} already")
             seen.setdefault(key, place)
             yield key, place, self.take()
 
@@ -82,7 +94,10 @@ class _Reader:
         if path:
             parts.setdefault(path, self._place(lexeme))
         if lexeme[0] == "[":
-            return list(self._items(path, parts))
+            items: list[Any] = []
+            while (inner := self.take())[0] != "]":
+                items.append(self._value(inner, (*path, len(items)), parts))
+            return items
         if lexeme[0] == "{":
             value = {}
             for key, place, inner in self._members():
@@ -91,14 +106,8 @@ class _Reader:
             return value
         return self._string(lexeme) if lexeme[0][0] == '"' else self._scalar(lexeme)
 
-    def _items(self, path: ValuePath, parts: dict[ValuePath, Place]) -> Any:
-        number = 0
-        while (lexeme := self.take())[0] != "]":
-            yield self._value(lexeme, (*path, number), parts)
-            number += 1
-
     def _scalar(self, lexeme: re.Match[str]) -> Any:
-        """A number, true, false or null. NaN and Infinity, which Python reads, are no JSON."""
+        """Return a number, true, false or null. Refuse NaN and Infinity, which Python reads."""
         text = lexeme[0]
         whole = _DIGITS.fullmatch(text)
         value = json.loads(text) if not whole or len(text) <= 20 else math.inf

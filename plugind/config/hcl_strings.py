@@ -1,4 +1,4 @@
-"""What the text between quotes, or in a heredoc, stands for in HCL.
+"""The meaning of text between quotes, or in a heredoc, in HCL.
 
 See "Quoted templates" and "Heredoc templates" in
 https://github.com/hashicorp/hcl/blob/main/hclsyntax/spec.md.
@@ -19,19 +19,19 @@ _SHORT = {"n": "\n", "r": "\r", "t": "\t", '"': '"', "\\": "\\"}
 
 
 class Refused(ValueError):
-    """The text cannot be taken; says why."""
+    """A text that HCL does not allow; the message says why."""
 
 
 def quoted(raw: str) -> str:
-    """The meaning of what stands between two quotes. Raises Refused."""
+    """Return the meaning of the text between two quotes. Raise Refused."""
     return _QUOTED.sub(_meaning, raw)
 
 
 def heredoc(raw: str) -> str:
-    """The meaning of a heredoc, from ``<<`` to its closing word and the line's end.
+    """Return the meaning of a heredoc, from ``<<`` to its closing word and the line's end.
 
     It ends with a new line unless it is empty; after ``<<-`` the indentation that all lines share
-    is taken away. Raises Refused.
+    is removed. Raise Refused.
     """
     opening, *lines, _, _ = raw.replace("\r\n", "\n").split("\n")
     if opening.startswith("<<-"):
@@ -55,11 +55,11 @@ def _meaning(match: re.Match[str]) -> str:
 
 
 def _character(digits: str | None, written: str) -> str:
-    if written in ('"', "\n"):  # the grammar looks for the } across the string's end
-        raise Refused(r'write "\u0024{" for ${ (and "\u0025{" for %{) that no } follows')
+    if written in ('"', "\n"):  # The grammar looks for the } beyond the string's end.
+        raise Refused(r'write "\u0024{" for ${ (and "\u0025{" for %{) without a } after it')
     if digits is None:
-        raise Refused(rf"{written!r} is no escape; there are \n \r \t \" \\ \uNNNN \UNNNNNNNN")
+        raise Refused(rf"{written!r} is not an escape; use \n \r \t \" \\ \uNNNN \UNNNNNNNN")
     number = int(digits, 16)
     if not 0 < number <= 0x10FFFF or 0xD800 <= number < 0xE000:
-        raise Refused(f"{written} is no character")
+        raise Refused(f"{written} is not a character")
     return chr(number)

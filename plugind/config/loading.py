@@ -1,12 +1,12 @@
-"""Reads a whole configuration, step by step, and tells all its mistakes at once.
+"""The reading of a whole configuration, step by step, with all its mistakes reported at once.
 
-In this order, so that there is no circle: all files become one tree; the core's settings are read;
-they say which plugin types and stores to load; each of those checks its own block.
+The order avoids a circle: all files become one tree; the core's settings are read; they name the
+plugin types and stores to load; each of those validates its own block.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Protocol
@@ -14,15 +14,15 @@ from typing import Any, Protocol
 from marshmallow import Schema, ValidationError
 
 from plugind.config.branches import Branch, grafted, merged
-from plugind.config.files import read_all
+from plugind.config.files import read_all, untrusted
 from plugind.config.overrides import Overrides, rows_of
 from plugind.config.schemas import CoreSchema, PluginTypesSchema
-from plugind.config.settings import PluginTypeChoice, Settings, StoreSettings
+from plugind.config.settings import PluginTypeChoice, Settings, StoreSettings, Written
 from plugind.config.shape import Shaper, suggestion
 from plugind.config.tree import Place, raise_any
-from plugind.fields import ID_PATTERN, Number, Record
 from plugind.model import Declaration, PluginKey
 from plugind.plugin_type import PluginType
+from plugind.wire.fields import ID_PATTERN, Number, Record
 
 LABELLED = ("store", "plugin_type", "plugin")
 """The blocks that another than the core checks."""
@@ -31,23 +31,25 @@ EXPECTED_MAXIMUM = 10_000_000
 
 
 class Plugins(Protocol):
-    """The plugin types and stores that there are to use."""
+    """The installed plugin types and stores."""
 
     @property
     def types(self) -> Mapping[str, PluginType]:
-        """Those that are active, by name."""
+        """Return the active types by name."""
 
     @property
     def stores(self) -> Mapping[str, type[Any]]:
-        """Each with ``settings_schema``, a subclass of ``plugind.fields.Record``."""
+        """Return the stores by name, each with ``settings_schema``, a subclass of
+        ``plugind.fields.Record``.
+        """
 
     @property
     def problems(self) -> Mapping[str, str]:
-        """By the name of a type or store: why it is not available (broken, disabled)."""
+        """Return why types and stores are not available (broken, disabled), by name."""
 
 
 Loader = Callable[[PluginTypeChoice, frozenset[str]], Plugins]
-"""Loads what the choice allows; the names are of the types that configuration asks for."""
+"""Loads the types that the choice allows; the names are those that the configuration has."""
 
 
 def load(
@@ -59,38 +61,46 @@ def load(
     dev_folder: Path | None = None,
     folder: Path | None = None,
 ) -> Settings:
-    """The settings that files and folders, variables and flags come to; the latter win.
+    """Return the settings of files and folders, with variables and then flags over them.
 
-    ``flags`` are by ``Row.flag``. With ``dev_folder`` everything below it that one machine needs
-    is the base of all. Relative paths in variables and flags count from ``folder``, by default the
-    working directory. Raises ConfigError with all mistakes, in order.
+    ``flags`` are by ``Row.flag``. With ``dev_folder``, the settings that a single machine needs are
+    the lowest layer, with data below that folder. Relative paths in variables and flags count from
+    ``folder``, by default the working directory. Raise ConfigError with all mistakes, in order.
     """
     branches, mistakes = read_all(paths)
     reading = _Reading(Overrides(environ, flags, folder or Path.cwd()), plugins, dev_folder)
     settings = reading.settings(branches)
+    if settings.client.enabled:
+        mistakes += untrusted(branches)
     raise_any(mistakes + reading.shaper.mistakes)
     return settings
 
 
 @dataclass
 class _Reading:
-    """One reading of a configuration; ``shaper`` gathers the mistakes."""
+    """One reading of a configuration; ``shaper`` collects the mistakes."""
 
     overrides: Overrides
     loader: Loader
     dev_folder: Path | None
     shaper: Shaper = field(default_factory=Shaper)
     root: Branch = field(default_factory=lambda: Branch(Place("configuration"), open=True))
+    written: list[Written] = field(default_factory=list)
 
     def settings(self, branches: Sequence[Branch]) -> Settings:
         if self.dev_folder is not None:
-            self.root = merged(self.root, grafted(_dev_base(self.dev_folder), Place("--dev")))
+            enabled = {"enabled": True}
+            dev = {"data_dir": self.dev_folder, "server": enabled, "client": enabled}
+            self.root = merged(self.root, grafted(dev, Place("--dev")))
         for branch in branches:
             self.root = merged(self.root, branch)
         core, choice = self._core()
         asked = list(self._asked(choice))
         plugins = self.loader(choice, frozenset(name for name, _ in asked))
-        self._refuse_missing(asked, plugins)
+        for name, place in asked:
+            if name not in plugins.types:
+                reason = plugins.problems.get(name) or suggestion(name, plugins.types)
+                self.shaper.add(place, f'no plugin type "{name}": {reason}')
         store = self._store(branches, plugins)
         types = _Types(self, plugins, frozenset(name for name, _ in asked))
         declarations = tuple(self._declarations(plugins))
@@ -102,13 +112,15 @@ class _Reading:
             type_blocks=types.blocks,
             type_problems=types.problems,
             declarations=declarations,
+            written=tuple(self.written),
         )
 
     def _core(self) -> tuple[dict[str, Any], PluginTypeChoice]:
-        """The core's settings, and the choice of types also where others are wrong."""
+        """Return the core's settings, and the choice of types also where others are wrong."""
         schema = CoreSchema()
         children = {k: v for k, v in self.root.children.items() if k not in LABELLED}
         branch = self.overrides.over(Branch(self.root.place, children), rows_of(schema))
+        self.written.append(Written((), schema, branch))
         values = self.shaper.block(branch, schema, others=LABELLED)
         core = self.shaper.load(schema, values, (), self.root.place) or {}
         client = core.get("client", Settings.client)
@@ -118,7 +130,7 @@ class _Reading:
         return core, core.get("plugin_types") or _choice(values.get("plugin_types", {}))
 
     def _asked(self, choice: PluginTypeChoice) -> Iterator[tuple[str, Place]]:
-        """The plugin types that configuration asks for, and where it does."""
+        """Yield the plugin types that the configuration names, each with its place."""
         for number, name in enumerate(choice.enabled or ()):
             yield name, self.shaper.place(("plugin_types", "enabled", number), self.root.place)
         for block, header in (("plugin_type", '"NAME"'), ("plugin", '"TYPE" "ID"')):
@@ -126,19 +138,13 @@ class _Reading:
                 yield name, branch.place
 
     def labelled(self, block: str, header: str) -> Iterator[tuple[str, Branch]]:
-        """The root's blocks of that type, by their first label."""
+        """Yield the root's blocks of that type, by their first label."""
         if block in self.root.children:
             child = self.root.children[block]
             yield from self.shaper.labelled(child, (block,), f"{block} {header}")
 
-    def _refuse_missing(self, asked: Iterable[tuple[str, Place]], plugins: Plugins) -> None:
-        for name, place in asked:
-            if name not in plugins.types:
-                reason = plugins.problems.get(name) or suggestion(name, plugins.types)
-                self.shaper.add(place, f'no plugin type "{name}": {reason}')
-
     def _store(self, branches: Sequence[Branch], plugins: Plugins) -> StoreSettings:
-        """The store that the last file names which names any, with what all files say of it."""
+        """Return the store that the last file with a store names, with settings of all files."""
         named = [store for branch in branches for store in self._stores(branch)]
         name, place = named[-1] if named else (Settings.store.name, self.root.place)
         if name not in plugins.stores:
@@ -148,11 +154,12 @@ class _Reading:
         schema = plugins.stores[name].settings_schema()
         block = self.root.branch("store").branch(name)
         block = self.overrides.over(block, rows_of(schema, ("store",)), depth=1)
+        self.written.append(Written(("store", name), schema, block))
         values = self.shaper.body(block, schema, ("store", name), f'store "{name}"')
         return StoreSettings(name, self.shaper.load(schema, values, ("store", name), place))
 
     def _stores(self, file: Branch) -> list[tuple[str, Place]]:
-        """The stores that one file names, of which there should be one at most."""
+        """Return the stores that one file names; more than one is a mistake."""
         if "store" not in file.children:
             return []
         blocks = self.shaper.labelled(file.children["store"], ("store",), 'store "NAME"')
@@ -166,24 +173,31 @@ class _Reading:
         for type_name, branch in self.labelled("plugin", '"TYPE" "ID"'):
             if type_name in plugins.types:
                 keys = expected_keys(plugins.types[type_name])
+                numbers: dict[str, Any] = {
+                    name: Number(maximum=EXPECTED_MAXIMUM, metadata={"example": 1})
+                    for name in keys.values()
+                }
+                schema = Record.from_dict(numbers)()
                 header = f'plugin "{type_name}"'
                 path = ("plugin", type_name)
                 for id, body in self.shaper.labelled(branch, path, f'{header} "ID"'):
-                    yield self._declaration(PluginKey(type_name, id), body, keys)
+                    yield self._declaration(PluginKey(type_name, id), body, keys, schema)
 
-    def _declaration(self, key: PluginKey, body: Branch, keys: Mapping[str, str]) -> Declaration:
+    def _declaration(
+        self, key: PluginKey, body: Branch, keys: Mapping[str, str], schema: Schema
+    ) -> Declaration:
         if not ID_PATTERN.fullmatch(key.id):
-            text = f'"{key.id}" is no plugin ID: 1 to 128 letters, digits, dots, dashes or _'
+            text = f'"{key.id}" is not a plugin ID: use 1 to 128 letters, digits, dots, dashes or _'
             self.shaper.add(body.place, f"{text}, the first a letter or digit")
-        schema = _expected_schema(keys)
         path = ("plugin", *key)
+        self.written.append(Written(path, schema, body))
         values = self.shaper.body(body, schema, path, f'plugin "{key.type}" "{key.id}"')
         found = self.shaper.load(schema, values, path, body.place) or {}
         return Declaration(key, {role: found[name] for role, name in keys.items() if name in found})
 
 
 class _Types:
-    """What the active plugin types make of their blocks."""
+    """The settings that the active plugin types load from their blocks."""
 
     def __init__(self, reading: _Reading, plugins: Plugins, asked: frozenset[str]) -> None:
         self._reading = reading
@@ -196,11 +210,15 @@ class _Types:
             self._load(name, type_)
 
     def _load(self, name: str, type_: PluginType) -> None:
-        """A type that was not asked for and cannot do with its defaults is left out, not wrong."""
+        """Load the settings of one type.
+
+        A type that the configuration does not name, and whose defaults are not enough, is left out
+        without a mistake.
+        """
         shaper = Shaper()
         try:
             self._shape(name, type_, shaper)
-        except Exception as error:  # a type's code is a stranger's
+        except Exception as error:  # A type is third-party code, which may raise anything.
             reason = " ".join(str(error).split())
             text = f'plugin type "{name}" is broken: {type(error).__name__}: {reason}'
             shaper.add(self._place(name), text)
@@ -210,6 +228,8 @@ class _Types:
             self.problems[name] = "; ".join(mistake.text for mistake in shaper.mistakes)
             self.settings.pop(name, None)
             self.blocks.pop(name, None)
+            written = self._reading.written
+            written[:] = [part for part in written if part.path != ("plugin_type", name)]
 
     def _shape(self, name: str, type_: PluginType, shaper: Shaper) -> None:
         path = ("plugin_type", name)
@@ -222,9 +242,10 @@ class _Types:
             block = merged(block, self._written[name])
         below = block
         block = self._reading.overrides.over(block, rows_of(schema, path), depth=len(path))
-        if block is not below:  # a variable or flag asks for the type as a block does
+        if block is not below:  # A variable or flag names the type, as a block does.
             self._asked |= {name}
         values = shaper.body(block, schema, path, f'plugin_type "{name}"')
+        self._reading.written.append(Written(path, schema, block))
         self.blocks[name] = values or {}
         self.settings[name] = shaper.load(schema, values, path, block.place)
 
@@ -233,19 +254,12 @@ class _Types:
 
 
 def expected_keys(type_: PluginType) -> dict[str, str]:
-    """By role: the key in a ``plugin`` block that says how many instances are expected."""
+    """Return, by role, the key in a ``plugin`` block for the number of expected instances."""
     return {role: f"{plural.lower()}_expected" for role, plural in type_.roles.items()}
 
 
-def _expected_schema(keys: Mapping[str, str]) -> Schema:
-    rows = {
-        name: Number(maximum=EXPECTED_MAXIMUM, metadata={"example": 1}) for name in keys.values()
-    }
-    return Record.from_dict(dict(rows))()
-
-
 def _choice(values: Mapping[str, Any]) -> PluginTypeChoice:
-    """The choice of types where the core as a whole could not be loaded."""
+    """Return the choice of types where the core as a whole could not be loaded."""
     try:
         choice: PluginTypeChoice = PluginTypesSchema().load(values)
     except ValidationError:

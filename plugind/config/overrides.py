@@ -1,6 +1,6 @@
 """Flags and environment variables over the files: ``--ports-http`` over ``PLUGIND_PORTS_HTTP``.
 
-Every setting that is no labelled block has both; their names join its path.
+Every setting outside labelled blocks has both; their names are made of its path.
 """
 
 from __future__ import annotations
@@ -17,14 +17,14 @@ from marshmallow import Schema, fields
 
 from plugind.config.branches import Branch, Leaf
 from plugind.config.schemas import CoreSchema
-from plugind.config.shape import Field, is_block, known_fields
+from plugind.config.shape import Field, is_block, is_map_block, known_fields
 from plugind.config.tree import Place
 from plugind.errors import Mistake
-from plugind.fields import Duration, Flag, Number
+from plugind.wire.fields import Duration, Flag, Number
 
 PREFIX = "PLUGIND_"
-OTHERS = frozenset({"PLUGIND_ADDR", "PLUGIND_TOKEN", "PLUGIND_TRACE_HOOKS"})
-"""Variables that are no settings: the command line reads them."""
+OTHERS = frozenset({"PLUGIND_ADDR", "PLUGIND_TOKEN", "PLUGIND_TOKEN_FILE", "PLUGIND_TRACE_HOOKS"})
+"""Variables other than settings, which the command line reads."""
 
 _BOOLS = {"true": True, "1": True, "false": False, "0": False}
 _WHOLE = re.compile(r"[+-]?\d{1,19}", re.ASCII)
@@ -32,24 +32,24 @@ _WHOLE = re.compile(r"[+-]?\d{1,19}", re.ASCII)
 
 @dataclass(frozen=True)
 class Row:
-    """One setting: where it is in the tree, and the marshmallow field that checks it."""
+    """One setting: its path in the tree, and the marshmallow field that validates it."""
 
     path: tuple[str, ...]
     field: Field
 
     @cached_property
     def name(self) -> str:
-        """As in configuration: ``server.heartbeat_ttl``."""
+        """Return the name in configuration: ``server.heartbeat_ttl``."""
         return ".".join(self.path)
 
     @cached_property
     def flag(self) -> str:
-        """As after ``--`` on a command line: ``server-heartbeat-ttl``."""
+        """Return the option on a command line, without ``--``: ``server-heartbeat-ttl``."""
         return "-".join(self.path).replace("_", "-")
 
     @cached_property
     def variable(self) -> str:
-        """``PLUGIND_SERVER_HEARTBEAT_TTL``."""
+        """Return the environment variable: ``PLUGIND_SERVER_HEARTBEAT_TTL``."""
         return PREFIX + self.flag.replace("-", "_").upper()
 
     @property
@@ -58,12 +58,14 @@ class Row:
 
     @property
     def type(self) -> str:
-        """text, path, number, duration, bool, or a list or object of something, for people."""
+        """Return the type for people: text, path, number, duration, bool, or a list or object of
+        one.
+        """
         return type_of(self.field)
 
     @property
     def default(self) -> Any:
-        """The value of a setting that is not set; None when there is none."""
+        """Return the value of a setting that is not set; None when there is none."""
         default = self.field.load_default
         return default() if callable(default) else default
 
@@ -79,7 +81,7 @@ _TYPES: tuple[tuple[type[Field], str], ...] = (
 
 
 def type_of(field: Field) -> str:
-    """The type of a setting in a word or two."""
+    """Return the type of a setting in a word or two."""
     of = "path" if field.metadata.get("path") else ""
     if isinstance(field, fields.List):
         return f"list of {of or type_of(field.inner)}"
@@ -87,22 +89,24 @@ def type_of(field: Field) -> str:
 
 
 def rows_of(schema: Schema, path: tuple[str, ...] = ()) -> Iterator[Row]:
-    """The settings of a schema and of the blocks in it, without those in labelled blocks."""
+    """Yield the settings of a schema and of the blocks in it, without those in labelled blocks."""
     for name, field in known_fields(schema).items():
         if is_block(field):
             yield from rows_of(field.schema, (*path, name))  # type: ignore[attr-defined]
-        elif not isinstance(field, fields.Mapping):
+        elif not isinstance(field, fields.Mapping) or is_map_block(field):
             yield Row((*path, name), field)
 
 
 def setting_rows() -> tuple[Row, ...]:
-    """The core's settings, for a command line to make its options of."""
+    """Return the core's settings, from which a command line makes its options."""
     return tuple(rows_of(CoreSchema()))
 
 
 class Overrides:
-    """The flags and variables that are given; relative paths in them count from ``folder``. What
-    no row claims is a mistake."""
+    """The flags and variables that are given; relative paths in them count from ``folder``.
+
+    A flag or variable that no row claims is a mistake.
+    """
 
     def __init__(self, environ: Mapping[str, str], flags: Mapping[str, str], folder: Path) -> None:
         self._given: dict[str, Leaf] = {}
@@ -116,8 +120,10 @@ class Overrides:
         self._known: dict[str, str] = {}
 
     def over(self, branch: Branch, rows: Iterable[Row], depth: int = 0) -> Branch:
-        """The branch with what is given for the rows; their paths' first ``depth`` steps lead to
-        the branch itself."""
+        """Return the branch with the given flags and variables of the rows in it.
+
+        The first ``depth`` steps of the rows' paths lead to the branch itself.
+        """
         for row in rows:
             self._known[row.variable] = row.flag
             if given := self._given.get(row.variable):
@@ -126,7 +132,10 @@ class Overrides:
         return branch
 
     def unknown(self, problems: Mapping[str, str]) -> list[Mistake]:
-        """What was given and no row claimed. ``problems`` says why a plugin type is not there."""
+        """Return a mistake for each flag and variable that no row claimed.
+
+        ``problems`` says why a plugin type is not available.
+        """
         return [
             given.place.mistake(self._why(variable, given.place.source, problems))
             for variable, given in self._given.items()
@@ -148,9 +157,11 @@ class Overrides:
 
 
 def _set(branch: Branch, path: tuple[str, ...], leaf: Leaf) -> Branch:
-    """The branch with one setting in it. A block that is written wrongly is left to be told of."""
+    """Return the branch with one setting in it; a block of the wrong form stays, for the shaper to
+    report.
+    """
     name, *rest = path
-    child: Branch | Leaf = leaf
+    child: Branch | Leaf = leaf.over(branch.children.get(name))
     if rest:
         child = branch.children.get(name, Branch(leaf.place, open=True))
         if isinstance(child, Branch):
@@ -159,9 +170,14 @@ def _set(branch: Branch, path: tuple[str, ...], leaf: Leaf) -> Branch:
 
 
 def _value(field: Field, text: str) -> Any:
-    """The text as the value it stands for; as it is where it stands for none, to be told of."""
+    """Return the value that a text stands for, or the text itself, for the schema to refuse."""
     if isinstance(field, fields.List):
         return [_value(field.inner, part.strip()) for part in text.split(",") if part.strip()]
+    if isinstance(field, fields.Mapping):
+        pairs = [part.split("=", 1) for part in text.split(",") if part.strip()]
+        if all(len(pair) == 2 for pair in pairs):
+            return {name.strip(): value.strip() for name, value in pairs}
+        return text
     if isinstance(field, Flag | fields.Boolean):
         return _BOOLS.get(text.strip().lower(), text)
     if isinstance(field, Number) and _WHOLE.fullmatch(text.strip()):

@@ -1,7 +1,7 @@
-"""Describes every setting in Markdown, from the same rows that check them.
+"""The description of every setting in Markdown, made from the rows that validate them.
 
-``docs/configuration.md`` is what ``core_reference`` returns; make it anew with
-``python -c "from plugind.config.reference import core_reference as r; print(r(), end='')"``.
+``docs/configuration.md`` is the text that ``core_reference`` returns; write it again with ``python
+-c "from plugind.config.reference import core_reference as r; print(r(), end='')"``.
 """
 
 from __future__ import annotations
@@ -19,45 +19,52 @@ _INTRODUCTION = """\
 
 `plugind agent --config PATH` reads files or folders (their `*.hcl` and `*.json`, in the order of
 their names); `--config` may be repeated. A later file wins, setting by setting; within one file a
-repeat is a mistake. `null` takes a setting back to its default. Relative paths count from the file
-that they stand in. Values are written out: HCL's expressions are not supported.
+repeat is a mistake. `null` resets a setting to its default. Relative paths count from the file that
+they are written in. Values must be constants: HCL's expressions are not supported.
 
-Over the files go variables, over these flags: `server.max_parked` is `PLUGIND_SERVER_MAX_PARKED`
-and `--server-max-parked`. Lists are separated by commas there, and an empty variable counts as not
-set. A variable that begins with `PLUGIND_` and names no setting is a mistake; these are read by the
-command line: {others}.
+Variables override files, and flags override variables: `server.max_parked` is
+`PLUGIND_SERVER_MAX_PARKED` and `--server-max-parked`. Lists are separated by commas there, objects
+are written as `NAME=TEXT,NAME=TEXT`, and an empty variable counts as not set. A variable that
+begins with `PLUGIND_` and names no setting is a mistake; these are read by the command line:
+{others}.
 
-JSON files have the same shape: objects for blocks, with labels as keys.
+JSON files have the same shape: objects for blocks, with labels as keys. A file that begins with a
+brace is JSON, too, whatever its name. As in Nomad's files, names may be in quotes, and commas may
+follow settings, in JSON also the last one.
 
-`plugind config validate PATH` tells all mistakes at once.
+`plugind config validate PATH` finds all mistakes at once, and everything else that would make a
+start fail. `plugind config show PATH` prints every setting with its value and its origin.
+
+Settings marked with "by a reload" take effect on a reload; all others need a restart.
 """
 _STORE = """\
 
 ## store "NAME"
 
 Where the server keeps its catalogue; `store "sqlite" {}` in `data_dir` by default. When several
-files name one, the last of them decides. `PLUGIND_STORE_...` sets what is in its block.
+files name one, the last of them decides. `PLUGIND_STORE_...` sets the settings in its block.
 """
 _PLUGIN_TYPE = """\
 
 ## plugin_type "NAME"
 
-How a plugin type finds and asks the plugins of a machine. These every type has; its own are in its
-documentation. As variables: `PLUGIND_PLUGIN_TYPE_NAME_PROBE_INTERVAL` and so on.
+The settings with which a plugin type finds and probes the plugins of a machine; an agent takes
+changes by a reload. Every type has these; its own are in its documentation. As variables:
+`PLUGIND_PLUGIN_TYPE_NAME_PROBE_INTERVAL` and so on.
 
 """
 _PLUGIN = """\
 
 ## plugin "TYPE" "ID"
 
-What is expected of a plugin: for each role of its type the number of instances, named by the
-role's plural on the wire in lower case, as in `nodes_expected = 16`. What is not given is not
-expected.
+The number of instances that are expected of a plugin, for each role of its type, named by the
+role's plural on the wire in lower case, as in `nodes_expected = 16`. A role without a number
+expects none. A server takes changes by a reload.
 """
 
 
 def core_reference() -> str:
-    """``docs/configuration.md``: all settings of the core, and what every plugin type has."""
+    """Return ``docs/configuration.md``: all settings of the core and of every plugin type."""
     others = ", ".join(f"`{name}`" for name in sorted(OTHERS))
     rows = setting_rows()
     parts = [_INTRODUCTION.format(others=others), "\n## At the top\n\n"]
@@ -70,7 +77,7 @@ def core_reference() -> str:
 
 
 def table(schema: Schema) -> str:
-    """The settings of a plugin type or store, for its own documentation."""
+    """Return the settings of a plugin type or store as a table, for its own documentation."""
     return "".join(_table(rows_of(schema)))
 
 
@@ -78,8 +85,18 @@ def _table(rows: Iterable[Row]) -> list[str]:
     head = "| setting | type | default | meaning |\n| --- | --- | --- | --- |\n"
     return [
         head,
-        *(f"| `{row.path[-1]}` | {row.type} | {_default(row)} | {row.help} |\n" for row in rows),
+        *(
+            f"| `{row.path[-1]}` | {row.type} | {_default(row)} | {row.help}{_reload(row)} |\n"
+            for row in rows
+        ),
     ]
+
+
+def _reload(row: Row) -> str:
+    roles = row.field.metadata.get("reload", ())
+    if not roles:
+        return ""
+    return " (by a reload)" if len(roles) > 1 else f" (by a reload, on a {roles[0]})"
 
 
 def _default(row: Row) -> str:

@@ -1,8 +1,9 @@
-"""A first look at HCL text: what quotes, comments and brackets do, before the grammar is asked.
+"""A scanner of quotes, comments and brackets in HCL text, which runs before the parser.
 
-Nearly every syntax error is a quote or a bracket without its partner. A grammar notices that far
-behind the place, often at the end of the file; this names the place itself. It also bounds the
-nesting, so that the tree can be walked by recursion, and sees where long text can be cut.
+Nearly every syntax error is a quote or a bracket without its partner. A parser reports it far
+behind the place, often at the end of the file; the scanner names the place itself. It also limits
+the nesting, so that the tree can be walked by recursion, and finds the places where long text can
+be cut.
 """
 
 from __future__ import annotations
@@ -35,7 +36,7 @@ _LEFT_OPEN = {
 
 
 class Positions:
-    """Finds the line and column of a text's characters."""
+    """The lines and columns of a text's characters."""
 
     def __init__(self, text: str, start: Place) -> None:
         self._start = start
@@ -48,19 +49,19 @@ class Positions:
 
 
 def cuts(text: str, start: Place, block_maximum: int) -> list[int]:
-    """Where the text can be cut into pieces of about PIECE characters: after the line on which a
-    block or a value that stands in no other ends.
+    """Return the offsets where the text can be cut into pieces of about PIECE characters.
 
-    Raises ConfigError at the first quote, comment, heredoc or bracket without its partner, or
-    nested more than DEPTH_MAXIMUM deep, and at ``block_maximum`` characters and more without the
-    end of a block. The text must end with a new line.
+    Each is behind the line on which an outermost block or value ends. Raise ConfigError at the
+    first quote, comment, heredoc or bracket without its partner, at nesting deeper than
+    DEPTH_MAXIMUM, and where more than ``block_maximum`` characters follow without the end of a
+    block. The text must end with a new line.
     """
     opened: list[re.Match[str]] = []
     found = [0]
     ended = 0
     for lexeme in _LEXEME.finditer(text):
-        if flaw := _flaw(lexeme, opened):
-            raise refuse(Positions(text, start).at(lexeme.start()), flaw)
+        if problem := _problem(lexeme, opened):
+            raise refuse(Positions(text, start).at(lexeme.start()), problem)
         _check_size(text, ended, lexeme.end(), start, block_maximum)
         if lexeme["closes"] and not opened:
             ended = lexeme.end()
@@ -80,8 +81,8 @@ def _check_size(text: str, begin: int, end: int, start: Place, maximum: int) -> 
         raise refuse(place, f"more than {maximum // 1024} KiB follow without the end of a block")
 
 
-def _flaw(lexeme: re.Match[str], opened: list[re.Match[str]]) -> str:
-    """What is wrong with a lexeme, "" when nothing is; keeps ``opened`` in step."""
+def _problem(lexeme: re.Match[str], opened: list[re.Match[str]]) -> str:
+    """Return the mistake at a lexeme, "" when there is none; update ``opened``."""
     if lexeme["opens"]:
         opened.append(lexeme)
         return "" if len(opened) <= DEPTH_MAXIMUM else f"nested more than {DEPTH_MAXIMUM} deep"

@@ -1,17 +1,24 @@
-"""What configuration comes to: frozen values, and the defaults of what it leaves out."""
+"""The settings of a configuration as frozen values, with their defaults."""
 
 from __future__ import annotations
 
 import socket
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
+from ipaddress import IPv4Network, IPv6Network
 from pathlib import Path
 from typing import Any
 
+from marshmallow import Schema
+
+from plugind.config.branches import Branch, Leaf
+from plugind.config.tree import Place
 from plugind.model import Declaration
 
 HOUR = 3600.0
 AS_NOMAD, AS_DOCUMENT = WIRES = ("nomad", "document")
+SERVER, CLIENT = "server", "client"
+"""The roles that a process may have."""
 
 
 @dataclass(frozen=True)
@@ -20,8 +27,55 @@ class Ports:
 
 
 @dataclass(frozen=True)
-class ServerSettings:
-    """``heartbeat_ttl`` and ``gc_threshold`` are in seconds."""
+class Advertise:
+    """Addresses at which others reach this process, HOST or HOST:PORT; "" for a detected one."""
+
+    http: str = ""
+
+
+@dataclass(frozen=True, kw_only=True)
+class ServerLimits:
+    """The limits on clients of a server.
+
+    Times are in seconds, memory, storage and sizes in bytes, shares in percent; ``trusted_proxies``
+    are networks.
+    """
+
+    max_connections: int = 8_000
+    head_timeout: float = 10.0
+    body_timeout: float = 30.0
+    send_timeout: float = 30.0
+    idle_timeout: float = 120.0
+    max_body_memory: int = 64 * 2**20
+    max_send_memory: int = 256 * 2**20
+    max_receive_memory: int = 64 * 2**20
+    max_reports: int = 96
+    max_large_reports: int = 2
+    max_parked_share: int = 50
+    max_list_size: int = 64 * 2**20
+    max_view_memory: int = 64 * 2**20
+    max_costly_reads: int = 1
+    max_waiting_reads: int = 200
+    trusted_proxies: tuple[IPv4Network | IPv6Network, ...] = ()
+    max_nodes: int = 50_000
+    max_nodes_per_token: int = 20_000
+    max_instances: int = 150_000
+    max_instances_per_token: int = 110_000
+    max_storage: int = 320 * 2**20
+    max_storage_per_token: int = 224 * 2**20
+    max_instance_size: int = 64 * 2**10
+    node_secret_keep: float = 90 * 24 * 3600.0
+    max_heartbeats_per_second: int = 250
+    write_timeout: float = 10.0
+    max_waiting_writes: int = 512
+
+
+DEFAULT_LIMITS = ServerLimits()
+
+
+@dataclass(frozen=True)
+class ServerSettings(ServerLimits):
+    """The settings of a server; ``heartbeat_ttl`` and ``gc_threshold`` are in seconds."""
 
     enabled: bool = False
     heartbeat_ttl: float = 30.0
@@ -38,11 +92,16 @@ class ClientSettings:
     token_file: Path | None = None
     ca_file: Path | None = None
     leave_on_terminate: bool = False
+    node_class: str = ""
+    meta: Mapping[str, str] = field(default_factory=dict)
+    advertise: str = ""
 
 
 @dataclass(frozen=True)
 class AclSettings:
-    """``policies`` is a folder of policy files, ``tokens`` a file of tokens."""
+    """The settings of the ACL: ``policies`` is a folder of policy files, ``tokens`` a file of
+    tokens.
+    """
 
     enabled: bool = False
     policies: Path | None = None
@@ -51,16 +110,25 @@ class AclSettings:
 
 @dataclass(frozen=True)
 class StoreSettings:
-    """``settings`` is what the store's own schema loaded."""
+    """The store's name, and ``settings`` as its own schema loaded them."""
 
     name: str = "sqlite"
     settings: Any = None
 
 
 @dataclass(frozen=True)
+class HistorySettings:
+    """How long transitions are kept: for ``keep`` seconds, and at most ``max_transitions``."""
+
+    keep: float = 30 * 24 * 3600.0
+    max_transitions: int = 1_000_000
+
+
+@dataclass(frozen=True)
 class PluginTypeChoice:
     """The types to use: all that are installed (``enabled`` None) or those named, without those
-    that are disabled."""
+    disabled.
+    """
 
     enabled: tuple[str, ...] | None = None
     disabled: tuple[str, ...] = ()
@@ -70,14 +138,28 @@ class PluginTypeChoice:
 
 
 @dataclass(frozen=True)
+class Written:
+    """One part of a configuration as it was written, and the schema that loaded it.
+
+    ``path`` leads to it: ``()`` is the core, ``("plugin_type", "x")`` the block of a plugin type.
+    In ``branch`` files are merged, with variables and flags over them.
+    """
+
+    path: tuple[str, ...]
+    schema: Schema
+    branch: Branch
+
+
+@dataclass(frozen=True)
 class Settings:
     """A whole configuration.
 
-    ``types`` has what the settings schema of every active type loaded, with or without a block of
-    its own. ``type_blocks`` has the plain blocks they were loaded from: files merged, variables
-    and flags applied, paths absolute; JSON can hold them, and the type's schema load them again.
-    ``type_problems`` says why a type that nothing asks for cannot do with its default settings; it
-    stands in neither of the other two.
+    ``types`` has the settings of every active type as its schema loaded them, with or without a
+    block. ``type_blocks`` has the plain blocks that they were loaded from: files merged, variables
+    and flags applied, paths absolute; JSON can hold them, and the type's schema can load them
+    again. ``type_problems`` has the types that the configuration does not name and whose default
+    settings are not enough, with the reason; they are in neither of the other two. ``written`` has
+    the sources of all settings, the core first.
     """
 
     data_dir: Path | None = None
@@ -87,9 +169,11 @@ class Settings:
     log_level: str = "INFO"
     log_json: bool = False
     ports: Ports = Ports()
+    advertise: Advertise = Advertise()
     server: ServerSettings = ServerSettings()
     client: ClientSettings = ClientSettings()
     store: StoreSettings = StoreSettings()
+    history: HistorySettings = HistorySettings()
     acl: AclSettings = AclSettings()
     wire: str = AS_NOMAD
     plugin_types: PluginTypeChoice = PluginTypeChoice()
@@ -97,3 +181,26 @@ class Settings:
     type_blocks: Mapping[str, Mapping[str, Any]] = field(default_factory=dict)
     type_problems: Mapping[str, str] = field(default_factory=dict)
     declarations: tuple[Declaration, ...] = ()
+    written: Sequence[Written] = field(default=(), compare=False, repr=False)
+
+    @property
+    def roles(self) -> tuple[str, ...]:
+        """Return the roles that are enabled."""
+        enabled = {SERVER: self.server.enabled, CLIENT: self.client.enabled}
+        return tuple(role for role, is_enabled in enabled.items() if is_enabled)
+
+    def place(self, *path: str | int) -> Place:
+        """Return where a setting of the core stands, such as ``place("client", "servers", 0)``.
+
+        Where it is not set that is the innermost block around it that is there, or the last file.
+        """
+        found: Branch | Leaf = (
+            self.written[0].branch if self.written else Branch(Place("configuration"))
+        )
+        for number, step in enumerate(path):
+            if isinstance(found, Leaf):
+                return found.parts.get(tuple(path[number:]), found.place)
+            if step not in found.children:
+                break
+            found = found.children[str(step)]
+        return found.place

@@ -1,7 +1,7 @@
-"""Holds a tree of settings against a marshmallow schema: what is known, what is a block.
+"""The validation of a tree of settings against a marshmallow schema.
 
-A nested schema is a block; a dict of nested schemas is a block with a label; everything else is
-an attribute. Mistakes are told at the place of what is wrong, with what would be right.
+A nested schema is a block; a dict of nested schemas is a block with a label; everything else is an
+attribute. Each mistake is reported at its place, with a correct value where there is one.
 """
 
 from __future__ import annotations
@@ -9,21 +9,23 @@ from __future__ import annotations
 import json
 import re
 from collections.abc import Iterable, Iterator, Mapping, Sequence
+from dataclasses import replace
 from difflib import get_close_matches
 from pathlib import Path
 from typing import Any
 
 from marshmallow import Schema, ValidationError, fields
 
-from plugind.config.branches import Branch, Leaf, plain
+from plugind.config.branches import Branch, Leaf, folded, plain, repeated
 from plugind.config.tree import Place, ValuePath
 from plugind.errors import Mistake
-from plugind.fields import SECOND, Duration, format_duration
+from plugind.model.times import SECOND, format_duration
+from plugind.wire.fields import BlocksByRole, Duration
 
 Field = fields.Field[Any]
 
 _MISSING = "Missing data for required field."
-# What marshmallow's own fields say, in the words of this house.
+# plugind's words for the messages of marshmallow's own fields.
 _WORDS = {
     "Not a valid list.": "must be a list",
     "Not a valid string.": "must be text in quotes",
@@ -39,7 +41,8 @@ _EXPLICIT = re.compile(r"such as|one of|\{")
 
 
 class Shaper:
-    """Shapes the parts of one configuration; remembers where everything stands, and what is wrong.
+    """A validator of the parts of one configuration, which keeps the places of settings and the
+    mistakes.
 
     Paths lead from the root: ``("server", "heartbeat_ttl")``, ``("plugin_type", "x", "dirs", 1)``.
     """
@@ -53,7 +56,7 @@ class Shaper:
         self.mistakes.append(place.mistake(text))
 
     def place(self, path: ValuePath, default: Place) -> Place:
-        """Where a setting stands, or else the innermost block around it that is there."""
+        """Return the place of a setting, or else of the innermost block around it."""
         while path and path not in self._places:
             path = path[:-1]
         return self._places.get(path, default)
@@ -66,31 +69,30 @@ class Shaper:
         *,
         others: Sequence[str] = (),
     ) -> dict[str, Any]:
-        """The plain values of a block, of which the schema knows every name. ``others`` are names
-        that may be meant by an unknown one, too."""
+        """Return the plain values of a block; add a mistake for each name that the schema does not
+        know.
+
+        ``others`` are further names to suggest for an unknown one.
+        """
         self._places[path] = branch.place
         known = known_fields(schema)
         self._fields |= {(*path, name): field for name, field in known.items()}
         values = {}
         for name, child in branch.children.items():
             if name not in known:
-                self._unknown(child, name, [*known, *others], path)
+                inside = f" in {dotted(path)}" if path else ""
+                hint = suggestion(name, [*known, *others])
+                self.add(child.place, f'unknown setting "{name}"{inside}; {hint}')
                 continue
             value = self._setting(known[name], name, child, (*path, name))
-            if value is not None:  # null takes a setting back to its default
+            if value is not None:  # null resets a setting to its default.
                 values[name] = value
         return values
-
-    def _unknown(
-        self, child: Branch | Leaf, name: str, known: Sequence[str], path: ValuePath
-    ) -> None:
-        inside = f" in {dotted(path)}" if path else ""
-        self.add(child.place, f'unknown setting "{name}"{inside}; {suggestion(name, known)}')
 
     def labelled(
         self, child: Branch | Leaf, path: ValuePath, header: str
     ) -> Iterator[tuple[str, Branch]]:
-        """The blocks below a label, by label."""
+        """Yield the blocks below a label, with their labels."""
         self._places[path] = child.place
         if isinstance(child, Branch) and (child.labels or child.open):
             for label, inner in child.children.items():
@@ -104,8 +106,10 @@ class Shaper:
     def load(
         self, schema: Schema, values: dict[str, Any] | None, path: ValuePath, place: Place
     ) -> Any:
-        """What the schema makes of shaped values; None after mistakes. ``place`` stands for
-        blocks that are not written anywhere."""
+        """Return what the schema loads from shaped values; None after mistakes.
+
+        ``place`` stands for blocks that are not written anywhere.
+        """
         if values is None:
             return None
         try:
@@ -114,9 +118,9 @@ class Shaper:
             wrong = {(mistake.source, mistake.line, mistake.column) for mistake in self.mistakes}
             for where, text in _flat(error.messages, path, self._fields):
                 there = self.place(where, place)
-                # What was written wrongly is missing in the values; it is told of already.
+                # A wrong value is missing here, too, and was reported already.
                 if text != _MISSING or (there.source, there.line, there.column) not in wrong:
-                    self.add(there, self._told(where, text))
+                    self.add(there, self._message(where, text))
         return None
 
     def _setting(self, field: Field, name: str, child: Branch | Leaf, path: ValuePath) -> Any:
@@ -133,36 +137,86 @@ class Shaper:
         self, field: fields.Dict, name: str, child: Branch | Leaf, path: ValuePath
     ) -> dict[str, Any]:
         schema = field.value_field.schema  # type: ignore[union-attr]
+        lists: dict[str, Any] = {}
+        if isinstance(field.value_field, BlocksByRole) and isinstance(child, Branch):
+            child, lists = self._several(child, schema, name, path)
         blocks = {
             label: self.body(inner, schema, (*path, label), f'{name} "{label}"')
             for label, inner in self.labelled(child, path, f'{name} "NAME"')
         }
-        return {label: values for label, values in blocks.items() if values is not None}
+        found = {label: values for label, values in blocks.items() if values is not None}
+        return {**found, **lists}
+
+    def _several(
+        self, child: Branch, schema: Schema, name: str, path: ValuePath
+    ) -> tuple[Branch, dict[str, list[Any]]]:
+        """Return the labels that are written once, and the values of the others by label.
+
+        Others are written as several blocks with different roles, or in JSON as a list.
+        """
+        lists: dict[str, list[Any]] = {}
+        for label, inner in child.children.items():
+            self._places[(*path, label)] = inner.place
+            if isinstance(inner, Branch) and inner.twins:
+                header = f'{name} "{label}"'
+                every = (replace(inner, twins=()), *inner.twins)
+                for block in every:
+                    if block.role is None:
+                        others = " and ".join(
+                            f"{one.place.source}:{one.place.line} ({one.role})"
+                            for one in every
+                            if one is not block
+                        )
+                        text = f"has no role here, and one each at {others}; set its role"
+                        self.add(block.place, f"{header} {text}")
+                blocks = [
+                    self.body(block, schema, (*path, label, number), header)
+                    for number, block in enumerate(every)
+                    if block.role is not None
+                ]
+                lists[label] = [values for values in blocks if values is not None]
+            elif isinstance(inner, Leaf) and isinstance(inner.value, list):
+                self._places |= {(*path, label, *part): inner.parts[part] for part in inner.parts}
+                lists[label] = inner.value
+        once = {label: inner for label, inner in child.children.items() if label not in lists}
+        return replace(child, children=once), lists
 
     def body(
         self, child: Branch | Leaf, schema: Schema, path: ValuePath, header: str
     ) -> dict[str, Any] | None:
-        """The plain values of what must be a block without further labels; None when it is not."""
+        """Return the plain values of a block without further labels; add a mistake and return None
+        for others.
+        """
         if isinstance(child, Leaf):
             self.add(child.place, f"{dotted(path)} is a block: write {header} {{ ... }}")
         elif child.labels and not child.open:
             self.add(child.place, f"{dotted(path)} takes no such label: write {header} {{ ... }}")
         else:
-            return self.block(child, schema, path)
+            for twin in child.twins:
+                if twin.place.source == child.place.source:
+                    self.mistakes.append(repeated(header, twin.place, child.place))
+            return self.block(folded(child), schema, path)
         return None
 
     def _attribute(self, field: Field, name: str, child: Branch | Leaf, path: ValuePath) -> Any:
         if isinstance(child, Branch):
-            if not child.open:
-                text = f"{dotted(path)} is no block: write {name} = {example(field) or '...'}"
+            if is_map_block(field):
+                if child.labels and not child.open:
+                    text = f"{dotted(path)} takes no such label: write {name} {{ ... }}"
+                    self.add(child.place, text)
+                    return None
+                inner = child.children.items()
+                self._places |= {(*path, key): each.place for key, each in inner}
+            elif not child.open:
+                text = f"{dotted(path)} is not a block: write {name} = {example(field) or '...'}"
                 self.add(child.place, text)
                 return None
-            return plain(child)
+            return plain(folded(child))
         for part, place in child.parts.items():
             self._places[(*path, *part)] = place
         return resolved(child.value, child.place.folder) if is_path(field) else child.value
 
-    def _told(self, path: ValuePath, text: str) -> str:
+    def _message(self, path: ValuePath, text: str) -> str:
         words = _WORDS.get(text) or (text[:1].lower() + text[1:]).rstrip(".")
         shown = example(self._fields[path]) if path in self._fields else ""
         if shown and words == "is missing":
@@ -173,7 +227,7 @@ class Shaper:
 
 
 def known_fields(schema: Schema) -> dict[str, Field]:
-    """The fields that can be loaded, by the name they have in configuration."""
+    """Return the fields that can be loaded, by their names in configuration."""
     return {field.data_key or name: field for name, field in schema.load_fields.items()}
 
 
@@ -186,12 +240,19 @@ def is_labelled(field: Field) -> bool:
     return isinstance(field, fields.Dict) and value is not None and is_block(value)
 
 
+def is_map_block(field: Field) -> bool:
+    """Return whether a map may also be written as a block: ``meta { rack = "r7" }``."""
+    return isinstance(field, fields.Mapping) and bool(field.metadata.get("block"))
+
+
 def is_path(field: Field) -> bool:
     return bool(field.metadata.get("path"))
 
 
 def resolved(value: Any, folder: Path) -> Any:
-    """A path, a glob, or a list of them, made absolute; URLs, ``unix://`` too, stay as they are."""
+    """Return a path, a glob, or a list of them, made absolute; URLs, ``unix://`` too, are not
+    changed.
+    """
     if isinstance(value, list):
         return [resolved(item, folder) for item in value]
     if isinstance(value, str) and value and "://" not in value:
@@ -200,31 +261,31 @@ def resolved(value: Any, folder: Path) -> Any:
 
 
 def example(field: Field) -> str:
-    """The example that the field names, or its default, as HCL; "" when there is neither."""
+    """Return the field's example, or its default, as HCL; "" when there is neither."""
     value = field.metadata.get("example", field.load_default)
     return "" if value == () else as_hcl(field, value)
 
 
 def as_hcl(field: Field, value: Any) -> str:
-    """A field's value as it would be written in HCL; "" when there is nothing to write."""
+    """Return a field's value as it would be written in HCL; "" when there is nothing to write."""
     if isinstance(field, Duration) and isinstance(value, int | float):
         text = format_duration(round(value * SECOND))
-        return f'"{re.sub("(?<=[a-z])0[a-z]", "", text)}"'  # 24h rather than Go's 24h0m0s
+        return f'"{re.sub("(?<=[a-z])0[a-z]", "", text)}"'  # Go writes 24h0m0s for 24h.
     if isinstance(value, str | int | float | list | tuple):
         return json.dumps(value, ensure_ascii=False)
     return ""
 
 
 def suggestion(name: str, known: Iterable[str]) -> str:
-    """What to try in place of a name that nothing knows."""
+    """Return a hint at the right name for an unknown one."""
     names = sorted(known)
     if close := get_close_matches(name, names, 1):
         return f'did you mean "{close[0]}"?'
-    return f"there are: {', '.join(names)}" if names else "there are none"
+    return f"use one of: {', '.join(names)}" if names else "none exists"
 
 
 def dotted(path: ValuePath) -> str:
-    """A path as people write it: ``server.heartbeat_ttl``, ``client.servers[1]``."""
+    """Return a path as people write it: ``server.heartbeat_ttl``, ``client.servers[1]``."""
     text = "".join(f"[{step}]" if isinstance(step, int) else f".{step}" for step in path)
     return text.removeprefix(".")
 
@@ -232,7 +293,7 @@ def dotted(path: ValuePath) -> str:
 def _flat(
     messages: Any, path: ValuePath, known: Mapping[ValuePath, Field], *, entered: bool = False
 ) -> Iterator[tuple[ValuePath, str]]:
-    """Every message of a ValidationError with its path.
+    """Yield every message of a ValidationError with its path.
 
     Below a dict's key marshmallow says whether it means the ``key`` or the ``value``, which is no
     step of the path (past it, it is ``entered``); nor is ``_schema``, which means a whole block.

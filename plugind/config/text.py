@@ -1,4 +1,4 @@
-"""Reads configuration files as text: bounded, UTF-8, without NUL."""
+"""Configuration files as text: of limited size, in UTF-8, without NUL."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ SIZE_MAXIMUM = 1024 * 1024
 
 
 def read(path: Path, place: Place, maximum: int = SIZE_MAXIMUM) -> str:
-    """The text of a file. Raises ConfigError, saying why, when it cannot be had."""
+    """Return the text of a file. Raise ConfigError with the reason when it cannot be read."""
     try:
         with path.open("rb") as file:
             data = file.read(maximum + 1)
@@ -29,17 +29,19 @@ def read(path: Path, place: Place, maximum: int = SIZE_MAXIMUM) -> str:
 
 
 def checked(text: str, place: Place, maximum: int = SIZE_MAXIMUM) -> str:
-    """The text without its byte-order mark. Raises ConfigError for what no text should hold."""
+    """Return the text without its byte-order mark. Raise ConfigError for NUL or lone surrogates."""
     text = text.removeprefix("\ufeff")
     if len(text) > maximum:
         raise _too_large(place, maximum)
     for line, content in enumerate(text.split("\n"), 1):
         if "\0" in content:
-            raise refuse(place.at(line, content.index("\0") + 1), "a NUL character; is this text?")
+            raise refuse(
+                place.at(line, content.index("\0") + 1), "a NUL character; is this a text file?"
+            )
     try:
         text.encode()
     except UnicodeEncodeError as error:
-        raise refuse(place, "lone surrogates, which are no characters; save it as UTF-8") from error
+        raise refuse(place, "lone surrogates are not characters; save it as UTF-8") from error
     return text
 
 

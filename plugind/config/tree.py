@@ -1,7 +1,7 @@
-"""The nodes that configuration text is parsed into, whatever it was written in.
+"""The tree that configuration text is parsed into, whatever its syntax.
 
-Frozen, and each knows where it stands, so that whatever is wrong with it can be told with file,
-line and column.
+The nodes are frozen, and each knows its place, so that a mistake can be reported with file, line
+and column.
 """
 
 from __future__ import annotations
@@ -21,7 +21,7 @@ ValuePath = tuple[str | int, ...]
 class Place:
     """A position in a source. ``line`` and ``column`` count from 1; 0 where there are no lines.
 
-    ``folder`` is what relative paths that stand there count from.
+    Relative paths written there count from ``folder``.
     """
 
     source: str
@@ -30,22 +30,30 @@ class Place:
     folder: Path = Path()
 
     def at(self, line: int, column: int) -> Place:
-        """Another position in the same source."""
+        """Return another position in the same source."""
         return Place(self.source, line, column, self.folder)
+
+    def __str__(self) -> str:
+        """Return ``FILE:LINE:COLUMN``, or the name of the variable or flag, as one line."""
+        source = _line(self.source)
+        return f"{source}:{self.line}:{self.column}" if self.line else source
 
     def mistake(self, text: str) -> Mistake:
         return Mistake(_line(self.source), self.line, self.column, _line(text))
 
 
 def _line(text: str) -> str:
-    """The text in one line: what a name may hold and nobody can print stands there escaped."""
+    """Return the text in one line, with characters that cannot be printed as escapes."""
     return "".join(each if each.isprintable() else repr(each)[1:-1] for each in text)
 
 
 @dataclass(frozen=True, slots=True)
 class Attribute:
-    """``name = value``. The value is plain: str, int, float, bool, None, and lists and dicts of
-    these. ``parts`` says where the parts of a list or dict stand."""
+    """``name = value``, with a plain value: str, int, float, bool, None, and lists and dicts of
+    these.
+
+    ``parts`` has the places of the parts of a list or dict.
+    """
 
     name: str
     value: Any
@@ -55,7 +63,7 @@ class Attribute:
 
 @dataclass(frozen=True, slots=True)
 class Body:
-    """What stands in a file, or between the braces of a block, in the order it is written."""
+    """The content of a file or a block, in the order in which it is written."""
 
     place: Place
     attributes: tuple[Attribute, ...] = ()
@@ -66,8 +74,8 @@ class Body:
 class Block:
     """``type "label" ... { body }``.
 
-    ``open`` marks a block that came from a JSON object: whether that was meant as a block, as a
-    label or as a plain object only the reader of the tree can know.
+    ``open`` marks a block that came from a JSON object: only the reader of the tree can know
+    whether a block, a label or a plain object was meant.
     """
 
     type: str
@@ -78,11 +86,11 @@ class Block:
 
 
 def refuse(place: Place, text: str) -> ConfigError:
-    """The error for one mistake."""
+    """Return the error for one mistake."""
     return ConfigError([place.mistake(text)])
 
 
 def raise_any(mistakes: Iterable[Mistake]) -> None:
-    """Raises ConfigError with all the mistakes in order, each once, if there are any."""
+    """Raise ConfigError with all the mistakes, sorted, each once, if there are any."""
     if found := sorted(set(mistakes)):
         raise ConfigError(found)

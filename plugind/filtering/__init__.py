@@ -1,7 +1,8 @@
-"""The language of ``?filter=``: HashiCorp's go-bexpr, and order and fields on the right besides.
+"""The language of ``?filter=``: HashiCorp's go-bexpr, with operators of order and fields on the
+right.
 
 ``fields_of`` describes the rows that a marshmallow schema dumps, once; ``compile`` makes a function
-of an expression about such rows. What users must know is in docs/filtering.md.
+of an expression about such rows. docs/filtering.md describes the language for users.
 """
 
 from plugind.filtering.compiling import compile

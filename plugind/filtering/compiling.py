@@ -1,7 +1,7 @@
-"""The parser's tree to a function of a row: what each operand means, and the bounds.
+"""The compiler of a syntax tree into a function of a row, and the limits on an expression.
 
-What is expensive is bounded here: how many terms and patterns, how deep. An ``any`` inside another
-goes over what the outer one named, so that together they ask of each item of a row once.
+The numbers of terms and patterns and the depth are limited here. An ``any`` inside another must
+range over what the outer one named, so that together they test each item of a row once.
 """
 
 from __future__ import annotations
@@ -22,31 +22,32 @@ from plugind.filtering.matching import (
     against_value,
     comparable,
     not_empty,
+    not_nil,
     pattern,
 )
 from plugind.filtering.parsing import Node, parse, refusal
-from plugind.filtering.selecting import Refuse, Row, Selected, pointer, select
+from plugind.filtering.selecting import Refuse, Row, Selected, Within, pointer, select
 
 NESTING_MAXIMUM = 32
 TERMS_MAXIMUM = 128
 PATTERNS_MAXIMUM = 8
 STEPS_MAXIMUM = 3000
-"""Instructions of RE2's, of all patterns together."""
+"""Instructions of RE2 in all patterns together."""
 
 
 @lru_cache(maxsize=32)
 def compile(expression: str, fields: Fields) -> Filter:
-    """The function that tells whether a row is wanted.
+    """Return the function that decides whether a row matches an expression.
 
-    Raises BadRequest, whose text says where the expression is wrong and what was expected. So does
-    the function, of a value whose kind nobody could know before.
+    Raise BadRequest with the position of the error and what was expected there. The function raises
+    it as well, for a value whose kind was not known before.
     """
     return _Compiler(expression).filter(parse(expression), _Scope(fields))
 
 
 @dataclass(frozen=True, slots=True)
 class _Scope:
-    """What names mean at a place. ``over`` are those of the any or all right around it."""
+    """The meaning of names at one place. ``over`` are the names of the innermost any or all."""
 
     fields: Fields
     over: tuple[str, ...] | None = None
@@ -63,9 +64,11 @@ class _Compiler:
     def filter(self, node: Node, scope: _Scope) -> Filter:
         match node:
             case Tree(data="or_", children=parts):
-                return _either([self.filter(part, scope) for part in parts])
+                either = [self.filter(part, scope) for part in parts]
+                return lambda row: any(part(row) for part in either)
             case Tree(data="and_", children=parts):
-                return _both([self.filter(part, scope) for part in parts])
+                both = [self.filter(part, scope) for part in parts]
+                return lambda row: all(part(row) for part in both)
             case Tree(data="not_", children=[Token() as opening, inner]):
                 return _opposite(self.filter(inner, self._deeper(opening, scope)))
             case Tree(data="group", children=[Token() as opening, inner]):
@@ -86,14 +89,16 @@ class _Compiler:
     def _match(self, left: Node, operator: Token, right: Node, scope: _Scope) -> Filter:
         self._count_term(operator)
         written = operator.split()[-1]
-        name, side = written.replace("!=", "=="), f"left of {written}"
+        name, side = written.replace("!=", "=="), f"on the left of {written}"
         if name == "in":
-            left, right, name, side = right, left, "contains", "right of in"
+            left, right, name, side = right, left, "contains", "on the right of in"
         made = self._relation(name, self._field(left, scope, side), right, scope)
         return _opposite(made) if operator.startswith(("!", "not")) else made
 
     def _count_pattern(self, value: Value, refuse: Refuse) -> None:
-        """What a search takes at worst grows with the steps of all patterns together."""
+        """Add a pattern to the expression's budget: the worst time of a search grows with the steps
+        of all patterns together.
+        """
         self._patterns += 1
         if self._patterns > PATTERNS_MAXIMUM:
             raise refuse(f"more than {PATTERNS_MAXIMUM} patterns")
@@ -114,16 +119,17 @@ class _Compiler:
 
     def _emptiness(self, left: Node, operator: Token, scope: _Scope) -> Filter:
         self._count_term(operator)
-        made = not_empty(self._field(left, scope, "left of is"), self._at(left))
+        field = self._field(left, scope, "on the left of is")
+        made = not_nil(field) if operator.endswith("nil") else not_empty(field, self._at(left))
         return made if "not" in operator else _opposite(made)
 
     def _quantified(
         self, quantifier: Token, source: Node, names: Node, body: Node, scope: _Scope
     ) -> Filter:
         self._count_term(quantifier)
-        collection = self._field(source, scope, f"right of {quantifier}")
+        collection = self._field(source, scope, f"on the right of {quantifier}")
         if scope.over is not None and self._steps(source)[0] not in scope.over:
-            raise self._at(source)("an any or all inside another goes over what that one names")
+            raise self._at(source)("an inner any or all must range over a name of the outer one")
         named = self._named(collection, names)
         known = {name: kind for name, kind in named if name != "_"}
         fields = Fields({**scope.fields.by_name, **known})
@@ -132,8 +138,11 @@ class _Compiler:
         return _each(collection, written, part, quantifier == "all", self._at(source))
 
     def _named(self, collection: Selected, names: Node) -> list[tuple[str, Kind]]:
-        """The names of an any or all, and what they are. One alone is an item of a list, or a key
-        of a map; two are its index or key, and the item."""
+        """Return the names of an any or all with their kinds.
+
+        A single name is an item of a list or a key of a map; two names are its index or key, and
+        the item.
+        """
         written = [str(name) for name in names.children] if isinstance(names, Tree) else []
         if written == written[:1] * 2 and "_" not in written:
             raise self._at(names)(f"{shown(written[0])} cannot name both the key and the value")
@@ -152,11 +161,11 @@ class _Compiler:
         steps = self._steps(node)
         if not steps:
             names = ", ".join(sorted(scope.fields.by_name))
-            raise self._at(node)(f"{side} stands a field, not a value; there are: {names}")
+            raise self._at(node)(f"expected a field {side}, not a value; use one of: {names}")
         return select(steps, scope.fields, self._at(node))
 
     def _steps(self, node: Node) -> list[str]:
-        """The steps of a path or of a pointer in quotes; none for a value."""
+        """Return the steps of a path or of a pointer in quotes; none for a value."""
         if isinstance(node, Tree):
             return [self._text_of(part) for part in node.children if isinstance(part, Token)]
         return pointer(self._text_of(node)) if node.startswith('"/') else []
@@ -187,10 +196,10 @@ class _Compiler:
 
 
 def _is_field(name: str, kind: Kind, steps: list[str], scope: _Scope) -> bool:
-    """Whether a word without quotes on the right is a field.
+    """Return whether a word without quotes on the right is a field.
 
     Beside ``==`` it is a value wherever it can be read as one, as in go-bexpr, which has no fields
-    there; the operators of order are ours, and take fields.
+    there; the operators of order are plugind's own, and take fields.
     """
     if name in ("contains", "matches"):
         return False
@@ -205,14 +214,6 @@ def _is_field(name: str, kind: Kind, steps: list[str], scope: _Scope) -> bool:
     return False
 
 
-def _both(parts: list[Filter]) -> Filter:
-    return lambda row: all(part(row) for part in parts)
-
-
-def _either(parts: list[Filter]) -> Filter:
-    return lambda row: any(part(row) for part in parts)
-
-
 def _opposite(part: Filter) -> Filter:
     return lambda row: not part(row)
 
@@ -220,24 +221,25 @@ def _opposite(part: Filter) -> Filter:
 def _each(
     collection: Selected, names: tuple[str, ...], part: Filter, every: bool, refuse: Refuse
 ) -> Filter:
-    """Whether the part holds for every item, or for one of them; of none, every and not one."""
+    """Return a filter of the rows where the part holds for every item, or for at least one.
+
+    For an empty collection ``every`` holds and its opposite does not.
+    """
 
     def filter(row: Row) -> bool:
         found = collection.get(row)
         if found is None:
             return every
-        scope = dict(row)
-        for values in _items(found, len(names)):
-            scope.update(zip(names, values, strict=True))
-            if part(scope) != every:
-                return not every
-        return every
-
-    def _items(found: Any, count: int) -> Iterable[tuple[Any, ...]]:
         if not isinstance(found, Mapping | list):
             raise refuse(f"{collection.name} is {kind_of(found).name}, not a list or a map")
-        if count == 1:
-            return zip(found, strict=True)
-        return found.items() if isinstance(found, Mapping) else enumerate(found)
+        items: Iterable[tuple[Any, ...]] = zip(found, strict=True)
+        if len(names) > 1:
+            items = found.items() if isinstance(found, Mapping) else enumerate(found)
+        within = Within(row)
+        for values in items:
+            within.named = dict(zip(names, values, strict=True))
+            if part(within) != every:
+                return not every
+        return every
 
     return filter

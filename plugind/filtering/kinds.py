@@ -1,4 +1,4 @@
-"""What the fields of a row are: text, numbers, lists..., derived from marshmallow schemas."""
+"""The kinds of a row's fields: text, numbers, lists..., derived from marshmallow schemas."""
 
 from __future__ import annotations
 
@@ -8,14 +8,15 @@ from typing import Any, ClassVar
 
 from marshmallow import Schema, fields
 
-from plugind.fields import Flag, Number, Time
+from plugind.wire.fields import Flag, Number, Time
 
-_NESTING_MAXIMUM = 8  # beyond it, what is there is told by the values; a schema may hold itself
+_NESTING_MAXIMUM = 8
+"""Levels of a schema, which may contain itself; below them the values decide their kind."""
 
 
 @dataclass(frozen=True, slots=True)
 class Scalar:
-    """A value without parts; ``name`` is what people are told it is."""
+    """A value without parts; ``name`` is its name in error messages."""
 
     name: str
 
@@ -25,7 +26,7 @@ NUMBER = Scalar("a number")
 BOOL = Scalar("true or false")
 TIME = Scalar("a time")
 ANY = Scalar("anything")
-"""Known only when a value is there."""
+"""A kind that is known only once there is a value."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -36,7 +37,7 @@ class List:
 
 @dataclass(frozen=True, slots=True)
 class Map:
-    """Open keys, values of one kind."""
+    """A map with any keys and values of one kind."""
 
     of: Kind
     name: ClassVar[str] = "a map"
@@ -46,7 +47,7 @@ class Map:
 class Fields:
     """Named fields, each of its own kind: a row, or a part of one.
 
-    Each is equal to itself only, for the compiled expressions of each are kept.
+    Each is equal to itself only, for compiled expressions are cached by it.
     """
 
     by_name: Mapping[str, Kind]
@@ -55,7 +56,7 @@ class Fields:
 
 Kind = Scalar | List | Map | Fields
 
-# The first that a field is an instance of counts.
+# A field has the kind of the first class that it is an instance of.
 _SCALARS: tuple[tuple[type[fields.Field[Any]], Scalar], ...] = (
     (fields.String, TEXT),
     (fields.Boolean, BOOL),
@@ -67,7 +68,7 @@ _SCALARS: tuple[tuple[type[fields.Field[Any]], Scalar], ...] = (
 
 
 def fields_of(schema: Schema) -> Fields:
-    """The fields of what a schema dumps, by their names on the wire."""
+    """Return the fields of the objects that a schema dumps, by their names on the wire."""
     return _fields_of(schema, 0)
 
 
@@ -97,7 +98,7 @@ def _of_field(field: fields.Field[Any], nesting: int) -> Kind:
 
 
 def kind_of(value: Any) -> Kind:
-    """The kind of a value itself."""
+    """Return the kind of a value."""
     match value:
         case str():
             return TEXT

@@ -1,4 +1,4 @@
-"""The values that are written in an expression: their escapes, and how each kind reads them."""
+"""The values written in an expression: their escapes, and their meaning for each kind."""
 
 from __future__ import annotations
 
@@ -6,8 +6,9 @@ import math
 import re
 from collections.abc import Callable
 
-from plugind.fields import parse_bool, parse_time
 from plugind.filtering.kinds import BOOL, NUMBER, TEXT, TIME, Scalar
+from plugind.model.times import parse_time
+from plugind.wire.fields import parse_bool
 
 _ESCAPE = re.compile(
     r"\\(?:([abfnrtv\\\"])|x([0-9A-Fa-f]{2})|([0-3][0-7]{2})"
@@ -21,14 +22,15 @@ _NUMBER = re.compile(
 
 
 def unquote(quoted: str) -> str:
-    """The text between double quotes, with the escapes of Go, or between backticks, as it stands.
+    """Return the text between double quotes, with Go's escapes decoded, or between backticks,
+    unchanged.
 
-    Raises ValueError, saying which escape is none.
+    Raise ValueError for a bad escape.
     """
     inner = quoted[1:-1]
     if quoted[0] == "`":
-        return inner.replace("\r", "")  # as Go does
-    # An escape may be one byte of a character, so the whole is put together from bytes.
+        return inner.replace("\r", "")  # Go removes them, too.
+    # An escape may be one byte of a character, so the text is assembled from bytes.
     parts: list[bytes] = []
     end = 0
     for found in _ESCAPE.finditer(inner):
@@ -49,22 +51,26 @@ def _escaped(found: re.Match[str]) -> bytes:
     code = int(short or long or "110000", 16)
     try:
         return chr(code).encode()
-    except (ValueError, OverflowError) as error:  # no escape, a surrogate, or beyond Unicode
-        raise ValueError(f"\\{shown(found[0][1:])} is no escape; write \\\\ for \\") from error
+    except (ValueError, OverflowError) as error:  # It is unknown, a surrogate, or beyond Unicode.
+        raise ValueError(f"\\{shown(found[0][1:])} is not an escape; write \\\\ for \\") from error
 
 
 def shown(text: str) -> str:
-    """A text that a stranger wrote, on one line and short."""
+    """Return a client's text in ASCII, on one line and short."""
     return ascii(text[:64])[1:-1]
 
 
 def read(kind: Scalar, text: str) -> object:
-    """A text read as a value of a kind. Raises ValueError when it is none."""
+    """Return a text decoded as a value of a kind. Raise ValueError for a text that is not of the
+    kind.
+    """
     return _READERS[kind](text)
 
 
 def number(text: str) -> int | float:
-    """A number as Go writes them, without what only some of its kinds take (010, inf, NaN)."""
+    """Return the number of a text in Go's notation, without forms that only some of its types take
+    (010, inf, NaN).
+    """
     if not _NUMBER.fullmatch(text):
         raise ValueError(text)
     try:

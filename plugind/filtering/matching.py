@@ -1,7 +1,7 @@
-"""What each operator asks of a value, by the value's kind.
+"""The meaning of each operator for each kind of value.
 
-What does not exist and what is null are alike: equal to nothing, in no order to anything,
-containing nothing, matching nothing, and empty. The negated operators are the opposite of that.
+An absent value and null are alike: equal to nothing, in no order to anything, containing nothing,
+matching nothing, and empty. The negated operators are the opposite of that.
 """
 
 from __future__ import annotations
@@ -14,7 +14,6 @@ from typing import Any
 
 import re2
 
-from plugind.fields import parse_time
 from plugind.filtering.kinds import (
     ANY,
     BOOL,
@@ -29,9 +28,11 @@ from plugind.filtering.kinds import (
 )
 from plugind.filtering.literals import number, read, shown
 from plugind.filtering.selecting import Refuse, Row, Selected
+from plugind.model.times import parse_time
 
 PATTERN_MAXIMUM = 512
-_PATTERN_MEMORY = 512 * 1024  # of a compiled pattern; bounds its size and so its time as well
+_PATTERN_MEMORY = 512 * 1024
+"""Bytes of a compiled pattern; they limit its size and so its time as well."""
 
 Filter = Callable[[Row], bool]
 Test = Callable[[Any], bool]
@@ -43,26 +44,28 @@ _COMPARE: dict[str, Callable[[Any, Any], bool]] = {
     ">": operator.gt,
     ">=": operator.ge,
 }
-# The same with the sides exchanged, so that the side that is known can be bound first.
+# The same operators with the sides exchanged, so that the constant can be bound first.
 _EXCHANGED = {"==": "==", "<": ">", "<=": ">=", ">": "<", ">=": "<="}
 
 
 @dataclass(frozen=True, slots=True)
 class Value:
-    """A value as it is written; ``bare_number`` is whether as a number without quotes."""
+    """A value as written; ``bare_number`` says that it is a number without quotes."""
 
     text: str
     bare_number: bool = False
 
 
 def against_value(name: str, left: Selected, right: Value, refuse: Refuse) -> Filter:
-    """Whether what is selected stands in a relation to a value: ``==``, ``<``, ``contains``..."""
+    """Return a filter that compares the selected value with a constant: ``==``, ``<``,
+    ``contains``...
+    """
     build = _TESTS.get(name, partial(_comparison, name))
     return _of_one(left, lambda kind: build(left.name, kind, right, refuse))
 
 
 def not_empty(left: Selected, refuse: Refuse) -> Filter:
-    """Whether what is selected is there and is not empty."""
+    """Return a filter of the rows whose selected value exists and is not empty."""
 
     def build(kind: Kind) -> Test:
         if kind in (NUMBER, BOOL):
@@ -72,8 +75,14 @@ def not_empty(left: Selected, refuse: Refuse) -> Filter:
     return _of_one(left, build)
 
 
+def not_nil(left: Selected) -> Filter:
+    """Return a filter of the rows whose selected value exists and is not null."""
+    get = left.get
+    return lambda row: get(row) is not None
+
+
 def against_field(name: str, left: Selected, right: Selected, refuse: Refuse) -> Filter:
-    """Whether two of a row's own values stand in a relation."""
+    """Return a filter that compares two fields of a row."""
     compare = _COMPARE[name]
     get, other = left.get, right.get
     prepare = _pairs(name, left, right, refuse)
@@ -86,7 +95,9 @@ def against_field(name: str, left: Selected, right: Selected, refuse: Refuse) ->
 
 
 def _of_one(left: Selected, build: Callable[[Kind], Test]) -> Filter:
-    """A filter of a value's test; where the kind is not known before, it is that of the value."""
+    """Return a filter that tests the selected value; a kind that is not known before is taken from
+    each value.
+    """
     get = left.get
     test = _late(build) if left.kind == ANY else build(left.kind)
 
@@ -112,7 +123,9 @@ def _late(build: Callable[[Kind], Test]) -> Test:
 def _pairs(
     name: str, left: Selected, right: Selected, refuse: Refuse
 ) -> Callable[[Any, Any], tuple[Any, Any]]:
-    """What makes two values comparable, or refuses them; as early as their kinds are known."""
+    """Return a function that makes two values comparable, or raises an error; raise it at once
+    where both kinds are known.
+    """
 
     def check(one: Kind, two: Kind) -> None:
         if one != two:
@@ -134,7 +147,9 @@ def _pairs(
 
 
 def comparable(name: str, field: str, kind: Kind, refuse: Refuse) -> Scalar:
-    """The kind of a field that can stand beside ``==`` or an operator of order, or an error."""
+    """Return the kind of a field that ``==`` or an operator of order takes; raise an error for
+    others.
+    """
     if not isinstance(kind, Scalar) or kind == ANY:
         raise refuse(f"{field} is {kind.name}, which {name} cannot compare; see contains and any")
     if kind == BOOL and name != "==":
@@ -146,13 +161,16 @@ def _comparison(name: str, field: str, kind: Kind, value: Value, refuse: Refuse)
     scalar = comparable(name, field, kind, refuse)
     if scalar == TEXT and value.bare_number and name != "==":
         return _ordered_as_number(_COMPARE[name], number(value.text))
-    wanted = _read(field, scalar, value, refuse)
+    try:
+        wanted = read(scalar, value.text)
+    except ValueError as error:
+        raise refuse(f"{field} is {scalar.name}, not '{shown(value.text)}'") from error
     against: Test = partial(_COMPARE[_EXCHANGED[name]], wanted)
     return (lambda found: against(parse_time(found))) if scalar == TIME else against
 
 
 def _ordered_as_number(compare: Callable[[Any, Any], bool], wanted: float) -> Test:
-    """Text beside a number without quotes: text that is no number is in no order to it."""
+    """Return a test of text against a number without quotes; text that is not a number fails it."""
 
     def test(found: str) -> bool:
         try:
@@ -161,13 +179,6 @@ def _ordered_as_number(compare: Callable[[Any, Any], bool], wanted: float) -> Te
             return False
 
     return test
-
-
-def _read(field: str, kind: Scalar, value: Value, refuse: Refuse) -> Any:
-    try:
-        return read(kind, value.text)
-    except ValueError as error:
-        raise refuse(f"{field} is {kind.name}, not '{shown(value.text)}'") from error
 
 
 def _contains(field: str, kind: Kind, value: Value, refuse: Refuse) -> Test:
@@ -186,7 +197,7 @@ def _has_item(field: str, kind: Scalar, value: Value, refuse: Refuse) -> Test:
     if kind != ANY:
         equal = _comparison("==", field, kind, value, refuse)
         return lambda found: any(item is not None and equal(item) for item in found)
-    # Items of several kinds: those that the value cannot be read as are not it.
+    # Items may be of several kinds; the value is compared with those that it can be read as.
     wanted: dict[Kind, Any] = {}
     for scalar in (TEXT, NUMBER, BOOL):
         try:
@@ -204,7 +215,7 @@ def _matches(field: str, kind: Kind, value: Value, refuse: Refuse) -> Test:
 
 
 def pattern(text: str, refuse: Refuse) -> Any:
-    """A compiled RE2 pattern, which takes a time in proportion to the text that it searches."""
+    """Return a compiled RE2 pattern, whose searches take time in proportion to the text."""
     if len(text) > PATTERN_MAXIMUM:
         raise refuse(f"the pattern is longer than {PATTERN_MAXIMUM} characters")
     options = re2.Options()
@@ -215,7 +226,7 @@ def pattern(text: str, refuse: Refuse) -> Any:
         return re2.compile(text, options)
     except re2.error as error:
         reason = error.args[0].decode(errors="replace")
-        raise refuse(f"the pattern is none that RE2 takes: {shown(reason)}") from error
+        raise refuse(f"RE2 does not accept the pattern: {shown(reason)}") from error
 
 
 _TESTS = {"contains": _contains, "matches": _matches}

@@ -1,7 +1,7 @@
-"""Text to the parser's tree, or one line that says where it is wrong and what was expected there.
+"""The parser of expressions; an error names the position and what was expected there.
 
-The grammar is in grammar.lark. The parser is made once, when this module is imported, and takes no
-recursion, so only the text's length bounds it.
+The grammar is in grammar.lark. The parser is made once, when this module is imported, and does not
+recurse, so only the text's length limits it.
 """
 
 from __future__ import annotations
@@ -24,14 +24,14 @@ _PARSER = Lark(
     maybe_placeholders=False,
 )
 
-# What may stand at a place, told from what the parser would take there; the first that fits.
+# The words for the tokens that the parser would accept at a place; the first match is used.
 _EXPECTED = {
     "LPAR": 'a comparison, such as ID == "ebs0"',
     "NUMBER": "a value: text in quotes, a word, or a number",
     "WORD": "a name",
     "NAME": "a name",
     "STRING": "text in quotes",
-    "OPERATOR": "an operator (==, !=, <, <=, >, >=, in, contains, matches, is empty)",
+    "OPERATOR": "an operator (==, !=, <, <=, >, >=, in, contains, matches, is empty, is nil)",
     "_AS": "as, and a name",
     "_COMMA": "{, or a second name",
     "_LBRACE": "{",
@@ -46,9 +46,9 @@ _UNCLOSED = {
     "`": "this text in backticks is never closed",
 }
 
-# What people write who think of another language.
+# Corrections for characters of other languages.
 _HABITS = {
-    "'": 'text stands in double quotes, such as "ebs0"',
+    "'": 'text must be in double quotes, such as "ebs0"',
     "=": "write == for equals",
     "&": "write and",
     "|": "write or",
@@ -57,35 +57,32 @@ _HABITS = {
 
 
 def parse(text: str) -> Node:
-    """The tree of an expression. Raises BadRequest."""
+    """Return the syntax tree of an expression. Raise BadRequest for a bad one."""
     if len(text) > LENGTH_MAXIMUM:
         raise BadRequest(f"the filter is longer than {LENGTH_MAXIMUM} characters")
     try:
         text.encode()
         return _PARSER.parse(text)
     except UnicodeEncodeError as error:
-        raise refusal(text, error.start, "this is no Unicode character") from error
+        raise refusal(text, error.start, "this is not a Unicode character") from error
     except UnexpectedInput as error:
-        raise _syntax_error(error, text) from error
+        offset = error.pos_in_stream or 0
+        if getattr(getattr(error, "token", None), "type", None) == "$END":
+            offset = len(text.rstrip())
+        parser: Any = error.interactive_parser  # Its type is None until the parser sets it.
+        what = _what(text[:offset], text[offset:], parser.accepts())
+        raise refusal(text, offset, what) from error
 
 
 def refusal(text: str, offset: int, what: str) -> BadRequest:
-    """An error that says where it is in the text."""
+    """Return an error that names the line and column in the text."""
     line = text.count("\n", 0, offset) + 1
     column = offset - text.rfind("\n", 0, offset)
     return BadRequest(str(Mistake("filter", line, column, what)))
 
 
-def _syntax_error(error: UnexpectedInput, text: str) -> BadRequest:
-    offset = error.pos_in_stream or 0
-    if getattr(getattr(error, "token", None), "type", None) == "$END":
-        offset = len(text.rstrip())
-    parser: Any = error.interactive_parser  # typed as None until the parser has set it
-    return refusal(text, offset, _what(text[:offset], text[offset:], parser.accepts()))
-
-
 def _what(before: str, rest: str, taken: Collection[str]) -> str:
-    """What is wrong between two parts of a text, of which the parser took the first."""
+    """Return the mistake after ``before``, which the parser accepted, and at ``rest``."""
     expected = next((what for name, what in _EXPECTED.items() if name in taken), "the end")
     if not rest.strip():
         return f"the filter ends too early; expected {expected}"

@@ -1,23 +1,43 @@
-"""Selectors: the steps from a row to a value in it, checked against what the row's fields are."""
+"""Selectors: the steps from a row to a value in it, validated against the row's fields."""
 
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, Protocol
 
 from plugind.errors import BadRequest
 from plugind.filtering.kinds import ANY, Fields, Kind, List, Map
 from plugind.filtering.literals import shown
 
-Row = Mapping[str, Any]
+
+class Row(Protocol):
+    """A row that filters read: a mapping, or an object that computes a field on request."""
+
+    def get(self, name: str, /) -> Any:
+        """Return a field's value; None where the row has none."""
+
+
+class Within:
+    """A row inside an any or all, with names for the current item."""
+
+    __slots__ = ("_row", "named")
+
+    def __init__(self, row: Row) -> None:
+        self._row = row
+        self.named: dict[str, Any] = {}
+
+    def get(self, name: str, /) -> Any:
+        return self.named[name] if name in self.named else self._row.get(name)
+
+
 Refuse = Callable[[str], BadRequest]
-"""Makes the error for a text, with the place in the expression that it is about."""
+"""Returns the error for a text, with its place in the expression."""
 
 
 @dataclass(frozen=True, slots=True)
 class Selected:
-    """A value in a row. ``get`` gives None where there is none, be it null or not there at all."""
+    """A value in a row. ``get`` returns None where the value is null or absent."""
 
     name: str
     kind: Kind
@@ -25,12 +45,12 @@ class Selected:
 
 
 def pointer(text: str) -> list[str]:
-    """The steps of a JSON pointer (https://www.rfc-editor.org/rfc/rfc6901)."""
+    """Return the steps of a JSON pointer (https://www.rfc-editor.org/rfc/rfc6901)."""
     return [step.replace("~1", "/").replace("~0", "~") for step in text.split("/")[1:]]
 
 
 def select(steps: Sequence[str], fields: Fields, refuse: Refuse) -> Selected:
-    """What the steps lead to. Raises BadRequest for a field that does not exist."""
+    """Return the value that the steps lead to. Raise BadRequest for an unknown field."""
     kind: Kind = fields
     for number, step in enumerate(steps):
         kind = _inside(kind, step, shown(".".join(steps[:number])), refuse)
@@ -43,7 +63,7 @@ def _inside(kind: Kind, step: str, outer: str, refuse: Refuse) -> Kind:
             if step not in kind.by_name:
                 where = f" in {outer}" if outer else ""
                 names = ", ".join(sorted(kind.by_name))
-                raise refuse(f"no field {shown(step)}{where}; there are: {names}")
+                raise refuse(f"no field {shown(step)}{where}; use one of: {names}")
             return kind.by_name[step]
         case Map():
             return kind.of
@@ -65,18 +85,15 @@ def _getter(steps: Sequence[str]) -> Callable[[Row], Any]:
     def inner(row: Row) -> Any:
         value = row.get(first)
         for step in others:
-            value = _item(value, step)
+            if isinstance(value, Mapping):
+                value = value.get(step)
+            elif isinstance(value, list) and _is_index(step) and int(step) < len(value):
+                value = value[int(step)]
+            else:
+                return None
         return value
 
     return inner if others else field
-
-
-def _item(value: Any, step: str) -> Any:
-    if isinstance(value, Mapping):
-        return value.get(step)
-    if isinstance(value, list) and _is_index(step):
-        return value[int(step)] if int(step) < len(value) else None
-    return None
 
 
 def _is_index(step: str) -> bool:

@@ -8,27 +8,35 @@ from typing import Any
 
 from marshmallow import ValidationError
 
-from plugind.allocation_schemas import ID_MAXIMUM, ReportedAllocationSchema
-from plugind.fields import tame
+from plugind import handover
 from plugind.intake.rejected import Rejected
 from plugind.model import Allocation, Fingerprint
-from plugind.node_schemas import NAME_MAXIMUM, reasons_of
+from plugind.schemas.allocations import ID_MAXIMUM, ReportedAllocationSchema
+from plugind.schemas.nodes import NAME_MAXIMUM, reasons_of
+from plugind.wire.fields import tame
 
 _FIELD = "Allocations"
 _REPORTED = ReportedAllocationSchema()
 
 
-def allocations_of(reported: Mapping[str, Any]) -> tuple[dict[str, Allocation], list[Rejected]]:
-    """What a report's ``Allocations`` describe, by ID, and what is wrong with the others."""
+def allocations_of(
+    reported: Mapping[str, Any], now: int
+) -> tuple[dict[str, Allocation], list[Rejected]]:
+    """Return what a report's ``Allocations`` describe, by ID, and the problems of the others.
+
+    A process cannot have started after ``now``, whatever the clock of its agent says.
+    """
     found: dict[str, Allocation] = {}
     rejected: list[Rejected] = []
     for id_, described in reported.items():
+        handover.step()
         if not 0 < len(id_) <= ID_MAXIMUM:
             reason = f"an ID must have 1 to {ID_MAXIMUM} characters."
             rejected.append(_rejected(id_, "", reason))
             continue
         try:
-            found[id_] = _REPORTED.load(described)
+            loaded = _REPORTED.load(described)
+            found[id_] = replace(loaded, created=min(loaded.created, now))
         except ValidationError as error:
             rejected += [_rejected(id_, path, reason) for path, reason in reasons_of(error)]
     return found, rejected
@@ -40,13 +48,14 @@ def _rejected(id_: str, path: str, reason: str) -> Rejected:
 
 
 def named_by(raw: Any, allocations: Mapping[str, Allocation]) -> Allocation | None:
-    """The process that a reported fingerprint names, where the report describes it."""
+    """Return the process that a reported fingerprint names, where the report describes it."""
     alloc_id = raw.get("AllocID") if isinstance(raw, Mapping) else None
     return allocations.get(alloc_id) if isinstance(alloc_id, str) else None
 
 
 def last_known(last: Fingerprint | None, alloc_id: str, *, healthy: bool) -> Allocation | None:
-    """The process of a fingerprint that no longer describes it: an unhealthy one's has ended."""
+    """Return the process of a fingerprint that no longer describes it; that of an unhealthy one
+    has ended."""
     if last is None or last.allocation is None or last.alloc_id != alloc_id:
         return None
     return replace(last.allocation, runs=healthy)

@@ -1,35 +1,45 @@
 """What identifies a node's report, a fingerprint and a secret, in a few characters.
 
-None of them is kept in step with anything: each is derived from what is held whenever it is asked
-for.
+None of them is kept in step with anything: each is derived from the current state whenever it is
+needed.
 """
 
 from __future__ import annotations
 
 import hashlib
 import json
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
-from plugind.model import Allocation, Instance, Node
+from plugind.model import Allocation, Instance, InstanceKey, Node
 
 
-def of_node(node: Node, instances: Iterable[Instance], generations: Mapping[str, str]) -> str:
-    """Identifies what is held of a node's last report, and what it was validated by (the version of
-    each plugin type). A forget voids it, and it outlives a restart."""
+def of_node(
+    node: Node,
+    instances: Iterable[Instance],
+    generations: Mapping[str, str],
+    ignored: Sequence[InstanceKey] = (),
+) -> str:
+    """Return a digest of what the state has of a node's last report, and of what validated it
+    (the version of each plugin type). A forget voids it, and it outlives a restart.
+
+    ``ignored`` are the forgotten instances of the node whose unhealthy reports are ignored: when
+    one of them is to be taken again, the whole report is needed.
+    """
     return _digest(
         [
             sorted(generations.items()),
             [node.name, node.datacenter, node.version, node.address],
             [node.attributes, node.meta],
             sorted([*one.key, one.digest] for one in instances if one.missing_since is None),
+            *([ignored] if ignored else []),
         ]
     )
 
 
 def of_fingerprint(raw: Any, generation: str, allocation: Allocation | None = None) -> str:
-    """Identifies a reported fingerprint with the process behind it, the times of both aside, and
-    what it is validated by."""
+    """Return a digest of a reported fingerprint, of the process behind it, both without their
+    times, and of what validates it."""
     if isinstance(raw, Mapping):
         raw = {key: value for key, value in raw.items() if key != "UpdateTime"}
     process = [[allocation.name, allocation.job_id, allocation.task_group]] if allocation else []
@@ -37,7 +47,7 @@ def of_fingerprint(raw: Any, generation: str, allocation: Allocation | None = No
 
 
 def of_secret(secret: str) -> str:
-    """Secrets are long and drawn at random, so one round of SHA-256 keeps them."""
+    """Return the hash of a secret: it is long and random, so one round of SHA-256 is enough."""
     return hashlib.sha256(secret.encode()).hexdigest()
 
 

@@ -2,24 +2,24 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
 import orjson
 from marshmallow import Schema, ValidationError, fields
 
-from plugind.fields import ID_PATTERN, tame
 from plugind.intake.allocations import last_known, named_by
 from plugind.intake.digests import of_fingerprint
-from plugind.intake.rejected import Rejected
+from plugind.intake.rejected import WAS_REJECTED, Rejected
+from plugind.intake.sizes import REASON, is_too_large
 from plugind.model import Allocation, Fingerprint, Instance, InstanceKey
-from plugind.node_schemas import NAME_MAXIMUM, reasons_of
-from plugind.plugin_schemas import PluginSchemas
 from plugind.plugin_type import ANY_ROLE, PluginType
+from plugind.schemas.nodes import NAME_MAXIMUM, reasons_of
+from plugind.schemas.plugins import PluginSchemas
+from plugind.wire.fields import ID_PATTERN, tame
 
 REFUSED = "the token may not register plugins of this type"
-_WAS_REJECTED = "the agent's report of it was rejected:"
 
 
 @dataclass(frozen=True, slots=True)
@@ -35,14 +35,13 @@ def items_of(
     plugins: Mapping[str, Any],
     types: Mapping[str, PluginType],
     known: Iterable[InstanceKey],
+    forgotten: Iterable[InstanceKey] = (),
 ) -> Iterator[Reported | Rejected]:
-    """Takes a report's ``Plugins`` apart; "*" becomes the roles that it stands for.
+    """Yield the items of a report's ``Plugins``; "*" becomes the roles that it stands for.
 
-    ``known`` are the instances held of the node.
+    ``known`` are the instances held of the node, ``forgotten`` those remembered as forgotten.
     """
-    roles_known: dict[tuple[str, str], set[str]] = {}
-    for key in known:
-        roles_known.setdefault((key.type, key.id), set()).add(key.role)
+    roles_known, roles_forgotten = _roles_of(known), _roles_of(forgotten)
     for name, of_type in plugins.items():
         if name not in types:
             reason = f"no such plugin type; there are: {', '.join(sorted(types)) or 'none'}"
@@ -51,12 +50,19 @@ def items_of(
             yield Rejected(name, "", "", "Type", "must be an object of plugin IDs")
         else:
             for id_, by_role in of_type.items():
-                held = roles_known.get((name, id_), set())
-                yield from _plugin_items(node_id, types[name], id_, by_role, held)
+                roles = [each.get((name, id_), set()) for each in (roles_known, roles_forgotten)]
+                yield from _plugin_items(node_id, types[name], id_, by_role, roles)
+
+
+def _roles_of(keys: Iterable[InstanceKey]) -> dict[tuple[str, str], set[str]]:
+    roles: dict[tuple[str, str], set[str]] = {}
+    for key in keys:
+        roles.setdefault((key.type, key.id), set()).add(key.role)
+    return roles
 
 
 def _plugin_items(
-    node_id: str, type_: PluginType, id_: str, by_role: Any, known: set[str]
+    node_id: str, type_: PluginType, id_: str, by_role: Any, known: Sequence[set[str]]
 ) -> Iterator[Reported | Rejected]:
     if not ID_PATTERN.fullmatch(id_):
         reason = "must be 1 to 128 letters, digits, '.', '-' or '_', a letter or digit first"
@@ -84,10 +90,10 @@ def _plugin_items(
             yield Reported(InstanceKey(node_id, type_.name, id_, one), fingerprint)
 
 
-def _any_role(type_: PluginType, known: set[str], named: set[str]) -> list[str]:
-    """The roles that "*" stands for: those known of the plugin here, else the default role, else
-    what roles there are; never one that the report names by itself."""
-    for roles in (known, {type_.default_role}, set(type_.roles)):
+def _any_role(type_: PluginType, known: Sequence[set[str]], named: set[str]) -> list[str]:
+    """Return the roles that "*" stands for: the first of the sets of ``known`` roles that has any,
+    else the default role, else all roles; never one that the report names by itself."""
+    for roles in (*known, {type_.default_role}, set(type_.roles)):
         if left := sorted(roles & set(type_.roles) - named):
             return left
     return []
@@ -101,32 +107,46 @@ def read(
     allocations: Mapping[str, Allocation],
     now: int,
 ) -> tuple[Instance, list[Rejected]]:
-    """The instance that an item makes of the one held, which is returned itself when nothing is
-    new, and what is wrong with the item.
+    """Return the instance that an item makes of the one held, and the problems of the item.
+
+    When nothing is new, the instance held is returned itself.
 
     ``generation`` names the version of the plugin type: what another one validated is not trusted.
     ``allocations`` are those that the report describes.
     """
+    if is_too_large(item.fingerprint):
+        wrong = [Rejected(item.key.type, item.key.id, item.key.role, "", REASON)]
+        last = held.fingerprint if held else None
+        told = _rejected(wrong, last, schemas, item.key.role, now)
+        return _instance(item.key, held, told, "!", now), wrong
     process = named_by(item.fingerprint, allocations)
     digest = of_fingerprint(item.fingerprint, generation, process)
     if held is not None and held.missing_since is None and held.digest == digest:
         return held, []
     told, wrong = _load(item, held, schemas, process, now)
-    if held is not None and told.says_the_same(held.fingerprint):
-        if held.missing_since is None:
-            return held, wrong
-        told = replace(told, updated=now)
-    return Instance(item.key, told, f"!{digest}" if wrong else digest), wrong
+    return _instance(item.key, held, told, f"!{digest}" if wrong else digest, now), wrong
 
 
 def refuse(held: Instance, now: int) -> Instance:
-    """The instance held of a type that the report's token may not register; it is returned itself
-    when it says so already."""
-    text = f"{_WAS_REJECTED} {REFUSED}"
+    """Return the instance held, as one whose type the report's token may not register; it is
+    returned itself when it says so already."""
+    text = f"{WAS_REJECTED} {REFUSED}"
     told = replace(held.fingerprint, healthy=False, description=text, updated=now)
-    if held.missing_since is None and told.says_the_same(held.fingerprint):
-        return held
-    return Instance(held.key, told, "!")  # whatever is taken of it next is another
+    return _instance(held.key, held, told, "!", now)  # whatever is taken of it next is another
+
+
+def _instance(
+    key: InstanceKey, held: Instance | None, told: Fingerprint, digest: str, now: int
+) -> Instance:
+    """Return the instance with a fingerprint that differs from the one ``held``, else that one."""
+    if held is not None and told.says_the_same(held.fingerprint):
+        if held.missing_since is None:
+            return held
+        # It was missing, and is reported again as it was: healthy from now on, unhealthy for as
+        # long as before.
+        last = held.fingerprint
+        told = replace(last, updated=now) if last.healthy else last
+    return Instance(key, told, digest)
 
 
 def _load(
@@ -147,7 +167,7 @@ def _load(
         details = schemas.details[role].dump(loaded)
         orjson.dumps(details)
     except Exception as error:
-        # A plugin type is a stranger's code: its faults are those of its own instances only.
+        # A plugin type is third-party code: its faults are those of its own instances only.
         told = (
             reasons_of(error)
             if isinstance(error, ValidationError)
@@ -157,7 +177,8 @@ def _load(
         return _rejected(wrong, last, schemas, role, now), wrong
     healthy = loaded["Healthy"]
     text = loaded["HealthDescription"] or ("healthy" if healthy else "unhealthy, no reason given")
-    updated = loaded["UpdateTime"] if loaded["UpdateTime"] is not None else now
+    # An agent's clock may be ahead, and nothing has been so since a time to come.
+    updated = now if loaded["UpdateTime"] is None else min(loaded["UpdateTime"], now)
     alloc_id = loaded["AllocID"]
     allocation = process or last_known(last, alloc_id, healthy=healthy)
     return Fingerprint(healthy, text, updated, alloc_id, details, allocation), []
@@ -166,28 +187,28 @@ def _load(
 def _rejected(
     wrong: list[Rejected], last: Fingerprint | None, schemas: PluginSchemas, role: str, now: int
 ) -> Fingerprint:
-    """What stands for a fingerprint that was not taken: unhealthy, with what is wrong with it."""
+    """Return a fingerprint in place of one that was not taken: unhealthy, with the problems."""
     reason = "; ".join(f"{one.field}: {one.reason}" if one.field else one.reason for one in wrong)
-    text = f"{_WAS_REJECTED} {reason}"[:1024]
+    text = f"{WAS_REJECTED} {reason}"[:1024]
     if last is not None:
         return replace(last, healthy=False, description=text, updated=now)
     try:
         details = schemas.nothing_known(role)
-    except Exception:  # the same stranger's code as failed of the fingerprint, perhaps
+    except Exception:  # perhaps the same third-party code that failed on the fingerprint
         details = {}
     return Fingerprint(False, text, now, "", details)
 
 
 def _merge(old: Mapping[str, Any], new: Mapping[str, Any], schema: Schema) -> dict[str, Any]:
-    """``old`` with what is in ``new``, field by field of the schema and those nested in it. A free
-    map is one value: parts of two make one that never was."""
+    """Return ``old`` with the values of ``new``, by fields of the schema and those nested in it.
+
+    A free map is one value: parts of two would make one that was never reported.
+    """
     merged = {**old, **new}
     for name, field in schema.load_fields.items():
         key = field.data_key or name
-        if isinstance(field, fields.Nested) and _are_maps(old.get(key), new.get(key)):
-            merged[key] = _merge(old[key], new[key], field.schema)
+        if isinstance(field, fields.Nested):
+            match old.get(key), new.get(key):
+                case Mapping() as before, Mapping() as after:
+                    merged[key] = _merge(before, after, field.schema)
     return merged
-
-
-def _are_maps(*values: Any) -> bool:
-    return all(isinstance(value, Mapping) for value in values)

@@ -1,4 +1,4 @@
-"""What happens to the catalogue, worked out: from what is held and what came in to a Change.
+"""Works out what happens to the catalogue: from its state and a request to a Change.
 
 Nothing here writes, waits or looks at a clock.
 """
@@ -6,44 +6,58 @@ Nothing here writes, waits or looks at a clock.
 from __future__ import annotations
 
 import hmac
-from collections import Counter
-from collections.abc import Callable, Collection, Iterable, Mapping
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping
 from dataclasses import dataclass, replace
+from uuid import uuid4
 
-from plugind.catalogue.holdings import Holdings
+from plugind.config.settings import DEFAULT_LIMITS, ServerLimits
 from plugind.errors import Forbidden, NotFound
-from plugind.intake.allocations import allocations_of
+from plugind.intake import forgetting, kept_secrets
+from plugind.intake.effects import with_effects
 from plugind.intake.fingerprints import REFUSED, Reported, items_of, read, refuse
+from plugind.intake.preparing import Prepared, Reading, prepare, without_items
+from plugind.intake.quotas import Quotas
 from plugind.intake.rejected import Rejected
 from plugind.model import (
     DOWN,
-    NODES,
+    NODE_CLASS,
     READY,
     Allocation,
     Change,
     Declaration,
-    Fingerprint,
+    Forgotten,
     Instance,
     InstanceKey,
+    KeptSecret,
     Lost,
     Node,
     PluginKey,
     Step,
-    node_of,
-    plugins_of,
+    scopes_of,
     seen,
 )
-from plugind.node_schemas import Report
-from plugind.plugin_schemas import PluginSchemas
+from plugind.model.times import SECOND
+from plugind.schemas.nodes import Report
+from plugind.schemas.plugins import PluginSchemas
+from plugind.state import State
+
+CLOCK_STEP = 60 * SECOND
+"""Nanoseconds by which a time that is held may be ahead, for clocks are set by small steps."""
 
 
 @dataclass(frozen=True)
 class Planner:
-    """Plans changes of what is ``held``. ``generations`` names each plugin type's version."""
+    """Plans changes of a ``state``, within ``limits``.
 
-    held: Holdings
+    ``generations`` has the version of each plugin type by name. ``base`` is the index of the last
+    change in the state that is durable.
+    """
+
+    state: State
     schemas: Mapping[str, PluginSchemas]
     generations: Mapping[str, str]
+    limits: ServerLimits = DEFAULT_LIMITS
+    base: int = 0
 
     def report(
         self,
@@ -53,49 +67,113 @@ class Planner:
         now: int,
         is_cloned: Callable[[], bool] = lambda: False,
         refused: Collection[str] = (),
+        accessor: str = "",
+        prepared: Prepared | None = None,
     ) -> tuple[Change, list[Rejected]]:
-        """A node's whole report, of which the plugin types that are ``refused`` are not taken.
-        Raises Forbidden when the secret is not the node's; what is reported counts for
-        ``is_cloned``, whether two agents report as the node, only then."""
-        node = self.held.nodes.get(node_id)
-        if node is not None:
-            check_secret(node, secret_hash)
-        instances, rejected = self._instances(node_id, report, now, refused)
-        heard = _heard(node or Node(node_id, report.name, status_since=now), is_cloned(), now)
-        new = _reported(heard, secret_hash, report)
-        nodes = [] if new == node else [Step(node, new)]
-        return self.change(now, nodes, instances), rejected
+        """Return the change that a node's whole report makes, and what it does not take of it.
+
+        ``refused`` are plugin types that are not taken; ``accessor`` is that of the token.
+        ``prepared`` is what ``prepare`` made of the same report; it saves work and changes nothing.
+        ``is_cloned`` returns whether two agents report as the node, and is called only once the
+        report is known to be the node's. Raises Forbidden when the secret is not the node's, and
+        LimitReached when there is no room for another node.
+        """
+        node = self.state.nodes.get(node_id)
+        self.check_secret(node_id, secret_hash, now)
+        quotas = Quotas(self.state, self.limits, self.schemas)
+        known = node or Node(node_id, report.name, status_since=now)
+        new, no_room = quotas.admit_node(node, _reported(known, secret_hash, report, accessor))
+        new = _heard(new, is_cloned(), now)
+        wanted, forgotten, rejected = self._instances(
+            node_id, report, now, refused, prepared or without_items(report, now)
+        )
+        instances, left_out, too_much = quotas.admit_instances(node, new, wanted, now)
+        forgotten = [step for step in forgotten if step.some.key not in left_out]
+        if not instances and node == replace(new, accessor=node.accessor if node else ""):
+            new = node  # a token that reports the same as another one before moves no index
+        return self.change(
+            now,
+            [] if new == node else [Step(node, new)],
+            instances,
+            forgotten=forgotten,
+            secrets=kept_secrets.drop(self._kept(node_id)),
+            left="reported gone",
+        ), [*rejected, *no_room, *too_much]
+
+    def check_secret(self, node_id: str, secret_hash: str, now: int) -> None:
+        """Raise Forbidden when a node, held or removed, has another secret than the one given."""
+        pinned = self.state.pinned(node_id)
+        is_over = isinstance(pinned, KeptSecret) and kept_secrets.is_over(pinned, now, self._keep)
+        if pinned is not None and not is_over:
+            check_secret(pinned, secret_hash)
+
+    def prepare(
+        self,
+        node_id: str,
+        report: Report,
+        now: int,
+        refused: Collection[str] = (),
+    ) -> Prepared:
+        """Work out ahead, in any thread, what a report's items come to."""
+        held, marks = self.state.on_node(node_id), self.state.forgotten_on(node_id)
+        items = list(self._items(node_id, report, held, marks, refused))
+        return prepare(report, items, held, self._read, now)
+
+    def _items(
+        self,
+        node_id: str,
+        report: Report,
+        held: Mapping[InstanceKey, Instance],
+        marks: Mapping[InstanceKey, Forgotten],
+        refused: Collection[str],
+    ) -> Iterator[Reported | Rejected]:
+        types = {name: schemas.type for name, schemas in self.schemas.items()}
+        taken = {name: of for name, of in report.plugins.items() if name not in refused}
+        return items_of(node_id, taken, types, held, marks)
 
     def _instances(
-        self, node_id: str, report: Report, now: int, refused: Collection[str]
-    ) -> tuple[list[Step[Instance]], list[Rejected]]:
-        held = self.held.on_node(node_id)
-        types = {name: schemas.type for name, schemas in self.schemas.items()}
+        self,
+        node_id: str,
+        report: Report,
+        now: int,
+        refused: Collection[str],
+        prepared: Prepared,
+    ) -> tuple[list[Step[Instance]], list[Step[Forgotten]], list[Rejected]]:
+        """Return what becomes of the node's instances and of the forgotten ones, and what was not
+        taken of the report."""
+        held, marks = self.state.on_node(node_id), self.state.forgotten_on(node_id)
+        forgotten: list[Step[Forgotten]] = []
         steps: dict[InstanceKey, Step[Instance]] = {}
-        allocations, rejected = allocations_of(report.allocations)
         reported: set[InstanceKey] = set()
+        rejected = list(prepared.rejected)
         rejected += [Rejected(name, "", "", "Type", REFUSED) for name in sorted(refused)]
-        taken = {name: of for name, of in report.plugins.items() if name not in refused}
-        for item in items_of(node_id, taken, types, held):
+        for item in self._items(node_id, report, held, marks, refused):
             if isinstance(item, Rejected):
                 rejected.append(item)
                 continue
             reported.add(item.key)
-            old = held.get(item.key)
+            old, mark = held.get(item.key), marks.get(item.key)
             if item.fingerprint is None:
                 if old is not None:
                     steps[item.key] = Step(old, None)
                 continue
-            new, wrong = self._read(item, old, allocations, now)
+            _, new, wrong = prepared.reading(item.key, old) or Reading(
+                old, *self._read(item, old, prepared.allocations, now)
+            )
             rejected += wrong
+            if mark is not None:
+                if forgetting.is_ignored(self.state, item.key, item.fingerprint, new.fingerprint):
+                    forgotten += [] if mark.ignored else [Step(mark, replace(mark, ignored=True))]
+                    continue
+                forgotten.append(Step(mark, None))
             if new is not old:
                 steps[item.key] = Step(old, new)
-        for key in held.keys() - reported:
+        for key in [each for each in held if each not in reported]:
             old = held[key]
             new = refuse(old, now) if key.type in refused else _missing(old, now)
             if new is not old:
                 steps[key] = Step(old, new)
-        return list(steps.values()), rejected
+        return list(steps.values()), forgotten, rejected
 
     def _read(
         self,
@@ -105,81 +183,133 @@ class Planner:
         now: int,
     ) -> tuple[Instance, list[Rejected]]:
         type_ = item.key.type
-        return read(item, old, self.schemas[type_], self.generations[type_], allocations, now)
+        new, wrong = read(item, old, self.schemas[type_], self.generations[type_], allocations, now)
+        if new.fingerprint.updated > now + CLOCK_STEP:
+            # The server's own clock was ahead when this was written: left as it is, it would decide
+            # which version of the plugin is shown until that time has come.
+            new = replace(new, fingerprint=replace(new.fingerprint, updated=now))
+        return new, wrong
 
     def heard(self, node_id: str, is_cloned: bool, now: int) -> Change:
-        """A node is heard of: it is silent no longer, and one or two agents report as it."""
-        node = self.held.nodes.get(node_id)
+        """Return the change that notes a node as heard: up, and reported by one agent or by two."""
+        node = self.state.nodes.get(node_id)
         new = node and _heard(node, is_cloned, now)
         return self.change(now, [] if new == node else [Step(node, new)])
 
-    def silence(self, node_ids: Iterable[str], now: int) -> Change:
-        """The time to live of nodes ran out."""
-        nodes = [self.held.nodes[node_id] for node_id in node_ids if node_id in self.held.nodes]
+    def silence(self, heard: Mapping[str, int], now: int) -> Change:
+        """Return the change for nodes whose time to live expired; ``heard`` says by node ID when
+        each was last heard. A clock that was set back since must not put that into the future."""
+        nodes = [self.state.nodes[node_id] for node_id in heard if node_id in self.state.nodes]
         return self.change(
             now,
             [
-                Step(node, replace(node, status=DOWN, status_since=now))
+                Step(
+                    node,
+                    replace(node, status=DOWN, status_since=now, heard=min(heard[node.id], now)),
+                )
                 for node in nodes
                 if node.status != DOWN
             ],
         )
 
     def unpin(self, node_id: str, now: int) -> Change:
-        """The node's secret is no longer pinned. Raises NotFound."""
+        """Return the change after which no secret is pinned to a node, or kept of one that was
+        removed. Raises NotFound."""
+        if kept := self._kept(node_id):
+            return self.change(now, secrets=kept_secrets.drop(kept))
         node = self._node(node_id)
         if not node.secret_hash:
             return Change(now)
         return self.change(now, [Step(node, replace(node, secret_hash=""))])
 
     def forget_node(self, node_id: str, secret_hash: str | None, now: int) -> Change:
-        """The node goes, and its instances with it. Raises NotFound, and Forbidden when a secret is
-        given and it is not the node's."""
+        """Return the change that removes a node and its instances.
+
+        With a secret the node leaves by itself, and its secret is kept, for it may come back.
+        Without one an operator forgets the node, held or removed before, and the next agent that
+        reports it starts again. Raises NotFound, and Forbidden when the secret is not the node's.
+        """
+        if secret_hash is None and (kept := self._kept(node_id)):
+            return self.change(now, secrets=kept_secrets.drop(kept))
         node = self._node(node_id)
         if secret_hash is not None:
             if not node.secret_hash:
                 raise Forbidden("no secret is pinned to the node: a management token is needed")
             check_secret(node, secret_hash)
-        instances = self.held.on_node(node_id).values()
-        return self.change(now, [Step(node, None)], [Step(old, None) for old in instances])
+        instances = self.state.on_node(node_id).values()
+        marks = self.state.forgotten_on(node_id).values()
+        return self.change(
+            now,
+            [Step(node, None)],
+            [Step(old, None) for old in instances],
+            forgotten=forgetting.drop(marks),
+            secrets=[] if secret_hash is None else kept_secrets.keep(self.state, [node], now),
+            left="forgotten" if secret_hash is None else "its node left",
+        )
+
+    @property
+    def _keep(self) -> int:
+        """Return for how many nanoseconds the secrets of removed nodes are kept."""
+        return round(self.limits.node_secret_keep * SECOND)
+
+    def _kept(self, node_id: str) -> list[KeptSecret]:
+        """Return the kept secret of a node that was removed, expired or not."""
+        kept = self.state.kept_secrets.get(node_id)
+        return [kept] if kept else []
 
     def _node(self, node_id: str) -> Node:
-        node = self.held.nodes.get(node_id)
+        node = self.state.nodes.get(node_id)
         if node is None:
             raise NotFound("node not found")
         return node
 
     def forget_plugin(self, key: PluginKey, now: int) -> Change:
-        """What is not healthy of a plugin goes. Raises NotFound."""
-        if not self.held.has_plugin(key):
+        """Return the change that removes the unhealthy instances of a plugin, and has unhealthy
+        reports of it ignored from then on. Raises NotFound."""
+        if not self.state.has_plugin(key):
             raise NotFound("plugin not found")
         unhealthy = [
             old
-            for old in self.held.of_plugin(key).values()
-            if not seen(old, self.held.nodes[old.key.node_id]).healthy
+            for old in (self.state.on_node(one.node_id)[one] for one in self.state.of_plugin(key))
+            if not seen(old, self.state.nodes[old.key.node_id]).healthy
         ]
-        return self.change(now, instances=[Step(old, None) for old in unhealthy])
+        forgotten = forgetting.remember(self.state, {old.key for old in unhealthy}, now)
+        steps = [Step(old, None) for old in unhealthy]
+        return self.change(now, instances=steps, forgotten=forgotten, left="forgotten")
 
     def collect(self, expired: Collection[Lost], now: int) -> Change:
-        """What has been lost for too long goes, if it is still lost since the same time."""
-        lost = {each.what for each in set(self.held.lost()) & set(expired)}
-        nodes = [node for node in self.held.nodes.values() if node.id in lost]
+        """Return the change that removes what has been lost for too long, if it is still lost since
+        the same time.
+
+        A missing instance is remembered as forgotten: a leftover that its agent reports now and
+        then would else come and go forever. Of a node that goes only its secret is kept.
+        """
+        wanted = set(expired)
+        lost = {each.what for each in self.state.lost() if each in wanted} if wanted else set()
+        nodes = [node for node in self.state.nodes.values() if node.id in lost]
         gone = {
             key: instance
-            for node in self.held.nodes.values()
-            for key, instance in self.held.on_node(node.id).items()
+            for node in self.state.nodes.values()
+            for key, instance in self.state.on_node(node.id).items()
             if key in lost or node.id in lost
         }
+        over = forgetting.expired(self.state, now)
+        over += [mark for node in nodes for mark in self.state.forgotten_on(node.id).values()]
+        missing = {key for key in gone if key.node_id not in lost}
+        secrets = kept_secrets.expired(self.state, now, self._keep)
         return self.change(
             now,
             [Step(node, None) for node in nodes],
             [Step(instance, None) for instance in gone.values()],
+            forgotten=forgetting.remember(self.state, missing, now, over),
+            secrets=kept_secrets.keep(self.state, nodes, now, secrets),
+            left="collected: it was lost for too long",
         )
 
     def declare(self, declarations: Iterable[Declaration], now: int) -> Change:
-        """From now on exactly these declarations are in force."""
+        """Return the change that replaces all declarations by these."""
         new = {declaration.key: declaration for declaration in declarations}
-        old = self.held.declarations
+        old = self.state.declarations
         steps = [
             Step(old.get(key), new.get(key))
             for key in sorted(old.keys() | new.keys())
@@ -193,59 +323,30 @@ class Planner:
         nodes: Iterable[Step[Node]] = (),
         instances: Iterable[Step[Instance]] = (),
         declarations: Iterable[Step[Declaration]] = (),
+        forgotten: Iterable[Step[Forgotten]] = (),
+        secrets: Iterable[Step[KeptSecret]] = (),
+        left: str = "",
     ) -> Change:
-        """The change that these steps make, with the resources that read differently after it."""
-        change = Change(now, tuple(nodes), tuple(instances), tuple(declarations))
-        plugins = {step.some.key for step in change.declarations if self._is_seen(step)}
-        node_ids = {step.some.id for step in change.nodes}
-        for key in self._views_changed(change):
-            plugins.add(key.plugin)
-            node_ids.add(key.node_id)
-        touched = {key.resource for key in plugins} | {plugins_of(key.type) for key in plugins}
-        if node_ids:
-            touched |= {NODES, *(node_of(node_id) for node_id in node_ids)}
-        removed = {key.resource for key in self._plugins_gone(plugins, change)}
-        removed |= {node_of(step.some.id) for step in change.nodes if step.after is None}
-        return replace(change, touched=frozenset(touched), removed=frozenset(removed))
-
-    def _views_changed(self, change: Change) -> Iterable[InstanceKey]:
-        """The instances that readers see differently: those replaced, and those of a node that
-        fell silent, came back or has another name."""
-        for step, node in self.held.affected(change):
-            if _shown(step.before, node.before) != _shown(step.after, node.after):
-                yield step.some.key
-
-    def _is_seen(self, step: Step[Declaration]) -> bool:
-        """Whether readers see a difference: one who expects what is known anyway makes none."""
-        known = Counter(key.role for key in self.held.of_plugin(step.some.key))
-        if not known and None in (step.before, step.after):
-            return True  # the plugin itself comes or goes
-        before, after = (each.expected if each else {} for each in (step.before, step.after))
-        roles = before.keys() | after.keys()
-        return any(before.get(r, known[r]) != after.get(r, known[r]) for r in roles)
-
-    def _plugins_gone(self, plugins: Iterable[PluginKey], change: Change) -> Iterable[PluginKey]:
-        """Those of the plugins that neither a report nor a declaration has after the change."""
-        growth: Counter[PluginKey] = Counter()
-        for step in change.instances:
-            growth[step.some.key.plugin] += (step.after is not None) - (step.before is not None)
-        declared = {step.some.key: step.after for step in change.declarations}
-        for key in plugins:
-            is_declared = declared.get(key, self.held.declarations.get(key)) is not None
-            if not is_declared and len(self.held.of_plugin(key)) + growth[key] == 0:
-                yield key
+        """Return the change that these steps make, with the resources that read differently after
+        it and what becomes of instances; ``left`` is how these leave."""
+        change = Change(
+            now,
+            tuple(nodes),
+            tuple(instances),
+            tuple(declarations),
+            forgotten=tuple(forgotten),
+            kept_secrets=tuple(secrets),
+        )
+        if not change:
+            return change
+        reads, writes = scopes_of(change)
+        identified = replace(change, id=uuid4().hex, base=self.base, reads=reads, writes=writes)
+        versions = {name: each.type.version_detail for name, each in self.schemas.items()}
+        return with_effects(identified, self.state, left, versions)
 
 
-def _shown(instance: Instance | None, node: Node | None) -> tuple[Fingerprint, str] | None:
-    """What readers see of an instance; an allocation has its node's name as well."""
-    if instance is None or node is None:
-        return None
-    shown = seen(instance, node)
-    return shown, node.name if shown.allocation else ""
-
-
-def check_secret(node: Node, secret_hash: str) -> None:
-    """Raises Forbidden when a secret is pinned to the node and it is not the one given."""
+def check_secret(node: Node | KeptSecret, secret_hash: str) -> None:
+    """Raise Forbidden when a secret is pinned to the node and it is not the one given."""
     if node.secret_hash and not hmac.compare_digest(node.secret_hash, secret_hash):
         raise Forbidden(
             "the node's secret is another: the node ID belongs to another machine, or the agent "
@@ -258,7 +359,7 @@ def _missing(old: Instance, now: int) -> Instance:
 
 
 def _heard(node: Node, is_cloned: bool, now: int) -> Node:
-    """The node as it stands once it was heard of."""
+    """Return the node as it is once it was heard."""
     if node.status == DOWN:
         node = replace(node, status=READY, status_since=now, back_since=now)
     if bool(node.cloned_since) is not is_cloned:
@@ -266,15 +367,17 @@ def _heard(node: Node, is_cloned: bool, now: int) -> Node:
     return node
 
 
-def _reported(node: Node, secret_hash: str, report: Report) -> Node:
-    """The node as its report has it."""
+def _reported(node: Node, secret_hash: str, report: Report, accessor: str) -> Node:
+    """Return the node as its report has it."""
+    node_class = {NODE_CLASS: report.node_class} if report.node_class else {}
     return replace(
         node,
         name=report.name,
         datacenter=report.datacenter,
         version=report.version,
         address=report.address,
-        attributes=report.attributes,
+        attributes={**report.attributes, **node_class},
         meta=report.meta,
         secret_hash=secret_hash,
+        accessor=accessor,
     )

@@ -8,7 +8,10 @@ from __future__ import annotations
 
 import threading
 import time
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Sequence
+
+from plugind.model import Committed
+from plugind.state import State
 
 REMEMBERED = 16
 """RunIDs kept of a node."""
@@ -17,13 +20,13 @@ REMEMBERED = 16
 class Runs:
     """The RunIDs seen of each node. Safe for threads.
 
-    ``calm`` is in seconds: a node counts as cloned until one agent alone was heard for as long;
-    those ``cloned`` when this process started do so until then.
+    A node counts as cloned until one agent alone was heard for ``calm()`` seconds; those ``cloned``
+    when this process started do so until then.
     """
 
     def __init__(
         self,
-        calm: float,
+        calm: Callable[[], float],
         cloned: Iterable[str] = (),
         *,
         clock: Callable[[], float] = time.monotonic,
@@ -35,8 +38,8 @@ class Runs:
         self._returned = dict.fromkeys(cloned, clock())
 
     def seen(self, node_id: str, run_id: str) -> bool:
-        """A node was heard of, by an agent that may not say which ("" for the RunID). Returns
-        whether the node counts as cloned."""
+        """Note that a node was heard, from the agent of this RunID ("" if the agent gave none).
+        Return whether the node counts as cloned."""
         now = self._clock()
         with self._lock:
             runs = self._seen.get(node_id, [])
@@ -46,13 +49,27 @@ class Runs:
                 others = [run for run in runs if run != run_id]
                 self._seen[node_id] = [*others, run_id][-REMEMBERED:]
             returned = self._returned.get(node_id)
-            if returned is not None and now - returned < self._calm:
+            if returned is not None and now - returned < self._calm():
                 return True
             self._returned.pop(node_id, None)
             return False
 
-    def leave(self, node_id: str) -> None:
-        """The node is gone, and what was seen of it with it."""
+    def follow(self, old: State, new: State, batch: Sequence[Committed]) -> None:
+        """Forget what was seen of nodes that are gone, as the feed finds out."""
+        gone = [
+            step.some.id
+            for committed in batch
+            for step in committed.change.nodes
+            if step.after is None
+        ]
         with self._lock:
-            self._seen.pop(node_id, None)
-            self._returned.pop(node_id, None)
+            for node_id in gone:
+                self._seen.pop(node_id, None)
+                self._returned.pop(node_id, None)
+
+    def missed(self, old: State, new: State) -> None:
+        """Forget what was seen of nodes that are gone."""
+        with self._lock:
+            for node_id in [each for each in self._seen if each not in new.nodes]:
+                self._seen.pop(node_id, None)
+                self._returned.pop(node_id, None)

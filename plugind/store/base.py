@@ -1,67 +1,243 @@
-"""What a store is: it keeps the changes of the catalogue, and gives each its index.
+"""The contract of stores: they keep the changes of the catalogue, and give each its index.
 
-The store is the truth; the catalogue is derived from it. A store is registered by name through the
-hook ``plugind_stores``.
+The store is the truth, its log what everything else follows; the catalogue is derived from it. The
+contract can be met by a store on another machine, with several writers. A store is registered by
+name through the hook ``plugind_stores``; ``plugind.testing.stores`` holds it to the contract.
 """
 
 from __future__ import annotations
 
+import threading
 from abc import ABC, abstractmethod
-from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any, ClassVar
+from typing import Any, ClassVar, NamedTuple, Self, TypeAlias
 
-from plugind.fields import Record
-from plugind.model import Change, Declaration, Instance, Node, Stamp
+from plugind.model import (
+    Beat,
+    Change,
+    Committed,
+    Declaration,
+    Forgotten,
+    HistoryQuery,
+    Instance,
+    KeptSecret,
+    Node,
+    Stamp,
+    StoredTransition,
+)
+from plugind.model.times import SECOND
+from plugind.wire.fields import Record
 
 FIRST_INDEX = 1
 """The index of an empty store: X-Nomad-Index is never 0, for a client that sends 0 would spin."""
 
+STOP_SECONDS = 0.25
+"""Within how many seconds a follower notices that it has to stop."""
+
 
 @dataclass(frozen=True, slots=True)
 class Contents:
-    """All that a store holds, as of ``index``. ``stamps`` are by resource, lists included."""
+    """All that a store holds, as of ``index``. ``stamps`` are by resource, lists included, and
+    ``beats`` by node ID."""
 
     index: int
     nodes: Sequence[Node]
     instances: Sequence[Instance]
     declarations: Sequence[Declaration]
     stamps: Mapping[str, Stamp]
+    forgotten: Sequence[Forgotten] = ()
+    beats: Mapping[str, Beat] = field(default_factory=dict)
+    kept_secrets: Sequence[KeptSecret] = ()
+
+
+class Conflict(NamedTuple):
+    """Outcome of a change that was planned on something that has moved since: ``scope`` says on
+    what. Nothing of it was done; its writer plans again on a newer state."""
+
+    scope: str
+
+
+class OutcomeUnknown(NamedTuple):
+    """The outcome of a change that may or may not have been committed. The log will show it: its
+    writer looks there for the change's ID."""
+
+    reason: str
+
+
+Outcome: TypeAlias = int | Conflict | OutcomeUnknown
+"""What became of a change: the index that it was committed at, or why there is none."""
+
+Progress: TypeAlias = Callable[[int, int], None]
+"""Called now and then during long work, with how many of how many things are done."""
+
+
+def no_progress(done: int, total: int) -> None:
+    """Report nothing."""
+
+
+class Retention(NamedTuple):
+    """How long transitions are kept: for ``keep`` nanoseconds, and at most ``maximum`` of them."""
+
+    keep: int = 30 * 24 * 3600 * SECOND
+    maximum: int = 1_000_000
+
+
+@dataclass(frozen=True, slots=True)
+class Summary:
+    """What a sound store holds: the version of its schema, its last index, and how many of each."""
+
+    schema: int
+    index: int
+    nodes: int
+    instances: int
+    declarations: int
+
+    @classmethod
+    def of(cls, schema: int, found: Contents) -> Self:
+        counts = (found.nodes, found.instances, found.declarations)
+        return cls(schema, found.index, *(len(each) for each in counts))
+
+
+@dataclass(frozen=True, slots=True)
+class Restored:
+    """The contents in force now, and the name under which a store that was there before is kept."""
+
+    summary: Summary
+    kept: Path | None
 
 
 class Store(ABC):
-    """Keeps changes for good. Methods are called from one thread at a time.
+    """Keeps changes for good, in an order that all processes on the same store agree on.
 
-    Every method raises StoreError, with what an operator can do about it, when the store cannot do
-    what is asked; then nothing of it was done.
+    ``load``, ``commit`` and ``close`` are called from one thread at a time, all other methods from
+    any. Every method raises StoreError, with what an operator can do about it, when the store
+    cannot do its work; then nothing of it was done.
     """
 
     settings_schema: ClassVar[type[Record]]
     """The ``store "NAME" { }`` block of the configuration."""
 
+    retention: Retention = Retention()
+    """How long history is kept; may be assigned at any time, for the commits from then on."""
+
     @abstractmethod
     def __init__(self, settings: Any, data_dir: Path) -> None:
-        """Opens the store, making or migrating it first where that is needed."""
+        """Open the store, making or migrating it first where that is needed."""
 
     @property
     @abstractmethod
     def identity(self) -> str:
-        """A UUID drawn when the store was made: an index means something within one store only."""
+        """Return a UUID drawn when the store was made: an index has a meaning in one store only."""
 
     @abstractmethod
     def load(self) -> Contents:
-        """Everything there is."""
+        """Return everything that the store holds, as of one index."""
 
     @abstractmethod
-    def commit(self, changes: Sequence[Change]) -> Sequence[int]:
-        """Makes changes durable, all of them or none, before it returns the index of each.
+    def commit(self, changes: Sequence[Change]) -> Sequence[Outcome]:
+        """Commit changes in their order and return the outcome of each. Those with an index are
+        durable by then. A change is atomic, the batch is not.
 
-        An index is greater than all that came before. The stamps of what a change touched get its
-        index; a resource that was not there before is created by it. With no changes it only proves
-        that it could write some.
+        An index is greater than all that came before. The stamps of what a change touches get its
+        index; a resource that was not there before is created by it. With no changes the store only
+        proves that it could write some.
+
+        A change conflicts when a scope that it reads was written after the ``base`` of the batch,
+        which is the smallest of its changes' bases: the first is planned on the base, each further
+        one on those before it as well. It also conflicts when it reads a scope that a change of the
+        same batch writes which was not committed.
         """
 
     @abstractmethod
+    def read(self, after: int, limit: int = 256) -> Sequence[Committed]:
+        """Return the first changes that were committed after an index, by whichever process, in
+        their order, at most ``limit``; none where there are none yet. Do not wait for any.
+
+        The log has the last changes, as far back as the store's settings say; their age is that by
+        the time of the newest change. Raise Compacted when the log does not reach back to that
+        index, or the store not up to it.
+        """
+
+    @abstractmethod
+    def wait(self, after: int, timeout: float) -> bool:
+        """Wait until the store's index is greater than ``after``, whichever process writes, for at
+        most ``timeout`` seconds. Return whether it is."""
+
+    def interrupt(self) -> None:  # noqa: B027 - not every store has to do something
+        """Have each ``wait`` that goes on in this process return soon. It may do nothing, for no
+        wait lasts longer than it was asked to."""
+
+    def follow(self, after: int, stop: threading.Event) -> Iterator[Sequence[Committed]]:
+        """Yield all changes after an index, in their order and in batches, until ``stop`` is set,
+        which is noticed within STOP_SECONDS. No transaction is open while a batch is with the
+        caller. Raise Compacted."""
+        while not stop.is_set():
+            if batch := self.read(after):
+                after = batch[-1].index
+                yield batch
+            else:
+                self.wait(after, STOP_SECONDS)
+
+    @abstractmethod
+    def history(self, query: HistoryQuery) -> Sequence[StoredTransition]:
+        """Return the transitions that a query selects, newest first."""
+
+    @abstractmethod
+    def beat(self, beats: Mapping[str, Beat]) -> None:
+        """Keep when nodes were last heard, by node ID, for all processes on the store. This is no
+        change, takes no index, and need not survive a crash of the machine.
+
+        The nodes exist. The kept time of a node goes with the change that removes the node.
+        """
+
+    @abstractmethod
+    def expired(self, now: int) -> Mapping[str, Beat]:
+        """Return the beats of nodes whose time to live ended before ``now`` (nanoseconds)."""
+
+    @abstractmethod
     def close(self) -> None:
-        """Lets go of the store. Nothing is called after it."""
+        """Let go of the store, and end what waits for it. Nothing is called after it."""
+
+    @classmethod
+    @abstractmethod
+    def check(cls, settings: Any, data_dir: Path) -> Summary:
+        """Look through the whole store, also while servers run. Raise StoreError for damage."""
+
+    @classmethod
+    @abstractmethod
+    def backup(cls, settings: Any, data_dir: Path, target: Path) -> Summary:
+        """Write a checked and durable copy of one moment to a file that must not exist yet, also
+        while servers run."""
+
+    @classmethod
+    @abstractmethod
+    def restore(
+        cls, settings: Any, data_dir: Path, source: Path, lists: Collection[str]
+    ) -> Restored:
+        """Replace what the store holds by a backup, while no server runs.
+
+        Indexes go on from what clients may have seen, under a new identity, and every resource
+        reads as changed, ``lists`` included. A source with any fault replaces nothing.
+        """
+
+    @classmethod
+    @abstractmethod
+    def export(
+        cls, settings: Any, data_dir: Path, target: Path, progress: Progress = no_progress
+    ) -> Summary:
+        """Write what the store holds, history included, as JSON lines that every store can import,
+        to a file that must not exist yet; also while servers run."""
+
+    @classmethod
+    @abstractmethod
+    def import_(
+        cls,
+        settings: Any,
+        data_dir: Path,
+        source: Path,
+        lists: Collection[str],
+        progress: Progress = no_progress,
+    ) -> Restored:
+        """Replace what the store holds by what any store exported, as ``restore`` does."""

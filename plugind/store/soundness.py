@@ -9,9 +9,13 @@ from plugind.store.base import Contents
 
 
 def faults(contents: Contents) -> Iterator[str]:
-    """What does not fit, a line each; nothing where all is well."""
+    """Yield the contradictions in the contents, a line each."""
     nodes = {node.id for node in contents.nodes}
-    strays = {"/".join(one.key) for one in contents.instances if one.key.node_id not in nodes}
+    strays, forgotten = (
+        {"/".join(one.key) for one in found if one.key.node_id not in nodes}
+        for found in (contents.instances, contents.forgotten)
+    )
+    kept = {secret.node_id for secret in contents.kept_secrets} & nodes
     ahead = {
         resource
         for resource, stamp in contents.stamps.items()
@@ -20,6 +24,8 @@ def faults(contents: Contents) -> Iterator[str]:
     there, lists = _resources(contents)
     stamped = contents.stamps.keys()
     yield from _told("instances have no node", strays)
+    yield from _told("forgotten instances have no node", forgotten)
+    yield from _told("kept secrets are of nodes that exist", kept)
     yield from _told("stamps are ahead", ahead)
     yield from _told("resources have no stamp", (there | lists) - stamped)
     yield from _told(
@@ -28,7 +34,7 @@ def faults(contents: Contents) -> Iterator[str]:
 
 
 def _resources(contents: Contents) -> tuple[set[str], set[str]]:
-    """The things that there are, and the lists that they stand in."""
+    """Return the resources of all nodes and plugins, and the lists that contain them."""
     plugins = {one.key.plugin for one in contents.instances}
     plugins |= {declaration.key for declaration in contents.declarations}
     nodes = {node_of(node.id) for node in contents.nodes}

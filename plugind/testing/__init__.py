@@ -1,8 +1,8 @@
-"""For authors of plugin types: what a type is tested with.
+"""Tests for plugin types, for their authors.
 
-``conformance`` holds a type that is registered to every rule there is, as ``plugind type check``
-does; ``plugind.testing.fixtures`` has it for pytest. ``registered`` has a class registered without
-a package, ``live_server`` and ``run_agent`` are the real ones, in the test's process.
+``conformance`` checks a registered type against every rule, as ``plugind type check`` does;
+``plugind.testing.fixtures`` does so with pytest. ``registered`` registers a class without a
+package, ``live_server`` and ``run_agent`` run the real ones in the test's process.
 """
 
 from plugind.testing.conformance import RULES, conformance

@@ -10,14 +10,14 @@ import sys
 from pathlib import Path
 
 from plugind import logs
-from plugind.agent.child import serve
-from plugind.registry import plugin_type
+from plugind.agent.prober.child import serve
 from plugind.testing.actors import Pen, on_trial
+from plugind.types.registry import plugin_type
 
 
 def main() -> int:
     name, notes = sys.argv[1:]
-    logs.configure("ERROR")  # the actors' misdeeds are no news
+    logs.configure("ERROR")  # the actors misbehave on purpose
     pen = Pen(Path(notes))
     return serve(lambda: on_trial(plugin_type(name), pen))
 

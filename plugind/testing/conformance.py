@@ -1,4 +1,4 @@
-"""The conformance suite: every rule, on any plugin type that is registered."""
+"""The conformance suite: every rule, applied to any registered plugin type."""
 
 from __future__ import annotations
 
@@ -15,10 +15,10 @@ RULES: tuple[Rule, ...] = (*schema_rules.table, *prober_rules.table)
 def conformance(
     name: str, block: Mapping[str, Any] | None = None, rules: Iterable[Rule] = RULES
 ) -> list[Verdict]:
-    """How the plugin type of that name stands by each rule.
+    """Return how the plugin type of that name does by each rule.
 
-    ``block`` are its settings while its prober is on trial, as plain values; best are some with
-    which it finds something. Raises RegistryError where no package brings such a type.
+    ``block`` are its settings while its prober is on trial, as plain values; best are settings with
+    which it finds a target. Raise RegistryError where no package provides such a type.
     """
     with Subject(name, block) as subject:
-        return [subject.judge(rule) for rule in rules]
+        return [subject.check(rule) for rule in rules]

@@ -1,6 +1,6 @@
 """The conformance suite as fixtures of pytest, for a plugin type's own tests.
 
-Run pytest with ``-p plugind.testing.fixtures``, say by whose verdict as ``plugind_type``, and hold
+Run pytest with ``-p plugind.testing.fixtures``, name the type with ``plugind_type``, and check
 every rule in one test::
 
     @pytest.fixture(scope="session")
@@ -25,13 +25,14 @@ from plugind.testing.serving import LiveServer, live_server
 
 @pytest.fixture(scope="session")
 def plugind_type() -> str:
-    """The name of the plugin type under test; every suite has its own."""
+    """Return the name of the plugin type under test; every suite has its own."""
     raise NotImplementedError("write a fixture plugind_type that returns your plugin type's name")
 
 
 @pytest.fixture(scope="session")
 def plugind_block() -> Mapping[str, Any] | None:
-    """Its settings while its prober is on trial; best are some with which it finds something."""
+    """Return the settings while the prober is on trial; best are some with which it finds a
+    target."""
     return None
 
 
@@ -39,19 +40,19 @@ def plugind_block() -> Mapping[str, Any] | None:
 def plugind_subject(
     plugind_type: str, plugind_block: Mapping[str, Any] | None
 ) -> Iterator[Subject]:
-    """The plugin type that is looked at."""
+    """Yield the plugin type under test."""
     with Subject(plugind_type, plugind_block) as subject:
         yield subject
 
 
 @pytest.fixture(params=RULES, ids=str)
 def plugind_verdict(request: pytest.FixtureRequest, plugind_subject: Subject) -> Verdict:
-    """How it stands by a rule; a test that asks for it is run for each rule there is."""
-    return plugind_subject.judge(request.param)
+    """Return how the type does by a rule; a test that asks for it is run for each rule."""
+    return plugind_subject.check(request.param)
 
 
 @pytest.fixture
 def plugind_server() -> Iterator[LiveServer]:
-    """A live server, for ``run_agent`` to report to."""
+    """Yield a live server, for ``run_agent`` to report to."""
     with live_server() as server:
         yield server

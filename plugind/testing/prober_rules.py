@@ -1,25 +1,41 @@
-"""The rules of what a plugin type does: its prober, in a real process beside real trouble."""
+"""The rules for a plugin type's prober, run in a real process beside real trouble."""
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from typing import Any
 
-from plugind.agent.findings import SPOILT
-from plugind.agent.probing import SLACK
-from plugind.testing.actors import FAILING, FLOODING, HANGING, PREFIX, RAISING, STEADY
+from plugind.agent.prober.probing import SLACK
+from plugind.agent.prober.results import SPOILT
+from plugind.testing.actors import COLD, FAILING, FLOODING, HANGING, PREFIX, RAISING, STEADY
 from plugind.testing.rules import Rules, Subject
-from plugind.testing.trial import Evidence
+from plugind.testing.trial import Call, Evidence
 
 rules = Rules()
 
 _ENDED = "its process ended, {count} times"
 _REJECTED = "a server rejects {ID}/{Role}: {Field}: {Reason}"
 
+_TRIAL = ("settings-load",)
+"""The rules that must hold before a prober can be tried out."""
 
-@rules
+_SERVED = (
+    *_TRIAL,
+    "answers-in-time",
+    "load-defaults",
+    "probe-results",
+    "rows-serialize",
+    "summary-of-nothing",
+    "summary-without-details",
+    "summary-of-odd-values",
+)
+"""The rules that must hold before a server can show anything of the type."""
+
+
+@rules.after(*_TRIAL)
 def answers_in_time(subject: Subject) -> Iterator[str]:
-    """Its prober is made, discovers, probes and closes within probe_timeout each time."""
+    """Require that its prober is made, discovers, probes and closes within probe_timeout each
+    time."""
     evidence = subject.evidence
     for call in evidence.calls:
         if not call.ended and not evidence.ends and call.took > evidence.limit - SLACK:
@@ -28,55 +44,83 @@ def answers_in_time(subject: Subject) -> Iterator[str]:
             yield f"{call} took {call.took:.2g} s, of {evidence.limit:.2g} s at most"
 
 
-@rules
-def findings(subject: Subject) -> Iterator[str]:
-    """What its prober finds is of use: names of targets, IDs, roles, fingerprints; and where it
-    finds nothing it raises ProbeFailed."""
+@rules.after(*_TRIAL)
+def probe_results(subject: Subject) -> Iterator[str]:
+    """Require valid results of its prober: targets and their names, IDs, roles, fingerprints of
+    fields that its schemas declare; or ProbeFailed."""
     evidence = subject.evidence
-    if evidence.ends:
+    raised = [call for call in evidence.calls if call.error]
+    if evidence.ends and not any(call.name == "prober" for call in raised):
         yield _ENDED.format(count=evidence.ends)
-    for call in evidence.calls:
-        if call.error:
-            yield f"{call} raised {call.error}"
+    yield from _raised(raised)
     for name in {name for note in evidence.noted("targets") for name in note["odd"]}:
-        yield f"{name} is no name for a target: text of 1 to 256 characters"
-    yield from {flaw for note in evidence.noted("flaws") for flaw in note["flaws"]}
-    yield from _spoilt(evidence)
-    for item in evidence.rejected:
-        if not item["ID"].startswith(PREFIX):
-            yield _REJECTED.format(**item)
-
-
-@rules
-def failing_probe(subject: Subject) -> Iterator[str]:
-    """A probe that fails makes its own plugins unhealthy, and is no outage."""
-    yield from _misbehaving(subject, FAILING)
-
-
-@rules
-def raising_probe(subject: Subject) -> Iterator[str]:
-    """A probe that raises anything makes its own plugins unhealthy, and is no outage."""
-    yield from _misbehaving(subject, RAISING)
-
-
-@rules
-def hanging_probe(subject: Subject) -> Iterator[str]:
-    """A probe that hangs makes its own plugins unhealthy, and is no outage."""
-    yield from _misbehaving(subject, HANGING)
-
-
-@rules
-def flooding_probe(subject: Subject) -> Iterator[str]:
-    """A probe that gives thousands of plugins makes its own unhealthy, and is no outage."""
-    yield from _misbehaving(subject, FLOODING)
-
-
-def _spoilt(evidence: Evidence) -> Iterator[str]:
+        yield f"{name} cannot name a target: use a text of 1 to 256 characters"
+    yield from sorted({text for note in evidence.noted("problems") for text in note["problems"]})
     for (id, role), claims in evidence.state.shown().items():
         for shown in claims.values():
             text = str(shown.fingerprint.get("HealthDescription", ""))
             if text.startswith(SPOILT):
                 yield f"{id}/{role}: {text}"
+    yield from _rejected(evidence)
+
+
+@rules.after(*_SERVED)
+def cold_start(subject: Subject) -> Iterator[str]:
+    """Require that targets are shown though no probe of them ever succeeded: by the target's name
+    where it is valid as a plugin's ID, else as instances_of returns; () where only a probe can find
+    them."""
+    evidence = subject.evidence
+    nameless = [note["target"] for note in evidence.noted("named") if not note["named"]]
+    for target in dict.fromkeys(nameless):
+        yield (
+            f"{target}: would not be shown if its first probe failed, because its name is not a"
+            " plugin ID and instances_of does not name it"
+        )
+        return  # the others of the same prober are of the same kind
+    yield from _misbehaving(subject, COLD)
+
+
+@rules.after(*_SERVED)
+def failing_probe(subject: Subject) -> Iterator[str]:
+    """Require that a probe that fails makes only its own plugins unhealthy."""
+    yield from _misbehaving(subject, FAILING)
+
+
+@rules.after(*_SERVED)
+def raising_probe(subject: Subject) -> Iterator[str]:
+    """Require that a probe that raises any exception makes only its own plugins unhealthy."""
+    yield from _misbehaving(subject, RAISING)
+
+
+@rules.after(*_SERVED)
+def hanging_probe(subject: Subject) -> Iterator[str]:
+    """Require that a probe that hangs makes only its own plugins unhealthy."""
+    yield from _misbehaving(subject, HANGING)
+
+
+@rules.after(*_SERVED)
+def flooding_probe(subject: Subject) -> Iterator[str]:
+    """Require that a probe that returns thousands of plugins makes only its own unhealthy."""
+    yield from _misbehaving(subject, FLOODING)
+
+
+def _raised(calls: Sequence[Call]) -> Iterator[str]:
+    """Yield one line for each error, however many calls raised it."""
+    for error in dict.fromkeys(call.error for call in calls):
+        first, *others = dict.fromkeys(str(call) for call in calls if call.error == error)
+        more = f", and so did {len(others)} other calls" if others else ""
+        yield f"{first} raised {error}{more}"
+
+
+def _rejected(evidence: Evidence) -> Iterator[str]:
+    """Yield one line for each reason for which a server rejects fields, however many it rejects."""
+    items = [item for item in evidence.rejected if not item["ID"].startswith(PREFIX)]
+    seen = set()
+    for item in items:
+        cause = (item["Role"], item["Field"], item["Reason"])
+        if cause not in seen:
+            seen.add(cause)
+            yield _REJECTED.format(**item)
 
 
 def _misbehaving(subject: Subject, behaviour: str) -> Iterator[str]:
@@ -85,12 +129,12 @@ def _misbehaving(subject: Subject, behaviour: str) -> Iterator[str]:
         yield _ENDED.format(count=evidence.ends)
     shown = evidence.shown(behaviour)
     if not shown:
-        yield "nothing is told of it"
+        yield "it is not reported"
     for role, fingerprint in shown.items():
         if fingerprint["Healthy"]:
             yield f"{role}: it is shown as healthy"
     if not all(one["Healthy"] for one in evidence.shown(STEADY).values()):
-        yield "a target beside it that is well is shown as unhealthy"
+        yield "a healthy target beside it is shown as unhealthy"
     for item in evidence.rejected:
         if item["ID"] in (PREFIX + behaviour, PREFIX + STEADY):
             yield _REJECTED.format(**item)
@@ -99,11 +143,13 @@ def _misbehaving(subject: Subject, behaviour: str) -> Iterator[str]:
 
 
 def _answered(subject: Subject, body: Any, actor: str, *, healthy: bool) -> Iterator[str]:
-    """What is wrong with a server's answer to who reads that plugin; text says it already."""
+    """Yield the problems of a server's answer about an actor; a text is a problem itself."""
     if isinstance(body, str):
         yield body
         return
-    for plural in subject.type.roles.values():
-        told = (body[f"{plural}Healthy"], body[f"{plural}Expected"])
-        if told != (int(healthy), 1):
-            yield f"a server shows {PREFIX}{actor} as {plural} {told[0]}/{told[1]}"
+    for role, plural in subject.type.roles.items():
+        counts = (body[f"{plural}Healthy"], body[f"{plural}Expected"])
+        # The roles of an actor that never answered are unknown, so it has the default one.
+        expected = int(actor != COLD or role == subject.type.default_role)
+        if counts != (int(healthy), expected):
+            yield f"a server shows {PREFIX}{actor} as {plural} {counts[0]}/{counts[1]}"

@@ -12,7 +12,7 @@ from tempfile import TemporaryDirectory
 
 from plugind.errors import RegistryError
 from plugind.plugin_type import ENTRY_POINT_GROUP, PluginType
-from plugind.registry import load_registry
+from plugind.types.registry import load_registry
 
 _MODULE = """\
 from pkgutil import resolve_name
@@ -28,12 +28,11 @@ def plugind_plugin_types():
 
 @contextmanager
 def registered(type_: type[PluginType]) -> Iterator[str]:
-    """Has a plugin type installed while the block lasts, for this process and those that it
-    starts; gives its name.
+    """Register a plugin type while the block lasts, for this process and those that it starts.
 
-    It is there as pip would leave it: a module and its entry point, in a temporary folder. Nothing
-    is to be done for a class that an installed package brings. Raises RegistryError for a class
-    that another process could not import.
+    Yields its name. The type is registered as pip would do it, with a module and its entry point,
+    in a temporary folder; a class that an installed package provides needs neither. Raise
+    RegistryError for a class that another process could not import.
     """
     if type(load_registry().installed.get(type_.name)) is type_:
         yield type_.name
@@ -61,7 +60,7 @@ def _install(folder: Path, type_: type[PluginType]) -> None:
 
 
 def _set_path(path: str | None) -> None:
-    """What processes that are started from here on import from."""
+    """Set the path from which processes that start from here on import."""
     if path is None:
         os.environ.pop("PYTHONPATH", None)
     else:

@@ -1,7 +1,7 @@
-"""What every plugin type must do right, rule by rule.
+"""Rules for plugin types, and the subject that they are checked on.
 
-Each rule is a function that yields what falls short; its name is the rule's, its docstring says
-what the rule demands.
+Each rule is a function that yields shortfalls; its name is the rule's, its docstring is the rule's
+demand.
 """
 
 from __future__ import annotations
@@ -16,25 +16,38 @@ from tempfile import TemporaryDirectory
 from types import TracebackType
 from typing import Any, Self
 
-from plugind.configured import load_settings
+from plugind.config.shape import suggestion
 from plugind.errors import ConfigError, RegistryError
-from plugind.flaws import told
-from plugind.plugin_schemas import PluginSchemas
 from plugind.plugin_type import PluginType
-from plugind.registry import load_registry
+from plugind.schemas.plugins import PluginSchemas
 from plugind.testing.trial import Evidence, try_out
+from plugind.types.configured import load_settings
+from plugind.types.registry import load_registry
+from plugind.types.stray_output import stdout_to_stderr
+from plugind.types.validation import one_line
+
+USABLE = "usable"
+"""The rule that must hold before any other can be checked."""
 
 
 @dataclass(frozen=True, slots=True)
 class Rule:
-    """One thing that is demanded of every plugin type. ``check`` yields what falls short."""
+    """A demand on every plugin type. ``check`` yields the shortfalls.
+
+    ``after`` are the rules whose breach would break this one as well. Where one of them was found
+    broken this one is not checked, so that one mistake is reported once.
+    """
 
     name: str
     demand: str
     check: Callable[[Subject], Iterator[str]]
+    after: tuple[str, ...] = ()
 
     def __str__(self) -> str:
         return self.name
+
+
+Check = Callable[["Subject"], Iterator[str]]
 
 
 class Rules:
@@ -43,16 +56,24 @@ class Rules:
     def __init__(self) -> None:
         self.table: list[Rule] = []
 
-    def __call__(self, check: Callable[[Subject], Iterator[str]]) -> Callable[..., Iterator[str]]:
-        name = check.__name__.strip("_").replace("_", "-")
-        demand = " ".join((check.__doc__ or "").split())
-        self.table.append(Rule(name, demand, check))
-        return check
+    def __call__(self, check: Check) -> Check:
+        return self.after()(check)
+
+    def after(self, *names: str) -> Callable[[Check], Check]:
+        """Return a decorator for a rule that is checked only where those rules are not broken."""
+
+        def add(check: Check) -> Check:
+            name = check.__name__.strip("_").replace("_", "-")
+            demand = " ".join((check.__doc__ or "").split())
+            self.table.append(Rule(name, demand, check, names))
+            return check
+
+        return add
 
 
 @dataclass(frozen=True, slots=True)
 class Verdict:
-    """How a plugin type stands by one rule; ``note`` says what could not be seen."""
+    """The result of one rule; ``note`` is the reason why something was not seen or not checked."""
 
     rule: Rule
     shortfalls: tuple[str, ...] = ()
@@ -63,15 +84,15 @@ class Verdict:
         return not self.shortfalls
 
     def __str__(self) -> str:
-        """One line a shortfall, each with the rule's name; "" when there is none."""
+        """Return one line for each shortfall, with the rule's name; "" when there is none."""
         return "\n".join(f"{self.rule}: {text}" for text in self.shortfalls)
 
 
 class Subject:
-    """A plugin type that is looked at, by its name; use it in a ``with`` block.
+    """A plugin type under test, by its name; use it in a ``with`` block.
 
     ``block`` are its settings while its prober is on trial; by default those for ``--dev``, where
-    everything lives in an empty folder. Raises RegistryError where no package brings such a type.
+    everything lives in an empty folder. Raises RegistryError where no package provides such a type.
     """
 
     def __init__(self, name: str, block: Mapping[str, Any] | None = None) -> None:
@@ -79,10 +100,11 @@ class Subject:
         self.name = name
         self._block = block
         self._until_end = ExitStack()
+        self._shortfalls: dict[str, tuple[str, ...]] = {}
         self.refusal = self._registry.problems.get(name, "")
         if name not in self._registry.types and not self.refusal:
-            there = ", ".join(sorted(self._registry.types)) or "none"
-            raise RegistryError(f"no plugin type {name!r} is installed; there are: {there}")
+            near = suggestion(name, self._registry.types)
+            raise RegistryError(f"no plugin type {name!r} is installed; {near}")
 
     def __enter__(self) -> Self:
         return self
@@ -101,7 +123,7 @@ class Subject:
 
     @property
     def others(self) -> Sequence[PluginType]:
-        """The other types that are installed."""
+        """Return the other installed types."""
         types = self._registry.types
         return [type_ for name, type_ in sorted(types.items()) if name != self.name]
 
@@ -111,12 +133,12 @@ class Subject:
 
     @cached_property
     def folder(self) -> Path:
-        """An empty folder, for everything."""
+        """Return an empty folder for all files of the trial."""
         return Path(self._until_end.enter_context(TemporaryDirectory(prefix="plugind-")))
 
     @cached_property
     def block(self) -> Mapping[str, Any]:
-        """The settings on trial, as plain values."""
+        """Return the settings on trial, as plain values."""
         if self._block is not None:
             return self._block
         block = self.type.dev_settings(self.folder)
@@ -125,31 +147,49 @@ class Subject:
 
     @cached_property
     def evidence(self) -> Evidence:
-        """What the prober's trial showed; it is tried out once."""
+        """Return the evidence of the prober's trial, which takes place once."""
         settings = self.type.settings_schema().load(self.block)
         return try_out(self.type, self.block, settings.probe_timeout, self.folder)
 
     def load(self, dev_folder: Path | None) -> Iterator[str]:
-        """What is wrong with the type's settings where configuration says nothing of them."""
+        """Yield the problems of the type's settings where configuration has none of them."""
         try:
             load_settings([], {"plugin_types_enabled": self.name}, dev_folder, environ={})
         except ConfigError as error:
             yield from (mistake.text for mistake in error.mistakes)
 
-    def judge(self, rule: Rule) -> Verdict:
-        """How the type stands by a rule."""
-        if self.refusal and rule.name != "usable":
-            return Verdict(rule, (f"it cannot be seen: {self.refusal}",))
+    def check(self, rule: Rule) -> Verdict:
+        """Return how the type does by a rule.
+
+        A shortfall that an earlier rule has reported is not reported again.
+        """
+        for name in (USABLE, *rule.after):
+            if name != rule.name and self._shortfalls.get(name):
+                return Verdict(rule, note=f"not checked until {name} is kept")
+        with stdout_to_stderr():
+            found = self._shortfalls_of(rule)
+        self._shortfalls[rule.name] = found
+        others = [name for name in self._shortfalls if name != rule.name]
+        earlier = {text: name for name in reversed(others) for text in self._shortfalls[name]}
+        new = tuple(text for text in found if text not in earlier)
+        if found and not new:
+            return Verdict(rule, note=f"not checked until {earlier[found[0]]} is kept")
+        return Verdict(rule, new, "" if new else self._note(rule))
+
+    def _shortfalls_of(self, rule: Rule) -> tuple[str, ...]:
+        if self.refusal and rule.name != USABLE:
+            return (f"it cannot be used: {self.refusal}",)
         shortfalls: list[str] = []
         try:
             for text in rule.check(self):
                 shortfalls.append(text)
-            return Verdict(rule, tuple(shortfalls), self._note(rule))
-        except Exception as error:  # a stranger's code
-            return Verdict(rule, (*shortfalls, told(error)))
+        except Exception as error:  # the type is another package's code
+            shortfalls.append(one_line(error))
+        return tuple(dict.fromkeys(shortfalls))
 
     def _note(self, rule: Rule) -> str:
-        """Where nothing was seen nothing was proved."""
-        if rule.name == "findings" and not self.evidence.targets:
+        """Return the reason why a rule without shortfalls proved nothing, or ""."""
+        # A prober that found nothing has proved nothing.
+        if rule.name == "probe-results" and not self.evidence.targets:
             return "its prober found no target to probe; give settings with which it does"
         return ""

@@ -1,35 +1,38 @@
-"""Makes up what a plugin type's prober might find: values for every field of its schemas."""
+"""Makes up results of a plugin type's prober: values for every field of its schemas."""
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
 from marshmallow import Schema, ValidationError, fields, validate
 
-from plugind.fields import Duration, Flag, Identifier, Number, Text, Time
+from plugind.agent.allocations import PROCESS
+from plugind.agent.prober.results import SUCCESSION
 from plugind.model import Fingerprint
-from plugind.plugin_schemas import PluginSchemas
+from plugind.plugin_type import ANY_ROLE
+from plugind.schemas.plugins import PluginSchemas
+from plugind.wire.fields import Duration, Flag, Identifier, Number, Text, Time
 
 Field = fields.Field[Any]
 
 PLAIN, HUGE, EMPTY, NULL = KINDS = ("plain", "huge", "empty", "null")
-"""The kinds of values there are; of those that a field refuses it keeps its default."""
+"""The kinds of values; a field keeps its default in place of a value that it rejects."""
 
-_MANY = 100  # keys or items of what is huge
+_MANY = 100  # keys or items of a huge value
 _LONG = 10_000  # characters, where a field sets no bound
 _ODD = '\N{FOX FACE}\N{RIGHT-TO-LEFT OVERRIDE}\0"\\<&\n'
 _NESTING = 4
 
 
 def details(schemas: PluginSchemas, role: str, kind: str) -> dict[str, Any]:
-    """The type's part of a healthy fingerprint, as it is held once it was reported."""
+    """Return the type's part of a healthy fingerprint, as it is stored after a report."""
     dumped: dict[str, Any] = schemas.details[role].dump(loaded(schemas, role, kind))
     return dumped
 
 
 def loaded(schemas: PluginSchemas, role: str, kind: str) -> Any:
-    """A healthy fingerprint as its schema loads it, with whatever values it takes."""
+    """Return a healthy fingerprint as its schema loads it, with the values that it accepts."""
     own = schemas.type.fingerprint_schemas[role]()
     raw = {"Healthy": True, **of_schema(own, kind)}
     for _ in raw:
@@ -45,7 +48,7 @@ def loaded(schemas: PluginSchemas, role: str, kind: str) -> Any:
 def fingerprints(
     schemas: PluginSchemas, kinds: Iterable[str] = KINDS
 ) -> dict[str, list[Fingerprint]]:
-    """By role: one fingerprint of each kind, healthy ones and others."""
+    """Return by role one fingerprint of each kind, healthy ones and others."""
     return {
         role: [
             Fingerprint(healthy, "a sample", number, details=details(schemas, role, kind))
@@ -56,8 +59,45 @@ def fingerprints(
     }
 
 
+def undeclared(
+    schemas: PluginSchemas, found: Mapping[tuple[str, str], Mapping[str, Any]]
+) -> list[str]:
+    """Return the fields of a probe's results that no schema declares, so that they are never
+    shown."""
+    texts = {
+        f"{role}: a fingerprint has {name}, which fingerprint_schemas does not declare"
+        for (_, role), fingerprint in found.items()
+        for name in _unknown(
+            [schemas.reported[role]] if role != ANY_ROLE else list(schemas.reported.values()),
+            {name: value for name, value in fingerprint.items() if name not in _CORES_OWN},
+        )
+    }
+    return sorted(texts)
+
+
+_CORES_OWN = {PROCESS, SUCCESSION}
+
+
+def _unknown(schemas: Sequence[Schema], values: Mapping[str, Any], path: str = "") -> set[str]:
+    """Return the names in ``values``, and below, that none of the schemas loads."""
+    unknown: set[str] = set()
+    for name, value in values.items():
+        known = [
+            field
+            for schema in schemas
+            for attribute, field in schema.load_fields.items()
+            if (field.data_key or attribute) == name
+        ]
+        if not known:
+            unknown.add(f"{path}{name}")
+        inner = [field.schema for field in known if isinstance(field, fields.Nested)]
+        if inner and isinstance(value, Mapping):
+            unknown |= _unknown(inner, value, f"{path}{name}.")
+    return unknown
+
+
 def of_schema(schema: Schema, kind: str, depth: int = _NESTING) -> dict[str, Any]:
-    """A value for each field that can be loaded, as it is on the wire."""
+    """Return a value for each field that can be loaded, as it is on the wire."""
     if depth == 0:
         return {}
     return {

@@ -1,4 +1,5 @@
-"""The rules of what a plugin type says: its documentation, settings, schemas, names, summaries."""
+"""The rules for the declarations of a plugin type: documentation, settings, schemas, names,
+summaries."""
 
 from __future__ import annotations
 
@@ -7,17 +8,17 @@ from collections.abc import Collection, Iterator, Mapping
 from typing import Any
 
 import orjson
-from marshmallow import Schema, fields
+from marshmallow import Schema, ValidationError, fields, missing
 
 from plugind.api.type_rows import json_schema
 from plugind.config.shape import known_fields
-from plugind.flaws import told
 from plugind.model import Fingerprint
-from plugind.node_schemas import NodeSchema
-from plugind.plugin_schemas import FingerprintSchema, PluginBodySchema, PluginSchemas, node_keys
 from plugind.plugin_type import PluginType, Settings
+from plugind.schemas.nodes import NodeSchema, reasons_of
+from plugind.schemas.plugins import FingerprintSchema, PluginBodySchema, PluginSchemas, node_keys
 from plugind.testing import samples
 from plugind.testing.rules import Rules, Subject
+from plugind.types.validation import one_line
 
 rules = Rules()
 
@@ -26,14 +27,14 @@ _MANY = 1_000  # fingerprints of one plugin
 
 @rules
 def usable(subject: Subject) -> Iterator[str]:
-    """A package brings it, and plugind takes it: its name, roles, schemas and version are sound."""
+    """Require that a package provides it with a valid name, roles, schemas and version."""
     if subject.refusal:
         yield subject.refusal
 
 
 @rules
 def documented(subject: Subject) -> Iterator[str]:
-    """It has a title and a docstring, and every setting has its help."""
+    """Require a title, a docstring, and a help for every setting."""
     if not subject.type.title:
         yield "title is empty"
     if not (type(subject.type).__doc__ or "").strip():
@@ -44,17 +45,19 @@ def documented(subject: Subject) -> Iterator[str]:
 
 @rules
 def settings_load(subject: Subject) -> Iterator[str]:
-    """Its settings load where configuration says nothing of them, and those for --dev do too."""
+    """Require that its settings load where configuration has none of them, and those for --dev
+    too."""
     yield from subject.load(None)
     yield from (f"dev_settings: {text}" for text in subject.load(subject.folder))
     loaded = subject.type.settings_schema().load({})
     if not isinstance(loaded, Settings):
-        yield f"settings_schema loads {type(loaded).__name__}, which is no subclass of Settings"
+        yield f"settings_schema loads {type(loaded).__name__}, which is not a subclass of Settings"
 
 
 @rules
 def described(subject: Subject) -> Iterator[str]:
-    """Its schemas can be described as JSON Schemas, for /v1/plugin-types and /v1/openapi.json."""
+    """Require that its schemas can be described as JSON Schemas, for /v1/plugin-types and
+    /v1/openapi.json."""
     schemas, settings = subject.schemas, subject.type.settings_schema()
     for what, schema in {
         "row": schemas.row,
@@ -65,17 +68,17 @@ def described(subject: Subject) -> Iterator[str]:
         try:
             orjson.dumps(json_schema(schema, answered=schema in (schemas.row, schemas.whole)))
         except Exception as error:
-            yield f"that of its {what} cannot: {told(error)}"
+            yield f"that of its {what} cannot: {one_line(error)}"
 
 
 @rules
 def names(subject: Subject) -> Iterator[str]:
-    """What it names clashes with nothing of the core's, of its own, or of other types."""
+    """Require that its names clash with none of the core's, of its own, or of other types."""
     yield from _clashing_plurals(subject.type)
     yield from _clashing_fields(subject.type)
     keys = node_keys(subject.type)
     for role in sorted(keys.keys() - subject.type.roles.keys()):
-        yield f"node_keys has {role!r}, which is none of its roles"
+        yield f"node_keys has {role!r}, which is not one of its roles"
     yield from _doubled("node_keys", keys.values())
     for key in sorted(set(keys.values()) & _keys(NodeSchema())):
         yield f"node_keys: {key} is the core's"
@@ -85,15 +88,26 @@ def names(subject: Subject) -> Iterator[str]:
 
 
 @rules
+def load_defaults(subject: Subject) -> Iterator[str]:
+    """Require a load_default for every field of its fingerprint schemas: a value that is not known
+    yet is shown with it."""
+    for role, schema in subject.type.fingerprint_schemas.items():
+        for path in _without_default(schema()):
+            yield f"{role}: {path} has no load_default"
+
+
+@rules
 def schemas_round_trip(subject: Subject) -> Iterator[str]:
-    """What its schemas load and dump they load again, and it is the same; JSON can hold it."""
+    """Require that its schemas load again, unchanged, the values that they dump, and that these fit
+    JSON."""
     schemas = subject.schemas
     for role in subject.type.roles:
+        bare = set(_without_default(schemas.details[role]))  # reported already
         for kind in samples.KINDS:
             first = samples.details(schemas, role, kind)
             orjson.dumps(first)
-            if lacking := sorted(_keys(schemas.details[role]) - first.keys()):
-                yield f"{role}: {', '.join(lacking)} is left out; it needs a load_default"
+            if lacking := sorted(_keys(schemas.details[role]) - first.keys() - bare):
+                yield f"{role}: {', '.join(lacking)} is loaded and not dumped"
             again = schemas.details[role].dump(
                 schemas.reported[role].load({"Healthy": True, **first})
             )
@@ -102,30 +116,34 @@ def schemas_round_trip(subject: Subject) -> Iterator[str]:
                     yield f"{role}: {key} is {_short(first.get(key))} once, then " + _short(
                         again.get(key)
                     )
+                    return
 
 
 @rules
 def rows_serialize(subject: Subject) -> Iterator[str]:
-    """Rows and bodies have every field of their schemas, as JSON, in both shapes of the wire."""
+    """Require that rows and bodies have every field of their schemas, as JSON, in both shapes of
+    the wire."""
     yield from _rendered(subject, samples.fingerprints(subject.schemas, [samples.PLAIN]))
 
 
 @rules
 def summary_of_nothing(subject: Subject) -> Iterator[str]:
-    """summary takes a plugin that is only declared: no role has a fingerprint."""
+    """Require that summary accepts a plugin that is only declared: no role has a fingerprint."""
     yield from _rendered(subject, {role: [] for role in subject.type.roles})
 
 
 @rules
 def summary_without_details(subject: Subject) -> Iterator[str]:
-    """summary takes unhealthy fingerprints without details, as of what nobody could ask yet."""
+    """Require that summary accepts unhealthy fingerprints without details, as of a plugin that
+    never answered."""
     bare = Fingerprint(False, "nothing is known of it", 0)
     yield from _rendered(subject, {role: [bare] for role in subject.type.roles})
 
 
 @rules
 def summary_of_odd_values(subject: Subject) -> Iterator[str]:
-    """summary takes whatever its schemas let through: huge, empty and null, and many of each."""
+    """Require that summary accepts all values that its schemas accept: huge, empty and null, and
+    many of each."""
     for kind in samples.KINDS:
         yield from _rendered(subject, samples.fingerprints(subject.schemas, [kind]))
     mixed = samples.fingerprints(subject.schemas)
@@ -133,8 +151,18 @@ def summary_of_odd_values(subject: Subject) -> Iterator[str]:
     yield from _rendered(subject, many)
 
 
+def _without_default(schema: Schema, path: str = "") -> Iterator[str]:
+    """Yield the fields of a schema, and of those nested in it, that have no load_default."""
+    for name, field in schema.load_fields.items():
+        key = f"{path}{field.data_key or name}"
+        if field.load_default is missing:
+            yield key
+        if isinstance(field, fields.Nested):
+            yield from _without_default(field.schema, f"{key}.")
+
+
 def _without_help(schema: Schema, path: str = "") -> Iterator[str]:
-    """The settings of a block, and of those in it, that have no help."""
+    """Yield the settings of a block, and of those in it, that have no help."""
     for name, field in known_fields(schema).items():
         if not str(field.metadata.get("help", "")).strip():
             yield f"{path}{name}"
@@ -164,7 +192,7 @@ def _clashing_fields(type_: PluginType) -> Iterator[str]:
 def _doubled(what: str, values: Collection[str]) -> Iterator[str]:
     for value, count in Counter(values).items():
         if count > 1:
-            yield f"{what} {value!r} is there {count} times"
+            yield f"{what} {value!r} is used {count} times"
 
 
 def _keys(schema: Schema) -> set[str]:
@@ -177,7 +205,7 @@ _CORE_BODY = _keys(PluginBodySchema())
 def _rendered(
     subject: Subject, fingerprints: Mapping[str, Collection[Fingerprint]]
 ) -> Iterator[str]:
-    """What keeps a plugin with those fingerprints from being shown."""
+    """Yield the problems that keep a plugin with those fingerprints from being shown."""
     schemas, type_ = subject.schemas, subject.type
     summary = type_.summary(fingerprints)
     if not isinstance(summary, Mapping):
@@ -187,21 +215,47 @@ def _rendered(
     counts = {f"{plural}{count}": 0 for plural in type_.roles.values() for count in _COUNTS}
     document = {**summary, **counts, **core}
     row, body = schemas.row.dump(document), schemas.body.dump(document)
-    yield from _lacking("row", schemas, row)
-    yield from _lacking("body", schemas, body)
+    yield from _lacking(schemas, row, body)
     orjson.dumps(row)
     maps: dict[str, Any] = {plural: {} for plural in type_.roles.values()}
-    orjson.dumps(type_.document_row(orjson.loads(orjson.dumps(row))))
+    document_row = type_.document_row(orjson.loads(orjson.dumps(row)))
+    orjson.dumps(document_row)
+    if not isinstance(document_row, Mapping):
+        yield f"document_row returns {type(document_row).__name__} instead of a mapping"
     orjson.dumps(type_.document_body(orjson.loads(orjson.dumps({**body, **maps}))))
+    yield from _unfit(type_, row, body)
 
 
 _COUNTS = ("Healthy", "Expected")
 
 
-def _lacking(what: str, schemas: PluginSchemas, made: Mapping[str, Any]) -> Iterator[str]:
-    schema = schemas.row if what == "row" else schemas.body
-    if lacking := sorted(_keys(schema) - made.keys()):
-        yield f"the {what} lacks {', '.join(lacking)}, which summary leaves out"
+def _lacking(
+    schemas: PluginSchemas, row: Mapping[str, Any], body: Mapping[str, Any]
+) -> Iterator[str]:
+    """Yield the fields that summary leaves out; of the body only those that the row does not
+    show."""
+    in_row = _keys(schemas.row) - row.keys()
+    in_body = _keys(schemas.body) - body.keys() - in_row
+    for what, lacking in {"row": in_row, "body": in_body}.items():
+        if lacking:
+            yield f"the {what} lacks {', '.join(sorted(lacking))}, which summary leaves out"
+
+
+def _unfit(type_: PluginType, row: Mapping[str, Any], body: Mapping[str, Any]) -> Iterator[str]:
+    """Yield the values of summary that the type's own schemas would not load.
+
+    They are dumped without being validated, and clients rely on the schemas.
+    """
+    seen: set[tuple[str, str]] = set()
+    for what, schema, made in (("row", type_.row_schema, row), ("body", type_.body_schema, body)):
+        own = {key: value for key, value in made.items() if key in _keys(schema())}
+        try:
+            schema().load(own)
+        except ValidationError as error:
+            for path, reason in reasons_of(error):
+                if (path, reason) not in seen:
+                    seen.add((path, reason))
+                    yield f"the result of summary does not fit {what}_schema: {path} {reason}"
 
 
 def _short(value: object) -> str:

@@ -11,20 +11,22 @@ from tempfile import TemporaryDirectory
 from typing import TypeVar
 
 from plugind.agent import Agent
-from plugind.api.endpoints import Health
-from plugind.app import Services, create_app
 from plugind.client import Client
 from plugind.config import Settings
-from plugind.configured import agent_blocks, load_settings
-from plugind.registry import Registry
-from plugind.server import Server, listen
+from plugind.health import Health
+from plugind.serve.application import create_app
+from plugind.serve.listening import listen
+from plugind.serve.services import Services
+from plugind.serve.wiring import http_server
+from plugind.types.configured import agent_blocks, load_settings
+from plugind.types.registry import Registry
 
 T = TypeVar("T")
 
 
 @dataclass(frozen=True)
 class LiveServer:
-    """A server that answers at ``address``; ``client`` speaks to it."""
+    """A server that answers at ``address``, and its ``client``."""
 
     services: Services
     address: str
@@ -39,11 +41,11 @@ def live_server(
     checks: Mapping[str, Callable[[], Health]] | None = None,
     **settings: str,
 ) -> Iterator[LiveServer]:
-    """A server with the plugin types that are installed, while the block lasts.
+    """Run a server with the installed plugin types while the block lasts.
 
-    ``config`` is a configuration file's text, ``settings`` are further ones by name
-    (``server_heartbeat_ttl="2s"``), ``checks`` those of what else is in the process. Its data is in
-    ``data_dir``, or in a folder that goes at the end.
+    ``config`` is the text of a configuration file, ``settings`` are further settings by name
+    (``server_heartbeat_ttl="2s"``), ``checks`` are health checks of other parts of the process. Its
+    data is in ``data_dir``, or in a folder that is removed at the end.
     """
     with ExitStack() as until_end:
         folder = data_dir or Path(until_end.enter_context(TemporaryDirectory(prefix="plugind-")))
@@ -53,7 +55,7 @@ def live_server(
         sock = until_end.enter_context(listen("127.0.0.1", 0))
         address = f"127.0.0.1:{sock.getsockname()[1]}"
         app = create_app(services, address, checks)
-        server = Server(app, sock, max_parked=loaded.server.max_parked)
+        server = http_server(services, app, sock)
         server.start()
         until_end.callback(server.stop)
         until_end.callback(services.wake)
@@ -63,7 +65,7 @@ def live_server(
 
 @contextmanager
 def run_agent(server: str, config: str = "", *, types: str, **settings: str) -> Iterator[Agent]:
-    """An agent that reports to the server at that address, while the block lasts.
+    """Run an agent that reports to the server at that address, while the block lasts.
 
     It probes for the plugin ``types``, by name with commas between, each in a process of its own,
     as an agent does; ``config`` and ``settings`` are as for ``live_server``.
@@ -78,6 +80,9 @@ def run_agent(server: str, config: str = "", *, types: str, **settings: str) -> 
             servers=(server,),
             token_file=loaded.client.token_file,
             ca_file=loaded.client.ca_file,
+            meta=loaded.client.meta,
+            node_class=loaded.client.node_class,
+            advertise=loaded.client.advertise,
             types=agent_blocks(loaded),
             log_level=loaded.log_level,
             log_json=loaded.log_json,
@@ -90,14 +95,15 @@ def run_agent(server: str, config: str = "", *, types: str, **settings: str) -> 
 
 
 def load(folder: Path, config: str, settings: Mapping[str, str]) -> tuple[Settings, Registry]:
-    """A configuration that is given as text, with data in ``folder``. Raises ConfigError."""
+    """Return a configuration that is given as text, with data in ``folder``. Raise ConfigError."""
     file = folder / "config.hcl"
     file.write_text(config)
     return load_settings([file], {"data_dir": str(folder), **settings}, None)
 
 
-def eventually(look: Callable[[], T], within: float = 10.0, every: float = 0.02) -> T:
-    """The first true value of ``look``; fails with its last value after ``within`` seconds."""
+def eventually(look: Callable[[], T], within: float = 60.0, every: float = 0.02) -> T:
+    """Return the first true value of ``look``; fail with its last value after ``within``
+    seconds."""
     deadline = time.monotonic() + within
     while not (value := look()):
         assert time.monotonic() < deadline, f"not within {within} s; the last look gave {value!r}"

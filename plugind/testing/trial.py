@@ -1,7 +1,7 @@
 """Puts a plugin type's prober on trial: in the process that an agent would start, with a server.
 
-Beside the prober's own targets stand four that misbehave and one that does not
-(``plugind.testing.actors``). What comes of it is evidence for the rules.
+Its targets have five that misbehave and one that does not for company (``plugind.testing.actors``).
+The outcome is evidence for the rules.
 """
 
 from __future__ import annotations
@@ -18,12 +18,13 @@ from pathlib import Path
 from typing import Any
 
 from plugind import __version__
-from plugind.agent import report
 from plugind.agent.backoff import Backoff
-from plugind.agent.probing import SLACK
+from plugind.agent.prober.probing import SLACK
+from plugind.agent.report import report
 from plugind.agent.state import TypeState
-from plugind.agent.supervisor import START_MAXIMUM, Supervisor
+from plugind.agent.supervisor.supervisor import START_MAXIMUM, Supervisor
 from plugind.errors import ClientError
+from plugind.model import PluginKey
 from plugind.plugin_type import PluginType
 from plugind.testing.actors import BEHAVIOURS, PREFIX, STEADY
 from plugind.testing.serving import LiveServer, live_server
@@ -32,13 +33,13 @@ PATIENCE = 10.0
 """Seconds that a trial may take beyond what a probe of the type's own may."""
 
 _LOOK_EVERY = 0.05
-_ENDS_MAXIMUM = 2  # what ends again after it was started anew will go on so
+_ENDS_MAXIMUM = 2  # a process that ends again after a restart will go on like that
 _BACKOFF = Backoff(0.05, 0.1)
 
 
 @dataclass(frozen=True)
 class Call:
-    """One call of the prober, and how many seconds it took; so far, where it had not ended."""
+    """One call of the prober, with the seconds that it took so far or until it ended."""
 
     name: str
     target: str
@@ -52,9 +53,11 @@ class Call:
 
 @dataclass(frozen=True)
 class Evidence:
-    """What a trial showed: what is known of the type's targets, what was noted in its process, how
-    often that ended, and what a server made of the report. It was ``taken`` then, by the monotonic
-    clock; ``limit`` is how many seconds a call may take."""
+    """The outcome of a trial: the state of the type's targets, the notes of its process, how often
+    that ended, and the server's answers.
+
+    ``taken`` is the time of the monotonic clock; ``limit`` is how many seconds a call may take.
+    """
 
     state: TypeState
     notes: Sequence[Mapping[str, Any]]
@@ -66,7 +69,7 @@ class Evidence:
 
     @cached_property
     def calls(self) -> list[Call]:
-        """Every call of the type's own prober."""
+        """Return every call of the type's own prober."""
         ends = {note["number"]: note for note in self.notes if "took" in note}
         return [
             self._call(note, ends.get(note["number"])) for note in self.notes if "began" in note
@@ -80,22 +83,24 @@ class Evidence:
 
     @property
     def targets(self) -> int:
-        """How many targets of its own the prober found at most."""
+        """Return the largest number of targets of its own that the prober found at once."""
         return max((note["count"] for note in self.noted("targets")), default=0)
 
     def noted(self, call: str) -> list[Mapping[str, Any]]:
         return [note for note in self.notes if note.get("call") == call]
 
     def shown(self, behaviour: str) -> dict[str, Mapping[str, Any]]:
-        """What is shown of an actor now, by role."""
+        """Return the fingerprints that are shown of an actor now, by role."""
         target = self.state.targets.get(PREFIX + behaviour)
         given = target.shown if target else {}
         return {role: shown.fingerprint for (_, role), shown in given.items()}
 
 
 def try_out(type_: PluginType, block: Mapping[str, Any], timeout: float, folder: Path) -> Evidence:
-    """The evidence of a type that is registered, with that block of settings, whose probes may
-    take ``timeout`` seconds."""
+    """Return the evidence of a registered type with that block of settings.
+
+    Its probes may take ``timeout`` seconds.
+    """
     notes = folder / "notes"
     notes.touch()
     limit = timeout + SLACK
@@ -106,8 +111,11 @@ def try_out(type_: PluginType, block: Mapping[str, Any], timeout: float, folder:
 
 
 def _watched(supervisor: Supervisor, notes: Path, limit: float) -> Evidence:
-    """The evidence once all has been seen, or nothing more will be. Patience begins when the prober
-    is made: a busy machine takes its time to start a process."""
+    """Return the evidence once the trial is over, or the time for it.
+
+    That time begins when the prober is made, because a busy machine takes its time to start a
+    process.
+    """
     pids: set[int] = set()
     deadline = time.monotonic() + START_MAXIMUM
     is_made = False
@@ -115,7 +123,9 @@ def _watched(supervisor: Supervisor, notes: Path, limit: float) -> Evidence:
         now = time.monotonic()
         pids |= {supervisor.pid} if supervisor.pid else set()
         ends = sum(not Path(f"/proc/{pid}").exists() for pid in pids)
-        evidence = Evidence(supervisor.state, _read(notes), now, limit, ends)
+        whole, _, _ = notes.read_text().rpartition("\n")  # the last line may be incomplete
+        noted = [json.loads(line) for line in whole.splitlines()]
+        evidence = Evidence(supervisor.state, noted, now, limit, ends)
         if evidence.calls and not is_made:
             deadline, is_made = now + PATIENCE + limit, True
         if _is_over(evidence) or now > deadline:
@@ -135,7 +145,7 @@ def _running(name: str, block: Mapping[str, Any], notes: Path) -> Iterator[Super
 
 
 def _is_over(evidence: Evidence) -> bool:
-    """Whether all has been seen, or nothing more will be."""
+    """Return whether every actor has shown its behaviour, or none can any more."""
     if evidence.ends >= _ENDS_MAXIMUM:
         return True
     return evidence.state.complete and all(
@@ -145,13 +155,8 @@ def _is_over(evidence: Evidence) -> bool:
     )
 
 
-def _read(notes: Path) -> list[Mapping[str, Any]]:
-    whole, _, _ = notes.read_text().rpartition("\n")  # the last line may be being written
-    return [json.loads(line) for line in whole.splitlines()]
-
-
 def _reported(type_: PluginType, evidence: Evidence, server: LiveServer) -> Evidence:
-    """The evidence, with what a server makes of it and answers to readers."""
+    """Return the evidence, with the server's answers to the report and to readers."""
     node_id = str(uuid.uuid4())
     origin = report.Origin(node_id, "on-trial", "dc1", __version__, "on-trial")
     body = report.build(origin, {type_.name: evidence.state})
@@ -166,6 +171,9 @@ def _reported(type_: PluginType, evidence: Evidence, server: LiveServer) -> Evid
         id = PREFIX + behaviour
         try:
             answers[behaviour] = client.plugin(type_.name, id).value
+            if server.services.catalogue.plugin(PluginKey(type_.name, id)).is_degraded:
+                text = "only the core's fields, for the type's code failed or hangs (see the log)"
+                answers[behaviour] = f"reading {type_.name}/{id} gives: {text}"
         except ClientError as error:
             answers[behaviour] = f"reading {type_.name}/{id} gives: {error}"
     return replace(evidence, rejected=rejected, answers=answers)

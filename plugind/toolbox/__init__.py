@@ -1,2 +1,2 @@
-"""What probers are built with, for every author of a plugin type: running programs, watching
-folders. Each module is imported by itself, for some take their time."""
+"""Building blocks for probers, for every author of a plugin type: running programs, watching
+folders. Import each module by itself, because some take long to import."""

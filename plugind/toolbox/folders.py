@@ -1,6 +1,6 @@
-"""Notices what comes, goes and changes in folders, without ever looking below them.
+"""Notices entries that appear, disappear and change in folders, without looking below them.
 
-Events only ever mean "look again": what is made together with its folder gives none of its own.
+Events only ever mean "look again": an entry that is made together with its folder causes no event.
 """
 
 from __future__ import annotations
@@ -15,7 +15,7 @@ import watchfiles
 from plugind import logs
 
 CHECK_MS = 1_000
-"""How often it is looked whether the folders are still the same ones."""
+"""Milliseconds between two checks whether the folders are still the same ones."""
 
 _STEP_MS = 20  # quiet for this long, and a burst of events is over
 _BURST_MS = 200  # but this long is enough for one
@@ -26,9 +26,9 @@ Folders = Callable[[], Collection[str]]
 
 
 def watch_forever(folders: Folders, look_again: Callable[[], None]) -> None:
-    """Calls ``look_again`` whenever something happened in one of the folders.
+    """Call ``look_again`` whenever something happened in one of the folders.
 
-    ``folders`` is asked for their paths every second: some may come later, or be made anew.
+    ``folders`` is asked for their paths every second: some may appear later, or be made again.
     """
     pause = threading.Event()
     trouble = ""
@@ -39,8 +39,8 @@ def watch_forever(folders: Folders, look_again: Callable[[], None]) -> None:
             else:
                 pause.wait(CHECK_MS / 1000)
         except FileNotFoundError:
-            pause.wait(0.05)  # a folder went away just now
-        except (OSError, RuntimeError) as error:  # the second is how watchfiles' own are caught
+            pause.wait(0.05)  # a folder was removed just now
+        except (OSError, RuntimeError) as error:  # the second is watchfiles' own
             if str(error) != trouble:
                 trouble = str(error)
                 _log.warning(
@@ -52,7 +52,7 @@ def watch_forever(folders: Folders, look_again: Callable[[], None]) -> None:
 def _watch(
     folders: Folders, present: dict[str, tuple[int, int]], look_again: Callable[[], None]
 ) -> None:
-    """Watches until the folders are not the same any more."""
+    """Watch until the folders are no longer the same."""
     events = watchfiles.watch(
         *present,
         watch_filter=None,
@@ -66,7 +66,7 @@ def _watch(
     armed = False
     for changes in events:
         same = _identities(folders) == present
-        # What came before the watch was armed gave no event.
+        # A change before the watch was armed gave no event.
         if changes or not same or not armed:
             look_again()
         if not same:
@@ -75,8 +75,10 @@ def _watch(
 
 
 def _identities(folders: Folders) -> dict[str, tuple[int, int]]:
-    """Those that can be watched, with device and inode: a folder made anew under an old name is
-    another one."""
+    """Return the folders that can be watched, with device and inode.
+
+    A folder that is made again under an old name has another identity.
+    """
     found = {}
     for folder in sorted(folders()):
         try:

@@ -1,8 +1,9 @@
-"""The processes behind plugins: who listens on a socket, and what it is a part of.
+"""The processes behind plugins: the one that listens on a socket, and the unit it is a part of.
 
-Best effort: where nobody can be found, or it may not be looked at, there is None. The kernel names
-the process that called listen(), which is not always the one that answers: one that forked after it
-may be dead, one in another PID namespace is 0 here, and a socket of systemd's is held by process 1.
+Best effort: where no process can be found, or it may not be looked at, the result is None. The
+kernel names the process that called listen(), which is not always the one that answers: one that
+forked after it may be dead, one in another PID namespace is 0 here, and a socket of systemd's is
+held by process 1.
 """
 
 from __future__ import annotations
@@ -11,21 +12,38 @@ import os
 import re
 import socket
 import struct
-from collections.abc import Iterator, Mapping
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 import psutil
 
-from plugind.fields import INT64_MAX, SECOND, tame
+from plugind.model.times import INT64_MAX, SECOND
+from plugind.wire.fields import is_node_id, tame
 
 Description = dict[str, Any]
-"""``Key``, which no other process has; ``JobID``, the systemd unit that it is a part of, else the
-container, else its name; ``TaskGroup``, its name; ``Name``, for people, all of that and its ID;
-``CreateTime``, when it started, in nanoseconds."""
+"""The description of a process, with these keys: ``Key``, which no other process has; ``JobID``,
+the systemd unit that it is a part of, else the container, else the script that it runs, else its
+name; ``TaskGroup``, its name; ``Name``, the two and its ID in one text for people; ``CreateTime``,
+the time of its start in nanoseconds since the epoch. A plugin type that knows the process's
+allocation (a UUID) may add it as ``AllocID``, and name it otherwise."""
 
 NAME_MAXIMUM = 128
 
+_ENVIRONMENT_MAXIMUM = 256 << 10  # bytes
+_ARGUMENTS_MAXIMUM = 16 << 10
+_INTERPRETER = re.compile(
+    r"-?(python|pypy|node|nodejs|bun|deno|java|ruby|perl|php|lua|dotnet|mono|(ba|da|a|k|z)?sh)[\d.]*"
+)
+_SHELL = re.compile(r"-?(ba|da|a|k|z)?sh")
+_INLINE = {"-c", "-e", "--eval", "--print"}
+_NAMES_SCRIPT = {"-m", "-jar"}
+_TAKES_VALUE = {
+    *("-W", "-X", "-Q"),  # python
+    *("-r", "--require", "--import", "--loader", "--experimental-loader"),  # node, ruby
+    *("-cp", "-classpath", "--class-path", "-p", "--module-path", "--add-modules"),  # java
+    "-o",  # shells
+}
 _INIT = 1
 _CLOCK_SLACK = 2.0  # seconds: the time of boot, from which others are counted, is a whole number
 _TEXTS = ("Key", "Name", "JobID", "TaskGroup")
@@ -37,27 +55,75 @@ _DELETED = " (deleted)"
 
 
 def behind_socket(path: str) -> Description | None:
-    """The process that listens on a unix socket; it is connected to for a moment."""
+    """Return the process that listens on a unix socket, by connecting to it for a moment."""
+    found = pid_behind_socket(path)
+    return found and found[1]
+
+
+def pid_behind_socket(path: str) -> tuple[int, Description] | None:
+    """Return the ID and the description of the process that listens on a unix socket.
+
+    The socket is connected to for a moment. None if the process cannot be found.
+    """
     try:
         bound = os.stat(path).st_mtime
-        pid = _peer(path)
+        with socket.socket(socket.AF_UNIX, socket.SOCK_STREAM | socket.SOCK_NONBLOCK) as probe:
+            probe.connect(path)
+            size = struct.calcsize("3i")
+            peer = probe.getsockopt(socket.SOL_SOCKET, socket.SO_PEERCRED, size)
+        pid, _, _ = struct.unpack("3i", peer)  # it called listen(): unix(7), SO_PEERCRED
     except (OSError, ValueError):
         return None
-    return of_pid(pid, by=bound + _CLOCK_SLACK)
+    found = of_pid(pid, by=bound + _CLOCK_SLACK)
+    return (pid, found) if found else None
+
+
+def runs(key: str) -> bool:
+    """Return whether the process with that ``Key`` still runs."""
+    pid = key.split("/")[1] if key.count("/") == 2 else ""
+    found = of_pid(int(pid)) if pid.isascii() and pid.isdigit() and len(pid) < 10 else None
+    return found is not None and found["Key"] == key
+
+
+def environment(pid: int, names: Collection[str]) -> dict[str, str]:
+    """Return those variables of a process's environment whose names are given.
+
+    Each is in one line and at most NAME_MAXIMUM characters long. The result is empty if they may
+    not be read (proc_pid_environ(5)).
+    """
+    try:
+        with open(f"/proc/{pid}/environ", "rb") as file:
+            data = file.read(_ENVIRONMENT_MAXIMUM)
+    except OSError:
+        return {}
+    pairs = (entry.partition("=") for entry in data.decode(errors="replace").split("\0"))
+    return {name: printable(value) for name, equals, value in pairs if equals and name in names}
+
+
+def printable(text: str) -> str:
+    """Return text of a process's own in one line that is safe to show.
+
+    It has at most NAME_MAXIMUM characters, and no control characters, which a terminal would obey.
+    """
+    plain = "".join(each if each.isprintable() else " " for each in text[: 4 * NAME_MAXIMUM])
+    return tame(plain, NAME_MAXIMUM)
 
 
 def of_pid(pid: int, by: float = float("inf")) -> Description | None:
-    """A process by its ID, if it had started ``by`` then (seconds since the epoch): one that is
-    younger got an ID that was used before."""
+    """Return the description of a process, given its ID, if it had started ``by`` then.
+
+    ``by`` is in seconds since the epoch: a process that is younger got an ID that was used before.
+    """
     if pid <= _INIT:
         return None
     try:
         process = psutil.Process(pid)
         with process.oneshot():
             created = round(process.create_time(), 2)
-            name = tame(process.name(), NAME_MAXIMUM)
+            name = printable(process.name())
             is_dead = process.status() == psutil.STATUS_ZOMBIE
         owner = owner_of(Path(f"/proc/{pid}/cgroup").read_text(errors="replace"))
+        part_of = owner or script_of(_arguments(pid))
         key = _key(pid)
     except (psutil.Error, OSError, ValueError, IndexError):
         return None
@@ -65,27 +131,30 @@ def of_pid(pid: int, by: float = float("inf")) -> Description | None:
         return None
     return {
         "Key": key,
-        "Name": f"{owner and f'{owner}.'}{name}[{pid}]",
-        "JobID": owner or name,
+        "Name": f"{part_of and f'{part_of}.'}{name}[{pid}]",
+        "JobID": part_of or name,
         "TaskGroup": name,
         "CreateTime": round(created * 100) * (SECOND // 100),
     }
 
 
 def is_description(value: Any) -> bool:
-    """Whether that is what the functions above give of a process."""
-    if not isinstance(value, Mapping) or value.keys() != {*_TEXTS, "CreateTime"}:
+    """Return whether a value has the form of the descriptions that the functions above return."""
+    if not isinstance(value, Mapping) or value.keys() - {"AllocID"} != {*_TEXTS, "CreateTime"}:
         return False
     created = value["CreateTime"]
     is_time = isinstance(created, int) and not isinstance(created, bool)
-    return is_time and 0 <= created <= INT64_MAX and all(isinstance(value[t], str) for t in _TEXTS)
+    texts = all(isinstance(value[name], str) for name in _TEXTS)
+    alloc_id = value.get("AllocID")
+    is_uuid = alloc_id is None or (isinstance(alloc_id, str) and is_node_id(alloc_id))
+    return is_time and 0 <= created <= INT64_MAX and texts and is_uuid
 
 
 def owner_of(cgroups: str) -> str:
-    """The systemd unit, else the container, that a process is a part of, from what is in its
-    /proc/PID/cgroup (cgroups(7)); "" when it is of neither.
+    """Return the systemd unit, else the container, that a process is a part of; "" for neither.
 
-    A container that a service starts within itself is that service's.
+    ``cgroups`` is the text of its /proc/PID/cgroup (cgroups(7)). A container that a service starts
+    within itself belongs to that service.
     """
     for path in _paths(cgroups):
         if owner := _owner(path.removesuffix(_DELETED).split("/")):
@@ -93,8 +162,41 @@ def owner_of(cgroups: str) -> str:
     return ""
 
 
+def script_of(arguments: Sequence[str]) -> str:
+    """Return the name of the script, module or archive that an interpreter runs.
+
+    ``arguments`` are those that it was started with. The result is "" for any other program, and
+    for a command in a string.
+    """
+    return printable(os.path.basename(script_path_of(arguments)))
+
+
+def script_path_of(arguments: Sequence[str]) -> str:
+    """Return the path of that script, module or archive as it stands in the arguments."""
+    if not arguments or not _INTERPRETER.fullmatch(os.path.basename(arguments[0])):
+        return ""
+    inline = _INLINE if _SHELL.fullmatch(os.path.basename(arguments[0])) is None else {"-c"}
+    rest = iter(arguments[1:])
+    for argument in rest:
+        if argument in inline:
+            return ""
+        if argument in _NAMES_SCRIPT:
+            return next(rest, "")
+        if argument in _TAKES_VALUE:
+            next(rest, "")
+        elif not argument.startswith(("-", "+")):
+            return argument
+    return ""
+
+
+def _arguments(pid: int) -> list[str]:
+    with open(f"/proc/{pid}/cmdline", "rb") as file:
+        data = file.read(_ARGUMENTS_MAXIMUM)
+    return data.decode(errors="replace").rstrip("\0").split("\0")
+
+
 def _paths(cgroups: str) -> Iterator[str]:
-    """The paths in each hierarchy, systemd's own before the others."""
+    """Yield the paths in each hierarchy, systemd's own before the others."""
     lines = [line.split(":", 2) for line in cgroups.splitlines()]
     parts = [line for line in lines if len(line) == 3]
     for systemds in (True, False):
@@ -117,19 +219,12 @@ def _owner(parts: list[str]) -> str:
     return tame(next((part for part in parts if part.endswith(".service")), ""), NAME_MAXIMUM)
 
 
-def _peer(path: str) -> int:
-    """Who called listen() on a socket (unix(7), SO_PEERCRED)."""
-    form = "3i"
-    with socket.socket(socket.AF_UNIX, socket.SOCK_STREAM | socket.SOCK_NONBLOCK) as probe:
-        probe.connect(path)
-        found = probe.getsockopt(socket.SOL_SOCKET, socket.SO_PEERCRED, struct.calcsize(form))
-    pid: int = struct.unpack(form, found)[0]
-    return pid
-
-
 def _key(pid: int) -> str:
-    """What no other process of this kernel has had: its ID may be used again, but neither in
-    another boot nor for one that starts in the same moment (proc_pid_stat(5))."""
+    """Return a text that identifies a process among all that this kernel ever runs.
+
+    A process's ID may be used again, but neither in another boot nor for a process that starts in
+    the same moment (proc_pid_stat(5)).
+    """
     boot = Path("/proc/sys/kernel/random/boot_id").read_text().strip()
     started = Path(f"/proc/{pid}/stat").read_text(errors="replace").rpartition(")")[2].split()[19]
     return f"{boot}/{pid}/{started}"

@@ -1,4 +1,7 @@
-"""Runs a program that strangers wrote: for a bounded time, with bounded output and no shell."""
+"""Runs third-party programs: for a bounded time, with bounded output and without a shell.
+
+An agent that runs as root runs only programs that nobody but root can change: see ``trust``.
+"""
 
 from __future__ import annotations
 
@@ -12,21 +15,22 @@ from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 
 from plugind.errors import ProbeFailed
-from plugind.fields import SECOND, format_duration
+from plugind.model.times import SECOND, format_duration
+from plugind.toolbox.trust import why_not_run
 
 INPUT_MAXIMUM = 4_096
-"""Bytes of standard input: what any pipe takes at once (PIPE_BUF), so that writing never waits."""
+"""Bytes of standard input. A pipe takes that many at once (PIPE_BUF), so writing never waits."""
 
-# What a group's guard does. It kills itself along.
-_GUARD = ("/bin/sh", "-c", "read -r _; kill -KILL 0")
+GUARD = ("/bin/sh", "-c", "read -r _; kill -KILL 0")
+"""Kills its own process group, itself included, once its standard input ends."""
 
-_KILLED_WITHIN = 0.1  # seconds; what takes longer waits for a disk or a network share
+_KILLED_WITHIN = 0.1  # seconds; a process that takes longer waits for a disk or a network share
 _STEP = 1 << 16
 
 
 @dataclass(frozen=True)
 class Ended:
-    """How a program ended, and what it printed. ``status`` below 0 is the signal that ended it."""
+    """The end of a program and its output. A ``status`` below 0 is the signal that ended it."""
 
     status: int
     output: bytes
@@ -34,7 +38,8 @@ class Ended:
 
     @property
     def signal(self) -> str:
-        """The name of the signal that ended it, "SIGKILL" say; "" when none did."""
+        """Return the name of the signal that ended the program, such as "SIGKILL"; "" if none
+        did."""
         if self.status >= 0:
             return ""
         try:
@@ -46,8 +51,8 @@ class Ended:
 class Program:
     """One program, run again and again, never twice at a time; for one thread.
 
-    It gets PATH and the variables of ``environ``, nothing else of this process's environment: that
-    may hold secrets. ``maximum`` is how many bytes it may print.
+    It gets PATH and the variables of ``environ``, nothing else of this process's environment, which
+    may hold secrets. ``maximum`` is the number of bytes it may print.
     """
 
     def __init__(self, command: Sequence[str], environ: Mapping[str, str], *, maximum: int) -> None:
@@ -57,11 +62,12 @@ class Program:
         self._child: subprocess.Popen[bytes] | None = None
 
     def run(self, timeout: float, stdin: bytes = b"") -> Ended:
-        """Runs it to its end, and kills whatever it started.
+        """Run the program to its end, and kill all processes that it started.
 
-        Raises ProbeFailed when it cannot be started, prints too much, or is not over after
-        ``timeout`` seconds.
+        Raise ProbeFailed when it cannot be started or must not be run, prints too much, or is not
+        over after ``timeout`` seconds.
         """
+        self._check_trust()
         if self._child is not None and self._child.poll() is None:
             raise ProbeFailed(
                 f"process {self._child.pid} of an earlier probe was killed and does not end "
@@ -70,7 +76,9 @@ class Program:
         try:
             printed = self._run(stdin, time.monotonic() + timeout)
         finally:
-            self._reap()
+            if self._child is not None:
+                with suppress(subprocess.TimeoutExpired):
+                    self._child.wait(_KILLED_WITHIN)
         if printed is None:
             limit = format_duration(round(timeout * SECOND))
             raise ProbeFailed(f"it did not end within {limit} and was killed")
@@ -78,7 +86,7 @@ class Program:
         return Ended(self._child.wait(), *printed)
 
     def _run(self, stdin: bytes, deadline: float) -> tuple[bytes, bytes] | None:
-        """What it printed, to both streams; None when it did not end in time."""
+        """Return the output of both streams; None when the program did not end in time."""
         with _group() as group:
             self._child = child = self._start(stdin, group)
             assert child.stdout is not None
@@ -86,10 +94,13 @@ class Program:
             with child.stdout as output, child.stderr as errors, _pidfd(child.pid) as over:
                 return self._gather(output.fileno(), errors.fileno(), over, deadline)
 
-    def _reap(self) -> None:
-        if self._child is not None:
-            with suppress(subprocess.TimeoutExpired):
-                self._child.wait(_KILLED_WITHIN)
+    def _check_trust(self) -> None:
+        try:
+            reason = why_not_run(self._command, self._environ["PATH"])
+        except OSError as error:
+            raise self._not_started(error) from error
+        if reason:
+            raise ProbeFailed(f"{self._command[0]} is not run: {reason}")
 
     def _start(self, stdin: bytes, group: int) -> subprocess.Popen[bytes]:
         assert len(stdin) <= INPUT_MAXIMUM
@@ -109,17 +120,18 @@ class Program:
                     bufsize=0,
                 )
             except OSError as error:
-                raise ProbeFailed(f"cannot start {self._command[0]}: {self._why(error)}") from error
+                raise self._not_started(error) from error
 
-    def _why(self, error: OSError) -> str:
+    def _not_started(self, error: OSError) -> ProbeFailed:
+        reason = (error.strerror or str(error)).lower()
         if isinstance(error, FileNotFoundError) and os.path.exists(self._command[0]):
-            return "the interpreter that it asks for is missing"
-        return (error.strerror or str(error)).lower()
+            reason = "the interpreter that it asks for is missing"
+        return ProbeFailed(f"cannot start {self._command[0]}: {reason}")
 
     def _gather(
         self, output: int, errors: int, over: int, deadline: float
     ) -> tuple[bytes, bytes] | None:
-        """Reads until it ends. What it started may hold the streams open for longer."""
+        """Read until the program ends, which its own children may outlast with the streams open."""
         printed = {output: b"", errors: b""}
         with selectors.DefaultSelector() as selector:
             for descriptor in (output, errors, over):
@@ -140,7 +152,7 @@ class Program:
 
 @contextmanager
 def _pidfd(pid: int) -> Iterator[int]:
-    """A descriptor that is readable once the process is over."""
+    """Yield a descriptor that is readable once the process is over."""
     descriptor = os.pidfd_open(pid)
     try:
         yield descriptor
@@ -150,10 +162,13 @@ def _pidfd(pid: int) -> Iterator[int]:
 
 @contextmanager
 def _group() -> Iterator[int]:
-    """A process group, killed at the end, and by a guard in it when this process ends before,
-    however that happens: the guard waits for the end of a pipe that only this process holds."""
+    """Yield a process group that is killed at the end.
+
+    When this process ends earlier, in whatever way, a guard in the group kills it: the guard waits
+    for the end of a pipe that only this process holds.
+    """
     guard = subprocess.Popen(
-        _GUARD,
+        GUARD,
         stdin=subprocess.PIPE,
         stdout=subprocess.DEVNULL,
         stderr=subprocess.DEVNULL,

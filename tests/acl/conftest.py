@@ -1,4 +1,4 @@
-"""What all tests of ACLs share."""
+"""Fixtures for all tests of ACLs."""
 
 from __future__ import annotations
 
@@ -10,5 +10,5 @@ from plugind.config.tree import Place
 
 @pytest.fixture(scope="session", autouse=True)
 def _grammar() -> None:
-    """Where nothing is cached yet, the grammar's first use takes seconds."""
+    """Load the grammar once: where nothing is cached yet, its first use takes seconds."""
     parse_text("", Place("warm"))

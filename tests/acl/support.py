@@ -35,7 +35,7 @@ _ACCESSORS = itertools.count(1)  # the same in every process that collects the t
 
 
 def write(folder: Path, files: Mapping[str, str]) -> Path:
-    """A folder of policies."""
+    """Write the files of policies into a folder, and return the folder."""
     folder.mkdir(parents=True, exist_ok=True)
     for name, text in files.items():
         (folder / name).write_text(text)
@@ -43,13 +43,13 @@ def write(folder: Path, files: Mapping[str, str]) -> Path:
 
 
 def policies(folder: Path, types: Iterable[PluginType] = TYPES, **files: str) -> Acl:
-    """What policies come to: ``reader='node {...}'`` is the file ``reader.hcl``."""
+    """Load policies: ``reader='node {...}'`` is the file ``reader.hcl``."""
     named = {f"{name}.hcl": text for name, text in files.items()}
     return load_acl(write(folder / "policies", named), None, types)
 
 
 def tokens(folder: Path, text: str, **files: str) -> Acl:
-    """The same with a file of tokens."""
+    """Load policies and a file of tokens."""
     folder.mkdir(exist_ok=True)
     file = folder / "tokens.hcl"
     file.write_text(text)
@@ -58,15 +58,15 @@ def tokens(folder: Path, text: str, **files: str) -> Acl:
 
 
 def token(secret: str, **settings: str) -> str:
-    """The block of a token; ``settings`` are HCL, those left out are made up."""
+    """Return the block of a token; ``settings`` are HCL, those left out are made up."""
     hash = hashlib.sha256(secret.encode()).hexdigest()
     made_up = {"accessor": f'"{uuid.UUID(int=next(_ACCESSORS))}"', "hash": f'"sha256:{hash}"'}
     lines = (f"  {name} = {value}\n" for name, value in {**made_up, **settings}.items() if value)
     return f'token "a name" {{\n{"".join(lines)}}}\n'
 
 
-def told(raised: pytest.ExceptionInfo[ConfigError]) -> list[str]:
-    """The mistakes, with the names of files for their paths."""
+def mistakes_of(raised: pytest.ExceptionInfo[ConfigError]) -> list[str]:
+    """Return the mistakes, with the names of files for their paths."""
     found = raised.value.mistakes
     assert list(found) == sorted(found)
     assert all("\n" not in mistake.text for mistake in found)

@@ -1,4 +1,4 @@
-"""Whatever stands in files of policies and tokens: it loads, or its mistakes are told."""
+"""Any text in files of policies and tokens either loads, or its mistakes are reported."""
 
 from __future__ import annotations
 
@@ -31,7 +31,7 @@ files = st.dictionaries(words, values, max_size=4)
 
 
 def hcl(value: Any) -> str:
-    """The value as HCL writes it."""
+    """Write a value as HCL does."""
     if isinstance(value, dict):
         return "{" + ", ".join(f"{json.dumps(k)} = {hcl(v)}" for k, v in value.items()) + "}"
     if isinstance(value, list):
@@ -40,7 +40,7 @@ def hcl(value: Any) -> str:
 
 
 def as_blocks(given: dict[str, Any]) -> str:
-    """Objects as blocks where HCL has such a name, everything else as attributes."""
+    """Write objects as blocks where HCL has such a name, everything else as attributes."""
     lines = []
     for name, value in given.items():
         if isinstance(value, dict) and name.isidentifier():
@@ -52,7 +52,7 @@ def as_blocks(given: dict[str, Any]) -> str:
 
 
 def loaded(folder: Path, tokens: Path) -> tuple[list[Mistake], set[str]]:
-    """The mistakes or warnings, and the policies' names."""
+    """Return the mistakes or warnings, and the policies' names."""
     try:
         acl = load_acl(folder, tokens, TYPES)
     except ConfigError as error:
@@ -66,7 +66,9 @@ def loaded(folder: Path, tokens: Path) -> tuple[list[Mistake], set[str]]:
     suppress_health_check=[HealthCheck.function_scoped_fixture, HealthCheck.too_slow],
 )
 @given(files, files)
-def test_it_loads_or_is_told(tmp_path: Path, policy: dict[str, Any], token: dict[str, Any]) -> None:
+def test_it_loads_or_is_reported(
+    tmp_path: Path, policy: dict[str, Any], token: dict[str, Any]
+) -> None:
     folder = tmp_path / "policies"
     folder.mkdir(exist_ok=True)
     (folder / "a.json").write_text(json.dumps(policy))

@@ -30,7 +30,7 @@ def authorizer(folder: Path, **files: str) -> Authorizer:
 
 
 def by(decision: Decision) -> str:
-    """A decision and the rule that made it: ``allow a.hcl:1``."""
+    """Format a decision and the rule that made it: ``allow a.hcl:1``."""
     rule = decision.rule
     where = f" {Path(rule.place.source).name}:{rule.place.line}" if rule else ""
     return decision.effect + where
@@ -178,8 +178,63 @@ def test_a_set_of_policies_is_worked_out_once(tmp_path: Path) -> None:
     assert acl.authorizer(Caller("1", "x", "client", ("a",))) is not first
 
 
-letters = st.text("ab-", max_size=6)
-patterns = st.text("ab-*", min_size=1, max_size=6)
+TEAM_ONLY = 'namespace "team" { policy = "read" }'
+TEAMS_ONLY = 'namespace "team-*" { policy = "read" }'
+DENIED = 'namespace "default" { policy = "deny" }'
+NO_RULES = 'namespace "default" {}'
+LISTED = f'namespace "default" {{ {LIST} }}'
+ALL = 'namespace "*" { policy = "read" }'
+
+
+@pytest.mark.parametrize(
+    ("rules", "namespace", "listed", "read"),
+    [
+        # A denial for the only existing namespace holds for every other name.
+        ([DENIED, ALL], "nonexistent", "deny a.hcl:1", "deny a.hcl:1"),
+        ([DENIED, ALL], "*", "deny a.hcl:1", "deny a.hcl:1"),
+        ([DENIED, TEAM_ONLY], "team", "deny a.hcl:1", "deny a.hcl:1"),
+        ([DENIED, TEAMS_ONLY], "team-a", "deny a.hcl:1", "deny a.hcl:1"),
+        (['namespace "def*" { policy = "deny" }', ALL], "nonexistent", "deny a.hcl:1", "deny a.hcl:1"),
+        # A pattern that default falls under as well gives no more than default has.
+        ([NO_RULES, ALL], "nonexistent", "none a.hcl:1", "none a.hcl:1"),
+        ([NO_RULES, ALL], "*", "none", "none"),
+        ([LISTED, ALL], "nonexistent", "allow a.hcl:1", "none a.hcl:1"),
+        ([LISTED, ALL], "*", "allow a.hcl:1", "none"),
+        ([ALL], "nonexistent", "allow a.hcl:1", "allow a.hcl:1"),
+        ([ALL], "*", "allow a.hcl:1", "allow a.hcl:1"),
+        ([ALL, 'namespace "d*" {}'], "nonexistent", "none a.hcl:2", "none a.hcl:2"),
+        # Rules for other namespaces go on working, as those of Nomad's teams do.
+        ([TEAM_ONLY], "team", "allow a.hcl:1", "allow a.hcl:1"),
+        ([TEAM_ONLY, NO_RULES], "team", "allow a.hcl:1", "allow a.hcl:1"),
+        ([TEAM_ONLY], "*", "allow a.hcl:1", "allow a.hcl:1"),
+        ([TEAM_ONLY, NO_RULES, ALL], "*", "allow a.hcl:1", "allow a.hcl:1"),
+        ([TEAMS_ONLY], "team-a", "allow a.hcl:1", "allow a.hcl:1"),
+        ([TEAM_ONLY], "default", "none", "none"),
+        ([TEAM_ONLY], "nonexistent", "none", "none"),
+        ([LISTED], "nonexistent", "none", "none"),
+        ([ALL, 'namespace "team" { policy = "deny" }'], "team", "deny a.hcl:2", "deny a.hcl:2"),
+        # The plugin policy is above all of them.
+        ([DENIED, 'plugin { policy = "read" }'], "nonexistent", "allow a.hcl:2", "allow a.hcl:2"),
+        ([ALL, 'plugin { policy = "deny" }'], "nonexistent", "deny a.hcl:2", "deny a.hcl:2"),
+    ],
+)  # fmt: skip
+def test_another_namespace_gives_no_more_than_the_default_one(
+    tmp_path: Path, rules: list[str], namespace: str, listed: str, read: str
+) -> None:
+    rights = authorizer(tmp_path, a="\n".join(rules))
+    assert by(rights.may_list("disk", namespace)) == listed
+    assert by(rights.may_read("disk", namespace)) == read
+
+
+def test_registering_is_granted_by_any_namespace(tmp_path: Path) -> None:
+    """A report names no namespace, so a rule for any of them grants the right."""
+    register = 'namespace "*" { capabilities = ["disk-register-plugin"] }'
+    rights = authorizer(tmp_path, a=f"{LISTED}\n{register}")
+    assert by(rights.may_register("disk", "*")) == "allow a.hcl:2"
+
+
+letters = st.text("ab-", max_size=6) | st.just("default")
+patterns = st.text("ab-*", min_size=1, max_size=6) | st.sampled_from(["default", "d*", "*t", "*"])
 
 
 @given(patterns.map(lambda text: f"{text}*"[:6]).filter(lambda text: "*" in text), letters)
@@ -223,7 +278,7 @@ policy_sets = st.lists(st.lists(rules, max_size=5), max_size=4).map(
 
 
 class Naive:
-    """The contract read out, one clause after the other, with nothing worked out beforehand."""
+    """The contract, evaluated clause by clause, with nothing computed in advance."""
 
     def __init__(self, given: list[Policy]) -> None:
         self.rules = [each for policy in given for each in policy.rules]
@@ -235,7 +290,7 @@ class Naive:
         return "allow" if set(levels) & set(wanted) else "none"
 
     def pattern(self, pattern: str, name: str) -> str:
-        """What the rules of one pattern say to a capability."""
+        """Return the decision of one pattern's rules on a capability."""
         found = [e for e in self.rules if e.kind == "namespace" and e.label == pattern]
         if any(e.level == "deny" or "deny" in e.capabilities for e in found):
             return "deny"
@@ -245,23 +300,42 @@ class Naive:
         )
         return "allow" if grants else "none"
 
+    @property
+    def labels(self) -> list[str]:
+        return sorted({e.label for e in self.rules if e.kind == "namespace"})
+
+    def any_namespace(self, name: str) -> str:
+        said = [self.pattern(label, name) for label in self.labels]
+        return "allow" if "allow" in said else "none"
+
     def namespace(self, namespace: str, name: str) -> str:
-        labels = sorted({e.label for e in self.rules if e.kind == "namespace"})
+        ours = self.closest("default")
+        by_default = self.pattern(ours, name) if ours else "none"
+        if by_default == "deny":
+            return "deny"
+        # Patterns that default falls under, and that say nothing of it, grant no more than it has.
+        shadowed = [
+            label
+            for label in self.labels
+            if "*" in label and label != ours and matches(label, "default") is not None
+        ]
         if namespace == "*":
-            said = [self.pattern(label, name) for label in labels]
+            said = [self.pattern(label, name) for label in self.labels if label not in shadowed]
             return "allow" if "allow" in said else "none"
+        best = self.closest(namespace)
+        verdict = self.pattern(best, name) if best else "none"
+        return by_default if verdict == "allow" and best in shadowed else verdict
+
+    def closest(self, namespace: str) -> str:
+        labels = self.labels
         if namespace in [label for label in labels if "*" not in label]:
-            return self.pattern(namespace, name)
+            return namespace
         best, fewest = "", 10**9
         for label in labels:
-            groups = (
-                re.fullmatch("(.*)".join(map(re.escape, label.split("*"))), namespace)
-                if "*" in label
-                else None
-            )
-            if groups and sum(map(len, groups.groups())) <= fewest:
-                best, fewest = label, sum(map(len, groups.groups()))
-        return self.pattern(best, name) if best else "none"
+            stars = matches(label, namespace) if "*" in label else None
+            if stars is not None and stars <= fewest:
+                best, fewest = label, stars
+        return best
 
     def look(self, action: str, type_: str, namespace: str) -> str:
         levels = {"list": ("list", "read"), "read": ("read",)}[action]
@@ -273,7 +347,14 @@ class Naive:
     def register(self, type_: str, namespace: str) -> str:
         if self.level("node", "write") == "allow":
             return "allow"
-        return self.namespace(namespace, f"{type_}-register-plugin")
+        name = f"{type_}-register-plugin"
+        return self.any_namespace(name) if namespace == "*" else self.namespace(namespace, name)
+
+
+def matches(pattern: str, namespace: str) -> int | None:
+    """Return how many characters the stars of a pattern match; None where it does not match."""
+    found = re.fullmatch("(.*)".join(map(re.escape, pattern.split("*"))), namespace)
+    return sum(map(len, found.groups())) if found else None
 
 
 @settings(max_examples=250, deadline=None)
@@ -292,7 +373,7 @@ def test_a_naive_reading_comes_to_the_same(given: list[Policy], type_: str, name
         assert decision.effect == wanted
         if wanted == "none":
             continue
-        # The rule that is told does by itself what it is told to have done.
+        # The named rule makes the same decision by itself.
         assert decision.rule is not None
         assert decision.rule.denies == (wanted == "deny")
 

@@ -11,7 +11,7 @@ from click.testing import CliRunner
 
 from plugind.acl import load_acl
 from plugind.cli.acl import create
-from plugind.fields import SECOND, parse_time
+from plugind.model.times import SECOND, parse_time
 from tests.acl.support import TYPES
 from tests.test_cli import plugind
 
@@ -66,22 +66,22 @@ def test_json(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize(
-    ("words", "told"),
+    ("words", "expected"),
     [
         ((), "the token would grant nothing: name a --policy, or --type management"),
         (("--type", "management", "--policy", "a"), "a management token may do everything"),
-        (("--policy", "a b"), "--policy 'a b' is no policy's name"),
+        (("--policy", "a b"), "--policy 'a b' is not a policy's name"),
         (("--policy", "a", "--name", "a\nb"), "--name must have at most 256 characters"),
-        (("--policy", "a", "--expires-in", "soon"), "--expires-in 'soon' is no duration"),
+        (("--policy", "a", "--expires-in", "soon"), "--expires-in 'soon' is not a duration"),
         (("--policy", "a", "--expires-in", "2100000h"), "--expires-in '2100000h' is too long"),
         (("--policy", "a", "--expires-in", "0"), "--expires-in must be at least 1s"),
         (("--policy", "a", "--expires-in", "-1h"), "--expires-in must be at least 1s"),
     ],
 )
-def test_a_token_that_makes_no_sense(words: tuple[str, ...], told: str) -> None:
+def test_a_token_that_makes_no_sense(words: tuple[str, ...], expected: str) -> None:
     done = CliRunner().invoke(create, words)
     assert (done.exit_code, done.stdout) == (1, "")
-    assert done.stderr.startswith(f"Error: {told}")
+    assert done.stderr.startswith(f"Error: {expected}")
     assert done.stderr.count("\n") == 1
 
 

@@ -13,6 +13,7 @@ import pytest
 
 from plugind.errors import ConfigError
 from tests.acl.support import policies, token, tokens
+from tests.promises import slowness
 
 LIMIT = 0.1  # seconds
 CAPABILITY = '"disk-list-plugin"'
@@ -42,12 +43,12 @@ def soon() -> Iterator[None]:
     yield
     used = time.process_time() - begin
     gc.unfreeze()
-    assert used < LIMIT, f"{used:.3f} s"
+    assert used < LIMIT or used < LIMIT * slowness(), f"{used:.3f} s"
 
 
 @pytest.fixture(autouse=True)
 def parser(tmp_path: Path) -> None:
-    """The parser is built by its first use."""
+    """Build the parser, which its first use does."""
     policies(tmp_path / "first", first='node { policy = "read" }')
 
 

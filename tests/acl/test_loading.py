@@ -1,4 +1,4 @@
-"""Loading as a whole: the generation, and what types bring."""
+"""Loading as a whole: the generation, and the capabilities that types define."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ import pytest
 
 from plugind.acl import Acl, Caller, load_acl
 from plugind.errors import ConfigError
-from plugind.registry import load_registry
+from plugind.types.registry import load_registry
 from tests.acl.support import TYPES, DiskType, policies, token, tokens, write
 
 SECRET = "a secret of a test"
@@ -38,13 +38,13 @@ def test_the_generation_is_of_what_was_read(tmp_path: Path) -> None:
     )
 
 
-def test_what_stands_in_one_file_is_not_what_stands_in_two(tmp_path: Path) -> None:
+def test_the_generation_depends_on_the_files(tmp_path: Path) -> None:
     two = policies(tmp_path / "two", a="#", b="")
     one = policies(tmp_path / "one", a="#b")
     assert one.generation != two.generation
 
 
-def test_what_is_loaded_stays_as_it_is(tmp_path: Path) -> None:
+def test_loaded_policies_do_not_change(tmp_path: Path) -> None:
     acl = policies(tmp_path, a='plugin { policy = "read" }')
     (tmp_path / "policies" / "a.hcl").write_text("")
     caller = Caller("", "", "client", ("a",))
@@ -70,7 +70,7 @@ def test_a_type_brings_its_capabilities(tmp_path: Path) -> None:
 
 
 def test_a_capability_of_a_type_opens_no_other(tmp_path: Path) -> None:
-    """What the installed types bring for Nomad's policies grants nothing here."""
+    """The capabilities that installed types define for Nomad's policies grant nothing here."""
     types = load_registry().types
     brought = {name: type_.capabilities for name, type_ in types.items() if type_.capabilities}
     assert brought

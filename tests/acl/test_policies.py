@@ -1,4 +1,4 @@
-"""Policies as Nomad's users write them load; what is misspelt is told at its place."""
+"""Policies as Nomad's users write them load; misspelt words are reported with their places."""
 
 # A row of a table reads best on one line.
 # ruff: noqa: E501
@@ -13,8 +13,8 @@ import pytest
 from plugind.acl import load_acl
 from plugind.acl.policies import description
 from plugind.errors import ConfigError
-from plugind.registry import load_registry
-from tests.acl.support import TYPES, policies, told, write
+from plugind.types.registry import load_registry
+from tests.acl.support import TYPES, mistakes_of, policies, write
 
 EVERYTHING_OF_NOMADS = """
 # Whatever a policy of Nomad may say.
@@ -103,7 +103,7 @@ def test_all_that_nomad_knows_loads(tmp_path: Path) -> None:
 
 
 def test_the_examples_load() -> None:
-    folder = Path(__file__).parent.parent.parent / "conf" / "acl"
+    folder = Path(__file__).parent.parent.parent / "conf/server/acl/policies"
     acl = load_acl(folder, None, load_registry().types.values())
     assert acl.warnings == ()
     assert all(policy.description for policy in acl.policies.values())
@@ -139,48 +139,48 @@ def test_a_pattern_may_be_repeated(tmp_path: Path) -> None:
     ("text", "mistake"),
     [
         ('namespac "a" {}', '1:1: unknown block "namespac"; did you mean "namespace"?'),
-        ("colour = 1", '1:1: unknown block "colour"; there are: agent, host_volume, namespace, node, node_pool, operator, plugin, quota, sentinel'),
+        ("colour = 1", '1:1: unknown block "colour"; use one of: agent, host_volume, namespace, node, node_pool, operator, plugin, quota, sentinel'),
         ("node = 1", "1:1: node is a block: write node { ... }"),
         ("namespace = []", '1:1: namespace is a block: write namespace "NAME" { ... }'),
         ('namespace { policy = "read" }', '1:1: namespace needs one label: write namespace "NAME" { ... }'),
         ('namespace "a" "b" {}', '1:1: namespace needs one label: write namespace "NAME" { ... }'),
-        ('namespace "a b" {}', '1:1: namespace "a b" has no good label: 1 to 128 letters, digits, dashes or *'),
-        ('namespace "" {}', '1:1: namespace "" has no good label: 1 to 128 letters, digits, dashes or *'),
-        ('node_pool "a%" {}', '1:1: node_pool "a%" has no good label: 1 to 128 letters, digits, dashes, underscores or *'),
+        ('namespace "a b" {}', '1:1: namespace "a b" has a bad label: use 1 to 128 letters, digits, dashes or *'),
+        ('namespace "" {}', '1:1: namespace "" has a bad label: use 1 to 128 letters, digits, dashes or *'),
+        ('node_pool "a%" {}', '1:1: node_pool "a%" has a bad label: use 1 to 128 letters, digits, dashes, underscores or *'),
         ('node "a" { policy = "read" }', "1:1: node takes no label: write node { ... }"),
-        ("node {}", '1:1: node says nothing: write policy = "read"'),
-        ('node { policy = "read" }\nnode { policy = "write" }', "2:1: node is repeated; it stands in line 1 already"),
+        ("node {}", '1:1: node has no level: write policy = "read"'),
+        ('node { policy = "read" }\nnode { policy = "write" }', "2:1: node is repeated; it is in line 1 already"),
         ('\nnode {\n  policy = "reed"\n}', '3:3: unknown policy level "reed"; did you mean "read"?'),
-        ('node { policy = "list" }', '1:8: unknown policy level "list"; there are: deny, read, scale, write'),
-        ('plugin { policy = "scale" }', '1:10: unknown policy level "scale"; there are: deny, list, read, write'),
+        ('node { policy = "list" }', '1:8: unknown policy level "list"; use one of: deny, read, scale, write'),
+        ('plugin { policy = "scale" }', '1:10: unknown policy level "scale"; use one of: deny, list, read, write'),
         ("node { policy = 1 }", '1:8: policy must be text in quotes, such as "read"'),
         ('node { polcy = "read" }', None),
         ('node { capabilities = ["read"] }', None),
         ('namespace "a" { polcy = "read" }', '1:17: unknown setting "polcy" in namespace "a"; did you mean "policy"?'),
-        ('namespace "a" { policy = "read" policy = "read" }', "1:33: policy is repeated; it stands in line 1 already"),
+        ('namespace "a" { policy = "read" policy = "read" }', "1:33: policy is repeated; it is in line 1 already"),
         ('namespace "a" { variable {} }', '1:17: unknown block "variable" in namespace "a"; did you mean "variables"?'),
         ('namespace "a" { capabilities = "deny" }', '1:17: capabilities must be a list of texts, ["...", "..."]'),
         ('namespace "a" { capabilities = ["deny",\n  3] }', "2:3: capabilities[1] must be text in quotes"),
         ('namespace "a" { capabilities = ["disk-lst-plugin"] }', '1:33: unknown capability "disk-lst-plugin"; did you mean "disk-list-plugin"?'),
         ('namespace "a" { capabilities = ["disk-mount-volum"] }', '1:33: unknown capability "disk-mount-volum"; did you mean "disk-mount-volume"?'),
-        ('namespace "a" { capabilities = ["@"] }', '1:33: unknown capability "@"; docs/acl.md says which there are'),
+        ('namespace "a" { capabilities = ["@"] }', '1:33: unknown capability "@"; docs/acl.md lists all'),
         ('node_pool "a" { capabilities = ["red"] }', '1:33: unknown capability "red"; did you mean "read"?'),
         ('operator { capabilities = ["list-jobs"] }', None),
         ('namespace "a" { variables {} }', '1:17: variables needs a path: write path "PATH" { ... }'),
         ('namespace "a" { variables { paths "x" {} } }', '1:29: unknown block "paths" in variables; did you mean "path"?'),
-        ('namespace "a" { variables { path "/x" {} } }', '1:29: path needs one label that begins with no /: write path "a/b" { ... }'),
+        ('namespace "a" { variables { path "/x" {} } }', '1:29: path needs one label, not beginning with /: write path "a/b" { ... }'),
         ('namespace "a" { variables { path "x" { capabilities = ["reed"] } } }', '1:56: unknown capability "reed"; did you mean "read"?'),
-        ('namespace "a" { variables { path "x" { policy = "read" } } }', '1:40: unknown setting "policy" in path; there are: capabilities'),
+        ('namespace "a" { variables { path "x" { policy = "read" } } }', '1:40: unknown setting "policy" in path; use one of: capabilities'),
         ("x = = 1", None),
-        ('namespace "a\\n\\u001b\\u2028" {}', '1:1: namespace "a???" has no good label: 1 to 128 letters, digits, dashes or *'),
+        ('namespace "a\\n\\u001b\\u2028" {}', '1:1: namespace "a???" has a bad label: use 1 to 128 letters, digits, dashes or *'),
         ('node_pool "a" { capabilities = ["red\\n"] }', '1:33: unknown capability "red?"; did you mean "read"?'),
-        ("a" * 300 + " {}", f'1:1: unknown block "{"a" * 64}"; there are: agent, host_volume, namespace, node, node_pool, operator, plugin, quota, sentinel'),
+        ("a" * 300 + " {}", f'1:1: unknown block "{"a" * 64}"; use one of: agent, host_volume, namespace, node, node_pool, operator, plugin, quota, sentinel'),
     ],
 )  # fmt: skip
 def test_one_mistake(tmp_path: Path, text: str, mistake: str | None) -> None:
     with pytest.raises(ConfigError) as raised:
         policies(tmp_path, a=text)
-    found = told(raised)
+    found = mistakes_of(raised)
     if mistake is None:
         assert found[0].startswith("a.hcl:1:")
     else:
@@ -194,13 +194,13 @@ def test_one_mistake(tmp_path: Path, text: str, mistake: str | None) -> None:
         ('{"namespace":\n {"policy": "read"}}', '2:3: namespace needs one label: write namespace "NAME" { ... }'),
         ('{"namespace": [{"a":\n {"policy": "reed"}}]}', '2:3: unknown policy level "reed"; did you mean "read"?'),
         ('{"namespace": [{"a": {"capabilities":\n ["deny", "read-lgs"]}}]}', '2:11: unknown capability "read-lgs"; did you mean "read-logs"?'),
-        ('{"node": {"x": {"policy": "read"}, "policy": "read"}}', '1:11: unknown block "x" in node; there are: policy'),
+        ('{"node": {"x": {"policy": "read"}, "policy": "read"}}', '1:11: unknown block "x" in node; use one of: policy'),
     ],
 )  # fmt: skip
 def test_one_mistake_in_json(tmp_path: Path, text: str, mistake: str) -> None:
     with pytest.raises(ConfigError) as raised:
         load_acl(write(tmp_path, {"a.json": text}), None, TYPES)
-    assert told(raised) == [f"a.json:{mistake}"]
+    assert mistakes_of(raised) == [f"a.json:{mistake}"]
 
 
 def test_all_mistakes_of_all_files_at_once(tmp_path: Path) -> None:
@@ -214,12 +214,12 @@ def test_all_mistakes_of_all_files_at_once(tmp_path: Path) -> None:
     }
     with pytest.raises(ConfigError) as raised:
         load_acl(write(tmp_path, files), tmp_path / "none.hcl", TYPES)
-    assert [line.partition(";")[0] for line in told(raised)] == [
-        'a.hcl:1:1: node says nothing: write policy = "read"',
+    assert [line.partition(";")[0] for line in mistakes_of(raised)] == [
+        'a.hcl:1:1: node has no level: write policy = "read"',
         'a.hcl:2:1: unknown block "x"',
         'a.json: policy "a" is in a.hcl already',
         'a.json:1:11: unknown policy level "no"',
-        'b c.hcl: "b c.hcl" is no policy\'s name: 1 to 128 letters, digits or dashes, then .hcl or .json',
+        'b c.hcl: "b c.hcl" is not a policy\'s name: use 1 to 128 letters, digits or dashes, and .hcl or .json',
         "d.hcl:1:1: this ( is never closed",
         "none.hcl: cannot be read: No such file or directory",
     ]
@@ -228,10 +228,10 @@ def test_all_mistakes_of_all_files_at_once(tmp_path: Path) -> None:
 def test_a_folder_that_is_not_there(tmp_path: Path) -> None:
     with pytest.raises(ConfigError) as raised:
         load_acl(tmp_path / "none", None, TYPES)
-    assert told(raised) == ["none: cannot be read: No such file or directory"]
+    assert mistakes_of(raised) == ["none: cannot be read: No such file or directory"]
 
 
-def test_what_grants_nothing_though_it_looks_so_is_warned_of(tmp_path: Path) -> None:
+def test_rules_that_grant_nothing_are_warned_of(tmp_path: Path) -> None:
     text = (
         'namespace "a" { capabilities = ["dsk-list-plugin", "net-read-plugin"] }\n'
         'namespace "b" { policy = "list" }\n'
@@ -242,12 +242,12 @@ def test_what_grants_nothing_though_it_looks_so_is_warned_of(tmp_path: Path) -> 
         ("a.hcl", 1, 33, '"dsk-list-plugin" grants nothing: no plugin type "dsk" is installed; did you mean "disk"?'),
         ("a.hcl", 2, 17, 'policy = "list" grants nothing in a namespace block; write capabilities = ["TYPE-list-plugin"]'),
         ("a.hcl", 3, 10, 'policy = "write" grants nothing in a plugin block; write policy = "read"'),
-        ("b.hcl", 1, 1, "there is no rule in this policy: it grants nothing"),
+        ("b.hcl", 1, 1, "this policy has no rule: it grants nothing"),
     ]  # fmt: skip
 
 
 @pytest.mark.parametrize(
-    ("text", "told"),
+    ("text", "first_comment"),
     [
         ("# One\n# line.\n\n# Another.", "One line."),
         ("\ufeff\n  // One\n\t//line.\nnode {}", "One line."),
@@ -260,8 +260,8 @@ def test_what_grants_nothing_though_it_looks_so_is_warned_of(tmp_path: Path) -> 
         ("#" + "x" * 1000, "x" * 256),
     ],
 )
-def test_the_first_comment_is_the_description(text: str, told: str) -> None:
-    assert description(text) == told
+def test_the_first_comment_is_the_description(text: str, first_comment: str) -> None:
+    assert description(text) == first_comment
 
 
 @pytest.mark.parametrize(

@@ -1,4 +1,4 @@
-"""Tokens: what a file of them says, who a secret belongs to, and that no secret is ever told."""
+"""Tokens: what a file of them says, who a secret belongs to, and that no secret is ever shown."""
 
 # A row of a table reads best on one line.
 # ruff: noqa: E501
@@ -17,11 +17,11 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from plugind.acl import ACL_OFF, Acl, Caller, load_acl
-from plugind.acl.blocks import Findings
+from plugind.acl.blocks import Diagnostics
 from plugind.acl.tokens import Token, block, digest, draw, read_tokens
 from plugind.errors import ConfigError, Forbidden, TokenNotFound
-from plugind.fields import parse_time
-from tests.acl.support import TYPES, token, tokens, told, write
+from plugind.model.times import parse_time
+from tests.acl.support import TYPES, mistakes_of, token, tokens, write
 
 ID = "3f2a1b9c-0d4e-4f5a-8b6c-7d8e9f0a1b2c"
 SECRET = "a-secret-nobody-may-ever-see-0123456789"
@@ -114,7 +114,7 @@ def test_tokens_in_json(tmp_path: Path) -> None:
         (token("x", hash="[]"), "3:3: hash must be text in quotes"),
         (token("x", type='"admin"'), '4:3: type must be "client" or "management"'),
         (token("x", type='["client"]'), '4:3: type must be "client" or "management"'),
-        (token("x", type='"management"', policies='["a"]'), "5:3: a management token may do everything: take its policies away, or its type"),
+        (token("x", type='"management"', policies='["a"]'), "5:3: a management token may do everything: remove its policies, or its type"),
         (token("x", policies='"a"'), '4:3: policies must be a list of texts, ["...", "..."]'),
         (token("x", policies='["a", 1]'), "4:20: policies[1] must be text in quotes"),
         (token("x", expires='"tomorrow"'), "4:3: expires must be an RFC 3339 time, such as 2026-01-31T23:00:00Z"),
@@ -123,15 +123,15 @@ def test_tokens_in_json(tmp_path: Path) -> None:
         (token("x", expire='"2026-01-31T23:00:00Z"'), '4:3: unknown setting "expire" in token "a name"; did you mean "expires"?'),
         (token("x", policy="{}"), None),
         ('token "x" {\n policies {}\n}', None),
-        (token("x", accessor=f'"{ID}"') + token("y", accessor=f'"{ID}"'), "6:3: this accessor stands in line 2 already; each token has its own"),
-        (token("x") + token("x"), "7:3: this hash stands in line 3 already; each token has its own"),
+        (token("x", accessor=f'"{ID}"') + token("y", accessor=f'"{ID}"'), "6:3: this accessor is in line 2 already; each token has its own"),
+        (token("x") + token("x"), "7:3: this hash is in line 3 already; each token has its own"),
     ],
 )  # fmt: skip
 def test_one_mistake(tmp_path: Path, text: str, mistake: str | None) -> None:
     with pytest.raises(ConfigError) as raised:
         tokens(tmp_path, text)
     (tmp_path / "tokens.hcl").unlink()  # some have a secret in the wrong place
-    found = told(raised)
+    found = mistakes_of(raised)
     assert SECRET not in str(raised.value)
     if mistake is None:
         assert found[0].startswith("tokens.hcl:")
@@ -164,7 +164,7 @@ def test_one_mistake(tmp_path: Path, text: str, mistake: str | None) -> None:
         f"{SECRET.replace('-', '_')} = 1",
     ],
 )
-def test_a_secret_in_the_wrong_place_is_not_told(tmp_path: Path, text: str) -> None:
+def test_a_secret_in_the_wrong_place_is_not_shown(tmp_path: Path, text: str) -> None:
     for lines in (f'token "x" {{\n{text}\n}}\n', f"{text}\n"):
         with pytest.raises(ConfigError) as raised:
             tokens(tmp_path, lines)
@@ -189,7 +189,7 @@ def test_neither_secrets_nor_hashes_are_in_texts(tmp_path: Path) -> None:
                 assert repr(hash) not in text
 
 
-def test_secrets_are_drawn_anew_and_whole() -> None:
+def test_secrets_are_new_and_whole_each_time() -> None:
     drawn = [draw("", "client", ["b", "a", "b"], None) for _ in range(100)]
     assert (
         len({secret for secret, _ in drawn})
@@ -222,9 +222,9 @@ def test_a_block_means_its_token(
     _, made = draw(name, type_, [] if management else policies, expires)
     file = tmp_path / "tokens.hcl"
     file.write_text(block(made))
-    findings = Findings()
-    _, found = read_tokens(file, policies, findings)
-    assert findings.mistakes == []
+    diagnostics = Diagnostics()
+    _, found = read_tokens(file, policies, diagnostics)
+    assert diagnostics.mistakes == []
     assert found == {made.hash: made}
 
 
@@ -240,7 +240,7 @@ def test_looking_up_takes_no_time_among_many() -> None:
 
 @pytest.mark.soak
 def test_ten_thousand_tokens_load(tmp_path: Path) -> None:
-    """2 MB of HCL."""
+    """Ten thousand tokens are 2 MB of HCL."""
     blocks = [
         token(str(number), accessor=f'"{uuid.uuid4()}"', policies='["reader"]')
         for number in range(10_000)
@@ -255,4 +255,4 @@ def test_ten_thousand_tokens_load(tmp_path: Path) -> None:
 def test_a_file_too_large_is_refused(tmp_path: Path) -> None:
     with pytest.raises(ConfigError) as raised:
         tokens(tmp_path, "#" * (4 * 1024 * 1024 + 1))
-    assert told(raised) == ["tokens.hcl: larger than 4096 KiB, which no configuration needs"]
+    assert mistakes_of(raised) == ["tokens.hcl: larger than 4096 KiB, which no configuration needs"]

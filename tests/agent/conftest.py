@@ -1,4 +1,4 @@
-"""What the agent's tests share: a folder of paper targets, a supervisor of them, a small server."""
+"""The shared fixtures of the agent's tests: a supervisor of the scripted type, a fake server."""
 
 from __future__ import annotations
 
@@ -12,36 +12,41 @@ from typing import Any
 import pytest
 from structlog.testing import capture_logs
 
-from plugind.agent import report
 from plugind.agent.backoff import Backoff
-from plugind.agent.supervisor import Supervisor
-from tests.agent.desk import Desk, until
+from plugind.agent.report import report
+from plugind.agent.supervisor.supervisor import Supervisor
+from tests.agent.fake_server import FakeServer
+from tests.promises import eventually
 
-COMMAND = [sys.executable, str(Path(__file__).with_name("paper.py"))]
+COMMAND = [sys.executable, str(Path(__file__).with_name("scripted_type.py"))]
 QUICK = Backoff(0.02, 0.1)
+SCHEDULE = {"probe_interval": "50ms", "probe_timeout": "10s"}
+HANGS = {"probe_timeout": "200ms"}
+"""The schedule for probes that hang. On a busy machine it can be too short for others."""
 ORIGIN = report.Origin("11111111-2222-4333-8444-555555555555", "n1", "dc1", "0", "run")
 
-StartSupervisor = Callable[..., "Paper"]
+StartSupervisor = Callable[..., "Scripted"]
 
 
-class Paper:
-    """A supervisor of the paper type, and its folder to write orders in."""
+class Scripted:
+    """A supervisor of the scripted type, and its folder to write scripts in."""
 
     def __init__(self, folder: Path, **options: Any) -> None:
         self.folder = folder
         os.mkfifo(folder / ".changed")
-        block = {"folder": str(folder), "probe_interval": "50ms", "probe_timeout": "200ms"}
-        block |= options.pop("block", {})
+        block = {"folder": str(folder), **SCHEDULE, **options.pop("block", {})}
         command = options.pop("command", COMMAND)
         self.changes = 0
+        self.shown: list[Any] = []
         options = {"backoff": QUICK} | options
-        self.supervisor = Supervisor("paper", command, block, self._count, **options)
+        self.supervisor = Supervisor("scripted", command, block, self._count, **options)
 
     def _count(self) -> None:
         self.changes += 1
+        self.shown.append(self.plugins())
 
     def order(self, name: str, text: str) -> None:
-        """Writes an order whole, so that no probe reads half of it."""
+        """Write a script whole, so that no probe reads half of it."""
         part = self.folder / f".part-{name}"
         part.write_text(text)
         os.replace(part, self.folder / name)
@@ -52,37 +57,43 @@ class Paper:
         self.poke()
 
     def poke(self) -> None:
-        """Has the prober look at once, if it listens; it looks by itself every second."""
+        """Have the prober look at once, if it listens; it looks by itself every second."""
         with suppress(OSError):
             fifo = os.open(self.folder / ".changed", os.O_WRONLY | os.O_NONBLOCK)
             os.write(fifo, b"\n")
             os.close(fifo)
 
     def plugins(self) -> dict[str, Any]:
-        """What a report says now, without times."""
+        """Return the plugins of a report now, without times."""
         state = self.supervisor.state
-        plugins = report.build(ORIGIN, {"paper": state})["Plugins"].get("paper", {})
+        plugins = report.build(ORIGIN, {"scripted": state})["Plugins"].get("scripted", {})
         return {
             id: {role: _short(fingerprint) for role, fingerprint in roles.items()}
             for id, roles in plugins.items()
         }
 
     def shows(self, expected: dict[str, Any]) -> None:
-        until(lambda: self.plugins() == expected, lambda: f"{self.plugins()} != {expected}")
+        eventually(lambda: self.plugins() == expected, what=self.plugins)
+
+    def has_shown(self, expected: dict[str, Any]) -> None:
+        """Wait for a state that may be over before anybody looks."""
+        eventually(lambda: expected in self.shown, what=self.plugins)
 
 
 def _short(fingerprint: Any) -> Any:
-    """A description that says all: what a paper that is healthy says is its own word."""
+    """Return a fingerprint's health and description, which is all that the scripted type
+    reports."""
     return fingerprint and (fingerprint["Healthy"], fingerprint.get("HealthDescription"))
 
 
 @pytest.fixture
-def paper(tmp_path: Path) -> Iterator[StartSupervisor]:
-    """Makes Papers over ``tmp_path``, not started, and stops them."""
-    made: list[Paper] = []
+def scripted(tmp_path: Path) -> Iterator[StartSupervisor]:
+    """Yield a function that makes supervisors over ``tmp_path``, not started; stop them at the
+    end."""
+    made: list[Scripted] = []
 
-    def make(**options: Any) -> Paper:
-        made.append(Paper(tmp_path, **options))
+    def make(**options: Any) -> Scripted:
+        made.append(Scripted(tmp_path, **options))
         return made[-1]
 
     yield make
@@ -92,21 +103,21 @@ def paper(tmp_path: Path) -> Iterator[StartSupervisor]:
 
 @pytest.fixture
 def log() -> Iterator[list[Any]]:
-    """What is logged in this process, as it comes."""
+    """Yield the entries that this process logs."""
     with capture_logs() as entries:
         yield entries
 
 
 @pytest.fixture
-def desk() -> Iterator[Desk]:
-    """A small server that takes reports."""
-    desk = Desk()
-    yield desk
-    desk.close()
+def fake_server() -> Iterator[FakeServer]:
+    """Yield a small server that takes reports."""
+    fake_server = FakeServer()
+    yield fake_server
+    fake_server.close()
 
 
 @pytest.fixture
-def second_desk() -> Iterator[Desk]:
-    desk = Desk()
-    yield desk
-    desk.close()
+def second_server() -> Iterator[FakeServer]:
+    fake_server = FakeServer()
+    yield fake_server
+    fake_server.close()

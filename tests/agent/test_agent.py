@@ -16,25 +16,35 @@ from plugind import __version__
 from plugind.agent import Agent
 from plugind.agent.agent import prober_command
 from plugind.agent.identity import ID_FILE
+from plugind.agent.report import reporter
 from plugind.errors import IdentityError
-from tests.agent.conftest import COMMAND
-from tests.agent.desk import Desk, until
+from tests.agent.conftest import COMMAND, HANGS, SCHEDULE
+from tests.agent.fake_server import FakeServer
+from tests.promises import COMMAND_MAXIMUM, PATIENCE, eventually
 
 Make = Callable[..., Agent]
 
 
 @pytest.fixture
-def make(tmp_path: Path, desk: Desk) -> Iterator[Make]:
+def make(
+    tmp_path: Path, fake_server: FakeServer, monkeypatch: pytest.MonkeyPatch
+) -> Iterator[Make]:
     made: list[Agent] = []
 
-    def agent(folders: Mapping[str, Path], **options: Any) -> Agent:
+    # However slow the machine is, the first report is complete.
+    monkeypatch.setattr(reporter, "SETTLE_MAXIMUM", PATIENCE)
+
+    def agent(
+        folders: Mapping[str, Path], block: Mapping[str, str] = SCHEDULE, **options: Any
+    ) -> Agent:
         blocks = {
-            type: {"folder": str(folder), "probe_interval": "50ms", "probe_timeout": "200ms"}
-            for type, folder in folders.items()
+            type: {"folder": str(folder), **SCHEDULE, **block} for type, folder in folders.items()
         }
         data_dir = tmp_path / "data"
         options = {"command": lambda type: COMMAND} | options
-        made.append(Agent("n1", "dc1", data_dir, [desk.address], None, None, blocks, **options))
+        made.append(
+            Agent("n1", "dc1", data_dir, [fake_server.address], None, None, blocks, **options)
+        )
         return made[-1]
 
     yield agent
@@ -54,46 +64,52 @@ def folder(parent: Path, name: str, **orders: str) -> Path:
     return made
 
 
-def test_what_drivers_say_reaches_the_server(tmp_path: Path, desk: Desk, make: Make) -> None:
+def test_results_of_drivers_reach_the_server(
+    tmp_path: Path, fake_server: FakeServer, make: Make
+) -> None:
     ink = folder(tmp_path, "ink", a="healthy node controller")
     pen = folder(tmp_path, "pen", b="fail")
     agent = make({"pen": pen, "ink": ink})
     assert agent.health() == (False, "the agent is not running")
-    assert agent.stats() == {"known_servers": desk.address}
+    assert agent.stats() == {"known_servers": fake_server.address}
     agent.start()
     assert agent.stats()["node_id"] == (tmp_path / "data" / ID_FILE).read_text().strip()
-    until(lambda: desk.reports)
-    first = desk.reports[0]
+    eventually(lambda: fake_server.reports)
+    first = fake_server.reports[0]
     assert (first["Name"], first["Datacenter"], first["Version"]) == ("n1", "dc1", __version__)
     assert list(first["Plugins"]) == ["ink", "pen"], "the first report waits for all types"
     assert first["Plugins"]["ink"]["a"]["node"]["Healthy"]
-    assert first["Plugins"]["pen"]["b"]["*"]["HealthDescription"] == "the paper is torn"
-    until(lambda: agent.health() == (True, "ok"))
+    assert first["Plugins"]["pen"]["b"]["*"]["HealthDescription"] == "the page is torn"
+    eventually(lambda: agent.health() == (True, "ok"))
     part = ink / ".part"
     part.write_text("healthy node")
     os.replace(part, ink / "a")
-    until(lambda: desk.reports[-1]["Plugins"]["ink"]["a"].get("controller", 0) is None)
+    eventually(lambda: fake_server.reports[-1]["Plugins"]["ink"]["a"].get("controller", 0) is None)
     (pen / "b").unlink()
-    until(lambda: list(desk.reports[-1]["Plugins"]) == ["ink"])
-    assert list(desk.reports[-1]["Plugins"]["ink"]["a"]) == ["node"], "told once is enough"
+    eventually(lambda: list(fake_server.reports[-1]["Plugins"]) == ["ink"])
+    assert list(fake_server.reports[-1]["Plugins"]["ink"]["a"]) == ["node"], (
+        "reporting it once is enough"
+    )
 
 
 def test_a_restart_keeps_the_identity_and_draws_a_run_id(
-    tmp_path: Path, desk: Desk, make: Make
+    tmp_path: Path, fake_server: FakeServer, make: Make
 ) -> None:
     ink = folder(tmp_path, "ink")
     for run in range(2):
         agent = make({"ink": ink})
         agent.start()
-        until(partial(has_more_than, run, desk.reports))
+        eventually(partial(has_more_than, run, fake_server.reports))
         agent.stop()
         agent.stop()
-    secrets = {headers["X-Plugind-Node-Secret"] for headers in desk.headers}
+    secrets = {headers["X-Plugind-Node-Secret"] for headers in fake_server.headers}
     assert len(secrets) == 1
-    assert len({report["RunID"] for report in desk.reports}) == 2
+    assert len({report["RunID"] for report in fake_server.reports}) == 2
 
 
-def test_two_agents_do_not_share_a_data_dir(tmp_path: Path, desk: Desk, make: Make) -> None:
+def test_two_agents_do_not_share_a_data_dir(
+    tmp_path: Path, fake_server: FakeServer, make: Make
+) -> None:
     ink = folder(tmp_path, "ink")
     make({"ink": ink}).start()
     other = make({"ink": ink})
@@ -112,11 +128,14 @@ def test_a_damaged_identity_starts_nothing(tmp_path: Path, make: Make) -> None:
     assert threading.active_count() == before
 
 
-def test_stop_leaves_no_thread_and_no_process(tmp_path: Path, desk: Desk, make: Make) -> None:
+def test_stop_leaves_no_thread_and_no_process(
+    tmp_path: Path, fake_server: FakeServer, make: Make
+) -> None:
     before = set(threading.enumerate())
-    agent = make({"ink": folder(tmp_path, "ink", a="hang"), "pen": folder(tmp_path, "pen")})
+    folders = {"ink": folder(tmp_path, "ink", a="hang"), "pen": folder(tmp_path, "pen")}
+    agent = make(folders, HANGS)
     agent.start()
-    until(lambda: desk.reports)
+    eventually(lambda: fake_server.reports)
     agent.stop()
     ours = {thread.name for thread in set(threading.enumerate()) - before}
     assert not {name for name in ours if name.startswith(("supervise", "report"))}
@@ -125,11 +144,10 @@ def test_stop_leaves_no_thread_and_no_process(tmp_path: Path, desk: Desk, make: 
 
 
 class Blocks(dict[str, dict[str, Any]]):
-    """Settings blocks of paper types, as configuration would have them."""
+    """Settings blocks of scripted types, as configuration would have them."""
 
     def with_type(self, type: str, folder: Path, **more: Any) -> Blocks:
-        usual = {"folder": str(folder), "probe_interval": "50ms", "probe_timeout": "200ms"}
-        return Blocks({**self, type: usual | more})
+        return Blocks({**self, type: {"folder": str(folder), **SCHEDULE, **more}})
 
     def without(self, type: str) -> Blocks:
         return Blocks({name: block for name, block in self.items() if name != type})
@@ -151,100 +169,106 @@ def unhealthy(reports: list[Any]) -> list[Any]:
 
 
 def test_a_reload_restarts_what_changed_and_nothing_else(
-    tmp_path: Path, desk: Desk, make: Make
+    tmp_path: Path, fake_server: FakeServer, make: Make
 ) -> None:
     ink = folder(tmp_path, "ink", a="healthy node")
     pen = folder(tmp_path, "pen", b="healthy node")
     blocks = Blocks().with_type("ink", ink).with_type("pen", pen)
     agent = make({"ink": ink, "pen": pen})
     agent.start()
-    until(lambda: desk.reports and desk.reports[-1]["Plugins"].keys() == {"ink", "pen"})
+    eventually(
+        lambda: fake_server.reports and fake_server.reports[-1]["Plugins"].keys() == {"ink", "pen"}
+    )
     before = pids(agent)
     agent.reload(blocks)
     assert pids(agent) == before, "nothing changed"
 
     agent.reload(blocks.with_type("pen", pen, probe_interval="60ms"))
-    until(lambda: pids(agent)["pen"] not in (before["pen"], None))
+    eventually(lambda: pids(agent)["pen"] not in (before["pen"], None))
     assert pids(agent)["ink"] == before["ink"]
     part = pen / ".part"
     part.write_text("healthy node controller")
     os.replace(part, pen / "b")
-    until(lambda: "controller" in desk.reports[-1]["Plugins"]["pen"]["b"])
-    assert not unhealthy(desk.reports), "nobody was ill because of it"
+    eventually(lambda: "controller" in fake_server.reports[-1]["Plugins"]["pen"]["b"])
+    assert not unhealthy(fake_server.reports), "nobody was ill because of it"
 
 
-def test_what_a_reload_takes_away_has_left_on_purpose(
-    tmp_path: Path, desk: Desk, make: Make
+def test_targets_that_a_reload_removes_have_left_on_purpose(
+    tmp_path: Path, fake_server: FakeServer, make: Make
 ) -> None:
     old = folder(tmp_path, "old", a="healthy node", b="healthy node", gone="healthy node")
     new = folder(tmp_path, "new", a="healthy node")
-    agent = make({"ink": old})
+    agent = make({"ink": old}, {"probe_interval": "1h"})  # it does not see "gone" go
     agent.start()
-    until(lambda: desk.reports)
+    eventually(lambda: fake_server.reports)
     (old / "gone").unlink()
     agent.reload(Blocks().with_type("ink", new))
-    until(lambda: None in desk.reports[-1]["Plugins"]["ink"].get("b", {}).values())
-    plugins = desk.reports[-1]["Plugins"]["ink"]
+    eventually(lambda: None in fake_server.reports[-1]["Plugins"]["ink"].get("b", {}).values())
+    plugins = fake_server.reports[-1]["Plugins"]["ink"]
     assert plugins["a"]["node"]["Healthy"]
     assert "gone" not in plugins, "what just happened to be away is missing, and not gone for good"
-    until(lambda: not agent._supervisors["ink"].state.left)
+    eventually(lambda: not agent._supervisors["ink"].state.left)
 
     agent.reload(Blocks())
     left = {"node": None}
-    until(lambda: desk.reports[-1]["Plugins"] == {"ink": {"a": left, "gone": left}})
+    eventually(lambda: fake_server.reports[-1]["Plugins"] == {"ink": {"a": left, "gone": left}})
     agent.reload(Blocks().with_type("ink", new))
-    until(lambda: desk.reports[-1]["Plugins"].get("ink", {}).get("a", {}).get("node"))
-    assert not unhealthy(desk.reports)
+    eventually(lambda: fake_server.reports[-1]["Plugins"].get("ink", {}).get("a", {}).get("node"))
+    assert not unhealthy(fake_server.reports)
     agent.stop()
     with pytest.raises(ChildProcessError):
         os.waitpid(-1, os.WNOHANG)
 
 
-def test_two_reloads_at_once_lose_no_removal(tmp_path: Path, desk: Desk, make: Make) -> None:
+def test_two_reloads_at_once_lose_no_removal(
+    tmp_path: Path, fake_server: FakeServer, make: Make
+) -> None:
     old = folder(tmp_path, "old", a="healthy node", b="healthy node")
     new = folder(tmp_path, "new", a="healthy node")
     agent = make({"ink": old})
     agent.start()
-    until(lambda: desk.reports)
+    eventually(lambda: fake_server.reports)
     agent.reload(Blocks().with_type("ink", new))
     agent.reload(Blocks().with_type("ink", new, probe_interval="60ms"))
-    until(lambda: None in desk.reports[-1]["Plugins"]["ink"].get("b", {}).values())
+    eventually(lambda: None in fake_server.reports[-1]["Plugins"]["ink"].get("b", {}).values())
 
 
-def test_a_reload_forgets_no_patience(tmp_path: Path, desk: Desk, make: Make) -> None:
+def test_a_reload_forgets_no_patience(tmp_path: Path, fake_server: FakeServer, make: Make) -> None:
     pen = folder(tmp_path, "pen", a="healthy node")
     blocks = Blocks().with_type("pen", pen, unhealthy_after=900)
     agent = make({})
     agent.start()
     agent.reload(blocks)
-    until(lambda: desk.reports and desk.reports[-1]["Plugins"].get("pen"))
+    eventually(lambda: fake_server.reports and fake_server.reports[-1]["Plugins"].get("pen"))
 
     def described() -> str:
-        return str(desk.reports[-1]["Plugins"]["pen"]["a"]["node"]["HealthDescription"])
+        return str(fake_server.reports[-1]["Plugins"]["pen"]["a"]["node"]["HealthDescription"])
 
     part = pen / ".part"
     part.write_text("fail")
     os.replace(part, pen / "a")
-    doubt = "healthy; probes fail, but fewer than {} in a row: the paper is torn"
-    until(lambda: described() == doubt.format(900), described)
+    doubt = "healthy; probes fail, but fewer than {} in a row: the page is torn"
+    eventually(lambda: described() == doubt.format(900), what=described)
     agent.reload(blocks.with_type("pen", pen, unhealthy_after=1_000))
-    until(lambda: described() == doubt.format(1_000), described)
-    assert not unhealthy(desk.reports)
+    eventually(lambda: described() == doubt.format(1_000), what=described)
+    assert not unhealthy(fake_server.reports)
 
 
-def test_a_reload_adds_types(tmp_path: Path, desk: Desk, make: Make) -> None:
+def test_a_reload_adds_types(tmp_path: Path, fake_server: FakeServer, make: Make) -> None:
     agent = make({})
     agent.reload(Blocks())
     agent.start()
-    until(lambda: desk.reports)
+    eventually(lambda: fake_server.reports)
     agent.reload(Blocks().with_type("ink", folder(tmp_path, "ink", a="healthy node")))
-    until(lambda: desk.reports[-1]["Plugins"])
+    eventually(lambda: fake_server.reports[-1]["Plugins"])
 
 
-def test_a_reload_that_was_refused_is_in_health_until_one_succeeds(desk: Desk, make: Make) -> None:
+def test_a_reload_that_was_refused_is_in_health_until_one_succeeds(
+    fake_server: FakeServer, make: Make
+) -> None:
     agent = make({})
     agent.start()
-    until(lambda: agent.health() == (True, "ok"))
+    eventually(lambda: agent.health() == (True, "ok"))
     agent.refuse_reload("see the log")
     assert agent.health() == (
         True,
@@ -254,20 +278,22 @@ def test_a_reload_that_was_refused_is_in_health_until_one_succeeds(desk: Desk, m
     assert agent.health() == (True, "ok")
 
 
-def test_a_node_leaves_only_when_it_is_told_to(tmp_path: Path, desk: Desk, make: Make) -> None:
+def test_a_node_leaves_only_on_request(tmp_path: Path, fake_server: FakeServer, make: Make) -> None:
     ink = folder(tmp_path, "ink", a="healthy node")
     for leave in (False, True):
         agent = make({"ink": ink})
         agent.start()
-        until(partial(has_more_than, leave, desk.reports))
+        eventually(partial(has_more_than, leave, fake_server.reports))
         agent.stop(leave=leave)
-        assert desk.left == [(tmp_path / "data" / ID_FILE).read_text().strip()] * leave
-    assert desk.headers[-1]["X-Plugind-Node-Secret"]
+        assert fake_server.left == [(tmp_path / "data" / ID_FILE).read_text().strip()] * leave
+    assert fake_server.headers[-1]["X-Plugind-Node-Secret"]
 
 
 def test_the_probers_command_says_what_is_wrong() -> None:
     command = prober_command("no-such-type", "INFO", False)
-    got = subprocess.run(command, input=b"{}\n", capture_output=True, timeout=30, check=False)
+    got = subprocess.run(
+        command, input=b"{}\n", capture_output=True, timeout=COMMAND_MAXIMUM, check=False
+    )
     assert got.returncode in (0, 1), "0 if the end of its input came first"
     assert got.stdout == b""
 
@@ -284,4 +310,4 @@ def test_the_probers_command_ends_with_its_agent() -> None:
         child.stdin.write(b"{}\n")
         child.stdin.flush()
         assert b"no plugin type 'no-such-type': installed are:" in child.stderr.read()
-        assert child.wait(30) == 1
+        assert child.wait(PATIENCE) == 1

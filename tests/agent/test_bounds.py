@@ -1,10 +1,11 @@
-"""What one plugin type may tell of, and all of a node together."""
+"""The limits of one plugin type's instances, and of all of a node's together."""
 
 from __future__ import annotations
 
 import json
 import uuid
 from collections.abc import Mapping
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -13,12 +14,12 @@ from hypothesis import strategies as st
 
 from plugind.agent import bounds
 from plugind.agent.bounds import REPORT_SIZE_MAXIMUM, Room, fit, named, shares
-from plugind.agent.lines import Failed, Found, Targets, decode, encode
+from plugind.agent.protocol import Failed, Found, Targets, decode, encode
 from plugind.agent.state import LEFT_MAXIMUM, TypeState
-from plugind.api.body import BODY_MAXIMUM
-from plugind.node_schemas import INSTANCES_MAXIMUM
-from tests.agent.conftest import StartSupervisor
-from tests.agent.desk import until
+from plugind.api.endpoints import LARGE_BODY
+from plugind.schemas.nodes import INSTANCES_MAXIMUM
+from tests.agent.conftest import HANGS, StartSupervisor
+from tests.promises import eventually
 from tests.support import FakeAgent, serving
 
 
@@ -32,7 +33,7 @@ def ids(outcome: Found | Failed) -> list[str]:
     return sorted(id for id, _ in outcome.instances)
 
 
-def test_what_has_a_place_keeps_it_and_a_free_one_goes_to_who_waits() -> None:
+def test_an_instance_keeps_its_place_and_a_free_one_goes_to_one_that_waits() -> None:
     room = Room(3)
     assert ids(room.admit(found("t1", "x", "y"))) == ["x", "y"]
     assert ids(room.admit(found("t2", "a", "b"))) == ["a"]
@@ -55,6 +56,16 @@ def test_a_target_that_fails_keeps_its_places_and_needs_one_if_it_has_none() -> 
     assert room.admit(Failed("t2", 3, "on fire")) == Failed("t2", 3, "on fire")
 
 
+def test_a_target_that_fails_from_the_start_needs_a_place_for_each_named_instance() -> None:
+    room = Room(3)
+    failed = Failed("t1", 1, "on fire", frozenset({("x", "node"), ("y", "node")}))
+    assert room.admit(failed) == failed
+    other = room.admit(replace(failed, target="t2"))
+    assert isinstance(other, Found)
+    assert (ids(other), other.beyond) == (["x"], 1)
+    assert decode(encode(other).rstrip()) == other, "the agent takes the rest of it"
+
+
 def test_room_has_a_size() -> None:
     room = Room(100, size=1_000)
     assert ids(room.admit(found("t1", "a", "b", text="x" * 300))) == ["a", "b"]
@@ -62,7 +73,7 @@ def test_room_has_a_size() -> None:
     assert ids(room.admit(found("t3", "d"))) == ["d"]
 
 
-def test_what_there_is_no_room_for_has_not_left_on_purpose() -> None:
+def test_an_instance_without_room_has_not_left_on_purpose() -> None:
     state = TypeState().after(found("t1", "x", "y"))
     cut = decode(encode(Found("t1", 2, {("x", "node"): {"Healthy": True}}, beyond=1)).strip())
     assert state.after(cut).left == frozenset()
@@ -77,7 +88,7 @@ def test_shares_are_fair(wanted: Mapping[str, int], budget: int) -> None:
     assert sum(got.values()) <= budget
     assert all(0 <= got[name] <= wanted[name] for name in wanted)
     short = [name for name in wanted if got[name] < wanted[name]]
-    assert not short or sum(got.values()) == budget, "nothing is left over while somebody wants"
+    assert not short or sum(got.values()) == budget, "no share is left over while a type wants more"
     for name in short:
         assert got[name] >= max(got.values()) - 1, "who gets less than another wanted no more"
 
@@ -94,61 +105,65 @@ def test_a_report_that_fits_is_left_as_it_is() -> None:
 
 def test_many_instances_take_nothing_from_the_types_with_few() -> None:
     ink = {"a": {"node": {"Healthy": True}, "controller": None}}
-    told, left_out = fit({"flood": plugins(5_000), "ink": ink, "torrent": plugins(9_000)})
-    assert told["ink"] == ink
-    assert sum(len(roles) for each in told.values() for roles in each.values()) == INSTANCES_MAXIMUM
+    fitted, left_out = fit({"flood": plugins(5_000), "ink": ink, "torrent": plugins(9_000)})
+    assert fitted["ink"] == ink
+    assert (
+        sum(len(roles) for each in fitted.values() for roles in each.values()) == INSTANCES_MAXIMUM
+    )
     assert left_out == {"flood": 5_000 - 2_047, "torrent": 9_000 - 2_047}
 
 
 def test_large_fingerprints_take_nothing_from_the_types_with_small_ones() -> None:
     ink = {"a": {"node": {"Healthy": True}}}
-    told, left_out = fit({"flood": plugins(100, "\N{SNOWMAN}" * 50_000), "ink": ink})
-    assert told["ink"] == ink
-    assert 20 <= len(told["flood"]) < 100
-    assert left_out == {"flood": 100 - len(told["flood"])}
-    size = len(json.dumps({"Plugins": told}, separators=(",", ":")))
-    assert size < REPORT_SIZE_MAXIMUM + 64 < BODY_MAXIMUM - 2**19
+    fitted, left_out = fit({"flood": plugins(100, "\N{SNOWMAN}" * 50_000), "ink": ink})
+    assert fitted["ink"] == ink
+    assert 20 <= len(fitted["flood"]) < 100
+    assert left_out == {"flood": 100 - len(fitted["flood"])}
+    size = len(json.dumps({"Plugins": fitted}, separators=(",", ":")))
+    assert size < REPORT_SIZE_MAXIMUM + 64 < LARGE_BODY - 2**19
 
 
 def test_what_left_on_purpose_waits_for_room() -> None:
     flood: dict[str, Any] = {**plugins(INSTANCES_MAXIMUM), "a": {"node": None}}
-    told, left_out = fit({"flood": flood})
-    assert "a" not in told["flood"]
+    fitted, left_out = fit({"flood": flood})
+    assert "a" not in fitted["flood"]
     assert left_out == {"flood": 1}
 
 
-def test_a_type_that_tells_of_too_much_says_so(paper: StartSupervisor) -> None:
-    p = paper(block={"max_instances": 2})
+def test_a_type_with_too_many_instances_reports_that(scripted: StartSupervisor) -> None:
+    p = scripted(block={"max_instances": 2})
     for name in ("a", "b", "c", "d"):
         p.order(name, "healthy node")
     p.supervisor.start()
-    until(lambda: p.supervisor.trouble.startswith("2 instances are not reported: at most 2"))
+    eventually(lambda: p.supervisor.trouble.startswith("2 instances are not reported: at most 2"))
     kept = sorted(p.plugins())
     assert len(kept) == 2
     p.remove(kept[0])
     p.remove(kept[1])
-    until(lambda: len(p.plugins().keys() - set(kept)) == 2)
-    until(lambda: p.supervisor.trouble == "")
+    eventually(lambda: len(p.plugins().keys() - set(kept)) == 2)
+    eventually(lambda: p.supervisor.trouble == "")
 
 
-def test_troubles_of_a_type_are_told_until_they_are_over(paper: StartSupervisor) -> None:
-    p = paper()
+def test_troubles_of_a_type_are_reported_until_they_are_over(scripted: StartSupervisor) -> None:
+    p = scripted(block=HANGS)
     p.order("no id!", "fail")
     p.order(".discover", "hang")
     p.supervisor.start()
-    until(lambda: p.supervisor.trouble == "discover has not answered within 0.2s")
+    eventually(lambda: p.supervisor.trouble == "discover has not answered within 0.2s")
     p.remove(".discover")
-    until(lambda: p.supervisor.trouble == "no id!: the paper is torn")
+    eventually(lambda: p.supervisor.trouble == "no id!: the page is torn")
     p.order("no id!", "die")
-    until(lambda: "ended (status 7)" in p.supervisor.trouble)
+    eventually(lambda: "ended (status 7)" in p.supervisor.trouble)
     p.order("no id!", "healthy node")
-    until(lambda: "no id!" not in p.supervisor.trouble)
+    eventually(lambda: p.supervisor.trouble == "no id!: 'no id!' is no plugin ID")
+    p.remove("no id!")
+    eventually(lambda: p.supervisor.trouble == "")
 
 
 def test_the_agent_holds_no_more_than_there_is_room_for(
-    paper: StartSupervisor, log: list[Any]
+    scripted: StartSupervisor, log: list[Any]
 ) -> None:
-    p = paper()
+    p = scripted()
     big = encode(found("t", "x", text="x" * 900_000)).strip()
     for number in range(12):
         line = big.replace(b'"t"', b'"t%d"' % number)
@@ -158,10 +173,10 @@ def test_the_agent_holds_no_more_than_there_is_room_for(
     p.supervisor._hear(names)
     assert p.supervisor.state.names is None
     assert "there are more than 1,000 targets" in p.supervisor.trouble
-    assert [each["event"] for each in log] == ["bad line of a prober"] * 4
+    assert [each["event"] for each in log] == ["invalid message of a prober"] * 4
 
 
-def test_a_flood_of_ever_new_instances_is_not_remembered_for_ever() -> None:
+def test_a_flood_of_new_instances_is_not_remembered_forever() -> None:
     state = TypeState()
     for number in range(10):
         new = {(f"p{number}-{each}", "node"): {"Healthy": True} for each in range(1_000)}
@@ -175,9 +190,9 @@ def test_a_flood_of_ever_new_instances_is_not_remembered_for_ever() -> None:
 
 
 def test_a_server_takes_what_fits_and_not_what_does_not(tmp_path: Path) -> None:
-    """Both limits at once: many instances of two types, with the longest reasons that there are."""
-    told = {"Healthy": False, "HealthDescription": "x" * 4_096}
-    flood = {f"p{number}": dict.fromkeys(("controller", "node"), told) for number in range(900)}
+    """A server takes a report at both limits, of instances and bytes, and refuses a larger one."""
+    sick = {"Healthy": False, "HealthDescription": "x" * 4_096}
+    flood = {f"p{number}": dict.fromkeys(("controller", "node"), sick) for number in range(900)}
     small = {f"p{number}": {"check": {"Healthy": True}} for number in range(4_000)}
     fitting, left_out = fit({"csi": flood, "exec": small})
     assert left_out.keys() == {"csi", "exec"}
@@ -188,7 +203,7 @@ def test_a_server_takes_what_fits_and_not_what_does_not(tmp_path: Path) -> None:
 
 
 def test_allocations_count_and_go_with_what_names_them(tmp_path: Path) -> None:
-    """A server takes so many instances, and so many allocations, of so many bytes together."""
+    """A server takes that many instances and allocations, with that many bytes together."""
     described = {"Name": "x" * 2_000, "JobID": "y" * 2_000, "TaskGroup": "", "CreateTime": 1}
     ids = [str(uuid.UUID(int=number)) for number in range(5_000)]
     flood = {id: {"node": {"Healthy": True, "AllocID": id}} for id in ids}

@@ -11,49 +11,49 @@ import pytest
 
 from plugind.agent.identity import ID_FILE, SECRET_FILE, Identity, hold
 from plugind.errors import IdentityError
-from plugind.fields import is_node_id
+from plugind.wire.fields import is_node_id
 
 
 @contextmanager
-def held(data_dir: Path) -> Iterator[Identity]:
+def opened(data_dir: Path) -> Iterator[Identity]:
     identity = hold(data_dir)
     yield identity
     identity.release()
 
 
 def test_it_is_drawn_once_and_kept(tmp_path: Path) -> None:
-    with held(tmp_path / "new" / "dir") as first:
+    with opened(tmp_path / "new" / "dir") as first:
         assert is_node_id(first.node_id)
         assert len(first.secret) == 43
-    with held(tmp_path / "new" / "dir") as second:
+    with opened(tmp_path / "new" / "dir") as second:
         assert (second.node_id, second.secret) == (first.node_id, first.secret)
-    with held(tmp_path / "other") as other:
+    with opened(tmp_path / "other") as other:
         assert other.node_id != first.node_id
 
 
 def test_the_secret_is_its_owners_alone(tmp_path: Path) -> None:
-    with held(tmp_path):
+    with opened(tmp_path):
         assert stat.S_IMODE((tmp_path / SECRET_FILE).stat().st_mode) == 0o600
         assert stat.S_IMODE((tmp_path / ID_FILE).stat().st_mode) == 0o644
         assert not list(tmp_path.glob("*.part"))
 
 
 def test_the_secret_is_in_no_text(tmp_path: Path) -> None:
-    with held(tmp_path) as identity:
+    with opened(tmp_path) as identity:
         assert identity.secret not in repr(identity)
 
 
 def test_two_agents_do_not_share_one(tmp_path: Path) -> None:
-    with held(tmp_path), pytest.raises(IdentityError, match="in use by another agent"):
+    with opened(tmp_path), pytest.raises(IdentityError, match="in use by another agent"):
         hold(tmp_path)
-    with held(tmp_path):
+    with opened(tmp_path):
         pass
 
 
 @pytest.mark.parametrize("file", [ID_FILE, SECRET_FILE])
 @pytest.mark.parametrize("content", [b"", b"\n", b"nonsense", b"\xff\x00", b"x" * 100])
 def test_a_damaged_file_is_an_error(tmp_path: Path, file: str, content: bytes) -> None:
-    with held(tmp_path):
+    with opened(tmp_path):
         pass
     (tmp_path / file).write_bytes(content)
     for _ in range(2):
@@ -64,19 +64,19 @@ def test_a_damaged_file_is_an_error(tmp_path: Path, file: str, content: bytes) -
 
 
 def test_a_lost_secret_is_an_error_and_a_lost_id_a_new_node(tmp_path: Path) -> None:
-    with held(tmp_path) as first:
+    with opened(tmp_path) as first:
         pass
     (tmp_path / ID_FILE).unlink()
-    with held(tmp_path) as second:
+    with opened(tmp_path) as second:
         assert second.node_id != first.node_id
     (tmp_path / SECRET_FILE).unlink()
     with pytest.raises(IdentityError, match="node-secret is missing; restore it"):
         hold(tmp_path)
 
 
-def test_what_a_cut_short_start_left_is_no_hindrance(tmp_path: Path) -> None:
+def test_leftovers_of_an_interrupted_start_do_no_harm(tmp_path: Path) -> None:
     (tmp_path / f"{ID_FILE}.part").write_text("half an")
-    with held(tmp_path) as identity:
+    with opened(tmp_path) as identity:
         assert is_node_id(identity.node_id)
 
 

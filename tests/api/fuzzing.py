@@ -1,4 +1,4 @@
-"""Random requests made from the OpenAPI document, and what every answer to them is held against."""
+"""Random requests made from the OpenAPI document, and the checks that every answer has to pass."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ import copy
 from collections import Counter
 from collections.abc import Iterable, Sequence
 from contextlib import ExitStack
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
@@ -31,6 +31,8 @@ POLICIES = {
     "lister": 'namespace "default" { capabilities = ["csi-list-plugin"] }',
     "agent": 'namespace "*" { capabilities = ["csi-register-plugin"] }',
 }
+ACCESSOR = "3fd1f7a1-0c7a-4c1c-8d5c-7d9d9f2ac003"
+ALLOCATION = "5dd1f7a1-0c7a-4c1c-8d5c-7d9d9f2ac001"
 NODE_ID = "2f8d0c5e-6f7b-4e0a-9a53-1f6f4f0c8a11"
 FILTERS = ["ID matches `^e`", "ModifyIndex > 1", "any(Drivers, x != 1)", "ID == ", "("]
 
@@ -49,12 +51,13 @@ _OFTEN = settings(
 
 
 def acl_config(folder: Path) -> tuple[str, dict[str, str]]:
-    """Configuration with ACLs, its files in ``folder``, and the secrets by name."""
+    """Write policies and tokens to ``folder``; return the configuration and the secrets by name."""
     (folder / "policies").mkdir()
     for name, text in POLICIES.items():
         (folder / "policies" / f"{name}.hcl").write_text(text)
     drawn = {name: draw(name, "client", [name], None) for name in POLICIES}
-    drawn["management"] = draw("management", "management", [], None)
+    secret, token = draw("management", "management", [], None)
+    drawn["management"] = secret, replace(token, caller=replace(token.caller, accessor=ACCESSOR))
     (folder / "tokens.hcl").write_text("".join(block(token) for _, token in drawn.values()))
     config = (
         "acl {\n  enabled = true\n"
@@ -64,7 +67,7 @@ def acl_config(folder: Path) -> tuple[str, dict[str, str]]:
 
 
 def strict(document: Any) -> Any:
-    """The document, with nothing allowed in an answer that it does not name."""
+    """Return the document, with nothing allowed in an answer that it does not name."""
     made = copy.deepcopy(document)
     for schema in made["components"]["schemas"].values():
         schema.setdefault("additionalProperties", False)
@@ -95,13 +98,15 @@ class Asker:
         return self.api.call("GET", "/v1/openapi.json").json
 
     def fill(self) -> None:
-        """The node and its plugin are there, healthy and not."""
+        """Report the node and its plugin, healthy and not, unless they are there."""
         if self.agent.beat().status != 200:
-            plugins = {"ebs0": {"controller": up(), "node": down()}}
-            assert self.agent.report(plugins).status == 200
+            plugins = {"ebs0": {"controller": up(AllocID=ALLOCATION), "node": down()}}
+            about = {"Name": "ebs.ebs[7]", "JobID": "ebs", "TaskGroup": "ebs", "CreateTime": 7}
+            report = self.agent.report(plugins, Allocations={ALLOCATION: about})
+            assert report.status == 200
 
     def ask(self, case: Case, *, aimed: bool) -> int:
-        """The status of the answer, after a look at all of it."""
+        """Send a request, check all of the answer, and return its status."""
         if aimed:
             self.fill()
         if aimed and isinstance(case.body, dict) and "Digest" in case.body:
@@ -118,8 +123,7 @@ class Asker:
 
 
 def fuzz(askers: Iterable[Asker], examples: int, *, derandomize: bool, document: Any) -> None:
-    """Each of them asks each operation so often with what the document allows, and as often with
-    what it does not."""
+    """Have the askers call each operation ``examples`` times with valid and with other requests."""
     everybody = tuple(askers)
     schema = schemathesis.openapi.from_dict(strict(document))
     often = settings(_OFTEN, max_examples=examples, derandomize=derandomize)
@@ -146,14 +150,21 @@ def _fuzz(askers: Sequence[Asker], operation: Any, mode: GenerationMode, often: 
         for asker in askers:
             status = asker.ask(case, aimed=aimed)
             if case.method == "PUT" and mode is GenerationMode.POSITIVE:
-                assert status != 400, "the document allows what is sent"
+                assert status != 400, "the document allows this request"
 
     ask()
 
 
 def aim(case: Case, filter: str) -> None:
-    """Turns a request to what there is; random names seldom meet it."""
-    known = {"type": "csi", "id": "ebs0", "node_id": NODE_ID}
+    """Aim a request at existing objects, since random names seldom meet any."""
+    known = {
+        "type": "csi",
+        "id": "ebs0",
+        "node_id": NODE_ID,
+        "alloc_id": ALLOCATION,
+        "accessor": ACCESSOR,
+        "namespace": "default",
+    }
     given = case.path_parameters or {}
     case.path_parameters = {name: known.get(name, given[name]) for name in given}
     if case.headers and "X-Plugind-Node-Secret" in case.headers:
@@ -165,7 +176,7 @@ def aim(case: Case, filter: str) -> None:
 
 
 def check_tone(status: int, body: bytes) -> None:
-    """An error is one line for people, and never shows what is inside."""
+    """Fail if an error is longer than a line of text or shows internals."""
     assert b"Traceback" not in body
     assert b"<html" not in body.lower()
     if status >= 400 and not body.startswith((b"{", b"[")):

@@ -1,5 +1,7 @@
-"""Who may do what, written out by hand: policies, callers, and each request with those whom it is
-allowed to. What is expected here comes from what plugind promises, not from its code."""
+"""Rights, written out by hand: policies, callers, and each request with its allowed callers.
+
+The expectations come from plugind's documented promises, not from its code.
+"""
 
 from __future__ import annotations
 
@@ -11,6 +13,7 @@ from plugind.acl.tokens import block, draw
 
 NODE = "/v1/node/2f8d0c5e-6f7b-4e0a-9a53-1f6f4f0c8a11"
 NO_NODE = "/v1/node/11111111-2222-4333-8444-555555555555"
+NO_ALLOCATION = "11111111-2222-4333-8444-555555555555"
 
 POLICIES = {
     **{
@@ -68,17 +71,19 @@ _LIST_CSI = _LOOK | only("csi-list", "plugin-list")
 _LIST_EXEC = _LOOK | only("exec-list", "plugin-list")
 _READ_CSI = _LOOK | only("csi-read")
 _NODES = only("node-read", "node-write")
-_KNOW = _LIST_CSI | _LIST_EXEC | _READ_CSI | _NODES | only("exec-read", "apps", "far")
-_AGENT = only("agent-read", "agent-write")
+_KNOW = _LIST_CSI | _LIST_EXEC | _READ_CSI | _NODES | only("exec-read", "apps")
 _BEAT = only("csi-register", "exec-register", "node-write")
+_SEE = _READ_CSI | _NODES | only("exec-read")
+_NAMESPACE = _LIST_CSI | _LIST_EXEC | _READ_CSI | _BEAT | only("exec-read")
+_AGENT = only("agent-read", "agent-write")
 _OF_CSI_LIST = only("csi-list", "denied list")
 
 
 @dataclass(frozen=True)
 class Request:
-    """One request, those whom it is allowed to, and the status that they get.
+    """One request, the callers who may send it, and the status that they get.
 
-    ``in_body``: what is asked for stands in the body, so that rights cannot be told without it.
+    ``in_body``: the rights that it needs depend on the body.
     """
 
     method: str
@@ -97,6 +102,11 @@ def _search(method: str, context: str, allowed: frozenset[str]) -> Request:
     return Request(method, "/v1/search", allowed, 200, {"Context": context}, in_body=True)
 
 
+def _fuzzy(method: str, context: str, allowed: frozenset[str]) -> Request:
+    body = {"Text": "ebs", "Context": context}
+    return Request(method, "/v1/search/fuzzy", allowed, 200, body, in_body=True)
+
+
 REQUESTS = [
     Request("GET", "/v1/plugins", ANYBODY),
     Request("GET", "/v1/plugins?type=", ANYBODY),
@@ -108,13 +118,13 @@ REQUESTS = [
     Request(
         "GET",
         "/v1/plugins?type=csi&namespace=apps",
-        only("apps", "far", "plugin-list", "plugin-read", "denied elsewhere"),
+        only("apps", "plugin-list", "plugin-read", "denied elsewhere"),
     ),
-    Request("GET", "/v1/plugins?type=csi&namespace=*", _LIST_CSI | only("apps", "far")),
+    Request("GET", "/v1/plugins?type=csi&namespace=*", _LIST_CSI | only("apps")),
     Request("GET", "/v1/plugins?type=csi&namespace=", _LIST_CSI),
     Request("GET", "/v1/plugin/csi/ebs0", _READ_CSI),
     Request("GET", "/v1/plugin/csi/none", _READ_CSI, 404),
-    Request("GET", "/v1/plugin/csi/ebs0?namespace=*", _READ_CSI | only("apps", "far")),
+    Request("GET", "/v1/plugin/csi/ebs0?namespace=*", _READ_CSI | only("apps")),
     Request("GET", "/v1/plugin/exec/none", _LOOK | only("exec-read"), 404),
     Request("DELETE", "/v1/plugin/csi/none", only(), 404),
     Request("GET", "/v1/plugin-types", _KNOW),
@@ -122,6 +132,10 @@ REQUESTS = [
     Request("GET", NODE, _NODES),
     Request("GET", NO_NODE, _NODES, 404),
     Request("GET", f"{NODE}/allocations", _NODES),
+    Request("GET", "/v1/node/pools", _NODES),
+    Request("GET", "/v1/allocations", _SEE),
+    Request("GET", "/v1/allocations?namespace=*", _SEE | only("apps")),
+    Request("GET", f"/v1/allocation/{NO_ALLOCATION}", _SEE, 404),
     Request("PUT", NODE, only("csi-register", "node-write"), 200, _report("csi"), in_body=True),
     Request("PUT", NODE, only("exec-register", "node-write"), 200, _report("exec"), in_body=True),
     Request("PUT", NODE, _BEAT, 200, {"Name": "vm1", "Plugins": {}}),
@@ -130,13 +144,22 @@ REQUESTS = [
     Request("DELETE", f"{NO_NODE}/secret", only(), 404),
     _search("PUT", "plugins", _LIST_CSI | _LIST_EXEC),
     _search("PUT", "nodes", _NODES),
-    _search("PUT", "all", _LIST_CSI | _LIST_EXEC | _NODES),
+    _search("PUT", "allocs", _SEE),
+    _search("PUT", "all", _LIST_CSI | _LIST_EXEC | _SEE),
     _search("POST", "plugins", _LIST_CSI | _LIST_EXEC),
     _search("POST", "nodes", _NODES),
+    _fuzzy("PUT", "plugins", _LIST_CSI | _LIST_EXEC),
+    _fuzzy("PUT", "nodes", _NODES),
+    _fuzzy("PUT", "allocs", _SEE),
+    _fuzzy("PUT", "all", _LIST_CSI | _LIST_EXEC | _SEE),
+    _fuzzy("POST", "nodes", _NODES),
     Request("GET", "/v1/acl/policies", VALID),
     Request("GET", "/v1/acl/policy/csi-list", _OF_CSI_LIST),
     Request("GET", "/v1/acl/policy/nothing", only("of no policy"), 404),
+    Request("GET", "/v1/acl/policy/self", VALID),
+    Request("GET", "/v1/acl/tokens", VALID),
     Request("GET", "/v1/acl/token/self", VALID),
+    Request("GET", f"/v1/acl/token/{NO_ALLOCATION}", only(), 404),
     Request("GET", "/v1/agent/health", EVERYBODY),
     Request("GET", "/v1/agent/members", _NODES),
     Request("GET", "/v1/agent/servers", _AGENT),
@@ -145,13 +168,15 @@ REQUESTS = [
     Request("GET", "/v1/status/peers", EVERYBODY),
     Request("GET", "/v1/regions", EVERYBODY),
     Request("GET", "/v1/namespaces", ANYBODY),
+    Request("GET", "/v1/namespace/default", _NAMESPACE),
+    Request("GET", "/v1/namespace/apps", _NAMESPACE, 404),
     Request("GET", "/v1/openapi.json", EVERYBODY),
 ]
 
 
 @dataclass(frozen=True)
 class Gate:
-    """A configuration with all of it, and the secrets and accessors of its tokens by name."""
+    """A configuration with ACLs, and the secrets and accessors of its tokens by name."""
 
     config: str
     secrets: dict[str, str]
@@ -162,8 +187,10 @@ class Gate:
 
 
 def gate(folder: Path, *names: str, **more: str) -> Gate:
-    """Files in ``folder``, with the clients named so, or all; ``more`` are policies that no token
-    has."""
+    """Write policies and tokens of the named clients, or of all, to ``folder``.
+
+    ``more`` are policies that no token has.
+    """
     clients = {name: CLIENTS[name] for name in names or CLIENTS}
     used = {policy for policies in clients.values() for policy in policies}
     drawn = {name: draw(name, "client", policies, None) for name, policies in clients.items()}
@@ -182,7 +209,7 @@ def gate(folder: Path, *names: str, **more: str) -> Gate:
 
 
 def acl_block(folder: Path) -> str:
-    """Configuration with ACLs, whose files are in ``folder``."""
+    """Return the configuration of ACLs whose files are in ``folder``."""
     return (
         "acl {\n  enabled = true\n"
         f'  policies = "{folder}/policies"\n  tokens = "{folder}/tokens.hcl"\n}}\n'

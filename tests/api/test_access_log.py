@@ -4,16 +4,20 @@ from __future__ import annotations
 
 import json
 import os
+import socket
 import threading
 import uuid
 from pathlib import Path
 from typing import Any
+from urllib.parse import quote
 
 import pytest
 
 from plugind.acl.tokens import CLIENT, block, draw
 from plugind.errors import ConfigError
-from tests.support import FakeAgent, eventually, serving, up
+from tests.hostile_texts import SENDABLE, unsafe
+from tests.promises import PATIENCE
+from tests.support import FakeAgent, Live, eventually, serving, up
 
 POLICY = """# may list plugins
 namespace "default" {
@@ -23,7 +27,7 @@ namespace "default" {
 
 
 def configured(folder: Path, log: Path) -> tuple[str, str, str]:
-    """A configuration with ACLs and an access log, a token's secret and its accessor."""
+    """Write policies and tokens; return the configuration, a token's secret and its accessor."""
     secret, token = draw("ops", CLIENT, ["lister"], None)
     (folder / "policies").mkdir()
     (folder / "policies/lister.hcl").write_text(POLICY)
@@ -97,14 +101,14 @@ def test_a_path_that_is_none_has_a_line_too(tmp_path: Path, live: bool) -> None:
     assert [entry["status"] for entry in entries(log)] == [404]
 
 
-def test_a_pipe_in_its_place_makes_nobody_wait(tmp_path: Path) -> None:
+def test_a_pipe_in_its_place_makes_no_request_wait(tmp_path: Path) -> None:
     log = tmp_path / "access.log"
     with serving(tmp_path, live=False, server_access_log=str(log)) as api:
         log.unlink()
         os.mkfifo(log)
         assert api.call("GET", "/v1/regions").status == 200
-        told = api.call("GET", "/v1/agent/health").json["server"]["message"]
-        assert told.endswith("it is neither a regular file nor a character device")
+        health = api.call("GET", "/v1/agent/health").json["server"]["message"]
+        assert health.endswith("it is neither a regular file nor a character device")
     with (
         pytest.raises(ConfigError, match="neither a regular file"),
         serving(tmp_path, live=False, server_access_log=str(log)),
@@ -134,7 +138,7 @@ def test_a_file_that_is_moved_away_is_followed_by_a_new_one(tmp_path: Path) -> N
     assert len(entries(old)) + len(entries(log)) == len(asked), "no line is lost, none is torn"
 
 
-def test_a_log_that_cannot_be_written_is_told_of_and_stops_nobody(tmp_path: Path) -> None:
+def test_a_log_that_cannot_be_written_is_reported_and_stops_no_request(tmp_path: Path) -> None:
     folder = tmp_path / "log"
     folder.mkdir()
     with serving(tmp_path, live=False, server_access_log=str(folder / "access.log")) as api:
@@ -142,9 +146,9 @@ def test_a_log_that_cannot_be_written_is_told_of_and_stops_nobody(tmp_path: Path
         folder.rmdir()
         agent = FakeAgent(api)
         assert agent.report({"ebs0": {"node": up()}}).status == 200
-        told = api.call("GET", "/v1/agent/health").json["server"]
-        assert told["ok"]
-        assert "the access log cannot be written: No such file or directory" in told["message"]
+        health = api.call("GET", "/v1/agent/health").json["server"]
+        assert health["ok"]
+        assert "the access log cannot be written: No such file or directory" in health["message"]
         folder.mkdir()
         assert agent.beat().status == 200
         assert api.call("GET", "/v1/agent/health").json["server"]["message"] == "ok"
@@ -160,10 +164,64 @@ def test_a_log_that_cannot_be_opened_stops_the_start(tmp_path: Path) -> None:
         pass
 
 
-def test_what_is_long_is_cut(tmp_path: Path) -> None:
+def test_long_values_are_cut(tmp_path: Path) -> None:
     log = tmp_path / "access.log"
     with serving(tmp_path, live=False, server_access_log=str(log)) as api:
         api.call("GET", f"/v1/plugins?type=csi&filter={'x' * 9_000}")
         api.call("GET", f"/v1/plugin/csi/{uuid.UUID(int=1)}{'y' * 9_000}")
     first, second = entries(log)
     assert len(first["query"]["filter"]) == len(second["path"]) == 512
+
+
+@pytest.mark.parametrize("text", SENDABLE.values(), ids=SENDABLE)
+def test_a_line_holds_no_control_characters(tmp_path: Path, text: str) -> None:
+    log = tmp_path / "access.log"
+    with serving(tmp_path, live=False, server_access_log=str(log)) as api:
+        api.call("GET", f"/v1/plugin/csi/{quote(text)}?filter={quote(text)}")
+    line = log.read_text()
+    assert line.count("\n") == 1
+    assert not unsafe(line)
+
+
+@pytest.mark.parametrize(
+    ("request_", "status", "method", "path"),
+    [
+        (b"GET /v1/x HTTP/1.1\r\nno header\r\n\r\n", 400, "", ""),  # none of it is believed
+        (b"PUT /v1/search HTTP/1.1\r\nContent-Length: 17000000\r\n\r\n", 413, "PUT", "/v1/search"),
+        (b"PUT /v1/y HTTP/1.1\r\nTransfer-Encoding: gzip\r\n\r\n", 501, "PUT", "/v1/y"),
+    ],
+)
+def test_what_the_http_server_refuses_is_logged(
+    tmp_path: Path, request_: bytes, status: int, method: str, path: str
+) -> None:
+    log = tmp_path / "access.log"
+    with serving(tmp_path, live=True, config=f'server {{ access_log = "{log}" }}') as api:
+        assert isinstance(api, Live)
+        host, _, port = api.address.partition("//")[2].partition(":")
+        with socket.create_connection((host, int(port)), timeout=PATIENCE) as client:
+            client.sendall(request_)
+            answer = b"".join(iter(lambda: client.recv(65536), b""))
+    assert answer.startswith((b"HTTP/1.1 %d " % status, b"HTTP/1.0 %d " % status))
+    (entry,) = entries(log)
+    assert (entry["status"], entry["method"], entry["path"]) == (status, method, path)
+    assert entry["remote"] == "127.0.0.1"
+
+
+def test_two_lengths_end_the_connection_and_are_logged(tmp_path: Path) -> None:
+    """A request with two lengths ends its connection (RFC 9112, section 6.1).
+
+    A proxy in front may have cut the requests differently.
+    """
+    log = tmp_path / "access.log"
+    smuggled = b"GET /v1/regions HTTP/1.1\r\nHost: x\r\n\r\n"
+    with serving(tmp_path, live=True, config=f'server {{ access_log = "{log}" }}') as api:
+        assert isinstance(api, Live)
+        host, _, port = api.address.partition("//")[2].partition(":")
+        with socket.create_connection((host, int(port)), timeout=PATIENCE) as client:
+            client.sendall(
+                b"PUT /v1/search HTTP/1.1\r\nHost: x\r\nContent-Length: 2\r\n"
+                b"Transfer-Encoding: chunked\r\n\r\n2\r\n{}\r\n0\r\n\r\n" + smuggled
+            )
+            answer = b"".join(iter(lambda: client.recv(65536), b""))
+    assert answer.count(b"HTTP/1.1 ") == 1
+    assert [entry["path"] for entry in entries(log)] == ["/v1/search"]

@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
 
 import pytest
 
-from tests.support import Answer, Api, FakeAgent, down, serving, up
+from tests.promises import PATIENCE
+from tests.support import Answer, Api, FakeAgent, down, eventually, serving, up
 
 ONE = "5dd1f7a1-0c7a-4c1c-8d5c-7d9d9f2ac001"
 TWO = "6dd1f7a1-0c7a-4c1c-8d5c-7d9d9f2ac002"
@@ -63,7 +65,7 @@ def test_one_process_is_one_allocation_of_its_plugin_and_its_node(
     assert whole["Resources"].items() >= {"CPU": 0, "MemoryMB": 0, "DiskMB": 0}.items()
 
 
-def test_where_nobody_was_found_there_is_none(api: Api, agent: FakeAgent) -> None:
+def test_without_a_process_there_is_none(api: Api, agent: FakeAgent) -> None:
     agent.report({"nfs": {"node": up(AllocID=ONE)}, "ebs0": {"node": up()}}, Allocations={TWO: NFS})
     assert stubs(api) == stubs(api, "ebs0") == of_node(api, agent).json == []
     nodes = api.call("GET", "/v1/plugin/csi/ebs0").json["Nodes"]
@@ -94,7 +96,7 @@ def test_the_same_process_is_no_news_and_neither_is_its_time(api: Api, agent: Fa
     assert stubs(api)[0]["JobID"] == "x"
 
 
-def test_what_became_of_it(api: Api, agent: FakeAgent) -> None:
+def test_the_statuses_of_an_allocation(api: Api, agent: FakeAgent) -> None:
     agent.report({"nfs": {"node": up(AllocID=ONE)}}, Allocations={ONE: NFS})
     assert status(api) == "running"
     agent.report({"nfs": {"node": down("it hangs", AllocID=ONE)}}, Allocations={ONE: NFS})
@@ -168,7 +170,7 @@ def test_they_are_sorted(api: Api) -> None:
     ],
     ids=lambda value: str(value)[-30:].encode("ascii", "replace").decode(),
 )
-def test_a_bad_one_is_told_and_holds_nothing_back(
+def test_a_bad_one_is_reported_and_holds_nothing_back(
     api: Api, agent: FakeAgent, described: Any, place: str
 ) -> None:
     plugins = {"nfs": {"node": up(AllocID=ONE)}, "ebs0": {"node": up(AllocID=TWO)}}
@@ -187,9 +189,7 @@ def test_unknown_fields_of_one_are_passed_over(api: Api, agent: FakeAgent) -> No
 
 
 @pytest.mark.parametrize("described", [[], "x", {str(number): {} for number in range(4097)}])
-def test_what_is_no_description_of_processes_at_all(
-    api: Api, agent: FakeAgent, described: Any
-) -> None:
+def test_invalid_allocations(api: Api, agent: FakeAgent, described: Any) -> None:
     answer = agent.report({}, Allocations=described)
     assert (answer.status, answer.text.partition(":")[0]) == (400, "Allocations")
 
@@ -207,3 +207,82 @@ def test_they_outlive_a_restart(tmp_path: Path) -> None:
         assert status(api) == "failed"
     with serving(tmp_path, live=False) as api:
         assert status(api) == "failed"
+
+
+def every(api: Api, query: str = "") -> Answer:
+    return api.call("GET", f"/v1/allocations{query}")
+
+
+def one(api: Api, id_: str, query: str = "") -> Answer:
+    return api.call("GET", f"/v1/allocation/{id_}{query}")
+
+
+def test_the_list_of_all_has_the_stubs_of_each_plugin(api: Api) -> None:
+    assert (every(api).json, every(api).index) == ([], 1)
+    for name, (first, second) in (("vm1", (ONE, TWO)), ("vm2", (TWO + "2", ONE + "1"))):
+        plugins = {"nfs": {"node": up(AllocID=first)}, "ebs0": {"node": up(AllocID=second)}}
+        FakeAgent(api, name=name).report(plugins, Allocations={first: NFS, second: NFS})
+    both = stubs(api, "nfs") + stubs(api, "ebs0")
+    answer = every(api)
+    assert answer.json == sorted(both, key=lambda stub: str(stub["ID"]))
+    assert answer.index == api.call("GET", "/v1/nodes").index
+
+
+def test_the_list_of_all_heeds_what_lists_heed(api: Api, agent: FakeAgent) -> None:
+    plugins = {name: {"node": up(AllocID=id_)} for name, id_ in (("a", ONE), ("b", TWO))}
+    agent.report(plugins, Allocations={ONE: NFS, TWO: {**NFS, "JobID": "b"}})
+
+    def ids(query: str) -> list[str]:
+        return [row["ID"] for row in every(api, f"?{query}").json]
+
+    assert ids("reverse") == [TWO, ONE]
+    assert ids(f"prefix={ONE[:8]}") == ids("filter=JobID+!=+b") == ids("per_page=1") == [ONE]
+    assert ids(f"next_token={TWO}") == [TWO]
+    assert every(api, "?filter=((").status == 400
+
+
+def test_one_read_by_itself_says_what_its_stub_says(api: Api, agent: FakeAgent) -> None:
+    agent.report({"nfs": {"node": up(AllocID=ONE)}}, Allocations={ONE: NFS})
+    (stub,) = stubs(api)
+    whole = one(api, ONE).json
+    same = stub.keys() & whole.keys() - {"TaskStates"}
+    assert {key: whole[key] for key in same} == {key: stub[key] for key in same}
+    (row,) = of_node(api, agent).json
+    assert row.keys() <= whole.keys()
+    assert one(api, ONE).index == of_node(api, agent).index
+
+
+def test_one_that_two_nodes_name_is_that_of_the_node_where_it_runs(api: Api) -> None:
+    agents = {name: FakeAgent(api, name=name) for name in ("vm1", "vm2")}
+    for agent in agents.values():
+        agent.report({"nfs": {"node": up(AllocID=ONE)}}, Allocations={ONE: NFS})
+    for name, other in (("vm1", "vm2"), ("vm2", "vm1")):
+        agents[name].report({"nfs": {"node": up(AllocID=ONE)}}, Allocations={ONE: NFS})
+        agents[other].report({"nfs": {"node": down("it is dead")}})
+        assert one(api, ONE).json["NodeName"] == name
+
+
+def test_one_goes_with_its_last_instance(api: Api, agent: FakeAgent) -> None:
+    agent.report({"nfs": {"node": up(AllocID=ONE)}}, Allocations={ONE: NFS})
+    agent.report({"nfs": {"node": up(AllocID=TWO)}}, Allocations={TWO: NFS})
+    gone = one(api, ONE)
+    assert (gone.status, gone.text) == (404, "alloc not found")
+    assert gone.index == api.services.catalogue.index
+    assert one(api, TWO).status == 200
+    assert [row["ID"] for row in every(api).json] == [TWO]
+
+
+def test_a_query_waits_for_one_to_change_and_to_come(api: Api, agent: FakeAgent) -> None:
+    asking = {id_: one(api, id_).index for id_ in (ONE, TWO)}
+    agent.report({"nfs": {"node": up(AllocID=ONE)}}, Allocations={ONE: NFS})
+    come = one(api, ONE, f"?index={asking[ONE]}&wait=5m")
+    assert (come.status, come.json["ClientStatus"]) == (200, "running")
+    with ThreadPoolExecutor() as pool:
+        queries = [
+            pool.submit(one, api, ONE, f"?index={come.index}&wait=5m"),
+            pool.submit(every, api, f"?index={every(api).index}&wait=5m"),
+        ]
+        eventually(lambda: api.services.catalogue.parked == 2)
+        agent.report({"nfs": {"node": down("it is dead")}})
+        whole, rows = (query.result(PATIENCE) for query in queries)
+    assert whole.json["ClientStatus"] == rows.json[0]["ClientStatus"] == "failed"

@@ -1,4 +1,4 @@
-"""Whatever is asked, the answers are those that the OpenAPI document tells of."""
+"""Every answer to any request is one that the OpenAPI document describes."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ BY_SECRET = {"DELETE /v1/node/{node_id}"}
 
 @pytest.fixture
 def askers(tmp_path: Path) -> Iterator[dict[str, Asker]]:
-    """By who asks: with ACLs off, without a token, and with each of the tokens."""
+    """Yield the askers by name: with ACLs off, without a token, and with each of the tokens."""
     (tmp_path / "off").mkdir()
     (tmp_path / "on").mkdir()
     config, secrets = acl_config(tmp_path)
@@ -41,7 +41,7 @@ def askers(tmp_path: Path) -> Iterator[dict[str, Asker]]:
 
 
 def check(askers: dict[str, Asker]) -> None:
-    """That the requests met what they were to meet."""
+    """Fail unless the requests met what they were to meet."""
     everything = [askers[name].statuses for name in ("acls off", "management")]
     for label in everything[0]:
         assert any(statuses[label][200] for statuses in everything), f"nothing came of {label}"
@@ -67,7 +67,7 @@ def test_many_random_requests(askers: dict[str, Asker]) -> None:
 
 
 def row_of(document: Any) -> Any:
-    """What the document says of a node in the list."""
+    """Return the document's schema of a node in the list."""
     answer = document["paths"]["/v1/nodes"]["get"]["responses"]["200"]
     ref = answer["content"]["application/json"]["schema"]["items"]["$ref"]
     return document["components"]["schemas"][ref.rpartition("/")[2]]
@@ -101,7 +101,7 @@ WRONG = {
 
 
 @pytest.mark.parametrize("falsify", WRONG)
-def test_a_document_that_is_wrong_is_found_out(tmp_path: Path, falsify: Any) -> None:
+def test_a_wrong_document_is_noticed(tmp_path: Path, falsify: Any) -> None:
     with serving(tmp_path, live=True) as api:
         asker = Asker(api)
         asker.fill()
@@ -112,7 +112,7 @@ def test_a_document_that_is_wrong_is_found_out(tmp_path: Path, falsify: Any) -> 
             fuzz([asker], 15, derandomize=True, document=document)
 
 
-def test_the_tone_itself_can_be_wrong() -> None:
+def test_wrong_error_texts_are_noticed() -> None:
     check_tone(404, b"plugin not found")
     for body in (b"Traceback (most", b"<HTML>", b"two\nlines", b"x" * 2_000):
         with pytest.raises(AssertionError):

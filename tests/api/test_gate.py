@@ -1,4 +1,4 @@
-"""Every endpoint beside every kind of caller; and what else stands at the gate."""
+"""Every endpoint with every kind of caller, and other tests of access control."""
 
 from __future__ import annotations
 
@@ -11,9 +11,10 @@ import pytest
 from plugind.acl import Acl
 from plugind.api import TABLE
 from plugind.api.endpoints import no_token
-from plugind.app import Services, create_app
 from plugind.cli.acl_explain import PATHS, _explained
-from plugind.configured import load_settings
+from plugind.serve.application import create_app
+from plugind.serve.services import Services
+from plugind.types.configured import load_settings
 from tests.api.gate import (
     EVERYBODY,
     EXPIRED,
@@ -34,7 +35,7 @@ OF_NODE = {"X-Plugind-Node-Secret": SECRET}
 
 @pytest.fixture
 def made(tmp_path: Path) -> Gate:
-    """The few callers that the tests of single things need."""
+    """Return the few callers that most tests need."""
     return gate(
         tmp_path,
         *("csi-list", "csi-register", "node-read", "node-write", "denied node", "of no policy"),
@@ -66,9 +67,12 @@ def test_every_endpoint_stands_in_the_table_of_this_test() -> None:
 
 
 @pytest.mark.parametrize("anonymous", [False, True])
-def test_every_request_beside_every_caller(tmp_path: Path, anonymous: bool) -> None:
-    """With a policy for those without a token these may what a token with that policy may, except
-    that there is no token to be read; everybody else's rights are as before."""
+def test_every_request_with_every_caller(tmp_path: Path, anonymous: bool) -> None:
+    """Each caller has exactly the rights of the table.
+
+    With a policy for callers without a token, these may do what a token with that policy may,
+    except read their own token; all other rights stay the same.
+    """
     more = {"anonymous": 'namespace "default" { capabilities = ["csi-list-plugin"] }'}
     made = gate(tmp_path, **(more if anonymous else {}))
     wrong = []
@@ -79,15 +83,15 @@ def test_every_request_beside_every_caller(tmp_path: Path, anonymous: bool) -> N
                 as_client = anonymous and name == NOBODY and "/acl/" not in request.path
                 wanted = expected(request, "csi-list" if as_client else name)
                 got = ask(api, request, made.headers(name))
-                told = got.text if got.status == 403 and request.method != "HEAD" else wanted[1]
-                if (got.status, told) != wanted:
+                text = got.text if got.status == 403 and request.method != "HEAD" else wanted[1]
+                if (got.status, text.partition(": it needs ")[0]) != wanted:
                     wrong.append((request.method, request.path, name, got.status, wanted))
                 wrong += explained(api, made, request, name, allowed=got.status != 403)
     assert not wrong
 
 
 class Watched(Services):
-    """Counts how often somebody looks which policies and tokens are in force."""
+    """Services that count how often policies and tokens are looked up."""
 
     looks = 0
 
@@ -101,8 +105,8 @@ class Watched(Services):
         self._acl = acl
 
 
-def test_a_request_looks_at_policies_and_tokens_once(tmp_path: Path, made: Gate) -> None:
-    """A second look, after a reload, would mix two sets of them in one answer."""
+def test_a_request_looks_up_policies_and_tokens_once(tmp_path: Path, made: Gate) -> None:
+    """A second lookup, after a reload, would mix two sets of them in one answer."""
     (tmp_path / "config.hcl").write_text(made.config)
     flags = {"data_dir": str(tmp_path), "server_enabled": "true"}
     settings, registry = load_settings([tmp_path / "config.hcl"], flags, None)
@@ -127,16 +131,16 @@ def expected(request: Request, name: str) -> tuple[int, str]:
 def explained(
     api: Api, made: Gate, request: Request, name: str, *, allowed: bool
 ) -> list[tuple[Any, ...]]:
-    """What ``plugind acl explain`` says, where it says another thing than the server did."""
+    """Return what ``plugind acl explain`` says where it differs from the server's answer."""
     if request.in_body or name == UNKNOWN or (name == EXPIRED and EXPIRED in request.allowed):
         return []
     services = api.services
-    told = _explained(
+    explanation = _explained(
         services.acl, services.registry, request.method, request.path, made.accessors.get(name)
     )
-    if told.decision.allowed == allowed:
+    if explanation.decision.allowed == allowed:
         return []
-    return [("explain", request.method, request.path, name, told.decision)]
+    return [("explain", request.method, request.path, name, explanation.decision)]
 
 
 def test_the_table_says_which_rights_the_body_decides() -> None:
@@ -176,8 +180,8 @@ def test_a_token_may_come_in_either_header(api: Api, made: Gate) -> None:
         assert api.call("GET", LIST, headers=headers).status == status, headers
 
 
-def test_what_counts_as_no_token(api: Api) -> None:
-    """Those have what nobody has, and are not told that their token is wrong."""
+def test_headers_that_count_as_no_token(api: Api) -> None:
+    """Such requests have the rights of callers without a token, and get no error about a token."""
     for headers in (
         {"X-Nomad-Token": ""},
         {"X-Nomad-Token": "   "},
@@ -185,7 +189,10 @@ def test_what_counts_as_no_token(api: Api) -> None:
         {"Authorization": "Basic dXNlcjpodW50ZXIy"},
         {"Authorization": ""},
     ):
-        assert api.call("GET", LIST, headers=headers).text == "Permission denied", headers
+        text = api.call("GET", LIST, headers=headers).text
+        assert text.startswith("Permission denied: it needs the capability csi-list-plugin"), (
+            headers
+        )
         assert api.call("GET", "/v1/plugins", headers=headers).status == 200
 
 
@@ -193,7 +200,7 @@ def test_a_token_in_the_query_is_none(api: Api, made: Gate) -> None:
     assert api.call("GET", f"{LIST}&token={made.secrets[MANAGEMENT]}").status == 403
 
 
-def test_what_needs_no_token_looks_at_none(api: Api) -> None:
+def test_endpoints_without_tokens_ignore_tokens(api: Api) -> None:
     open_to_all = [endpoint.path for endpoint in TABLE if endpoint.need is no_token]
     assert "/v1/agent/health" in open_to_all
     for path in open_to_all:
@@ -213,27 +220,32 @@ def test_types_that_a_token_may_not_report_are_rejected(api: Api, made: Gate) ->
     assert api.call("GET", "/v1/plugin/exec/disk", headers=manage).status == 404
     del body["Plugins"]["csi"]
     refused = api.call("PUT", NODE, body, {**OF_NODE, **made.headers("csi-register")})
-    assert (refused.status, refused.text) == (403, "Permission denied")
+    assert (refused.status, refused.text) == (
+        403,
+        "Permission denied: it needs the capability exec-register-plugin in any namespace, "
+        "or the node policy write",
+    )
     whole = api.call("PUT", NODE, body, {**OF_NODE, **made.headers("node-write")})
     assert [each["Type"] for each in whole.json["Rejected"]] == ["no"]
 
 
 @pytest.mark.parametrize("name", [NOBODY, "of no policy", "denied node", MANAGEMENT])
-def test_a_node_leaves_by_its_secret_whoever_asks(api: Api, made: Gate, name: str) -> None:
+def test_a_node_leaves_by_its_secret_with_any_token(api: Api, made: Gate, name: str) -> None:
     wrong = api.call("DELETE", NODE, headers={**made.headers("csi-list"), **other_secret()})
     assert wrong.status == 403
     left = api.call("DELETE", NODE, headers={**made.headers(name), **OF_NODE})
     assert left.status == 200, left.text
 
 
-def test_a_wrong_secret_tells_strangers_of_no_node(api: Api, made: Gate) -> None:
+def test_a_wrong_secret_reveals_no_node(api: Api, made: Gate) -> None:
     there, gone = NODE, NODE.replace("2f8d", "0000")
     for name in (NOBODY, "of no policy", "csi-list"):
         headers = {**made.headers(name), **other_secret()}
         answers = {
             (a.status, a.body) for a in (_delete(api, path, headers) for path in (there, gone))
         }
-        assert answers == {(403, b"Permission denied")}
+        words = b"Permission denied: it needs the node's secret, or a management token"
+        assert answers == {(403, words)}
     headers = {**made.headers("csi-register"), **other_secret()}
     assert _delete(api, gone, headers).status == 404, "who may report may know"
     assert "the node's secret is another" in _delete(api, there, headers).text
@@ -243,7 +255,9 @@ def _delete(api: Api, path: str, headers: dict[str, str]) -> Answer:
     return api.call("DELETE", path, headers=headers)
 
 
-def test_what_is_held_of_a_type_that_the_token_may_not_report_says_so(api: Api, made: Gate) -> None:
+def test_stored_instances_of_a_type_that_the_token_may_not_report_say_so(
+    api: Api, made: Gate
+) -> None:
     body = {"Name": "vm1", "Plugins": {"csi": {}, "exec": {"disk": {"check": up()}}}}
     manage, lesser = made.headers(MANAGEMENT), made.headers("csi-register")
     assert api.call("PUT", NODE, body, {**OF_NODE, **manage}).status == 200
@@ -256,13 +270,13 @@ def test_what_is_held_of_a_type_that_the_token_may_not_report_says_so(api: Api, 
     assert shown()[1]
     first = api.call("PUT", NODE, body, {**OF_NODE, **lesser})
     assert [each["Field"] for each in first.json["Rejected"]] == ["Type"]
-    told = shown()
-    assert told[1:] == (
+    before = shown()
+    assert before[1:] == (
         False,
         "the agent's report of it was rejected: the token may not register plugins of this type",
     )
     assert api.call("PUT", NODE, body, {**OF_NODE, **lesser}).status == 200
-    assert shown() == told, "the same again is no news"
+    assert shown() == before, "the same again is no news"
     assert api.call("PUT", NODE, body, {**OF_NODE, **manage}).status == 200
     assert shown()[1]
 
@@ -281,13 +295,13 @@ def test_after_an_unpin_no_secret_forgets_the_node(api: Api, made: Gate) -> None
         assert api.call("DELETE", NODE, headers={**register, **secret}).status == 403
     body = {"Name": "vm1", "Plugins": {"csi": {}}}
     assert api.call("PUT", NODE, body, {**register, **other_secret()}).status == 200
-    assert api.call("PUT", NODE, body, {**register, **OF_NODE}).status == 403, "pinned anew"
+    assert api.call("PUT", NODE, body, {**register, **OF_NODE}).status == 403, "pinned again"
     assert api.call("DELETE", NODE, headers={**register, **OF_NODE}).status == 403
     assert api.call("DELETE", NODE, headers=other_secret()).status == 200
 
 
-def test_no_answer_tells_whether_something_is_there(api: Api, made: Gate) -> None:
-    """To those who may not look, what is there and what is not are the same."""
+def test_no_answer_reveals_whether_something_exists(api: Api, made: Gate) -> None:
+    """Callers without rights get the same answer for existing and missing resources."""
     for there, gone in (
         ("/v1/plugin/csi/ebs0", "/v1/plugin/csi/none"),
         (NODE, NODE.replace("2f8d", "0000")),

@@ -1,4 +1,4 @@
-"""What a list can be asked for: which rows, in which order, packed how, and only if it changed."""
+"""The options of lists: which rows, in which order, in which encoding, and only if changed."""
 
 from __future__ import annotations
 
@@ -14,6 +14,7 @@ from urllib.parse import urlencode
 import pytest
 
 from tests.api.gate import acl_block
+from tests.promises import PATIENCE
 from tests.support import Answer, Api, FakeAgent, down, eventually, serving, up
 
 BEGINNINGS = ("aa", "ab", "ba", "bb", "bc")
@@ -115,7 +116,7 @@ def test_a_filter_knows_every_field_of_its_rows(listing: Listing) -> None:
 
 MISTAKES = {
     "ID == ": "filter:1:6: the filter ends too early; expected a value",
-    "ID == x\nand Nothing == 1": "filter:2:5: no field Nothing; there are: ",
+    "ID == x\nand Nothing == 1": "filter:2:5: no field Nothing; use one of: ",
     "ID == x and (": "filter:1:14: ",
     "ID matches `(`": "filter:1:12: ",
     "ModifyIndex == many": "filter:1:16: ",
@@ -124,11 +125,11 @@ MISTAKES = {
 
 
 def test_a_mistake_in_a_filter_says_where(listing: Listing) -> None:
-    for expression, told in MISTAKES.items():
+    for expression, expected in MISTAKES.items():
         for more in ({}, {"index": 10**6, "wait": "1m"}):
             answer = listing.get(filter=expression, **more)
             assert answer.status == 400
-            assert answer.text.startswith(told), answer.text
+            assert answer.text.startswith(expected), answer.text
             assert "\n" not in answer.text
             assert answer.headers["content-type"] == "text/plain; charset=utf-8"
             assert "etag" not in answer.headers
@@ -148,7 +149,7 @@ def test_pages(listing: Listing) -> None:
 
 
 def paged(listing: Listing, **query: object) -> list[str]:
-    """The rows of all pages, each of which must have as many as it may, but for the last."""
+    """Return the rows of all pages; every page but the last must be full."""
     found: list[str] = []
     token = ""
     while True:
@@ -220,7 +221,7 @@ def test_packed_as_asked_for(listing: Listing) -> None:
             assert (answer.headers["etag"] == plain.headers["etag"]) is not packed
 
 
-def test_what_did_not_change_is_not_sent_again(listing: Listing) -> None:
+def test_an_unchanged_list_is_not_sent_again(listing: Listing) -> None:
     for given in ({}, {"Accept-Encoding": "gzip"}):
         for query in ({}, {"prefix": "b"}, {"per_page": 2}, {"pretty": ""}):
             answer = listing.get(given, **query)
@@ -291,14 +292,14 @@ def _stable(answer: Answer) -> dict[str, str]:
     return {name: value for name, value in answer.headers.items() if name != "date"}
 
 
-def test_nobody_else_may_keep_an_answer(listing: Listing) -> None:
+def test_no_shared_cache_may_keep_an_answer(listing: Listing) -> None:
     assert listing.get().headers["cache-control"] == "private, no-cache"
     assert listing.get().headers["vary"] == "Accept-Encoding"
     assert listing.get(index="x").headers["cache-control"] == "private, no-cache"
 
 
 def test_a_filter_chooses_from_what_a_wait_brought(listing: Listing) -> None:
-    """It wakes at a change of any row, as in Nomad, and is matched with what there is then."""
+    """A query with a filter wakes at a change of any row, as in Nomad, and filters the new rows."""
     before = listing.get(filter=listing.ill)
     answers: list[Answer] = []
     query = {"filter": f"ID == {json.dumps(listing.ids[4])}", "index": before.index, "wait": "1m"}
@@ -306,7 +307,7 @@ def test_a_filter_chooses_from_what_a_wait_brought(listing: Listing) -> None:
     asking.start()
     eventually(lambda: listing.api.services.catalogue.parked)
     listing.change()
-    asking.join(10)
+    asking.join(PATIENCE)
     (answer,) = answers
     assert answer.index > before.index
     (row,) = answer.json
@@ -314,7 +315,7 @@ def test_a_filter_chooses_from_what_a_wait_brought(listing: Listing) -> None:
     assert row["ModifyIndex"] == answer.index
 
 
-def test_a_known_tag_and_a_wait_that_ran_out(listing: Listing) -> None:
+def test_a_known_tag_and_a_wait_that_expired(listing: Listing) -> None:
     answer = listing.get()
     known = {"If-None-Match": answer.headers["etag"]}
     same = listing.get(known, index=answer.index, wait="50ms")

@@ -1,4 +1,4 @@
-"""The OpenAPI document and docs/api.md tell of the API that there is."""
+"""The OpenAPI document and docs/api.md describe the API as it is."""
 
 from __future__ import annotations
 
@@ -18,11 +18,13 @@ from plugind.api.components import Components
 from plugind.api.endpoints import no_token
 from plugind.api.openapi import document
 from plugind.api.reference import api_reference
-from plugind.fields import INT64_MAX, Duration, Flag, Identifier, Number, Text, Time
-from plugind.plugin_schemas import PluginSchemas
+from plugind.model.times import INT64_MAX
 from plugind.plugin_type import PluginType, WireSchema
-from plugind.registry import load_registry
-from tests.api.fuzzing import NODE_ID, As, acl_config
+from plugind.schemas.plugins import PluginSchemas
+from plugind.types.registry import load_registry
+from plugind.wire.fields import Duration, Flag, Identifier, Number, Text, Time
+from tests.api.fuzzing import ALLOCATION, NODE_ID, As, acl_config
+from tests.promises import COMMAND_MAXIMUM
 from tests.support import FakeAgent, serving, up
 
 ROOT = Path(__file__).parent.parent.parent
@@ -94,13 +96,13 @@ def test_every_endpoint_is_in_it_once() -> None:
     assert open_ == {each.view.__name__ for each in TABLE if each.need is no_token}
 
 
-def test_whatever_it_refers_to_is_there_and_nothing_else() -> None:
+def test_it_has_everything_that_it_refers_to_and_nothing_else() -> None:
     made = whole()
     components = {f"#/components/schemas/{name}" for name in made["components"]["schemas"]}
     assert set(refs(made)) == components
 
 
-def test_what_is_sent_and_what_is_answered_have_names_of_their_own() -> None:
+def test_schemas_of_reports_and_answers_have_different_names() -> None:
     schemas = schemas_of(*load_registry().types.values(), WheelType())
     made = document(TABLE, schemas)["components"]["schemas"]
     assert made["CsiRow"] != made["SteeringWheelRow"]
@@ -148,19 +150,19 @@ def test_each_kind_of_field_has_exact_words(name: str) -> None:
 def test_times_spans_and_what_may_be_null() -> None:
     components = Components({}, answered=True)
     components.of(WheelSchema())
-    told = components.schemas()["Wheel"]["properties"]
-    assert told["moment"]["type"] == ["string", "null"]
-    assert told["moment"]["format"] == "date-time"
-    assert told["info"]["anyOf"] == [{"$ref": "#/components/schemas/Info"}, {"type": "null"}]
-    assert re.fullmatch(told["span"]["pattern"], "1h30m")
-    assert not re.fullmatch(told["span"]["pattern"], "1h!30m")
+    fields = components.schemas()["Wheel"]["properties"]
+    assert fields["moment"]["type"] == ["string", "null"]
+    assert fields["moment"]["format"] == "date-time"
+    assert fields["info"]["anyOf"] == [{"$ref": "#/components/schemas/Info"}, {"type": "null"}]
+    assert re.fullmatch(fields["span"]["pattern"], "1h30m")
+    assert not re.fullmatch(fields["span"]["pattern"], "1h!30m")
     node = document(TABLE, {})["components"]["schemas"]["Node"]
     assert node["properties"]["CreateIndex"]["maximum"] == INT64_MAX
 
 
 def test_the_reference_is_up_to_date() -> None:
     written = (ROOT / "docs" / "api.md").read_text()
-    assert written == api_reference(), "make it anew as plugind.api.reference says"
+    assert written == api_reference(), "make it again as plugind.api.reference says"
 
 
 def test_every_curl_of_the_reference_does_something(tmp_path: Path) -> None:
@@ -169,22 +171,24 @@ def test_every_curl_of_the_reference_does_something(tmp_path: Path) -> None:
     config, secrets = acl_config(tmp_path)
     token = secrets["management"]
     types = load_registry().types.values()
-    everything = {type_.name: {"ebs0": {type_.default_role: up()}} for type_ in types}
+    everything = {
+        type_.name: {"ebs0": {type_.default_role: up(AllocID=ALLOCATION)}} for type_ in types
+    }
     with serving(tmp_path, live=True, config=config) as api:
         agent = FakeAgent(As(api, token), NODE_ID, secret="drawn-at-random")
         for line in shown:
-            agent.report({}, Plugins=everything)
+            agent.report({}, Plugins=everything, Allocations={ALLOCATION: {"JobID": "ebs"}})
             wanted = 409 if line.endswith("/heartbeat'") else 200
             assert status_of(line, api, token) == wanted, line
 
 
 def status_of(line: str, api: Any, token: str) -> int:
-    """Of what curl is answered."""
+    """Run the curl of a line; return the status of the answer."""
     command = shlex.split(line.replace("http://127.0.0.1:4646", api.address))
     done = subprocess.run(
         [*command, "-H", f"X-Nomad-Token: {token}", "-s", "-w", "\n%{http_code}"],
         capture_output=True,
         text=True,
-        timeout=10,
+        timeout=COMMAND_MAXIMUM,
     )
     return int(done.stdout.splitlines()[-1])

@@ -1,4 +1,4 @@
-"""/v1/plugin-types: who each type is, and schemas of what is answered and configured."""
+"""/v1/plugin-types: where each type comes from, and schemas of its answers and settings."""
 
 from __future__ import annotations
 
@@ -12,8 +12,8 @@ from marshmallow import Schema, fields
 
 from plugind import __version__
 from plugind.api.type_rows import json_schema, type_rows
-from plugind.plugin_schemas import PluginSchemas
-from plugind.registry import Origin, Registry
+from plugind.schemas.plugins import PluginSchemas
+from plugind.types.registry import Origin, Registry
 from tests.api.test_openapi import WheelSchema, WheelType
 from tests.support import Api, FakeAgent, down, serving, up
 
@@ -24,12 +24,12 @@ def api(tmp_path: Path) -> Iterator[Api]:
         yield api
 
 
-def told(api: Api, name: str) -> Any:
+def plugin_type(api: Api, name: str) -> Any:
     return {row["Name"]: row for row in api.call("GET", "/v1/plugin-types").json}[name]
 
 
 def test_it_says_who_brings_a_type(api: Api) -> None:
-    row = told(api, "csi")
+    row = plugin_type(api, "csi")
     assert row["Title"] == "Container Storage Interface"
     assert row["Roles"] == {"controller": "Controllers", "node": "Nodes"}
     assert (row["Distribution"], row["Version"]) == ("plugind", __version__)
@@ -38,7 +38,7 @@ def test_it_says_who_brings_a_type(api: Api) -> None:
 
 def test_rows_and_bodies_are_as_their_schemas_say(api: Api) -> None:
     FakeAgent(api).report({"ebs0": {"controller": up(Provider="ebs"), "node": down()}})
-    schemas = told(api, "csi")["Schemas"]
+    schemas = plugin_type(api, "csi")["Schemas"]
     (row,) = api.call("GET", "/v1/plugins?type=csi").json
     body = api.call("GET", "/v1/plugin/csi/ebs0").json
     is_row, is_body = validator_for(schemas["Row"]), validator_for(schemas["Body"])
@@ -52,7 +52,7 @@ def test_rows_and_bodies_are_as_their_schemas_say(api: Api) -> None:
 
 
 def test_settings_are_as_their_schema_says(api: Api) -> None:
-    schema = told(api, "exec")["Schemas"]["Settings"]
+    schema = plugin_type(api, "exec")["Schemas"]["Settings"]
     good = {"probe_interval": "1m", "check": {"a": {"command": ["/bin/true"]}}}
     assert validator_for(schema).is_valid(good)
     assert validator_for(schema).is_valid({})
@@ -66,7 +66,7 @@ class TreeSchema(Schema):
     branches = fields.List(fields.Nested(lambda: TreeSchema()))
 
 
-def test_what_refers_to_itself_stands_by_itself_too() -> None:
+def test_a_recursive_schema_is_complete() -> None:
     validator = validator_for(json_schema(TreeSchema(), answered=False))
     assert validator.is_valid({"branches": [{"branches": []}]})
     assert not validator.is_valid({"branches": [{"branches": 5}]})
@@ -81,7 +81,7 @@ class Wordless(fields.Field[Any]):
     def metadata(self, value: Any) -> None: ...
 
 
-def test_what_cannot_be_described_costs_its_own_schema_only() -> None:
+def test_a_type_that_cannot_be_described_lacks_only_that_schema() -> None:
     class Odd(WheelType):
         settings_schema = Schema.from_dict({"odd": Wordless()})
 

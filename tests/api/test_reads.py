@@ -100,17 +100,17 @@ def test_head_is_get_without_a_body(api: Api, agent: FakeAgent) -> None:
 
 
 @pytest.mark.parametrize("method", ["POST", "PUT", "PATCH", "DELETE", "OPTIONS", "TRACE"])
-def test_other_methods(api: Api, method: str) -> None:
+def test_other_methods(asked: Api, method: str) -> None:
     for path, allow in (("/v1/plugins", "GET, HEAD"), ("/v1/plugin/csi/x", "DELETE, GET, HEAD")):
         if method in allow:
             continue
-        answer = api.call(method, path)
+        answer = asked.call(method, path)
         assert (answer.status, answer.text) == (405, "Invalid method")
         assert answer.headers["allow"] == allow
 
 
 @pytest.mark.parametrize(
-    ("query", "told"),
+    ("query", "expected"),
     [
         ("index=x", "Invalid index"),
         ("index=-1", "Invalid index"),
@@ -128,24 +128,24 @@ def test_other_methods(api: Api, method: str) -> None:
         ("region=other", "No path to region"),
     ],
 )
-def test_malformed_parameters(api: Api, query: str, told: str) -> None:
+def test_malformed_parameters(asked: Api, query: str, expected: str) -> None:
     for path in (
         f"/v1/plugins?type=csi&{query}",
         f"/v1/plugin/csi/x?{query}",
         f"/v1/nodes?{query}",
     ):
-        answer = api.call("GET", path)
-        assert (answer.status, answer.text) == (400, told)
+        answer = asked.call("GET", path)
+        assert (answer.status, answer.text) == (400, expected)
         assert answer.headers["content-type"] == "text/plain; charset=utf-8"
 
 
-def test_mistakes_are_told_in_the_order_of_the_table(api: Api) -> None:
+def test_mistakes_are_reported_in_the_order_of_the_table(api: Api) -> None:
     query = "region=other&reverse=2&stale=maybe&wait=5&index=x"
-    told = []
+    mistakes = []
     while query:
-        told.append(api.call("GET", f"/v1/plugins?type=nope&{query}").text.split(":")[0])
+        mistakes.append(api.call("GET", f"/v1/plugins?type=nope&{query}").text.split(":")[0])
         query = query.rpartition("&")[0]
-    assert told == [
+    assert mistakes == [
         "Invalid index",
         "Invalid wait time",
         "Invalid stale",
@@ -157,8 +157,8 @@ def test_mistakes_are_told_in_the_order_of_the_table(api: Api) -> None:
 @pytest.mark.parametrize(
     "query", ["index=", "index=0", "wait=", "wait=-5s", "wait=0", "stale", "region=global", "x=y"]
 )
-def test_parameters_that_are_fine(api: Api, query: str) -> None:
-    assert api.call("GET", f"{LIST}&{query}").status == 200
+def test_parameters_that_are_fine(asked: Api, query: str) -> None:
+    assert asked.call("GET", f"{LIST}&{query}").status == 200
 
 
 @pytest.mark.parametrize("path", ["/v1/plugins", "/v1/plugins?type=", "/v1/plugins?type=&type=csi"])
@@ -190,7 +190,7 @@ def test_an_unknown_type_names_those_there_are(api: Api) -> None:
         "/v1/plugin/csi/a%2Fb",
         "/v1/plugins/",
         "/v1/nothing",
-        "/",
+        "/nothing",
     ],
 )
 def test_an_exact_path_or_nothing(api: Api, agent: FakeAgent, path: str) -> None:

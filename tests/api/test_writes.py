@@ -7,8 +7,8 @@ from typing import Any
 
 import pytest
 
-from plugind.api.body import BODY_MAXIMUM
-from tests.support import SECRET, Api, FakeAgent, down, up
+from plugind.api.endpoints import LARGE_BODY
+from tests.support import SECRET, Api, FakeAgent, down, second, up
 
 OTHER = "11111111-2222-4333-8444-555555555555"
 
@@ -39,7 +39,7 @@ def test_a_report_is_answered(api: Api, agent: FakeAgent) -> None:
     assert set(answer.json) == {"Index", "HeartbeatTTL", "Digest", "Rejected"}
     assert answer.json["Index"] == 2
     assert answer.json["Rejected"] == []
-    assert 30 <= answer.json["HeartbeatTTL"] / 1e9 <= 33
+    assert answer.json["HeartbeatTTL"] == 3_600_000_000_000
 
 
 def test_the_same_report_again_changes_nothing(api: Api, agent: FakeAgent) -> None:
@@ -82,12 +82,14 @@ def test_counts_over_nodes(api: Api) -> None:
     assert set(read(api)["Nodes"]) == {one.node_id, two.node_id}
 
 
-def test_what_a_report_no_longer_has_is_told_not_dropped(api: Api, agent: FakeAgent) -> None:
+def test_an_instance_that_a_report_lacks_is_missing_and_not_dropped(
+    api: Api, agent: FakeAgent
+) -> None:
     agent.report({"ebs0": {"node": up(Provider="ebs.example")}, "nfs": {"node": up()}})
     agent.report({"nfs": {"node": up()}})
     node = read(api)["Nodes"][agent.node_id]
     assert node["Healthy"] is False
-    assert node["HealthDescription"] == f"not reported by vm1 since {node['UpdateTime']}"
+    assert node["HealthDescription"] == f"not reported by vm1 since {second(node['UpdateTime'])}"
     assert node["Provider"] == "ebs.example"
     assert counts(read(api)) == (0, 0, 0, 1)
     missing = node["UpdateTime"]
@@ -139,7 +141,7 @@ def test_heartbeats(api: Api, agent: FakeAgent) -> None:
     assert agent.beat("another").status == 409
 
 
-def test_a_forget_voids_the_digest_so_that_what_is_reported_comes_back(
+def test_a_forget_voids_the_digest_and_lasts_while_the_instance_is_unhealthy(
     api: Api, agent: FakeAgent
 ) -> None:
     plugins = {"ebs0": {"node": down()}}
@@ -147,6 +149,11 @@ def test_a_forget_voids_the_digest_so_that_what_is_reported_comes_back(
     assert api.call("DELETE", "/v1/plugin/csi/ebs0").json == {"Index": 3}
     assert api.call("GET", "/v1/plugin/csi/ebs0").status == 404
     assert agent.beat().status == 409
+    agent.report(plugins)
+    assert api.call("GET", "/v1/plugin/csi/ebs0").status == 404
+    assert agent.beat().status == 200
+    agent.report({"ebs0": {"node": up()}})
+    assert counts(read(api)) == (0, 0, 1, 1)
     agent.report(plugins)
     assert counts(read(api)) == (0, 0, 0, 1)
 
@@ -186,7 +193,7 @@ def test_the_first_report_pins_the_secret(api: Api, agent: FakeAgent) -> None:
 
 
 @pytest.mark.parametrize(
-    ("body", "told"),
+    ("body", "expected"),
     [
         (b"", "not JSON"),
         (b"{", "not JSON"),
@@ -209,19 +216,19 @@ def test_the_first_report_pins_the_secret(api: Api, agent: FakeAgent) -> None:
     ],
 )
 def test_errors_of_the_envelope_change_nothing(
-    api: Api, agent: FakeAgent, body: bytes, told: str
+    api: Api, agent: FakeAgent, body: bytes, expected: str
 ) -> None:
     agent.report({"ebs0": {"node": up()}})
     answer = api.call("PUT", f"/v1/node/{agent.node_id}", body, agent.headers)
     assert answer.status == 400
-    assert told in answer.text
+    assert expected in answer.text
     assert "\n" not in answer.text
     assert api.call("GET", "/v1/plugins?type=csi").index == 2
     assert agent.beat().status == 200
 
 
 def test_a_report_that_is_too_large(api: Api, agent: FakeAgent) -> None:
-    body = b'{"Name":"x","Plugins":{},"Meta":{"a":"' + b"x" * BODY_MAXIMUM + b'"}}'
+    body = b'{"Name":"x","Plugins":{},"Meta":{"a":"' + b"x" * LARGE_BODY + b'"}}'
     assert api.call("PUT", f"/v1/node/{agent.node_id}", body, agent.headers).status == 413
 
 
@@ -275,24 +282,26 @@ BAD_ITEMS: list[tuple[str, Any, tuple[str, str, str]]] = [
 ]
 
 
-@pytest.mark.parametrize(("id_", "roles", "told"), BAD_ITEMS)
+@pytest.mark.parametrize(("id_", "roles", "expected"), BAD_ITEMS)
 def test_a_bad_item_holds_no_other_back(
-    api: Api, agent: FakeAgent, id_: str, roles: Any, told: tuple[str, str, str]
+    api: Api, agent: FakeAgent, id_: str, roles: Any, expected: tuple[str, str, str]
 ) -> None:
     answer = agent.report({"good": {"node": up()}, id_: roles, "last": {"controller": up()}})
     assert answer.status == 200
     (rejected,) = answer.json["Rejected"]
-    assert (rejected["ID"], rejected["Role"], rejected["Field"]) == told
+    assert (rejected["ID"], rejected["Role"], rejected["Field"]) == expected
     assert rejected["Reason"]
     assert {"good", "last"} <= set(rows(api))
-    if told[1] == "node":
+    if expected[1] == "node":
         node = read(api)["Nodes"][agent.node_id]
         assert node["Healthy"] is False
         assert rejected["Reason"] in node["HealthDescription"]
     else:
         assert "ebs0" not in rows(api)
     again = agent.report({"good": {"node": up()}, id_: roles, "last": {"controller": up()}})
-    assert again.json["Rejected"] == answer.json["Rejected"], "it is told as long as it is so"
+    assert again.json["Rejected"] == answer.json["Rejected"], (
+        "it is reported for as long as it is so"
+    )
     assert again.json["Index"] == answer.json["Index"]
     assert agent.beat().status == 200
 
@@ -322,7 +331,7 @@ def test_a_rejected_fingerprint_keeps_the_last_known_details(api: Api, agent: Fa
     assert read(api)["Nodes"][agent.node_id]["Healthy"] is True
 
 
-def test_mistakes_are_told_in_bounds(api: Api, agent: FakeAgent) -> None:
+def test_the_list_of_mistakes_is_bounded(api: Api, agent: FakeAgent) -> None:
     many = {f"{n}{'k' * 2000}": "x" for n in range(1000)}
     answer = agent.report({}, Attributes=many)
     assert answer.status == 400
@@ -358,12 +367,12 @@ def test_a_topology_is_kept_or_replaced_as_a_whole(api: Api, agent: FakeAgent) -
     assert read(api)["Topologies"] == [{"zone": "z2"}]
 
 
-def test_what_is_rejected_differently_has_another_digest(api: Api, agent: FakeAgent) -> None:
+def test_another_rejection_has_another_digest(api: Api, agent: FakeAgent) -> None:
     digests = set()
     for wrong in ({"Provider": 5}, {"ProviderVersion": 5}):
         for _ in range(2):
             answer = agent.report({"ebs0": {"node": up(**wrong)}})
-            assert answer.json["Rejected"], "it is told again"
+            assert answer.json["Rejected"], "it is reported again"
             assert agent.beat().status == 200
             digests.add(agent.digest)
     assert len(digests) == 2

@@ -16,7 +16,7 @@ REAL = Path("/usr/lib/cni")
 
 
 def real(name: str) -> Path:
-    """A real executable, of Debian's package."""
+    """Return the path of a real executable from Debian's package."""
     needs(str(REAL / name), "containernetworking-plugins")
     return REAL / name
 
@@ -40,7 +40,7 @@ class Host:
             (self.bin / name).symlink_to(real(name))
 
     def script(self, name: str, body: str) -> Path:
-        """An executable that does as the shell's lines say."""
+        """Write an executable that runs these lines of shell."""
         path = self.bin / name
         path.write_text(f"#!/bin/sh\n{body}\n")
         path.chmod(0o755)
@@ -59,7 +59,7 @@ class Host:
         return prober
 
     def probe(self, prober: CniProber | None = None) -> dict[tuple[str, str], Mapping[str, Any]]:
-        """What all targets give that are there now."""
+        """Return the fingerprints of all current targets."""
         prober = prober or self.prober()
         found: dict[tuple[str, str], Mapping[str, Any]] = {}
         for target in prober.discover().values():

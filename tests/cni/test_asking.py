@@ -1,4 +1,4 @@
-"""Executables' answers to VERSION: of real ones, and of such as misbehave."""
+"""Answers of executables to VERSION: of real ones, and of ones that misbehave."""
 
 from __future__ import annotations
 
@@ -12,18 +12,18 @@ from plugin_types.cni.asking import Answer, Asker, read_answer
 from plugind.toolbox.programs import Ended
 from tests.cni.conftest import Host, real
 
-NO_ANSWER = "what it answers to VERSION is not what CNI asks for"
+NO_ANSWER = "its answer to VERSION is not one that CNI allows"
 
 
 @pytest.mark.parametrize("name", ["bridge", "host-local", "portmap", "vrf"])
-def test_what_real_ones_support(name: str) -> None:
+def test_versions_that_real_ones_support(name: str) -> None:
     answer = Asker(str(real(name)), 20).last()
     assert answer.problem == ""
     assert {"0.4.0", "1.0.0"} <= set(answer.versions)
 
 
 def test_a_real_one_that_answers_another_question() -> None:
-    """Without CNI_COMMAND it prints an error as CNI has them."""
+    """A real one prints an error in CNI's format where CNI_COMMAND is missing."""
     from_cni = Ended(1, b'{"code": 4, "msg": "required env variables [X] missing"}', b"")
     assert read_answer(from_cni).problem == (
         "VERSION failed: exit status 1: required env variables [X] missing"
@@ -60,14 +60,14 @@ def test_answers(ended: Ended, answer: Answer) -> None:
 @given(
     st.integers(-70, 260), st.binary() | st.text().map(lambda s: json.dumps({"msg": s}).encode())
 )
-def test_whatever_it_prints(status: int, output: bytes) -> None:
+def test_any_output(status: int, output: bytes) -> None:
     answer = read_answer(Ended(status, output, b""))
     assert bool(answer.versions) != bool(answer.problem)
     assert len(answer.problem) < 600
     answer.problem.encode()
 
 
-def test_what_it_is_given(host: Host) -> None:
+def test_the_input_of_an_executable(host: Host) -> None:
     body = 'env | sort > $0.env; cat > $0.in; echo \'{"supportedVersions": ["1.0.0"]}\''
     path = host.script("plugin", body)
     assert Asker(str(path), 20).last() == Answer(("1.0.0",))
@@ -83,7 +83,7 @@ def test_what_it_is_given(host: Host) -> None:
     assert json.loads((host.bin / "plugin.in").read_text()) == {"cniVersion": "1.0.0"}
 
 
-def test_what_it_said_is_remembered_until_it_is_asked_again(host: Host) -> None:
+def test_an_answer_is_remembered_until_the_next_one(host: Host) -> None:
     path = host.script("plugin", "echo >> $0.ran; exit $(cat $0.status)")
     (host.bin / "plugin.status").write_text("3")
     asker = Asker(str(path), 20)

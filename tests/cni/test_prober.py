@@ -31,7 +31,7 @@ def one(name: str, type: str, version: str = "1.0.0") -> dict[str, Any]:
 def test_a_network_and_what_it_needs(host: Host) -> None:
     host.install("bridge", "host-local", "portmap", "vlan")
     path = host.configure("10-pods.conflist", PODS)
-    found = host.probe()
+    found = host.probe(host.prober(allow=["vlan"]))
     assert found.keys() == {
         POD_NETWORK,
         *((name, "executable") for name in ("bridge", "host-local", "portmap", "vlan")),
@@ -68,12 +68,12 @@ def test_an_executable_and_a_network_of_one_name(host: Host) -> None:
     assert set(host.health()) == {("bridge", "executable"), ("bridge", "network")}
 
 
-def test_what_is_missing_is_named(host: Host) -> None:
+def test_a_missing_executable_is_named(host: Host) -> None:
     host.install("bridge")
     host.configure("10-pods.conflist", PODS)
     (host.bin / "portmap").write_text("not executable")
-    told = host.health()[POD_NETWORK]
-    assert told == (
+    reported = host.health()[POD_NETWORK]
+    assert reported == (
         f"there is no host-local in {host.bin}, and the network needs it; "
         f"{host.bin}/portmap cannot be run, and the network needs it"
     )
@@ -89,10 +89,11 @@ def test_an_executable_that_fails_takes_its_networks_along(host: Host) -> None:
     }
 
 
-def test_what_is_no_program_is_not_run_by_a_shell(host: Host) -> None:
+def test_a_text_file_is_not_run_by_a_shell(host: Host) -> None:
     mark = host.folder / "mark"
     (host.bin / "notes").write_text(f"touch {mark}\n")
     (host.bin / "notes").chmod(0o755)
+    host.configure("10-a.conf", one("a", "notes"))
     assert "exec format error" in host.health()["notes", "executable"]
     assert not mark.exists()
 
@@ -107,48 +108,92 @@ def test_a_version_that_an_executable_lacks(host: Host) -> None:
     assert health["fits", "network"] == health["some", "network"] == "healthy"
 
 
-def test_of_two_folders_the_first_counts(host: Host) -> None:
+def test_the_first_of_two_folders_counts(host: Host) -> None:
     host.install("bridge")
     other = host.folder / "other"
     other.mkdir()
     (other / "bridge").symlink_to("/bin/false")
     (other / "vlan").symlink_to("/bin/false")
-    prober = host.prober(bin_dirs=[str(host.bin), str(other), str(host.folder / "none")])
+    folders = [str(host.bin), str(other), str(host.folder / "none")]
+    prober = host.prober(bin_dirs=folders, allow=["*"])
     assert host.health(prober) == {
         ("bridge", "executable"): "healthy",
         ("vlan", "executable"): "VERSION failed: exit status 1",
     }
 
 
-def test_what_is_never_run(host: Host) -> None:
-    for name in (".hidden", "bridge.dpkg-new", "install", "calico.tmp", "old~", "mine"):
+NEVER = (".hidden", "vendor-support.sh", "SUPPORT.SH", "dump.py", "calico.tmp", "install", "mine")
+
+
+@pytest.mark.parametrize("allow", [[], ["*"], list(NEVER)])
+def test_executables_that_are_never_run(host: Host, allow: list[str]) -> None:
+    """Some executables are never run, whatever settings and networks say."""
+    for name in (*NEVER, "bridge.dpkg-new", "old~"):
         host.script(name, f"touch {host.folder}/ran")
     (host.bin / "LICENSE").write_text("")
     (host.bin / "folder").mkdir()
-    prober = host.prober(ignore=[*CniType.settings_schema().fields["ignore"].load_default, "mi*"])
+    ignore = [*CniType.settings_schema().fields["ignore"].load_default, "mi*"]
+    prober = host.prober(ignore=ignore, allow=allow)
     assert host.health(prober) == {}
+    host.configure("10-a.conflist", {"name": "a", "plugins": [{"type": name} for name in NEVER]})
+    assert host.health(prober) == {("a", "network"): "healthy"}, "what they support is not known"
     assert not (host.folder / "ran").exists()
+
+
+def test_an_executable_that_no_network_needs_is_not_run(host: Host) -> None:
+    for name in ("vendor-support", "bridge", "dhcp"):
+        host.script(name, f"touch {host.folder}/{name}.ran; exit 1")
+    host.configure("10-a.conf", one("a", "bridge"))
+    assert {id for id, role in host.health(host.prober(allow=["dh*"])) if role == "executable"} == {
+        "bridge",
+        "dhcp",
+    }
+    assert {path.name for path in host.folder.glob("*.ran")} == {"bridge.ran", "dhcp.ran"}
+
+
+def test_an_executable_that_no_network_needs_any_more_leaves_the_lists(host: Host) -> None:
+    """Its target stays and finds nothing, which means that it left on purpose."""
+    host.install("bridge")
+    path = host.configure("10-a.conf", one("a", "bridge"))
+    prober = host.prober()
+    assert set(host.health(prober)) == {("bridge", "executable"), ("a", "network")}
+    path.unlink()
+    (target,) = prober.discover().values()
+    assert prober.probe(target) == {}
+
+
+def test_a_delegate_s_version_counts_for_its_executables(host: Host) -> None:
+    host.script("multus", 'echo \'{"supportedVersions": ["1.0.0"]}\'')
+    old = host.script("old", 'echo \'{"SupportedVersions": ["0.3.1"]}\'')
+    delegate = {"type": "old", "cniVersion": "0.3.1"}
+    host.configure("10-a.conf", {**one("a", "multus"), "delegates": [delegate]})
+    host.configure("20-b.conf", {**one("b", "multus"), "delegates": [{"type": "old"}]})
+    found = host.probe()
+    assert found["a", "network"]["HealthDescription"] == "healthy"
+    assert found["a", "network"]["Needs"] == ["multus", "old"]
+    assert found["b", "network"]["HealthDescription"] == f"{old} supports CNI 0.3.1, not 1.0.0"
+    assert found["old", "executable"]["UsedBy"] == ["a", "b"]
 
 
 def test_names_that_are_no_ids(host: Host) -> None:
     host.script("my plugin", "exit 1")
     host.configure("10-a.conf", one("my net", "x"))
-    health = host.health()
+    health = host.health(host.prober(allow=["my*"]))
     assert ("my-plugin", "executable") in health
     assert "CNI allows no such name" in health["my-net", "network"]
 
 
-def test_a_configuration_that_breaks_is_told_of_as_the_network_it_was(host: Host) -> None:
-    """So the core shows the network that the file last had as unhealthy."""
+def test_a_configuration_that_breaks_is_reported_as_the_network_it_was(host: Host) -> None:
+    """The core shows the last network of the broken file as unhealthy."""
     prober = host.prober()
     host.configure("10-a.conf", "{")
     (target,) = prober.discover().values()
-    with pytest.raises(ProbeFailed, match="conf is no JSON"):
+    with pytest.raises(ProbeFailed, match="conf is not JSON"):
         prober.probe(target)
     assert list(prober.discover()) == ["10-a.conf"], "the network's ID where it never had a name"
 
 
-def test_whatever_health_follows_from_makes_another_target(host: Host) -> None:
+def test_a_change_of_any_input_of_health_makes_another_target(host: Host) -> None:
     host.install("bridge", "vlan")
     host.configure("10-a.conf", one("a", "bridge"))
     prober = host.prober()
@@ -172,7 +217,7 @@ def test_whatever_health_follows_from_makes_another_target(host: Host) -> None:
     }
 
 
-def test_networks_are_probed_when_what_they_need_changes_its_mind(host: Host) -> None:
+def test_networks_are_probed_when_an_executable_that_they_need_changes(host: Host) -> None:
     host.script("plugin", "exit $(cat $0.status)")
     (host.bin / "plugin.status").write_text("3")
     host.configure("10-a.conf", one("a", "plugin"))
@@ -186,7 +231,7 @@ def test_networks_are_probed_when_what_they_need_changes_its_mind(host: Host) ->
 
 
 class Watch:
-    """Hears what a prober notices, for as long as the process; watches already."""
+    """The changes that a prober notices, from now on until the process ends."""
 
     def __init__(self, host: Host, prober: CniProber) -> None:
         self.names: list[str | None] = []
@@ -210,7 +255,7 @@ def test_files_are_noticed_also_in_folders_that_come_later(host: Host) -> None:
 
 
 def test_looking_is_no_change(host: Host) -> None:
-    """Otherwise each look would lead to the next one."""
+    """A probe is no change, or each would lead to the next."""
     host.install("bridge")
     host.configure("10-a.conf", one("a", "bridge"))
     prober = host.prober()

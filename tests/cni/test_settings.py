@@ -24,6 +24,7 @@ def test_defaults() -> None:
     found = load()
     assert found.bin_dirs == ("/opt/cni/bin", "/usr/lib/cni")
     assert (found.conf_dir, found.ignore) == ("/etc/cni/net.d", DEFAULT_IGNORE)
+    assert found.allow == ()
     assert (found.probe_interval, found.probe_timeout) == (30.0, 3.0)
 
 
@@ -44,7 +45,7 @@ def test_a_full_block() -> None:
         ({"bin_dir": []}, "Unknown"),
     ],
 )
-def test_mistakes_are_told(block: Any, text: str) -> None:
+def test_mistakes_are_reported(block: Any, text: str) -> None:
     with pytest.raises(ValidationError) as caught:
         load(**block)
     assert text in str(caught.value.messages)
@@ -56,9 +57,9 @@ def test_dev_settings_stay_in_their_folder(tmp_path: Path) -> None:
 
 
 def test_the_document_lists_them_all() -> None:
-    """But for what every type has alike: that is in the core's reference."""
+    """The document has all settings but those of every type, which are in the core's reference."""
     text = (ROOT / "docs/plugin-types/cni.md").read_text()
     alike = table(SettingsSchema()).splitlines()
     own = [row for row in table(CniSettingsSchema()).splitlines() if row not in alike]
-    assert len(own) == 4
+    assert len(own) == 5
     assert not [row for row in own if row not in text]

@@ -6,7 +6,7 @@ from plugin_types.cni import CniType
 from plugind.model import Fingerprint
 
 
-def told(healthy: bool = True, **details: Any) -> Fingerprint:
+def fingerprint(healthy: bool = True, **details: Any) -> Fingerprint:
     return Fingerprint(healthy, "", 0, "", details)
 
 
@@ -18,23 +18,25 @@ def test_a_plugin_that_is_only_declared() -> None:
     assert summary() == {"CNIVersion": "", "SupportedVersions": [], "UsedBy": [], "Needs": []}
 
 
-def test_what_every_healthy_executable_supports() -> None:
-    old = told(SupportedVersions=["0.4.0", "1.9.0"], UsedBy=["b"])
-    new = told(SupportedVersions=["1.9.0", "1.10.0", "0.4.0"], UsedBy=["a", "b"])
-    broken = told(False, SupportedVersions=["0.1.0"])
+def test_versions_that_every_healthy_executable_supports() -> None:
+    old = fingerprint(SupportedVersions=["0.4.0", "1.9.0"], UsedBy=["b"])
+    new = fingerprint(SupportedVersions=["1.9.0", "1.10.0", "0.4.0"], UsedBy=["a", "b"])
+    broken = fingerprint(False, SupportedVersions=["0.1.0"])
     found = summary(new, broken, old)
     assert found["SupportedVersions"] == ["0.4.0", "1.9.0"]
     assert (found["CNIVersion"], found["UsedBy"]) == ("1.9.0", ["a", "b"])
     assert summary(broken)["CNIVersion"] == "0.1.0", "what was known of it last"
-    assert summary(old, told())["SupportedVersions"] == ["0.4.0", "1.9.0"], "one that never said"
-    assert summary(old, told(SupportedVersions=["1.1.0"]))["CNIVersion"] == ""
+    assert summary(old, fingerprint())["SupportedVersions"] == ["0.4.0", "1.9.0"], (
+        "one that never said"
+    )
+    assert summary(old, fingerprint(SupportedVersions=["1.1.0"]))["CNIVersion"] == ""
 
 
 def test_networks() -> None:
     found = summary(
         networks=(
-            told(CNIVersion="0.4.0", Needs=["bridge"]),
-            told(False, CNIVersion="1.0.0", Needs=["a", "bridge"]),
+            fingerprint(CNIVersion="0.4.0", Needs=["bridge"]),
+            fingerprint(False, CNIVersion="1.0.0", Needs=["a", "bridge"]),
         )
     )
     assert (found["CNIVersion"], found["Needs"]) == ("1.0.0", ["a", "bridge"])

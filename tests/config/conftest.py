@@ -1,4 +1,4 @@
-"""What all tests of configuration share."""
+"""Fixtures for all tests of configuration."""
 
 from __future__ import annotations
 
@@ -15,13 +15,13 @@ Write = Callable[[str, str], Path]
 
 @pytest.fixture(scope="session", autouse=True)
 def _grammar() -> None:
-    """Where nothing is cached yet, the grammar's first use takes seconds."""
+    """Load the grammar once: where nothing is cached yet, its first use takes seconds."""
     parse_text("", Place("warm"))
 
 
 @pytest.fixture
 def write(tmp_path: Path) -> Write:
-    """Writes a file below the test's folder."""
+    """Return a function that writes a file below the test's folder."""
 
     def write(name: str, text: str) -> Path:
         path = tmp_path / name

@@ -12,9 +12,9 @@ from marshmallow import ValidationError, fields
 
 from plugind.config import PluginTypeChoice, Settings, load
 from plugind.errors import ConfigError
-from plugind.fields import Identifier, Number, Record, Text
 from plugind.plugin_type import PluginType, SettingsSchema, WireSchema
 from plugind.plugin_type import Settings as TypeSettings
+from plugind.wire.fields import Identifier, Number, Record, Text
 
 
 @dataclass(frozen=True)
@@ -107,7 +107,7 @@ class BoxStore:
 
 @dataclass
 class Installed:
-    """What is installed, and what the last loading asked of it."""
+    """The installed plugin types and stores, and the names that the last loading asked for."""
 
     types: dict[str, PluginType] = field(
         default_factory=lambda: {"disk": DiskType(), "net": NetType()}
@@ -142,7 +142,7 @@ def settings(
 
 
 def mistakes(*paths: Path, **more: Any) -> list[str]:
-    """The mistakes, each as its line told to people, with the file's name for its path."""
+    """Return the mistakes as the lines that people see, with the file's name for its path."""
     with pytest.raises(ConfigError) as raised:
         settings(*paths, **more)
     found = list(raised.value.mistakes)

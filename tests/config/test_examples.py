@@ -1,21 +1,25 @@
-"""The examples in conf/ and the reference in docs/ say what is true."""
+"""The examples in conf/ and the reference in docs/ are correct."""
 
 from __future__ import annotations
 
 import re
+import shutil
 from collections.abc import Collection
 from dataclasses import replace
 from pathlib import Path
 
 import pytest
 
+from plugind.acl import acl_of
 from plugind.config import PluginTypeChoice, Settings, load
 from plugind.config.reference import core_reference, table
-from plugind.registry import Registry, load_registry
+from plugind.types.registry import Registry, load_registry
 from tests.config.support import DiskTypeSchema
+from tests.processes import machine
+from tests.support import eventually
 
 ROOT = Path(__file__).parent.parent.parent
-EXAMPLES = sorted((ROOT / "conf").glob("*.hcl"))
+EXAMPLES = sorted((ROOT / "conf").glob("*/*.hcl"))
 
 NO_DEFAULT = {"token_file", "ca_file", "name", "access_log"}
 _COMMENTED = re.compile(r"^( *)# ((\w+) *= .+)$", re.MULTILINE)
@@ -57,21 +61,53 @@ def test_its_comments_show_the_defaults(path: Path, tmp_path: Path) -> None:
     assert replace(loaded(written_out), type_blocks={}) == replace(loaded(path), type_blocks={})
 
 
-def test_what_they_show_in_comments_loads_too(tmp_path: Path) -> None:
+def test_settings_in_their_comments_load_too(tmp_path: Path) -> None:
+    shutil.copytree(ROOT / "conf", tmp_path, dirs_exist_ok=True)
     for path in EXAMPLES:
         shown = _SHOWN.sub(r"\1", path.read_text())
-        (tmp_path / path.name).write_text(shown)
-    (declared,) = loaded(tmp_path / "single.hcl").declarations
+        (tmp_path / path.relative_to(ROOT / "conf")).write_text(shown)
+    (declared,) = loaded(tmp_path / "single").declarations
     assert set(declared.expected.values()) == {1}
-    blocks = loaded(tmp_path / "agent.hcl").type_blocks
+    blocks = loaded(tmp_path / "agent").type_blocks
     assert blocks["csi"]["sockets"] == ["/srv/csi/*.sock"]
     assert blocks["csi"]["instance"]["nfs"]["role"] == "node"
     assert blocks["exec"]["check"]["disk"]["command"][1:] == ["-w", "10%", "-c", "5%"]
 
 
+def test_the_policies_that_come_along_can_be_switched_on_as_they_are(tmp_path: Path) -> None:
+    """The example policies work in a copy of the whole folder, as an operator makes one."""
+    shutil.copytree(ROOT / "conf", tmp_path, dirs_exist_ok=True)
+    file = tmp_path / "server/server.hcl"
+    file.write_text(_SHOWN.sub(r"\1", file.read_text()))
+    acl = acl_of(loaded(tmp_path / "server").acl, load_registry().types.values())
+    assert sorted(acl.policies) == ["agent", "dashboard", "team"]
+    assert (acl.enabled, acl.tokens, acl.warnings) == (True, {}, ())
+
+
+@pytest.mark.parametrize("role", ["agent", "server", "single"])
+def test_an_example_starts_as_it_stands(role: str, tmp_path: Path) -> None:
+    """An example starts unchanged but for its data folder, its port and its plugins' sockets."""
+    shutil.copytree(ROOT / "conf", tmp_path / "conf")
+    with machine(tmp_path) as here:
+        process = here.start(
+            *("agent", "--config", tmp_path / "conf" / role, "--data-dir", tmp_path / "data"),
+            *("--ports-http", "0"),
+            environ={
+                "PLUGIND_PLUGIN_TYPE_CSI_SOCKETS": str(tmp_path / "*.sock"),
+                # The agent's servers are only examples: their names are not looked up here.
+                **({"PLUGIND_CLIENT_SERVERS": "http://127.0.0.1:1"} if role == "agent" else {}),
+            },
+        )
+        events = {"agent": ["watching"], "server": ["serving"], "single": ["serving", "watching"]}
+        for event in events[role]:
+            eventually(lambda event=event: f"event={event}" in process.logged)
+        assert "may not work as meant" not in process.logged
+        assert process.stop() == 0
+
+
 def test_the_reference_is_up_to_date() -> None:
     written = (ROOT / "docs" / "configuration.md").read_text()
-    assert written == core_reference(), "make it anew as plugind.config.reference says"
+    assert written == core_reference(), "make it again as plugind.config.reference says"
 
 
 def test_a_type_can_describe_its_settings() -> None:

@@ -1,4 +1,4 @@
-"""HCL and JSON text to a tree: values, positions, and what is refused."""
+"""HCL and JSON text to a tree: values, positions, and errors."""
 
 from __future__ import annotations
 
@@ -66,7 +66,7 @@ def value_of(text: str) -> Any:
     return attribute.value
 
 
-def told(text: str) -> list[tuple[int, int, str]]:
+def mistakes(text: str) -> list[tuple[int, int, str]]:
     with pytest.raises(ConfigError) as raised:
         parse_text(text, START)
     return [(mistake.line, mistake.column, mistake.text) for mistake in raised.value.mistakes]
@@ -106,7 +106,7 @@ LEXEMES = [
 @example('a = "$${"\nb = "}"')
 @example('a = "%{ if true }"')
 @example("\ud800")
-def test_any_text_is_a_tree_or_told(text: str) -> None:
+def test_any_text_is_a_tree_or_a_mistake(text: str) -> None:
     for parse in (parse_text, hcl_json.parse_text):
         try:
             parse(text, START)
@@ -232,7 +232,7 @@ def test_json_positions() -> None:
 )  # fmt: skip
 def test_values(text: str, value: Any) -> None:
     if value is None:
-        assert told(f"x = {text}")
+        assert mistakes(f"x = {text}")
     else:
         assert value_of(text) == value
 
@@ -244,8 +244,8 @@ NO_EXPRESSIONS = "expressions are not supported; write the value itself"
     ("text", "mistake"),
     [
         ("a = 1\nb =\n", (2, 4, "the line ends too early: a value or a block's { is missing")),
-        ("a = 'x'", (1, 5, "text stands in double quotes, not in single ones")),
-        ("a = debug", (1, 5, 'text stands in quotes: write "debug"')),
+        ("a = 'x'", (1, 5, "text must be in double quotes, not in single ones")),
+        ("a = debug", (1, 5, 'text must be in quotes: write "debug"')),
         ('a = env("X")', (1, 5, NO_EXPRESSIONS)),
         ('a = "x${y}"', (1, 7, NO_EXPRESSIONS)),
         ('a = "%{ if x }"', (1, 6, NO_EXPRESSIONS)),
@@ -256,9 +256,9 @@ NO_EXPRESSIONS = "expressions are not supported; write the value itself"
         ("a = -x", (1, 6, NO_EXPRESSIONS)),
         ("a = true ? 1 : 2", (1, 5, NO_EXPRESSIONS)),
         ("a = [for x in y : x]", (1, 5, NO_EXPRESSIONS)),
-        ("a = { (x) = 1 }", (1, 7, "a key is a word, or text in quotes")),
-        ("a = { b = 1\n b = 2 }", (2, 2, "'b' is repeated; it stands in line 1 already")),
-        ("a = [1 2]", (1, 8, "between the items of a list stands a comma, not '2]'")),
+        ("a = { (x) = 1 }", (1, 7, "a key must be a word, or text in quotes")),
+        ("a = { b = 1\n b = 2 }", (2, 2, "'b' is repeated; it is in line 1 already")),
+        ("a = [1 2]", (1, 8, "expected a comma between the items of a list, not '2]'")),
         ("a: 1", (1, 2, "write name = value")),
         ("server {\n  a = 1\n", (1, 8, "this { is never closed")),
         ("a = 1\n}", (2, 1, "this } closes nothing")),
@@ -266,23 +266,23 @@ NO_EXPRESSIONS = "expressions are not supported; write the value itself"
         ("a = 1\n/* x", (2, 1, "this comment is never closed: */ is missing")),
         ("a = 1e999", (1, 5, "this number is too large: it must fit in 64 bits")),
         ("a = 9223372036854775808", (1, 5, "this number is too large: it must fit in 64 bits")),
-        ('a = "\\uD800"', (1, 5, "\\uD800 is no character")),
-        ("a = 1\n\0", (2, 1, "a NUL character; is this text?")),
+        ('a = "\\uD800"', (1, 5, "\\uD800 is not a character")),
+        ("a = 1\n\0", (2, 1, "a NUL character; is this a text file?")),
         ("a = " + "[" * 33 + "]" * 33, (1, 37, "nested more than 32 deep")),
     ],
 )
 def test_refused(text: str, mistake: tuple[int, int, str]) -> None:
-    assert told(text) == [mistake]
+    assert mistakes(text) == [mistake]
 
 
-def test_an_open_string_is_told_where_it_begins() -> None:
-    ((line, column, text),) = told('a = "x\nb = "y"\n')
+def test_an_open_string_is_reported_where_it_begins() -> None:
+    ((line, column, text),) = mistakes('a = "x\nb = "y"\n')
     assert (line, column) == (1, 5)
     assert "not closed on its line" in text
 
 
-def test_all_expressions_are_told_at_once() -> None:
-    assert [line for line, _, _ in told("a = x\nb = [y]\nc { d = f() }\n")] == [1, 2, 3]
+def test_all_expressions_are_reported_at_once() -> None:
+    assert [line for line, _, _ in mistakes("a = x\nb = [y]\nc { d = f() }\n")] == [1, 2, 3]
 
 
 @pytest.mark.parametrize(

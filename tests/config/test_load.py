@@ -14,7 +14,7 @@ from plugind.config.schemas import CoreSchema
 from plugind.config.settings import ClientSettings, Ports, ServerSettings
 from plugind.model import Declaration, PluginKey
 from tests.config.conftest import Write
-from tests.config.support import Disk, DiskSettings, Installed, NeedyType, settings
+from tests.config.support import Disk, DiskSettings, Installed, NeedyType, mistakes, settings
 
 
 def test_defaults_are_those_of_the_dataclasses() -> None:
@@ -23,7 +23,10 @@ def test_defaults_are_those_of_the_dataclasses() -> None:
     assert found.name == socket.gethostname()
     assert (found.data_dir, found.bind_addr, found.log_level) == (None, "127.0.0.1", "INFO")
     assert found.ports == Ports(http=4646)
-    assert found.server == ServerSettings(False, 30.0, 86_400.0, 200)
+    expected = ServerSettings(
+        enabled=False, heartbeat_ttl=30.0, gc_threshold=86_400.0, max_parked=200
+    )
+    assert found.server == expected
     assert found.client == ClientSettings(False, (DEFAULT_ADDRESS,), "dc1", None, None)
     assert found.store.name == "sqlite"
     assert found.store.settings.path == "box.db"
@@ -71,7 +74,10 @@ def test_a_whole_file(write: Write, tmp_path: Path) -> None:
     folder = tmp_path / "etc"
     assert found.data_dir == folder / "data"
     assert (found.log_level, found.log_json, found.ports.http) == ("WARN", True, 0)
-    assert found.server == ServerSettings(True, 1.5, 86_400.0, 200)
+    expected = ServerSettings(
+        enabled=True, heartbeat_ttl=1.5, gc_threshold=86_400.0, max_parked=200
+    )
+    assert found.server == expected
     servers = ("http://a:1", "https://b")
     token, ca = folder / "agent.token", Path("/etc/ca.pem")
     assert found.client == ClientSettings(True, servers, "dc1", token, ca)
@@ -207,6 +213,41 @@ def test_variables_over_files_and_flags_over_both(
     assert found.types["disk"].sockets == [f"{tmp_path}/a/*.sock", "/b.sock"]
     assert found.types["disk"].probe_interval == 5
     assert found.store.settings.fast is True
+
+
+META = {"rack": "r7", "zone": "b"}
+
+
+@pytest.mark.parametrize(
+    ("name", "text"),
+    [
+        ("a.hcl", 'client {\n  meta {\n    rack = "r7"\n    zone = "b"\n  }\n}\n'),
+        ("a.hcl", 'client { meta = { rack = "r7", "zone" = "b" } }\n'),
+        ("a.json", '{"client": {"meta": {"rack": "r7", "zone": "b"}}}'),
+    ],
+)
+def test_meta_is_a_block_or_an_object(write: Write, name: str, text: str) -> None:
+    file = write(name, text)
+    assert settings(file).client.meta == META
+    over = write("b.hcl", 'client { meta { zone = "c" } }\n')
+    assert settings(file, over).client.meta["zone"] == "c"
+    flags = {"client-meta": "rack=r8, zone=b=c"}
+    assert settings(file, flags=flags).client.meta == {"rack": "r8", "zone": "b=c"}
+    variables = {"PLUGIND_CLIENT_META": "rack"}
+    assert mistakes(file, variables=variables) == [
+        "PLUGIND_CLIENT_META: client.meta must be an object, { name = value }"
+    ]
+
+
+def test_what_a_node_says_of_itself(write: Write) -> None:
+    file = write(
+        "a.hcl",
+        'client {\n  node_class = "storage"\n  advertise = "10.0.0.7"\n}\n'
+        'advertise { http = "[2001:db8::7]:80" }\n',
+    )
+    found = settings(file)
+    assert (found.client.node_class, found.client.advertise) == ("storage", "10.0.0.7")
+    assert found.advertise.http == "[2001:db8::7]:80"
 
 
 def test_rows_for_a_command_line() -> None:

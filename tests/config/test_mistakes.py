@@ -1,4 +1,4 @@
-"""What is wrong is told at its place, with what would be right, all at once."""
+"""Mistakes are reported at their places, with what would be right, all at once."""
 
 # A row of a table reads best on one line.
 # ruff: noqa: E501
@@ -13,6 +13,8 @@ import pytest
 from tests.config.conftest import Write
 from tests.config.support import Installed, NeedyType, mistakes
 
+MANY = ", ".join(f'k{number} = "x"' for number in range(129))
+
 
 @pytest.mark.parametrize(
     ("text", "mistake"),
@@ -24,12 +26,12 @@ from tests.config.support import Installed, NeedyType, mistakes
             'server {\n  heartbet_ttl = "3s"\n}',
             '2:3: unknown setting "heartbet_ttl" in server; did you mean "heartbeat_ttl"?',
         ),
-        ("ports {\n zzz {}\n}", '2:2: unknown setting "zzz" in ports; there are: http'),
+        ("ports {\n zzz {}\n}", '2:2: unknown setting "zzz" in ports; use one of: http'),
         ("telemetry {}", None),
         ("ports = 4646", "1:1: ports is a block: write ports { ... }"),
         ('ports "x" {}', "1:1: ports takes no such label: write ports { ... }"),
-        ('data_dir { path = "x" }', '1:1: data_dir is no block: write data_dir = "/var/lib/plugind"'),
-        ("log_json {}", "1:1: log_json is no block: write log_json = false"),
+        ('data_dir { path = "x" }', '1:1: data_dir is not a block: write data_dir = "/var/lib/plugind"'),
+        ("log_json {}", "1:1: log_json is not a block: write log_json = false"),
         ("plugin_type {\n probe_interval = \"1s\"\n}", '1:1: plugin_type needs a label: write plugin_type "NAME" { ... }'),
         ('plugin "disk" {}', None),
         ('plugin "disk" {\n nodes_expected = 1 }', '1:1: plugin.disk needs a label: write plugin "disk" "ID" { ... }'),
@@ -52,28 +54,42 @@ from tests.config.support import Installed, NeedyType, mistakes
         ('client {\n enabled = true\n servers = []\n}', "3:2: client.servers is empty: an agent needs a server to report to"),
         ('server { heartbeat_ttl = "999ms" }', '1:10: server.heartbeat_ttl must be from 1s to 277777h46m40s, such as "30s"'),
         ("server { heartbeat_ttl = 30 }", '1:10: server.heartbeat_ttl must be a duration in quotes, such as "30s" or "1h30m"'),
-        ('region = "a"\n\nregion = "b"', "3:1: region is repeated; it stands in line 1 already"),
-        ("ports {}\nports {}", "2:1: ports is repeated; it stands in line 1 already"),
-        ('plugin "disk" "a" {}\nplugin "disk" "a" {}', '2:1: plugin "disk" "a" is repeated; it stands in line 1 already'),
-        ('server {\n enabled = true\n enabled = true\n}', "3:2: enabled is repeated; it stands in line 2 already"),
+        ('region = "a"\n\nregion = "b"', "3:1: region is repeated; it is in line 1 already"),
+        ("ports {}\nports {}", "2:1: ports is repeated; it is in line 1 already"),
+        ('plugin "disk" "a" {}\nplugin "disk" "a" {}', '2:1: plugin "disk" "a" is repeated; it is in line 1 already'),
+        ('server {\n enabled = true\n enabled = true\n}', "3:2: enabled is repeated; it is in line 2 already"),
         ('plugin "disk" "a/b" {}', None),
         ('plugin "disk" "a" { node_expected = 1 }', '1:21: unknown setting "node_expected" in plugin.disk.a; did you mean "nodes_expected"?'),
         ('plugin "disk" "a" { nodes_expected = -1 }', "1:21: plugin.disk.a.nodes_expected must be from 0 to 10000000, such as 1"),
         ('plugin_type "disc" {}', '1:1: no plugin type "disc": did you mean "disk"?'),
-        ('plugin "tape" "a" {}', '1:1: no plugin type "tape": there are: disk, net'),
-        ('plugin_types {\n enabled = ["net",\n "tape"]\n}', '3:2: no plugin type "tape": there are: net'),
+        ('plugin "tape" "a" {}', '1:1: no plugin type "tape": use one of: disk, net'),
+        ('plugin_types {\n enabled = ["net",\n "tape"]\n}', '3:2: no plugin type "tape": use one of: net'),
         ('plugin_types { disabled = ["net"] }\nplugin_type "net" {}', '2:1: no plugin type "net": it is disabled'),
         ('plugin_type "disk" {\n  sockets = [1]\n}', "2:14: plugin_type.disk.sockets[0] must be a string"),
         ('plugin_type "disk" {\n  instance = "x"\n}', '2:3: plugin_type.disk.instance needs a label: write instance "NAME" { ... }'),
         ('plugin_type "disk" {\n  instance "a" {}\n}', '2:3: plugin_type.disk.instance.a.endpoint is missing; write endpoint = "unix:///run/disk.sock"'),
         ('plugin_type "disk" {\n  instance "a" "b" {}\n}', '2:3: plugin_type.disk.instance.a takes no such label: write instance "a" { ... }'),
         ('plugin_type "disk" {\n  instance "a" {\n  endpoint = 1\n}\n}', '3:3: plugin_type.disk.instance.a.endpoint must be a string, such as "unix:///run/disk.sock"'),
-        ('plugin_type "disk" {\n  instance "a" {\n  endpoint {}\n}\n}', '3:3: plugin_type.disk.instance.a.endpoint is no block: write endpoint = "unix:///run/disk.sock"'),
+        ('plugin_type "disk" {\n  instance "a" {\n  endpoint {}\n}\n}', '3:3: plugin_type.disk.instance.a.endpoint is not a block: write endpoint = "unix:///run/disk.sock"'),
         ('plugin_type "disk" {\n  instance "a" {\n  endpoint = null\n}\n}', '3:3: plugin_type.disk.instance.a.endpoint is missing; write endpoint = "unix:///run/disk.sock"'),
         ('server = null\nclient {\n servers = [1]\n}', "3:13: client.servers[0] must be a string"),
         ('plugin_type "disk" {\n  instance "a/b" { endpoint = "/x" }\n}', "2:3: plugin_type.disk.instance.a/b must be 1 to 128 letters, digits, dots, dashes or underscores, starting with a letter or digit"),
         ('plugin_type "disk" {\n  instance "a" {\n    endpoint = "/x"\n    options = {\n      b = "long"\n}\n}\n}', "5:7: plugin_type.disk.instance.a.options.b must have at most 3 characters"),
         ('plugin_type "disk" {\n  instance "a" {\n    endpoint = "/x"\n    key = "y"\n}\n}', "4:5: plugin_type.disk.instance.a.key must be a whole number, such as 1"),
+        ('client { advertise = "0.0.0.0" }', "1:10: client.advertise must be an address that others can connect to, such as 10.0.0.5: 0.0.0.0 is the address of no machine"),
+        ('advertise { http = "[::]:4646" }', "1:13: advertise.http must be an address that others can connect to, such as 10.0.0.5: :: is the address of no machine"),
+        ('advertise { http = "http://10.0.0.5" }', "1:13: advertise.http must be a host or HOST:PORT, such as 10.0.0.5:4646"),
+        ('advertise { http = "10.0.0.5:0" }', "1:13: advertise.http must be a host or HOST:PORT, such as 10.0.0.5:4646"),
+        ('advertise { htp = "10.0.0.5" }', '1:13: unknown setting "htp" in advertise; did you mean "http"?'),
+        ('client {\n  meta {\n    rack = 7\n  }\n}', "3:5: client.meta.rack must be a string"),
+        ('client {\n  meta {\n    rack {}\n  }\n}', "3:5: client.meta.rack must be a string"),
+        ('client { meta "x" {} }', '1:10: client.meta takes no such label: write meta { ... }'),
+        ('client {\n  meta = {\n    "a b" = "x"\n  }\n}', "3:5: client.meta.a b must have a name of 1 to 128 letters, digits, dots, dashes, slashes or underscores, the first a letter, digit or underscore"),
+        ('client { meta = "x" }', "1:10: client.meta must be an object, { name = value }"),
+        (f'client {{ meta {{ rack = "{"x" * 4097}" }} }}', "1:17: client.meta.rack must have at most 4096 characters"),
+        (f"client {{ meta = {{ {MANY} }} }}", "1:10: client.meta must have at most 128 entries"),
+        (f'client {{ meta = {{ {", ".join(f"k{at} = {chr(34)}{4_090 * chr(120)}{chr(34)}" for at in range(9))} }} }}', "1:10: client.meta must have at most 32,768 bytes in all"),
+        (f'client {{ node_class = "{"x" * 129}" }}', '1:10: client.node_class must have at most 128 characters'),
         ("x = = 1", None),
     ],
 )  # fmt: skip
@@ -94,7 +110,7 @@ def test_all_mistakes_of_all_files_at_once(write: Write) -> None:
     assert found == [
         'a.hcl:1:1: region must be a string, such as "global"',
         "a.hcl:2:10: server.max_parked must be from 1 to 4000, such as 200",
-        'a.hcl:3:1: no plugin type "tape": there are: disk, net',
+        'a.hcl:3:1: no plugin type "tape": use one of: disk, net',
         "b.hcl:1:5: expressions are not supported; write the value itself",
         'c.json:2:3: unknown setting "enabeld" in server; did you mean "enabled"?',
         "c.json:2:46: plugin_type.disk.retries must be from 0 to 9, such as 3",
@@ -146,7 +162,7 @@ def test_a_variable_does_not_hide_a_block_that_is_written_wrongly(write: Write) 
     assert found == ["a.hcl:1:1: ports is a block: write ports { ... }"]
 
 
-def test_a_broken_type_is_told_where_it_is_asked_for(write: Write) -> None:
+def test_a_broken_type_is_reported_where_it_is_asked_for(write: Write) -> None:
     installed = Installed(problems={"tape": "acme-tape 1.0 is broken: ImportError: no acme"})
     found = mistakes(write("a.hcl", 'plugin "tape" "x" {}'), installed=installed)
     assert found == [
@@ -154,7 +170,7 @@ def test_a_broken_type_is_told_where_it_is_asked_for(write: Write) -> None:
     ]
 
 
-def test_a_type_whose_code_raises_is_told_as_broken(write: Write) -> None:
+def test_a_type_whose_code_raises_is_reported_as_broken(write: Write) -> None:
     installed = Installed({"needy": NeedyType()})
     file = write("a.hcl", '\nplugin_type "needy" {\n licence = "x"\n colour = "plaid"\n}')
     assert mistakes(file, installed=installed) == [
@@ -168,7 +184,7 @@ def test_a_type_whose_code_raises_is_told_as_broken(write: Write) -> None:
 
 def test_no_store_at_all() -> None:
     assert mistakes(installed=Installed(stores={})) == [
-        'configuration: no store "sqlite": there are none'
+        'configuration: no store "sqlite": none exists'
     ]
 
 
@@ -176,10 +192,17 @@ def test_paths_that_give_nothing(write: Write, tmp_path: Path) -> None:
     empty = tmp_path / "empty"
     empty.mkdir()
     (empty / "notes.txt").write_text("x")
+    above = tmp_path / "above"
+    for name in ("server", "agent", "notes"):
+        (above / name).mkdir(parents=True)
+    (above / "server/server.hcl").touch()
+    (above / "agent/agent.json").touch()
     loop = tmp_path / "loop.hcl"
     loop.symlink_to(loop)
-    found = mistakes(empty, tmp_path / "none.hcl", loop)
+    found = mistakes(above, empty, tmp_path / "none.hcl", loop)
     assert found == [
+        "above: cannot be read: the folder holds no file that ends in .hcl or .json; "
+        "name one of the folders in it: agent, server",
         "empty: cannot be read: the folder holds no file that ends in .hcl or .json",
         f"loop.hcl: cannot be read: {os.strerror(40)}",
         "none.hcl: cannot be read: No such file or directory",

@@ -12,6 +12,7 @@ from typing import Any
 
 from plugin_types.csi import CsiType
 from plugin_types.csi.prober import CsiProber
+from tests.promises import PATIENCE
 from tests.support import eventually
 
 Keys = tuple[str, str]
@@ -23,7 +24,7 @@ def command(path: Path, *options: str) -> list[str]:
 
 @contextmanager
 def sample(path: Path, *options: str) -> Iterator[subprocess.Popen[str]]:
-    """A sample driver that serves already; killed at the end if it still runs."""
+    """Start a sample driver and wait until it serves; kill it at the end if it still runs."""
     with subprocess.Popen(
         [*command(path, "--exit-with-stdin", *options)],
         stdin=subprocess.PIPE,
@@ -39,7 +40,7 @@ def sample(path: Path, *options: str) -> Iterator[subprocess.Popen[str]]:
 
 
 class Wakes:
-    """What ``changed`` was called with."""
+    """The arguments that ``changed`` was called with."""
 
     def __init__(self) -> None:
         self._names: list[str | None] = []
@@ -54,13 +55,13 @@ class Wakes:
         with self._more:
             self._names.clear()
 
-    def comes(self, name: str | None, within: float) -> bool:
+    def comes(self, name: str | None) -> bool:
         with self._more:
-            return self._more.wait_for(lambda: name in self._names, within)
+            return self._more.wait_for(lambda: name in self._names, PATIENCE)
 
 
 class Kit:
-    """A prober with settings of its own; ``probe`` gives what all its targets say."""
+    """A prober with settings of its own; ``probe`` returns the fingerprints of all its targets."""
 
     def __init__(self, **settings: Any) -> None:
         loaded = CsiType.settings_schema().load({"sockets": [], **settings})
@@ -71,7 +72,7 @@ class Kit:
         self._seen: dict[str, Any] = {}
 
     def watch(self) -> threading.Thread:
-        """From now on ``wakes`` hears of changes; the thread goes on as long as the process."""
+        """Collect changes in ``wakes`` from now on, in a thread that ends with the process."""
         thread = threading.Thread(target=self.prober.watch, args=(self.wakes,), daemon=True)
         thread.start()
         return thread
@@ -87,7 +88,7 @@ class Kit:
         return {key: one["HealthDescription"] for key, one in self.probe().items()}
 
     def until(self, is_so: Callable[[dict[Keys, str]], bool]) -> dict[Keys, str]:
-        """Probes again and again until it is so, or fails."""
+        """Probe again and again until a condition holds, or fail."""
         return eventually(lambda: found if is_so(found := self.health()) else {}, every=0.1)
 
     def close(self) -> None:

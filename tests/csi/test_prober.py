@@ -7,7 +7,6 @@ import os
 import signal
 import socket
 import threading
-import time
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
@@ -17,11 +16,12 @@ import grpc
 import pytest
 
 from plugin_types.csi import CsiType, csi_pb2, csi_pb2_grpc
-from plugin_types.csi.control import tell
-from plugind.fields import INT64_MAX
+from plugin_types.csi.control import send
+from plugind.model.times import INT64_MAX
 from plugind.plugin_type import ANY_ROLE
 from plugind.toolbox import processes
 from tests.csi.drivers import Kit, sample
+from tests.promises import PATIENCE, promised
 
 Make = Callable[..., Kit]
 BOTH = ("controller", "node")
@@ -42,7 +42,7 @@ def path(folder: Path) -> Path:
 
 @pytest.fixture
 def on(kit: Make, path: Path) -> Kit:
-    """A prober that looks at ``path`` and is patient."""
+    """Return a prober with a long time-out that looks for sockets beside ``path``."""
     return kit(sockets=[str(path.parent / "*.sock")], probe_timeout="20s")
 
 
@@ -60,6 +60,7 @@ def test_a_driver_with_both_halves(on: Kit, path: Path) -> None:
         "RequiresControllerPlugin": True,
         "RequiresTopologies": True,
         "Process": process,
+        "Succession": found["disks", "node"]["Succession"],
     }
     assert process is not None
     assert found["disks", "controller"] == {
@@ -90,7 +91,7 @@ def test_fingerprints_fit_the_schemas(on: Kit, path: Path) -> None:
     with sample(path, "--max-volumes", "5"):
         found = on.probe()
     for (_, role), fingerprint in found.items():
-        core = ("Healthy", "HealthDescription", "Process")
+        core = ("Healthy", "HealthDescription", "Process", "Succession")
         details = {k: v for k, v in fingerprint.items() if k not in core}
         assert CsiType.fingerprint_schemas[role]().load(details) == details
     assert found["disks", "node"]["NodeInfo"]["MaxVolumes"] == 5
@@ -112,7 +113,7 @@ def test_a_driver_with_neither_half(on: Kit, path: Path) -> None:
         assert on.health() == sick(
             "disks", "the driver has neither the Controller nor the Node service", ANY_ROLE
         )
-        tell(str(path), "have node")
+        send(str(path), "have node")
         assert on.health() == healthy("disks", "node")
 
 
@@ -120,9 +121,9 @@ def test_a_driver_that_fails_from_its_first_second(on: Kit, path: Path) -> None:
     words = "Probe failed: FAILED_PRECONDITION: disk on fire"
     with sample(path, "--no-controller", "--fail", "disk on fire"):
         assert on.health() == sick("disks", words, "node")
-        tell(str(path), "ok")
+        send(str(path), "ok")
         assert on.health() == healthy("disks", "node")
-        tell(str(path), "fail disk\t on  fire")
+        send(str(path), "fail disk\t on  fire")
         assert on.health() == sick("disks", words, "node")
 
 
@@ -136,16 +137,17 @@ def test_a_long_complaint_is_cut(on: Kit, path: Path) -> None:
 def test_a_driver_that_is_not_ready(on: Kit, path: Path) -> None:
     with sample(path, "--not-ready"):
         assert on.health() == sick("disks", "the driver says it is not ready", *BOTH)
-        tell(str(path), "ok")
+        send(str(path), "ok")
         assert on.health() == healthy("disks", *BOTH)
 
 
 def test_a_slow_driver_is_healthy(kit: Make, path: Path) -> None:
-    """Six calls of 400 ms take 400 ms."""
-    on = kit(sockets=[str(path)], probe_timeout="2s")
+    """A slow driver is healthy: six calls of 400 ms each take 400 ms together."""
+    on = kit(sockets=[str(path)], probe_timeout="20s")
     with sample(path, "--slow", "400ms"):
-        assert on.health() == healthy("disks", *BOTH)
-        tell(str(path), "fail but slowly")
+        with promised(2):
+            assert on.health() == healthy("disks", *BOTH)
+        send(str(path), "fail but slowly")
         assert "but slowly" in str(on.health())
 
 
@@ -154,9 +156,9 @@ def test_a_driver_that_hangs(kit: Make, path: Path) -> None:
     reason = "no answer to Probe within 500ms (the driver hangs)"
     with sample(path) as driver:
         assert on.until(lambda health: health == healthy("disks", *BOTH))
-        tell(str(path), "hang")
+        send(str(path), "hang")
         assert on.health() == sick("disks", reason, *BOTH)
-        tell(str(path), "ok")
+        send(str(path), "ok")
         assert on.until(lambda health: health == healthy("disks", *BOTH))
         driver.send_signal(signal.SIGSTOP)  # which takes its time, as signals do
         assert on.until(lambda health: health == sick("disks", reason, *BOTH))
@@ -180,8 +182,9 @@ def test_a_killed_driver_is_seen_at_once_and_so_is_its_return(on: Kit, path: Pat
     with sample(path) as driver:
         assert on.health() == healthy("disks", *BOTH)
         on.wakes.forget()
-        driver.kill()
-        assert on.wakes.comes(str(path), within=1.0)
+        with promised(1):
+            driver.kill()
+            assert on.wakes.comes(str(path))
     reason = f"nothing listens on {path}: connection refused (is the driver running?)"
     assert on.health() == sick("disks", reason, *BOTH)
     assert on.health() == sick("disks", reason, *BOTH)
@@ -202,15 +205,15 @@ def test_an_upgrade_is_seen(on: Kit, path: Path) -> None:
         )
 
 
-def test_what_a_healthy_driver_is_is_asked_again(kit: Make, path: Path) -> None:
+def test_a_healthy_driver_is_asked_for_its_capabilities_again(kit: Make, path: Path) -> None:
     on = kit(sockets=[str(path)], refresh_interval="10ms", probe_timeout="20s")
     with sample(path):
         assert on.health() == healthy("disks", *BOTH)
-        tell(str(path), "lack controller")
+        send(str(path), "lack controller")
         assert on.until(lambda health: health == healthy("disks", "node"))
-        tell(str(path), "version 2")
+        send(str(path), "version 2")
         assert on.until(lambda _: on.probe()["disks", "node"]["ProviderVersion"] == "2")
-        tell(str(path), "topology zone=b")
+        send(str(path), "topology zone=b")
         segments = {"Segments": {"zone": "b"}}
         assert on.until(
             lambda _: on.probe()["disks", "node"]["NodeInfo"]["AccessibleTopology"] == segments
@@ -234,7 +237,7 @@ def test_a_configured_role_is_the_only_one(kit: Make, path: Path) -> None:
     with sample(path, "--no-node"):
         reason = "the driver has no Node service, but configuration says it has"
         assert on.until(lambda health: health == sick("nfs", reason, "node"))
-        tell(str(path), "have node")
+        send(str(path), "have node")
         assert on.health() == healthy("nfs", "node")
 
 
@@ -248,11 +251,11 @@ def test_a_file_that_is_no_socket(
     kit: Make, on: Kit, path: Path, make: Callable[[Path], None]
 ) -> None:
     make(path)
-    assert kit(**named(path)).health() == sick("nfs", f"{path} is no socket", ANY_ROLE)
-    assert on.health() == sick("disks", f"{path} is no socket", ANY_ROLE)
+    assert kit(**named(path)).health() == sick("nfs", f"{path} is not a socket", ANY_ROLE)
+    assert on.health() == sick("disks", f"{path} is not a socket", ANY_ROLE)
 
 
-def test_grpc_logs_only_where_somebody_wants_it(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_grpc_logs_only_where_it_is_asked_to(monkeypatch: pytest.MonkeyPatch) -> None:
     settings = CsiType.settings_schema().load({})
     monkeypatch.delenv("GRPC_VERBOSITY", raising=False)
     CsiType().prober(settings)
@@ -299,7 +302,7 @@ def test_a_server_that_is_not_grpc(on: Kit, path: Path) -> None:
             connection.recv(1)
             connection.send(b"HTTP/1.1 400 Bad Request\r\n\r\n")
 
-    reason = f"what listens on {path} is no CSI driver: it does not speak gRPC"
+    reason = f"the server on {path} is not a CSI driver: it does not speak gRPC"
     with listening(path, refuse):
         assert on.until(lambda health: health == sick("disks", reason, ANY_ROLE))
 
@@ -307,19 +310,20 @@ def test_a_server_that_is_not_grpc(on: Kit, path: Path) -> None:
 def test_a_server_that_says_nothing(kit: Make, path: Path) -> None:
     on = kit(sockets=[str(path)], probe_timeout="300ms")
     over = threading.Event()
-    reason = f"no answer to Probe within 300ms: what listens on {path} hangs, or is no gRPC server"
+    reason = f"no answer to Probe within 300ms: the server on {path} hangs, or does not speak gRPC"
     with listening(path, lambda connection: over.wait() and None):
         assert on.health() == sick("disks", reason, ANY_ROLE)
         over.set()
 
 
 @contextlib.contextmanager
-def serving(path: Path, driver: Any = None) -> Iterator[None]:
-    """A gRPC server in this process, with the driver's services, or with none."""
+def serving(path: Path, driver: Any = None, *, identity: bool = True) -> Iterator[None]:
+    """Serve gRPC in this process, with the driver's services, or with none."""
     with ThreadPoolExecutor(16) as pool:
         server = grpc.server(pool)
-        if driver:
+        if driver and identity:
             csi_pb2_grpc.add_IdentityServicer_to_server(driver, server)
+        if driver:
             csi_pb2_grpc.add_ControllerServicer_to_server(driver, server)
             csi_pb2_grpc.add_NodeServicer_to_server(driver, server)
         server.add_insecure_port(f"unix:{path}")
@@ -337,6 +341,7 @@ class Odd(
 
     def __init__(self, **refuses: tuple[grpc.StatusCode, str]) -> None:
         self.refuses = refuses
+        self.name = "odd.example"
 
     def _answer(self, call: str, context: Any, answer: Any) -> Any:
         if call in self.refuses:
@@ -347,7 +352,7 @@ class Odd(
         return self._answer("Probe", context, csi_pb2.ProbeResponse())
 
     def GetPluginInfo(self, request: Any, context: Any) -> Any:
-        answer = csi_pb2.GetPluginInfoResponse(name="odd.example", vendor_version="1")
+        answer = csi_pb2.GetPluginInfoResponse(name=self.name, vendor_version="1")
         return self._answer("GetPluginInfo", context, answer)
 
     def GetPluginCapabilities(self, request: Any, context: Any) -> Any:
@@ -369,9 +374,39 @@ class Odd(
 def test_a_grpc_server_that_is_no_driver(on: Kit, path: Path) -> None:
     with serving(path):
         reason = (
-            f"what listens on {path} is no CSI driver: "
+            f"the server on {path} is not a CSI driver: "
             "it speaks gRPC but has no service csi.v1.Identity"
         )
+        assert on.health() == sick("disks", reason, ANY_ROLE)
+
+
+def test_a_driver_without_an_identity_service(on: Kit, path: Path) -> None:
+    driver = Odd()
+    with serving(path, driver, identity=False):
+        reason = "the driver has no Identity service (csi.v1.Identity)"
+        assert on.health() == sick("disks", reason, ANY_ROLE)
+        assert on.health() == sick("disks", reason, ANY_ROLE)
+
+
+def test_a_driver_without_a_name(on: Kit, path: Path) -> None:
+    driver = Odd()
+    with serving(path, driver):
+        assert on.health() == healthy("disks", *BOTH)
+    driver.name = ""
+    with serving(path, driver):
+        reason = "the driver gives itself no name"
+        assert on.until(lambda health: health == sick("disks", reason, *BOTH))
+        assert on.health() == sick("disks", reason, *BOTH)
+        driver.name = "odd.example"
+        assert on.health() == healthy("disks", *BOTH)
+
+
+def test_a_listener_whose_backlog_is_full_hangs(on: Kit, path: Path) -> None:
+    with socket.socket(socket.AF_UNIX) as full, contextlib.ExitStack() as clients:
+        full.bind(str(path))
+        full.listen(0)
+        clients.enter_context(socket.socket(socket.AF_UNIX)).connect(str(path))
+        reason = f"the server on {path} hangs: it accepts no connection (its backlog is full)"
         assert on.health() == sick("disks", reason, ANY_ROLE)
 
 
@@ -444,26 +479,25 @@ def test_close_ends_a_probe_that_hangs(on: Kit, path: Path) -> None:
     with sample(path) as driver:
         ((_, target),) = on.prober.discover().items()
         on.prober.probe(target)
-        tell(str(path), "hang")
+        send(str(path), "hang")
         probe = threading.Thread(target=on.prober.probe, args=(target,))
         probe.start()
         on.prober.close(target)
-        probe.join(10)
+        probe.join(PATIENCE)
         assert not probe.is_alive()
+        driver.kill()
+        driver.wait()
         os.unlink(path)
         assert on.prober.discover() == {}
         assert on.prober.probe(target) == {}
-        driver.kill()
 
 
 def test_many_drivers_are_probed_at_once(kit: Make, folder: Path) -> None:
     on = kit(sockets=[str(folder / "*.sock")], probe_timeout="20s")
     with sample(folder / "a.sock", "--slow", "1s"), sample(folder / "b.sock", "--slow", "1s"):
         targets = on.prober.discover().values()
-        started = time.monotonic()
-        with ThreadPoolExecutor() as pool:
+        with promised(1.9), ThreadPoolExecutor() as pool:
             found = list(pool.map(on.prober.probe, targets))
-        assert time.monotonic() - started < 1.9
     assert [sorted(each) for each in found] == [
         [("a", "controller"), ("a", "node")],
         [("b", "controller"), ("b", "node")],

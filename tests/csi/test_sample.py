@@ -16,10 +16,11 @@ from hypothesis import strategies as st
 
 from plugin_types.csi import plugind_commands
 from plugin_types.csi.behaviour import COMMANDS, Behaviour
-from plugin_types.csi.control import tell
+from plugin_types.csi.control import send
 from plugind.errors import BadRequest, PlugindError
 from tests.csi.drivers import command, sample
 from tests.csi.test_sockets import make_socket
+from tests.promises import COMMAND_MAXIMUM, PATIENCE
 
 START = Behaviour("sample", "1", "vm1")
 IGNORING = """
@@ -33,7 +34,7 @@ os.execv(sys.argv[1], sys.argv[1:])
 def test_signals_end_it_in_good_order(folder: Path, number: signal.Signals) -> None:
     with sample(folder / "deeper/disks.sock", "--hang") as driver:
         driver.send_signal(number)
-        assert driver.wait(10) == 0
+        assert driver.wait(PATIENCE) == 0
     assert list((folder / "deeper").iterdir()) == []
 
 
@@ -47,7 +48,7 @@ def test_a_signal_that_was_ignored_when_it_started_ends_it(folder: Path) -> None
             assert driver.stdout is not None
             assert driver.stdout.readline()
             driver.send_signal(signal.SIGINT)
-            assert driver.wait(10) == 0
+            assert driver.wait(PATIENCE) == 0
         finally:
             driver.kill()
 
@@ -56,27 +57,31 @@ def test_the_end_of_input_ends_it(folder: Path) -> None:
     with sample(folder / "disks.sock") as driver:
         assert driver.stdin is not None
         driver.stdin.close()
-        assert driver.wait(10) == 0
+        assert driver.wait(PATIENCE) == 0
 
 
 def test_a_stale_socket_is_replaced_and_a_served_one_is_not(folder: Path) -> None:
     path = make_socket(folder / "disks.sock")
     make_socket(folder / "disks.sock.control")
     with sample(path):
-        second = subprocess.run(command(path), capture_output=True, text=True, timeout=30)
+        second = subprocess.run(
+            command(path), capture_output=True, text=True, timeout=COMMAND_MAXIMUM
+        )
         assert second.returncode == 1
         assert "is served already" in second.stderr
-        tell(str(path), "ok")
+        send(str(path), "ok")
 
 
-def test_what_cannot_be_served_is_said(folder: Path) -> None:
+def test_sockets_that_cannot_be_served_are_reported(folder: Path) -> None:
     (folder / "file").touch()
     for path, text in (
-        (folder / "file", "is no socket"),
+        (folder / "file", "is not a socket"),
         (folder / "file" / "below", "cannot serve"),
         (folder / ("x" * 100), "too long a path"),
     ):
-        done = subprocess.run(command(path), capture_output=True, text=True, timeout=30)
+        done = subprocess.run(
+            command(path), capture_output=True, text=True, timeout=COMMAND_MAXIMUM
+        )
         assert done.returncode == 1
         assert text in done.stderr
         assert "Traceback" not in done.stderr
@@ -89,14 +94,14 @@ def cli(*words: str) -> click.testing.Result:
     return CliRunner().invoke(group, words)
 
 
-def test_it_is_told_by_a_command(folder: Path) -> None:
+def test_a_command_changes_its_behaviour(folder: Path) -> None:
     path = folder / "disks.sock"
     with sample(path):
         assert cli("csi-tell", "--socket", str(path), "fail", "disk on fire").exit_code == 0
         with pytest.raises(BadRequest, match="no command 'burn'"):
-            tell(str(path), "burn")
+            send(str(path), "burn")
     with pytest.raises(PlugindError, match="is it running"):
-        tell(str(path), "ok")
+        send(str(path), "ok")
 
 
 def test_help_names_every_command() -> None:
@@ -106,12 +111,12 @@ def test_help_names_every_command() -> None:
 
 
 @pytest.mark.parametrize("option", [("--slow", "soon"), ("--topology", "zone")])
-def test_bad_options_are_told(option: tuple[str, str]) -> None:
+def test_bad_options_are_refused(option: tuple[str, str]) -> None:
     assert isinstance(cli("csi-sample", "--socket", "x", *option).exception, BadRequest)
 
 
 @pytest.mark.parametrize(
-    ("told", "attribute", "value"),
+    ("text", "attribute", "value"),
     [
         ("fail disk on fire", "failure", "disk on fire"),
         ("fail", "failure", "failed on purpose"),
@@ -125,13 +130,15 @@ def test_bad_options_are_told(option: tuple[str, str]) -> None:
         ("version 2", "version", "2"),
     ],
 )
-def test_commands(told: str, attribute: str, value: object) -> None:
-    assert getattr(START.told(f" {told}\n"), attribute) == value
+def test_commands(text: str, attribute: str, value: object) -> None:
+    assert getattr(START.after(f" {text}\n"), attribute) == value
 
 
 def test_ok_ends_what_is_wrong_and_nothing_else() -> None:
-    sick = START.told("version 2").told("fail x").told("not-ready").told("slow 1s").told("hang")
-    assert sick.told("ok") == START.told("version 2")
+    sick = START
+    for text in ("version 2", "fail x", "not-ready", "slow 1s", "hang"):
+        sick = sick.after(text)
+    assert sick.after("ok") == START.after("version 2")
 
 
 @given(
@@ -140,12 +147,12 @@ def test_ok_ends_what_is_wrong_and_nothing_else() -> None:
 )
 def test_no_command_gives_anything_but_a_behaviour_or_a_reason(verb: str, text: str) -> None:
     with contextlib.suppress(BadRequest):
-        assert isinstance(START.told(f"{verb} {text}"), Behaviour)
+        assert isinstance(START.after(f"{verb} {text}"), Behaviour)
 
 
 @pytest.mark.parametrize(
-    "told", ["", "burn", "slow soon", "slow -1s", "slow 2h", "lack both", "topology a"]
+    "text", ["", "burn", "slow soon", "slow -1s", "slow 2h", "lack both", "topology a"]
 )
-def test_bad_commands_are_told(told: str) -> None:
+def test_bad_commands_are_refused(text: str) -> None:
     with pytest.raises(BadRequest):
-        START.told(told)
+        START.after(text)

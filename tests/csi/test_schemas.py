@@ -11,8 +11,8 @@ from hypothesis import strategies as st
 from marshmallow import ValidationError
 
 from plugin_types.csi import CsiType
-from plugind.fields import INT64_MAX
 from plugind.model import Fingerprint
+from plugind.model.times import INT64_MAX
 
 CORE = {"PluginID", "AllocID", "Healthy", "HealthDescription", "UpdateTime"}
 RECORDED = json.loads((Path(__file__).parent / "nomad_0_11_8.json").read_text())
@@ -60,7 +60,7 @@ def test_recorded_fingerprints_pass_unchanged(role: str, recorded: Any) -> None:
 
 
 @recordings
-def test_what_is_not_known_has_zeros_of_the_same_types(role: str, recorded: Any) -> None:
+def test_unknown_fields_have_zeros_of_the_same_types(role: str, recorded: Any) -> None:
     zero = load(role, {})
     assert zero.keys() == recorded.keys() - CORE
     for name, value in zero.items():
@@ -114,7 +114,9 @@ def test_unknown_fields_are_ignored() -> None:
     assert load("node", {"Later": 1, "NodeInfo": {"Later": {}}}) == load("node", {})
 
 
-def told(role: str, *, healthy: bool = True, updated: int = 1, **details: Any) -> Fingerprint:
+def fingerprint(
+    role: str, *, healthy: bool = True, updated: int = 1, **details: Any
+) -> Fingerprint:
     return Fingerprint(healthy, "", updated, details=load(role, details))
 
 
@@ -130,10 +132,10 @@ def test_a_plugin_without_instances() -> None:
 
 def test_the_healthy_instance_updated_last_says_the_version() -> None:
     nodes = [
-        told("node", updated=1, Provider="p", ProviderVersion="1"),
-        told("node", updated=2, Provider="p", ProviderVersion="2"),
-        told("node", updated=3, Provider="p", ProviderVersion="3", healthy=False),
-        told("node", updated=4),
+        fingerprint("node", updated=1, Provider="p", ProviderVersion="1"),
+        fingerprint("node", updated=2, Provider="p", ProviderVersion="2"),
+        fingerprint("node", updated=3, Provider="p", ProviderVersion="3", healthy=False),
+        fingerprint("node", updated=4),
     ]
     assert TYPE.summary({"controller": [], "node": nodes})["Version"] == "2"
     assert TYPE.summary({"controller": [], "node": nodes[2:]})["Version"] == "3"
@@ -141,24 +143,26 @@ def test_the_healthy_instance_updated_last_says_the_version() -> None:
 
 def test_a_controller_is_required_where_it_attaches() -> None:
     def required(**info: bool) -> Any:
-        controllers = [told("controller", RequiresControllerPlugin=True, ControllerInfo=info)]
+        controllers = [
+            fingerprint("controller", RequiresControllerPlugin=True, ControllerInfo=info)
+        ]
         return TYPE.summary({"controller": controllers, "node": []})["ControllerRequired"]
 
     assert not required()
     assert required(SupportsAttachDetach=True)
     assert required(SupportsReadOnlyAttach=True)
-    attaches = told("controller", ControllerInfo={"SupportsAttachDetach": True})
-    requires = told("controller", RequiresControllerPlugin=True)
+    attaches = fingerprint("controller", ControllerInfo={"SupportsAttachDetach": True})
+    requires = fingerprint("controller", RequiresControllerPlugin=True)
     assert not TYPE.summary({"controller": [attaches, requires]})["ControllersRequired"]
 
 
 def in_zone(**segments: str) -> Fingerprint:
-    return told("node", NodeInfo={"AccessibleTopology": {"Segments": segments}})
+    return fingerprint("node", NodeInfo={"AccessibleTopology": {"Segments": segments}})
 
 
 def test_topologies_are_distinct_and_in_order() -> None:
     nodes = [in_zone(zone="b"), in_zone(rack="1", zone="a"), in_zone(zone="b"), in_zone()]
-    nodes.append(told("node"))
+    nodes.append(fingerprint("node"))
     assert TYPE.summary({"node": nodes})["Topologies"] == [
         {"rack": "1", "zone": "a"},
         {"zone": "b"},
@@ -166,7 +170,7 @@ def test_topologies_are_distinct_and_in_order() -> None:
 
 
 fingerprints = st.builds(
-    told,
+    fingerprint,
     st.just("node"),
     healthy=st.booleans(),
     updated=st.integers(0, 3),

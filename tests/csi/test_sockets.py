@@ -1,7 +1,8 @@
-"""Discovery: which sockets there are, whose they are, and that changes are noticed."""
+"""Discovery: the sockets on a machine, their plugins, and that changes are noticed."""
 
 from __future__ import annotations
 
+import os
 import re
 import shutil
 import socket
@@ -14,23 +15,23 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from plugin_types.csi import CsiType
-from plugin_types.csi.settings import DEFAULT_SOCKETS
-from plugin_types.csi.sockets import (
+from plugin_types.csi.finding import (
     Target,
     find_targets,
     folders_to_watch,
-    plugin_id,
-    unreachable,
 )
-from plugind.fields import ID_PATTERN
+from plugin_types.csi.settings import DEFAULT_SOCKETS
+from plugin_types.csi.sockets import plugin_id, unreachable
+from plugind.wire.fields import ID_PATTERN
 from tests.csi.drivers import Kit, sample
+from tests.promises import PATIENCE
 
 ALLOC = "94f62a35-eb38-46a9-2c2b-71b3313fe12f"
 OTHER_ALLOC = "bea04984-e834-4c36-b6f2-0c17eb350131"
 
 
 def make_socket(path: Path) -> Path:
-    """A socket nobody listens on, as a killed driver leaves it behind."""
+    """Create a socket nobody listens on, as a killed driver leaves it behind."""
     path.parent.mkdir(parents=True, exist_ok=True)
     with socket.socket(socket.AF_UNIX) as bound:
         bound.bind(str(path))
@@ -38,12 +39,12 @@ def make_socket(path: Path) -> Path:
 
 
 def globs_below(root: Path) -> list[str]:
-    """The default globs, as if ``root`` were ``/``."""
+    """Return the default globs, as if ``root`` were ``/``."""
     return [f"{root}{pattern}" for pattern in DEFAULT_SOCKETS]
 
 
 def ids(root: Path, **block: Any) -> dict[str, str]:
-    """By the socket's path below ``root``: the plugin's ID."""
+    """Return the plugins' IDs by the path of the socket below ``root``."""
     settings = CsiType.settings_schema().load({"sockets": globs_below(root), **block})
     return {
         str(Path(path).relative_to(root)): target.id
@@ -105,7 +106,7 @@ def test_newer_nomad_with_two_plugins_takes_the_drivers_names(
         assert on.health() == {("ebs.csi-aws", "node"): "healthy"}
 
 
-def test_names_of_which_no_id_is_left_are_told_apart(folder: Path) -> None:
+def test_names_without_usable_characters_get_different_ids(folder: Path) -> None:
     for name in ("é", "ü", "__"):
         make_socket(folder / f"run/csi/{name}.sock")
     found = ids(folder)
@@ -121,7 +122,7 @@ def test_an_instance_block_names_a_socket_that_globs_find_too(folder: Path) -> N
         {"sockets": globs_below(folder), "instance": {"ebs0": block}}
     )
     (target,) = find_targets(settings).values()
-    named = settings.instance["ebs0"]
+    (named,) = settings.instance["ebs0"]
     assert replace(target, file=None) == Target(str(path), "ebs0", role="node", schedule=named)
     assert named.over(settings) == replace(settings, unhealthy_after=3)
     assert target.file
@@ -135,6 +136,41 @@ def test_a_socket_under_two_spellings_is_one_target(folder: Path) -> None:
     assert list(find_targets(CsiType.settings_schema().load(both))) == [str(path)]
     named = both | {"instance": {"ebs0": {"endpoint": f"unix://{elsewhere}"}}}
     assert list(find_targets(CsiType.settings_schema().load(named))) == [str(elsewhere)]
+
+
+def test_a_symlink_and_its_target_are_one_socket(folder: Path) -> None:
+    """The target's rule names it, wherever in the order of paths the link stands."""
+    csi = folder / "opt/nomad/client/csi"
+    path = make_socket(csi / "node/ebs0/csi.sock")
+    (folder / "run/csi").mkdir(parents=True)
+    for name in ("run/csi/aaa.sock", "run/csi/zzz.sock"):
+        (folder / name).symlink_to(path)
+    (target,) = find_targets(
+        CsiType.settings_schema().load({"sockets": globs_below(folder)})
+    ).values()
+    assert (target.path, target.id) == (str(path), "ebs0")
+    assert target.layout is not None
+    assert target.layout.roles == {"node"}
+
+
+def test_a_folder_that_may_not_be_read_is_trouble(folder: Path, kit: Callable[..., Kit]) -> None:
+    """A folder that the agent may not read is trouble, as Nomad's folders of mode 0700."""
+    csi = folder / "opt/nomad/client/csi"
+    make_socket(csi / "plugins" / ALLOC / "csi.sock")
+    folder.chmod(0o755)
+    prober = kit(sockets=globs_below(folder)).prober
+    assert prober.trouble() == ""
+    (folder / "opt/nomad/client").chmod(0o700)
+    os.seteuid(65_534)
+    try:
+        assert prober.trouble() == f"the agent may not read {folder}/opt/nomad/client"
+        os.seteuid(0)
+        (folder / "opt/nomad/client").chmod(0o711)
+        (csi / "plugins").chmod(0o711)
+        os.seteuid(65_534)
+        assert prober.trouble() == f"the agent may not read {csi}/plugins"
+    finally:
+        os.seteuid(0)
 
 
 def test_another_socket_in_its_place_is_another_target(folder: Path) -> None:
@@ -153,7 +189,7 @@ def test_every_name_gives_an_id(name: str) -> None:
         assert plugin_id(name) == name
 
 
-def test_why_a_socket_cannot_be_reached(folder: Path) -> None:
+def test_reasons_of_unreachable_sockets(folder: Path) -> None:
     stale = make_socket(folder / "stale.sock")
     assert "connection refused (is the driver running?)" in unreachable(str(stale))
     assert unreachable(str(folder / "none.sock")) == f"no socket at {folder}/none.sock"
@@ -194,12 +230,12 @@ class Watched:
         kit.watch()
 
     def sees(self, *names: str) -> bool:
-        """Whether a wake leads to exactly these IDs."""
+        """Return whether a wake leads to exactly these IDs."""
         for _ in range(50):
             found = sorted(target.id for target in self.kit.prober.discover().values())
             if found == sorted(names):
                 return True
-            if not self.kit.wakes.comes(None, within=5.0):
+            if not self.kit.wakes.comes(None):
                 return False
             self.kit.wakes.forget()
         return False
@@ -207,7 +243,7 @@ class Watched:
 
 def test_sockets_are_noticed_as_they_come_and_go(folder: Path, kit: Callable[..., Kit]) -> None:
     watched = Watched(kit(sockets=globs_below(folder)))
-    assert watched.kit.wakes.comes(None, within=5.0)  # it watches
+    assert watched.kit.wakes.comes(None)  # it watches
     path = make_socket(folder / "run/csi/disks.sock")
     assert watched.sees("disks")
     plugin = make_socket(folder / "var/lib/kubelet/plugins/ebs/csi.sock")
@@ -226,5 +262,5 @@ def test_sockets_are_noticed_as_they_come_and_go(folder: Path, kit: Callable[...
 
 def test_a_prober_without_globs_watches_nothing(kit: Callable[..., Kit]) -> None:
     watching = kit().watch()
-    watching.join(5)
+    watching.join(PATIENCE)
     assert not watching.is_alive()

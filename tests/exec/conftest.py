@@ -11,7 +11,7 @@ Script = Callable[[str, str], str]
 
 @pytest.fixture
 def script(tmp_path: Path) -> Script:
-    """Writes a program of the shell's below the test's folder; returns its path."""
+    """Return a function that writes a shell script into the test's folder and returns its path."""
 
     def write(name: str, body: str) -> str:
         path = tmp_path / name

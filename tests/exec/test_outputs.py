@@ -1,4 +1,6 @@
-"""What checks print, read."""
+"""Reading the outputs of checks."""
+
+# A row of a table reads best on one line.
 
 from __future__ import annotations
 
@@ -55,7 +57,13 @@ def test_statuses_have_names() -> None:
     ("output", "description", "perf_data"),
     [
         ("LOAD OK | load1=0.5;1;2;0\n", "LOAD OK", "load1=0.5;1;2;0"),
-        ("OK|a=1\nlong text\nmore of it|b=2\nc=3 | d=4", "OK", "a=1 b=2 c=3 | d=4"),
+        ("OK|a=1\nlong text\nmore of it|b=2\nc=3 | d=4", "OK", "a=1 b=2 c=3 d=4"),
+        (
+            "OK | a=1\n/ is fine | b=2\n/home is fine | 'c d'=3\n/tmp has = none",
+            "OK",
+            "a=1 b=2 'c d'=3",
+        ),
+        ("OK\n| a=1\n'it''s'=2;3\n", "OK", "a=1 'it''s'=2;3"),
         ("OK\nlong text | a=1", "OK", "a=1"),
         ("OK\nlong text", "OK", ""),
         ("OK | " + "a=1 " * 9_000, "OK", ("a=1 " * 9_000)[:8_191] + "…"),
@@ -64,6 +72,36 @@ def test_statuses_have_names() -> None:
 def test_performance_data_is_kept_apart(output: str, description: str, perf_data: str) -> None:
     found = nagios(0, output.encode())
     assert (found["HealthDescription"], found["PerfData"]) == (description, perf_data)
+
+
+@pytest.mark.parametrize(
+    ("output", "description", "perf_data"),
+    [
+        (b"\nCRITICAL - db is down\n", "CRITICAL - db is down", ""),
+        (b" \t\r\n\r\nCRITICAL - db is down | a=1\r\n", "CRITICAL - db is down", "a=1"),
+        (b"| a=1\nCRITICAL - db is down\n", "CRITICAL - db is down", "a=1"),
+        (b"CRITICAL - part one\014part two | a=1\n", "CRITICAL - part one part two", "a=1"),
+    ],
+)
+def test_the_first_line_with_text_is_the_description(
+    output: bytes, description: str, perf_data: str
+) -> None:
+    found = nagios(2, output)
+    assert (found["HealthDescription"], found["PerfData"]) == (description, perf_data)
+
+
+@pytest.mark.parametrize("letter", "\r\v\f\x1c\x1d\x1e\x85\u2028\u2029")
+def test_only_lf_and_crlf_end_a_line(letter: str) -> None:
+    """Other separators of str.splitlines stay within their line, in every kind of output."""
+    text = f"part one{letter}part two"
+    assert nagios(2, f"{text} | a=1".encode())["HealthDescription"] == "part one part two"
+    assert nagios(2, b"", text.encode())["HealthDescription"] == "part one part two"
+    with pytest.raises(ProbeFailed, match="exit status 1: part one part two"):
+        read_json(Ended(1, b"", text.encode()))
+    line = json.dumps({"ID": "a", "Healthy": False, "HealthDescription": text}, ensure_ascii=False)
+    if letter >= " ":  # others are not allowed within text of JSON
+        (found,) = read_json(Ended(0, line.encode(), b"")).values()
+        assert found["HealthDescription"] == "part one part two"
 
 
 def lines(*values: Any) -> Ended:
@@ -101,23 +139,31 @@ def test_a_line_of_json_for_each() -> None:
 @pytest.mark.parametrize(
     ("output", "reason"),
     [
-        (b"OK", "line 1 of its output is no JSON"),
-        (b'{"ID": "a", "Healthy": true}\n[]', "line 2 of its output is no JSON object"),
+        (b"OK", "line 1 of its output is not JSON"),
+        (b'{"ID": "a", "Healthy": true}\n[]', "line 2 of its output is not a JSON object"),
         (b'{"Healthy": true}', "ID: Missing data"),
         (b'{"ID": "a b", "Healthy": true}', "ID: must be 1 to 128 letters"),
         (b'{"ID": "a"}', "Healthy: Missing data"),
         (b'{"ID": "a", "Healthy": "yes"}', "Healthy: must be true or false"),
         (b'{"ID": "a", "Healthy": true, "Status": "FINE"}', "Status: must be one of OK, WARNING"),
-        (b'{"ID": "a", "Healthy": NaN}', "NaN is none"),
-        (b'{"ID": "a", "Healthy": true, "x": ' + b"[" * 99_999, "is no JSON"),
+        (b'{"ID": "a", "Healthy": NaN}', "NaN is not a JSON number"),
+        (b'{"ID": "a", "Healthy": true, "x": ' + b"[" * 99_999, "is not JSON"),
         (b'{"ID": "a", "Healthy": true}\n' * 2, "line 2 of its output repeats a"),
+        (
+            b'{"ID": "a", "Healthy": false, "Healthy": true}',
+            'line 1 of its output repeats the key "Healthy"',
+        ),
+        (
+            b'{"ID": "a", "Healthy": true, "x": [{"\\u001by": 1, "\\u001by": 1}]}',
+            'repeats the key "y"',
+        ),
         (
             json.dumps({"ID": "a", "Healthy": True, **dict.fromkeys(map(str, range(65)))}).encode(),
             "more than 64 fields",
         ),
     ],
 )
-def test_mistakes_in_json_are_told_by_line(output: bytes, reason: str) -> None:
+def test_mistakes_in_json_are_reported_by_line(output: bytes, reason: str) -> None:
     with pytest.raises(ProbeFailed) as caught:
         read_json(Ended(0, output, b""))
     assert reason in str(caught.value)
@@ -137,7 +183,7 @@ def test_json_of_a_program_that_fails_does_not_count(ended: Ended, reason: str) 
 
 
 @given(st.integers(-70, 260), st.binary(), st.binary())
-def test_whatever_is_printed_fits_the_schema(status: int, output: bytes, errors: bytes) -> None:
+def test_any_output_fits_the_schema(status: int, output: bytes, errors: bytes) -> None:
     found = nagios(status, output, errors)
     assert_fits(found)
     assert found["Healthy"] == (status in (0, 1))
@@ -151,7 +197,7 @@ def test_whatever_is_printed_fits_the_schema(status: int, output: bytes, errors:
         )
     )
 )
-def test_whatever_is_json_fits_or_is_refused(values: list[Any]) -> None:
+def test_any_json_fits_or_is_refused(values: list[Any]) -> None:
     try:
         found = read_json(lines(*values))
     except ProbeFailed:

@@ -24,7 +24,7 @@ def real(name: str, *arguments: str) -> list[str]:
 
 
 def runner(command: list[str], **settings: Any) -> Runner:
-    """The only check of a prober."""
+    """Return the only check of a prober."""
     block = {"probe_timeout": "20s", **settings, "command": command}
     prober = ExecType().prober(ExecType.settings_schema().load({"check": {"it": block}}))
     assert isinstance(prober, ExecProber)
@@ -47,7 +47,7 @@ def probe(command: list[str], **settings: Any) -> tuple[bool, str, str]:
         ("3", (False, "UNKNOWN: so it is", "UNKNOWN")),
     ],
 )
-def test_what_a_real_check_says(status: str, expected: tuple[bool, str, str]) -> None:
+def test_results_of_a_real_check(status: str, expected: tuple[bool, str, str]) -> None:
     assert probe(real("check_dummy", status, "so it is")) == expected
 
 
@@ -64,9 +64,9 @@ def test_a_real_check_that_is_asked_wrongly() -> None:
 
 
 def test_a_real_check_that_hangs() -> None:
-    """Nobody answers it, and its own time-out is longer."""
-    with socket.create_server(("127.0.0.1", 0)) as silent:
-        port = str(silent.getsockname()[1])
+    """A check that gets no answer ends at the probe's time-out, which is shorter than its own."""
+    with socket.create_server(("127.0.0.1", 0)) as server:
+        port = str(server.getsockname()[1])
         command = real("check_tcp", "-H", "127.0.0.1", "-p", port, "-e", "hello", "-t", "60")
         words = "it did not end within 300ms and was killed"
         assert probe(command, probe_timeout="300ms") == (False, words, "UNKNOWN")
@@ -77,7 +77,7 @@ def test_a_check_that_is_not_there() -> None:
     assert probe(["/none/check"]) == (False, words, "UNKNOWN")
 
 
-def test_words_are_no_shell_s() -> None:
+def test_arguments_are_not_read_by_a_shell() -> None:
     assert probe(["echo", "$HOME", "; exit 2", "*"])[1] == "$HOME ; exit 2 *"
 
 
@@ -92,6 +92,46 @@ def test_numbers_alone_are_no_news(script: Script, tmp_path: Path) -> None:
     assert "3,000" in str(numbers.probe())
     said.write_text("OK - 3 GB free | free=3000")
     assert "3 GB" in str(one.probe())
+
+
+SAME_NEWS = [
+    (
+        "NTP OK: Offset 0.000166 secs|offset=0.000166s;60;120;",
+        "NTP OK: Offset -0.000225 secs|offset=-0.000225s;60;120;",
+    ),
+    ("OK: offset +3 ms", "OK: offset \u22122 ms"),
+    ("OK: ratio 1.5e-05 (+2E3)", "OK: ratio 7 (.5)"),
+    ("OK: 1,234,567 B", "OK: 12 B"),
+    ("OK: 1 234 567 B", "OK: 12 B"),
+    ("OK: 1\u202f234 B, 1'234 B, 1_234 B", "OK: 1 B, 2 B, 3 B"),
+    ("OK: nan ms | a=nan b=nans c=U", "OK: 12 ms | a=1.5 b=-2s c=7"),
+    ("OK: -NaN and inf", "OK: 1 and -Infinity"),
+    ("OK: up 12:30:59, version v1.2", "OK: up 9:00, version v1.10"),
+]
+OTHER_NEWS = [
+    ("OK: disk", "OK: disks"),
+    ("OK: 5 MB", "OK: 5 GB"),
+    ("OK: nano", "OK: 1o"),
+    ("OK: info", "OK: 1o"),
+    ("OK: 3 left", "OK: 3 - left"),
+    ("OK | a=U", "OK | a=User"),
+    ("OK: web-a", "OK: web-b"),
+]
+
+
+@pytest.mark.parametrize(
+    ("before", "after", "is_news"),
+    [*((*pair, False) for pair in SAME_NEWS), *((*pair, True) for pair in OTHER_NEWS)],
+)
+def test_which_output_is_news(
+    script: Script, tmp_path: Path, before: str, after: str, is_news: bool
+) -> None:
+    said = tmp_path / "said"
+    one = runner([script("check", f"cat {said}")])
+    said.write_text(before)
+    first = one.probe()
+    said.write_text(after)
+    assert (one.probe() != first) == is_news
 
 
 def test_a_change_of_health_is_news_whatever_the_words(script: Script, tmp_path: Path) -> None:
@@ -116,16 +156,16 @@ def test_lines_of_json(script: Script) -> None:
 
 
 def test_json_that_breaks(script: Script) -> None:
-    with pytest.raises(ProbeFailed, match="line 1 of its output is no JSON"):
+    with pytest.raises(ProbeFailed, match="line 1 of its output is not JSON"):
         runner([script("check", "echo {")], format="json").probe()
 
 
 def test_the_worst_status_of_all_nodes_counts() -> None:
-    def summary(*told: tuple[bool, str]) -> str:
-        prints = [Fingerprint(healthy, "", 0, "", {"Status": said}) for healthy, said in told]
+    def summary(*given: tuple[bool, str]) -> str:
+        prints = [Fingerprint(healthy, "", 0, "", {"Status": said}) for healthy, said in given]
         return str(ExecType().summary({"check": prints})["Status"])
 
     assert summary() == ""
     assert summary((True, "OK"), (True, "WARNING")) == "WARNING"
     assert summary((False, "CRITICAL"), (False, "UNKNOWN")) == "CRITICAL"
-    assert summary((True, "WARNING"), (False, "OK")) == "UNKNOWN", "its node is silent"
+    assert summary((True, "WARNING"), (False, "OK")) == "UNKNOWN", "its node is down"

@@ -62,7 +62,7 @@ def test_a_check_has_the_times_of_its_type_unless_it_says_others() -> None:
         ({"command": ["true"], "shell": True}, "Unknown"),
     ],
 )
-def test_mistakes_are_told(check: Any, text: str) -> None:
+def test_mistakes_are_reported(check: Any, text: str) -> None:
     with pytest.raises(ValidationError) as caught:
         load(check={"a": check})
     assert text in str(caught.value.messages)
@@ -80,7 +80,7 @@ def test_every_setting_explains_itself() -> None:
 
 
 def test_the_document_lists_them_all() -> None:
-    """But for what every type has alike: that is in the core's reference."""
+    """The document has all settings but those of every type, which are in the core's reference."""
     text = (ROOT / "docs/plugin-types/exec.md").read_text()
     alike = table(SettingsSchema()).splitlines()
     rows = table(ExecSettingsSchema()).splitlines() + table(CheckSchema()).splitlines()

@@ -1,4 +1,4 @@
-"""Rows to filter, with a field of each kind, and what is true of them."""
+"""Rows to filter, with a field of each kind, and functions to evaluate and refuse expressions."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from marshmallow import Schema, fields
 
 from plugind import filtering
 from plugind.errors import BadRequest
-from plugind.fields import Flag, Number, Text, Time
+from plugind.wire.fields import Flag, Number, Text, Time
 
 
 class ItemSchema(Schema):
@@ -76,8 +76,8 @@ def holds(expression: str, row: Mapping[str, Any] = ROW) -> bool:
     return filtering.compile(expression, FIELDS)(row)
 
 
-def told(expression: str, row: Mapping[str, Any] = ROW) -> str:
-    """What is told of an expression that is wrong, when it is compiled or beside a row."""
+def error_of(expression: str, row: Mapping[str, Any] = ROW) -> str:
+    """Return the message for a wrong expression, when it is compiled or applied to a row."""
     with pytest.raises(BadRequest) as raised:
         holds(expression, row)
     assert raised.value.status == 400

@@ -16,6 +16,7 @@ from plugind.errors import BadRequest
 from plugind.filtering.parsing import LENGTH_MAXIMUM
 from plugind.filtering.selecting import Row
 from tests.filtering.rows import FIELDS, ROW
+from tests.promises import COMMAND_MAXIMUM
 
 
 def patterns(one: str) -> str:
@@ -55,7 +56,7 @@ NASTY = {
 
 
 def cost(call: Callable[[], Any]) -> float:
-    """The processor time of a call, the better of two."""
+    """Return the processor time of a call, the better of two."""
     taken = []
     for _ in range(2):
         filtering.compile.cache_clear()
@@ -120,11 +121,11 @@ def test_a_filter_of_a_thousand_rows(expression: str, count: int) -> None:
         patterns(".*a.{40}"),
     ],
 )
-def test_the_dearest_filters_of_a_thousand_rows(expression: str) -> None:
+def test_the_most_expensive_filters_of_a_thousand_rows(expression: str) -> None:
     assert cost(lambda: kept(expression)) < 0.5
 
 
-def test_what_was_compiled_is_kept() -> None:
+def test_compiled_expressions_are_kept() -> None:
     made = filtering.compile("N == 1", FIELDS)
     assert filtering.compile("N == 1", FIELDS) is made
     assert filtering.compile("N == 1", filtering.Fields(FIELDS.by_name)) is not made
@@ -145,7 +146,7 @@ def test_threads_share_the_parser() -> None:
 
 
 def test_the_parser_is_made_quickly() -> None:
-    """In a process of its own, with what the server loads anyway loaded before."""
+    """The parser costs little beside the modules that the server loads anyway."""
     code = (
         "import time, hcl2, marshmallow, plugind.fields\n"
         "begun = time.process_time()\n"
@@ -153,6 +154,10 @@ def test_the_parser_is_made_quickly() -> None:
         "print(time.process_time() - begun)"
     )
     done = subprocess.run(
-        [sys.executable, "-c", code], capture_output=True, text=True, timeout=30, check=True
+        [sys.executable, "-c", code],
+        capture_output=True,
+        text=True,
+        timeout=COMMAND_MAXIMUM,
+        check=True,
     )
     assert float(done.stdout) < 0.25

@@ -1,4 +1,4 @@
-"""What docs/filtering.md says of filters is so."""
+"""What docs/filtering.md says of filters is true."""
 
 from __future__ import annotations
 
@@ -9,6 +9,7 @@ from pathlib import Path
 import pytest
 
 from plugind import filtering
+from plugind.api.nodes import fields_of_nodes
 from plugind.errors import BadRequest
 from plugind.filtering.compiling import (
     NESTING_MAXIMUM,
@@ -18,13 +19,13 @@ from plugind.filtering.compiling import (
 )
 from plugind.filtering.matching import PATTERN_MAXIMUM
 from plugind.filtering.parsing import LENGTH_MAXIMUM
-from plugind.node_schemas import NodeSchema
-from plugind.plugin_schemas import PluginSchemas
-from plugind.registry import plugin_type
+from plugind.schemas.plugins import PluginSchemas
+from plugind.types.registry import plugin_type
 
 TEXT = (Path(__file__).parents[2] / "docs/filtering.md").read_text()
-PLUGINS = filtering.fields_of(PluginSchemas.of(plugin_type("csi")).row)
-NODES = filtering.fields_of(NodeSchema())
+CSI = PluginSchemas.of(plugin_type("csi"))
+PLUGINS = filtering.fields_of(CSI.row)
+NODES = fields_of_nodes([CSI])
 
 
 def blocks(kind: str) -> list[str]:
@@ -39,7 +40,7 @@ def test_every_example_is_true_of_its_row() -> None:
             assert filtering.compile(expression, fields)(row), expression
 
 
-def test_what_is_written_in_the_text_is_so() -> None:
+def test_expressions_within_the_text_are_true() -> None:
     row, _ = map(json.loads, blocks("json"))
     for wrong in ("NodesHealthy == two", 'NodesHealthy == "010"'):
         with pytest.raises(BadRequest, match="NodesHealthy is a number, not '"):
@@ -50,7 +51,7 @@ def test_what_is_written_in_the_text_is_so() -> None:
     assert filtering.compile(r'ID == "a \"quoted\" word\n"', PLUGINS)({"ID": 'a "quoted" word\n'})
 
 
-def test_the_mistake_shown_is_what_is_told() -> None:
+def test_the_mistake_shown_is_the_real_one() -> None:
     (shown,) = blocks("text")
     with pytest.raises(BadRequest) as raised:
         filtering.compile("NodesHealthy < NodesExpcted", PLUGINS)

@@ -1,4 +1,4 @@
-"""What each operator means of each kind of value, and what is meant by a word."""
+"""The meaning of each operator for each kind of value, and of each word."""
 
 from __future__ import annotations
 
@@ -9,9 +9,9 @@ from marshmallow import Schema, fields
 
 from plugind import filtering
 from plugind.filtering.kinds import ANY, BOOL, NUMBER, TEXT, TIME, Fields, List, Map
-from plugind.node_schemas import NodeSchema, NodeStubSchema
-from plugind.plugin_schemas import PluginSchemas
-from plugind.registry import plugin_type
+from plugind.schemas.nodes import NodeSchema, NodeStubSchema
+from plugind.schemas.plugins import PluginSchemas
+from plugind.types.registry import plugin_type
 from tests.filtering.rows import FIELDS, ROW, holds
 
 # Each is true of ROW; a "-" before an expression: false.
@@ -147,6 +147,35 @@ empty or not
   A.map is not empty
   X is not empty
 
+nil or not, whatever the kind of the field
+  Nothing is nil
+- Nothing is not nil
+  T is not nil
+- T is nil
+  U is not nil
+  N is not nil
+- N is nil
+  B is not nil
+  W is not nil
+  Q is not nil
+  R is not nil
+  R.T is not nil
+  M.none is nil
+  M["zone"] is not nil
+  "/M/a.b~1c" is not nil
+  A.none is nil
+  A.none.deeper is nil
+  A.n is not nil
+  A.map is not nil
+  L.9 is nil
+  L.0 is not nil
+  X is not nil
+  any A as k, v { v is nil and k == none }
+- all A as _, v { v is not nil }
+  any Days as day { day is nil }
+  T != nil and N == 2
+- nil in S
+
 paths
   R["N"] == 7
   "/R/N" == 7
@@ -258,12 +287,13 @@ def test_meaning(expression: str, wanted: bool) -> None:
 def test_white_space_within() -> None:
     assert holds("N\n==\n2\tand\r\nM[\n`zone`\n]\n==z1")
     assert holds("T is  not\n empty and x not \n in S")
+    assert holds("T is  not\n nil and Nothing is\tnil")
     assert holds("T == `ebs\r.sample`")  # as Go reads it
     assert not holds("T == `ebs\n.sample`")
 
 
 def test_a_row_may_lack_fields() -> None:
-    assert holds("N != 1 and T is empty and not N < 3", {})
+    assert holds("N != 1 and T is empty and T is nil and not N < 3", {})
 
 
 DESCRIBED: list[tuple[Any, Any]] = [
@@ -281,7 +311,7 @@ DESCRIBED: list[tuple[Any, Any]] = [
 
 
 @pytest.mark.parametrize(("found", "wanted"), DESCRIBED)
-def test_a_schema_tells_the_kinds_of_its_fields(found: Any, wanted: Any) -> None:
+def test_a_schema_gives_the_kinds_of_its_fields(found: Any, wanted: Any) -> None:
     assert found == wanted
 
 

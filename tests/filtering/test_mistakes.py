@@ -1,4 +1,4 @@
-"""A wrong expression is told in one line: where, and what was expected there."""
+"""A wrong expression is reported in one line: where, and what was expected there."""
 
 from __future__ import annotations
 
@@ -7,10 +7,10 @@ import pytest
 from plugind.filtering.compiling import NESTING_MAXIMUM, PATTERNS_MAXIMUM, TERMS_MAXIMUM
 from plugind.filtering.matching import PATTERN_MAXIMUM
 from plugind.filtering.parsing import LENGTH_MAXIMUM
-from tests.filtering.rows import ROW, holds, told
+from tests.filtering.rows import ROW, error_of, holds
 
 NAMES = ", ".join(sorted(ROW))
-OPERATORS = "an operator (==, !=, <, <=, >, >=, in, contains, matches, is empty)"
+OPERATORS = "an operator (==, !=, <, <=, >, >=, in, contains, matches, is empty, is nil)"
 COMPARISON = 'a comparison, such as ID == "ebs0"'
 VALUE = "a value: text in quotes, a word, or a number"
 EARLY = "the filter ends too early; expected"
@@ -52,30 +52,34 @@ GRAMMAR = [
     ("T == x && N == 1", 8, "write and"),
     ("T == x || N == 1", 8, "write or"),
     ("!N == 1", 1, "write not"),
-    ("T == 'x'", 6, 'text stands in double quotes, such as "ebs0"'),
+    ("T == 'x'", 6, 'text must be in double quotes, such as "ebs0"'),
     ('T == "x', 6, "this text in quotes is not closed on its line"),
     ('T == "a\nb"', 6, "this text in quotes is not closed on its line"),
     ("T == `x", 6, "this text in backticks is never closed"),
-    ("T == \ud800", 6, "this is no Unicode character"),
+    ("T == \ud800", 6, "this is not a Unicode character"),
 ]
 
 MEANING = [
-    ("Foo == 1", 1, f"no field Foo; there are: {NAMES}"),
-    ("Secret == 1", 1, f"no field Secret; there are: {NAMES}"),
-    ("renamed == 1", 1, f"no field renamed; there are: {NAMES}"),
-    ("R.Foo == 1", 1, "no field Foo in R; there are: N, T"),
-    ('"/G/0/Foo" == 1', 1, "no field Foo in G.0; there are: N, T"),
-    ("any G as g { g.Foo == 1 }", 14, "no field Foo in g; there are: N, T"),
+    ("Foo == 1", 1, f"no field Foo; use one of: {NAMES}"),
+    ("Secret == 1", 1, f"no field Secret; use one of: {NAMES}"),
+    ("renamed == 1", 1, f"no field renamed; use one of: {NAMES}"),
+    ("R.Foo == 1", 1, "no field Foo in R; use one of: N, T"),
+    ('"/G/0/Foo" == 1', 1, "no field Foo in G.0; use one of: N, T"),
+    ("any G as g { g.Foo == 1 }", 14, "no field Foo in g; use one of: N, T"),
     ("T.x == 1", 1, "T is text, which has no x"),
     ("S.first == x", 1, "S is a list; its first item is S.0, and any asks for each"),
-    ("x in Foo", 6, f"no field Foo; there are: {NAMES}"),
-    ('"T" == x', 1, f"left of == stands a field, not a value; there are: {NAMES}"),
-    ("x != T", 1, f"no field x; there are: {NAMES}"),
-    ('"x" != T', 1, f"left of != stands a field, not a value; there are: {NAMES}"),
-    ("1 < N", 1, f"left of < stands a field, not a value; there are: {NAMES}"),
-    ('T in "x"', 6, f"right of in stands a field, not a value; there are: {NAMES}"),
-    ('"" is empty', 1, f"left of is stands a field, not a value; there are: {NAMES}"),
-    ('any "S" as s { s == x }', 5, f"right of any stands a field, not a value; there are: {NAMES}"),
+    ("x in Foo", 6, f"no field Foo; use one of: {NAMES}"),
+    ('"T" == x', 1, f"expected a field on the left of ==, not a value; use one of: {NAMES}"),
+    ("x != T", 1, f"no field x; use one of: {NAMES}"),
+    ('"x" != T', 1, f"expected a field on the left of !=, not a value; use one of: {NAMES}"),
+    ("1 < N", 1, f"expected a field on the left of <, not a value; use one of: {NAMES}"),
+    ('T in "x"', 6, f"expected a field on the right of in, not a value; use one of: {NAMES}"),
+    ('"" is empty', 1, f"expected a field on the left of is, not a value; use one of: {NAMES}"),
+    (
+        'any "S" as s { s == x }',
+        5,
+        f"expected a field on the right of any, not a value; use one of: {NAMES}",
+    ),
     ("N == x", 6, "N is a number, not 'x'"),
     ('N == ""', 6, "N is a number, not ''"),
     ('N == "010"', 6, "N is a number, not '010'"),
@@ -87,8 +91,8 @@ MEANING = [
     ("N == T", 6, "N is a number and T is text: not comparable"),
     ("N < T", 5, "N is a number and T is text: not comparable"),
     ("W < A.n", 5, "W is a time and A.n is anything: not comparable"),
-    ("N < Foo", 5, f"no field Foo; there are: {NAMES}"),
-    ("T < foo", 5, f"no field foo; there are: {NAMES}"),
+    ("N < Foo", 5, f"no field Foo; use one of: {NAMES}"),
+    ("T < foo", 5, f"no field foo; use one of: {NAMES}"),
     ("B == maybe", 6, "B is true or false, not 'maybe'"),
     ("B < true", 5, "B is true or false, which < cannot order"),
     ("B < Renamed", 5, "B is true or false, which < cannot order"),
@@ -105,14 +109,14 @@ MEANING = [
     ("B is not empty", 1, f"B is true or false; {EMPTY}"),
     ("N matches `1`", 11, "N is a number; matches looks into text"),
     ("S matches `1`", 11, "S is a list; matches looks into text"),
-    ("T matches `(`", 11, "the pattern is none that RE2 takes: missing ): ("),
-    ("A.n matches `[`", 13, "the pattern is none that RE2 takes: missing ]: ["),
-    ("T matches `(?=x)`", 11, "the pattern is none that RE2 takes: invalid perl operator: (?="),
-    ('T == "\\q"', 6, "\\q is no escape; write \\\\ for \\"),
-    ('T == "\\\u2028"', 6, "\\\\u2028 is no escape; write \\\\ for \\"),
-    ('T == "\\ud800"', 6, "\\ud800 is no escape; write \\\\ for \\"),
-    ('T == "\\U00110000"', 6, "\\U00110000 is no escape; write \\\\ for \\"),
-    ('T == "\\u12"', 6, "\\u is no escape; write \\\\ for \\"),
+    ("T matches `(`", 11, "RE2 does not accept the pattern: missing ): ("),
+    ("A.n matches `[`", 13, "RE2 does not accept the pattern: missing ]: ["),
+    ("T matches `(?=x)`", 11, "RE2 does not accept the pattern: invalid perl operator: (?="),
+    ('T == "\\q"', 6, "\\q is not an escape; write \\\\ for \\"),
+    ('T == "\\\u2028"', 6, "\\\\u2028 is not an escape; write \\\\ for \\"),
+    ('T == "\\ud800"', 6, "\\ud800 is not an escape; write \\\\ for \\"),
+    ('T == "\\U00110000"', 6, "\\U00110000 is not an escape; write \\\\ for \\"),
+    ('T == "\\u12"', 6, "\\u is not an escape; write \\\\ for \\"),
     ('T == "\\xff"', 6, "its escapes are not UTF-8"),
     ("any N as x { x == 1 }", 10, "N is a number, not a list or a map"),
     ("all R as x { x == 1 }", 10, "R is a group of fields, not a list or a map"),
@@ -120,28 +124,28 @@ MEANING = [
     (
         "any S as s { all L as n { n == 1 } }",
         18,
-        "an any or all inside another goes over what that one names",
+        "an inner any or all must range over a name of the outer one",
     ),
     (
         "any A as k, v { all v as x, y { any v as z { N == 1 } } }",
         37,
-        "an any or all inside another goes over what that one names",
+        "an inner any or all must range over a name of the outer one",
     ),
 ]
 
 
 @pytest.mark.parametrize(("expression", "column", "text"), GRAMMAR + MEANING)
 def test_mistakes(expression: str, column: int, text: str) -> None:
-    assert told(expression) == f"filter:1:{column}: {text}"
+    assert error_of(expression) == f"filter:1:{column}: {text}"
 
 
-def test_the_line_is_told() -> None:
-    assert told("N == 2\n  and\n  Foo == 1").startswith("filter:3:3: no field Foo")
-    assert told("N == 2\nand").startswith("filter:2:4: the filter ends too early")
+def test_the_line_is_reported() -> None:
+    assert error_of("N == 2\n  and\n  Foo == 1").startswith("filter:3:3: no field Foo")
+    assert error_of("N == 2\nand").startswith("filter:2:4: the filter ends too early")
 
 
 def test_a_name_has_no_second_use_outside_of_its_braces() -> None:
-    assert told("any S as s { s == web } and s == web").startswith("filter:1:29: no field s;")
+    assert error_of("any S as s { s == web } and s == web").startswith("filter:1:29: no field s;")
 
 
 LATE = [
@@ -158,9 +162,9 @@ LATE = [
 
 
 @pytest.mark.parametrize(("expression", "column", "text"), LATE)
-def test_what_only_a_row_can_tell(expression: str, column: int, text: str) -> None:
-    assert told(expression) == f"filter:1:{column}: {text}"
-    holds(expression.replace("is empty", "is not empty"), {})  # nothing to tell of no value
+def test_mistakes_that_only_a_row_reveals(expression: str, column: int, text: str) -> None:
+    assert error_of(expression) == f"filter:1:{column}: {text}"
+    holds(expression.replace("is empty", "is not empty"), {})  # without a value it is no mistake
 
 
 def nested(depth: int) -> str:
@@ -170,16 +174,16 @@ def nested(depth: int) -> str:
 def test_bounds() -> None:
     long = "T != `" + "x" * (LENGTH_MAXIMUM - 7) + "`"
     assert holds(long)
-    assert told(long + " ") == f"the filter is longer than {LENGTH_MAXIMUM} characters"
+    assert error_of(long + " ") == f"the filter is longer than {LENGTH_MAXIMUM} characters"
 
     assert holds(nested(NESTING_MAXIMUM))
     column = NESTING_MAXIMUM + 1
-    assert told(nested(NESTING_MAXIMUM + 1)) == f"filter:1:{column}: nested more than 32 deep"
+    assert error_of(nested(NESTING_MAXIMUM + 1)) == f"filter:1:{column}: nested more than 32 deep"
     assert holds("not " * NESTING_MAXIMUM + "N == 2")
-    assert "nested more than 32 deep" in told("not " * (NESTING_MAXIMUM + 1) + "N == 2")
+    assert "nested more than 32 deep" in error_of("not " * (NESTING_MAXIMUM + 1) + "N == 2")
 
     assert holds(" and ".join(["N == 2"] * TERMS_MAXIMUM))
-    more = told(" and ".join(["N == 1"] * (TERMS_MAXIMUM + 1)))
+    more = error_of(" and ".join(["N == 1"] * (TERMS_MAXIMUM + 1)))
     assert more == f"filter:1:{len('N == 1 and ') * TERMS_MAXIMUM + 3}: more than 128 comparisons"
 
 
@@ -188,12 +192,12 @@ def test_bounds_of_patterns() -> None:
         return " and ".join(["T matches `.`"] * count)
 
     assert holds(patterns(PATTERNS_MAXIMUM))
-    assert told(patterns(PATTERNS_MAXIMUM + 1)).endswith(": more than 8 patterns")
+    assert error_of(patterns(PATTERNS_MAXIMUM + 1)).endswith(": more than 8 patterns")
     assert not holds(f"T matches `{'x' * PATTERN_MAXIMUM}`")
-    assert told(r"T matches `\pL\pL` or T matches `\pN\pL`").startswith(
+    assert error_of(r"T matches `\pL\pL` or T matches `\pN\pL`").startswith(
         "filter:1:33: the patterns are too large together"
     )
     wanted = "filter:1:11: the pattern is longer than 512 characters"
-    assert told(f"T matches `{'x' * (PATTERN_MAXIMUM + 1)}`") == wanted
-    assert "too large" in told(r"T matches `\pL{1000}`")
-    assert "invalid repetition" in told("T matches `((a{100}){100}){100}`")
+    assert error_of(f"T matches `{'x' * (PATTERN_MAXIMUM + 1)}`") == wanted
+    assert "too large" in error_of(r"T matches `\pL{1000}`")
+    assert "invalid repetition" in error_of("T matches `((a{100}){100}){100}`")

@@ -18,7 +18,22 @@ patient = settings(deadline=None, suppress_health_check=[HealthCheck.too_slow])
 
 LEXEMES = [
     *("N", "T", "S", "M", "A.n", "G", "X", "x", "1", "-2", "1.5", '"a"', '"/N"', "`b`", '"', "`"),
-    *("==", "!=", "<", ">=", "=", "in", "not", "is", "empty", "contains", "matches", "and", "or"),
+    *(
+        "==",
+        "!=",
+        "<",
+        ">=",
+        "=",
+        "in",
+        "not",
+        "is",
+        "empty",
+        "nil",
+        "contains",
+        "matches",
+        "and",
+        "or",
+    ),
     *("any", "all", "as", "{", "}", "(", ")", "[", "]", ".", ",", "\\", "\n", "é", "\0", "\ud800"),
 ]
 
@@ -53,11 +68,11 @@ def check(written: tuple[str, Any], some: list[dict[str, Any]]) -> None:
 @given(st.text(max_size=40) | st.lists(st.sampled_from(LEXEMES), max_size=14).map(" ".join))
 @example("any X as x { x.k == 1 }")
 @example("A.n == 1 or T matches `\0`")
-def test_any_text_is_an_expression_or_told(text: str) -> None:
-    told = mistake(text)
-    if told is not None:
-        place = re.fullmatch(r"filter:(\d+):(\d+): \S.*", told)
-        assert place, told
+def test_any_text_is_an_expression_or_a_mistake(text: str) -> None:
+    error = mistake(text)
+    if error is not None:
+        place = re.fullmatch(r"filter:(\d+):(\d+): \S.*", error)
+        assert place, error
         line, column = int(place[1]), int(place[2])
         assert column <= len(text.split("\n")[line - 1]) + 1
 

@@ -1,4 +1,4 @@
-"""Random expressions: a tree, the ways to write it, and what it means, as plainly as can be."""
+"""Random expressions: a tree, the ways to write it, and a plain evaluation of it."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ BINDING = {"or": 0, "and": 1, "not": 2}
 NUMBER = r"-?[0-9]+(\.[0-9]+)?"
 ORDER = ["<", "<=", ">", ">="]
 
-# By kind: the paths to it in a row, some of which lead to nothing.
+# By kind: the paths to it in a row; some lead to nothing.
 PATHS = {
     "text": [("T",), ("M", "a"), ("M", "b c"), ("M", "gone"), ("R", "T"), ("S", "0")],
     "number": [("N",), ("R", "N"), ("L", "0"), ("L", "5"), ("G", "0", "N")],
@@ -29,13 +29,13 @@ PATHS = {
     "list": [("G",)],
 }  # fmt: skip
 SHAPES = {
-    "text": ["equal", "order", "field", "contains", "matches", "empty"],
-    "number": ["equal", "order", "field"],
-    "flag": ["equal"],
-    "texts": ["contains", "empty"],
-    "numbers": ["contains", "empty"],
-    "map": ["contains", "empty"],
-    "list": ["empty"],
+    "text": ["equal", "order", "field", "contains", "matches", "empty", "nil"],
+    "number": ["equal", "order", "field", "nil"],
+    "flag": ["equal", "nil"],
+    "texts": ["contains", "empty", "nil"],
+    "numbers": ["contains", "empty", "nil"],
+    "map": ["contains", "empty", "nil"],
+    "list": ["empty", "nil"],
 }
 
 some_text = st.sampled_from(TEXTS)
@@ -105,7 +105,7 @@ Paths = Mapping[str, list[tuple[str, ...]]]
 
 @st.composite
 def terms(draw: st.DrawFn, paths: Paths) -> tuple[str, Any]:
-    """One comparison, as text and as a tree."""
+    """Draw one comparison, as text and as a tree."""
     kind = draw(st.sampled_from(sorted(paths)))
     steps = draw(st.sampled_from(paths[kind]))
     left = draw(path_texts(steps))
@@ -113,6 +113,8 @@ def terms(draw: st.DrawFn, paths: Paths) -> tuple[str, Any]:
     match draw(st.sampled_from(SHAPES[kind])):
         case "empty":
             return f"{left} is {no}empty", ("empty", steps, None, not no)
+        case "nil":
+            return f"{left} is {no}nil", ("nil", steps, None, not no)
         case "matches":
             pattern = draw(st.sampled_from(PATTERNS))
             return f"{left} {no}matches `{pattern}`", ("matches", steps, pattern, not no)
@@ -135,7 +137,7 @@ def terms(draw: st.DrawFn, paths: Paths) -> tuple[str, Any]:
 
 @st.composite
 def each(draw: st.DrawFn, name: str) -> tuple[str, Any]:
-    """An any or all over one of a row's own lists and maps."""
+    """Draw an any or all over one of a row's own lists and maps."""
     bound: dict[str, dict[str, list[tuple[str, ...]]]] = {
         "S": {"text": [(name,)]},
         "L": {"number": [(name,)]},
@@ -150,7 +152,7 @@ def each(draw: st.DrawFn, name: str) -> tuple[str, Any]:
 
 @st.composite
 def expressions(draw: st.DrawFn, paths: Paths = PATHS, depth: int = 3) -> tuple[str, Any]:
-    """An expression as text, with as few parentheses as it needs or more, and as a tree."""
+    """Draw an expression as text, with as few parentheses as it needs or more, and as a tree."""
     shape = draw(st.sampled_from(["term", "not", "and", "or", "each"] if depth else ["term"]))
     if shape == "term" or (shape == "each" and paths is not PATHS):
         return draw(terms(paths))
@@ -168,7 +170,7 @@ def expressions(draw: st.DrawFn, paths: Paths = PATHS, depth: int = 3) -> tuple[
 
 
 def naive(tree: Any, row: Mapping[str, Any]) -> bool:
-    """What a tree means of a row."""
+    """Evaluate a tree for a row."""
     match tree:
         case ("or", trees):
             return True in [naive(one, row) for one in trees]
@@ -189,6 +191,8 @@ def naive_term(tree: Any, row: Mapping[str, Any]) -> bool:
     match shape:
         case "empty":
             return (value in (None, "", [], {})) == other
+        case "nil":
+            return (value is None) == other
         case "matches":
             pattern = what.replace("$", r"\Z")
             return (value is not None and re.search(pattern, value) is not None) == other

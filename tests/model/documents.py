@@ -6,7 +6,7 @@ from typing import Any
 
 from hypothesis import strategies as st
 
-from plugind.fields import format_time
+from plugind.model.times import format_time
 from tests.model.naive import ROLES, TYPE
 from tests.support import down, up
 
@@ -17,9 +17,25 @@ _GOOD = st.sampled_from(
     [up(), up(Provider="p1"), up(Provider="p2"), up(AllocID="a1"), up(AllocID="a2", Provider="p1")]
 )
 _SICK = st.sampled_from(
-    [down("fire"), down("flood"), down("fire", Provider="p3"), down("fire", AllocID="a1")]
+    [
+        down("fire"),
+        down("flood"),
+        down("fire", Provider="p3"),
+        down("fire", AllocID="a1"),
+        down("fire", Configured=True),
+        down("fire", Configured=False),
+    ]
 )
-_BAD = st.sampled_from([{"Healthy": "yes"}, {}, up(Provider=7), "no object"])
+_BAD = st.sampled_from(
+    [
+        {"Healthy": "yes"},
+        {"Healthy": "yes", "Configured": True},
+        {},
+        up(Provider=7),
+        up(Configured=7),
+        "no object",
+    ]
+)
 _FINGERPRINTS = st.one_of(_GOOD, _GOOD, _GOOD, _SICK, _BAD, st.none())
 
 _BY_ROLE = st.one_of(
@@ -50,7 +66,7 @@ DECLARED = st.dictionaries(
 
 
 def probed_at(plugins: Any, time: int) -> Any:
-    """The same report with the time of its probes in each fingerprint."""
+    """Return the report with a time of probing in each fingerprint."""
     if not isinstance(plugins, dict):
         return plugins
     if "Healthy" in plugins:

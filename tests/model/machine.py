@@ -14,12 +14,12 @@ from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, rule
 
 from plugind.errors import Forbidden, PlugindError, StoreError
-from plugind.fields import SECOND, parse_time
 from plugind.intake import Accepted
 from plugind.model import NODES, Declaration, InstanceKey, Lost, PluginKey, node_of
-from plugind.node_schemas import Report
+from plugind.model.times import SECOND, parse_time
+from plugind.schemas.nodes import Report
 from tests.model import documents
-from tests.model.house import LIST, PLUGINS, RESOURCES, House, Seen
+from tests.model.harness import LIST, PLUGINS, RESOURCES, Harness, Seen
 from tests.model.naive import REJECTED, ROLES, TYPE, Key, Naive, Shown, Stub, Wrong
 
 T = TypeVar("T")
@@ -37,26 +37,26 @@ class CatalogueMachine(RuleBasedStateMachine):
     def __init__(self) -> None:
         super().__init__()
         self.folder = TemporaryDirectory()
-        self.house = House(Path(self.folder.name), self.patience)
+        self.harness = Harness(Path(self.folder.name), self.patience)
         self.naive = Naive()
-        self.answers: dict[str, tuple[str, set[Key]]] = {}
+        self.answers: dict[str, tuple[str, object]] = {}
         self.last_reports: dict[str, dict[str, Any]] = {}
         self.last_jobs: dict[str, str] = {}
         self.before = self.look()
-        self.before_declared: dict[str, dict[str, int]] = {}
-        self.before_index = self.house.catalogue.index
+        self.before_kept = self._kept()
+        self.before_index = self.harness.catalogue.index
 
     def teardown(self) -> None:
         with self.folder:
-            self.house.close()
+            self.harness.close()
 
     # What happens.
 
     @initialize(first=documents.REPORTS, second=documents.REPORTS)
     def begin(self, first: dict[str, Any], second: dict[str, Any]) -> None:
-        """Hypothesis leaves out some rules for a whole example; none is to run on nothing."""
+        """Report twice, for Hypothesis leaves out some rules, and none is to run on nothing."""
         self.report(documents.NODES[0], "vm", first)
-        self.everything_is_as_foretold()
+        self.everything_is_as_expected()
         self.report(documents.NODES[1], "vm", second)
 
     @rule(
@@ -78,17 +78,17 @@ class CatalogueMachine(RuleBasedStateMachine):
         self.last_reports[node] = plugins
         self.last_jobs[node] = job
         if has_times:
-            plugins = documents.probed_at(plugins, self.house.now - 1)
-        foretold: list[Wrong] = []
+            plugins = documents.probed_at(plugins, self.harness.now - 1)
+        expected: list[Wrong] = []
         described = {id_: {"JobID": job} for id_ in ("a1", "a2")}
         given = Report(name, plugins=plugins, allocations=described)
         accepted = self._do(
-            lambda: self.house.intake.report(node, SECRET, given),
-            lambda naive: foretold.extend(naive.report(node, name, plugins, job, self.house.now)),
+            lambda: self.harness.intake.report(node, SECRET, given),
+            lambda naive: expected.extend(naive.report(node, name, plugins, job, self.harness.now)),
         )
         if accepted is not None:
-            assert _wrong(accepted) == foretold
-            self.answers[node] = (accepted.digest, self.naive.standing(node))
+            assert _wrong(accepted) == expected
+            self.answers[node] = (accepted.digest, self.naive.answered(node))
 
     @rule(node=some_node, has_times=st.booleans())
     def report_the_same_again(self, node: str, has_times: bool) -> None:
@@ -106,117 +106,133 @@ class CatalogueMachine(RuleBasedStateMachine):
     @rule(node=some_node, is_right=st.sampled_from([True, True, False]))
     def beat(self, node: str, is_right: bool) -> None:
         self._tick()
-        digest, reported = self.answers.get(node, ("", set()))
+        digest, answered = self.answers.get(node, ("", None))
         self._do(
-            lambda: self.house.intake.heartbeat(node, SECRET, digest if is_right else "x"),
-            lambda naive: naive.heartbeat(node, is_right, reported, self.house.now),
+            lambda: self.harness.intake.heartbeat(node, SECRET, digest if is_right else "x"),
+            lambda naive: naive.heartbeat(node, is_right, answered, self.harness.now),
         )
 
     @rule(node=some_node)
     def pretend(self, node: str) -> None:
-        """A stranger reports as the node."""
+        """Report as the node with another secret."""
 
         def expect(naive: Naive) -> None:
-            if node in naive.nodes:
+            if node in naive.nodes or node in naive.kept:
                 raise Forbidden
-            naive.report(node, "vm", {}, "", self.house.now)
+            naive.report(node, "vm", {}, "", self.harness.now)
 
         self._tick()
         report = Report("vm")
-        secret = "another's" if node in self.naive.nodes else SECRET
-        accepted = self._do(lambda: self.house.intake.report(node, secret, report), expect)
+        is_pinned = node in self.naive.nodes or node in self.naive.kept
+        secret = "another's" if is_pinned else SECRET
+        accepted = self._do(lambda: self.harness.intake.report(node, secret, report), expect)
         if accepted is not None:
-            self.answers[node] = (accepted.digest, set())
+            self.answers[node] = (accepted.digest, self.naive.answered(node))
 
-    @rule(node=some_node)
-    def silence(self, node: str) -> None:
+    @rule(node=some_node, age=st.integers(-1, 5))
+    def silence(self, node: str, age: int) -> None:
+        """Mark a node as down that was last heard so long ago; the clock may have been set back."""
         self._tick()
+        heard = self.harness.now - age * SECOND
         self._do(
-            lambda: self.house.intake.silence([node]),
-            lambda naive: naive.silence(node, self.house.now),
+            lambda: self.harness.intake.silence([node], lambda node_id: heard),
+            lambda naive: naive.silence(node, heard, self.harness.now),
         )
 
     @rule(declared=documents.DECLARED)
     def declare(self, declared: dict[str, dict[str, int]]) -> None:
         self._tick()
         given = [Declaration(PluginKey(TYPE, id_), roles) for id_, roles in declared.items()]
-        self._do(lambda: self.house.intake.declare(given), lambda naive: naive.declare(declared))
+        self._do(lambda: self.harness.intake.declare(given), lambda naive: naive.declare(declared))
 
     @rule(plugin=some_plugin)
     def forget_plugin(self, plugin: str) -> None:
         self._tick()
         key = PluginKey(TYPE, plugin)
         self._do(
-            lambda: self.house.intake.forget_plugin(key),
+            lambda: self.harness.intake.forget_plugin(key),
             lambda naive: naive.forget_plugin(plugin),
         )
 
-    @rule(node=some_node)
-    def forget_node(self, node: str) -> None:
+    @rule(node=some_node, leaves=st.booleans())
+    def forget_node(self, node: str, leaves: bool = False) -> None:
+        """Forget the node as an operator, or have it leave and another pretend to be it."""
         self._tick()
-        self._do(lambda: self.house.intake.forget_node(node), lambda naive: naive.forget_node(node))
+        intake = self.harness.intake
+        if leaves:
+            self._do(lambda: intake.forget_node(node, SECRET), lambda naive: naive.leave(node))
+            if node in self.naive.kept:
+                self.pretend(node)
+        elif node in self.naive.kept:
+            self._do(lambda: intake.unpin(node), lambda naive: naive.unpin(node))
+        else:
+            self._do(lambda: intake.forget_node(node), lambda naive: naive.forget_node(node))
 
     @rule(age=st.integers(0, 12))
     def collect(self, age: int) -> None:
         self._tick()
-        cutoff = self.house.now - age * SECOND
-        lost = self.house.catalogue.lost()
+        cutoff = self.harness.now - age * SECOND
+        lost = set(self.harness.feed.state.lost())
         expired = {each for each in lost if each.since <= cutoff}
-        # A node that came back and fell silent again meanwhile is not the one that expired.
+        # A node that came back and went down again meanwhile is not the one that expired.
         stale = {Lost(each.what, each.since - 1) for each in lost}
         self._do(
-            lambda: self.house.intake.collect(expired | stale),
+            lambda: self.harness.intake.collect(expired | stale),
             lambda naive: naive.collect(cutoff),
         )
 
     @rule()
     def fill_the_disk(self) -> None:
-        """The next commit fails."""
-        self.house.store.is_full = True
+        """Have the next commit fail."""
+        self.harness.store.is_full = True
 
     @rule()
     def restart(self) -> None:
-        self.house.restart()
+        self.harness.restart()
 
     def _tick(self) -> None:
-        self.house.now += SECOND
+        self.harness.now += SECOND
 
     def _do(self, act: Callable[[], T], expect: Callable[[Naive], None]) -> T | None:
-        """Does something to both; returns the real one's answer, None when that is an error."""
+        """Do something to both; return the real one's answer, None when that is an error."""
         after = copy.deepcopy(self.naive)
-        foretold, _ = _outcome(lambda: expect(after))
-        if foretold is None and self.house.store.is_full and after != self.naive:
-            foretold = StoreError
+        expected, _ = _outcome(lambda: expect(after))
+        if expected is None and self.harness.store.is_full and after != self.naive:
+            expected = StoreError
         error, answer = _outcome(act)
-        self.house.store.is_full = False
-        assert error == foretold
+        self.harness.store.is_full = False
+        assert error == expected
         if error is None:
             self.naive = after
             index = answer.index if isinstance(answer, Accepted) else answer
-            assert index == self.house.catalogue.index
+            assert index == self.harness.catalogue.index
         return answer
 
     # What always holds.
 
     @invariant()
-    def everything_is_as_foretold(self) -> None:
+    def everything_is_as_expected(self) -> None:
         seen = self.look()
         self._check_recount(seen)
         changed = self._changed(seen)
         for resource in RESOURCES:
             self._check_indexes(resource, self.before[resource], seen[resource], changed)
-        index = self.house.catalogue.index
-        is_declared = self.naive.declared != self.before_declared  # which is kept, seen or not
-        assert index == self.before_index or changed or is_declared, "an index for nothing"
-        self.house.check_woken(changed)
+        index = self.harness.catalogue.index
+        is_kept = self._kept() != self.before_kept
+        assert index == self.before_index or changed or is_kept, "an index for nothing"
+        self.harness.check_woken(changed)
         self.before, self.before_index = seen, index
-        self.before_declared = self.naive.declared
+        self.before_kept = self._kept()
+
+    def _kept(self) -> object:
+        """Return all that is kept, whether it is seen or not."""
+        return copy.deepcopy((self.naive.declared, self.naive.forgotten, self.naive.kept))
 
     def look(self) -> dict[str, Seen]:
-        return {resource: self.house.look(resource) for resource in RESOURCES}
+        return {resource: self.harness.look(resource) for resource in RESOURCES}
 
     def _changed(self, seen: Mapping[str, Seen]) -> set[str]:
-        """What reads differently than before the step; a list does with anything in it."""
+        """Return what reads differently than before the step; a list does with anything in it."""
         changed = {r for r in RESOURCES if seen[r].said != self.before[r].said} - {LIST, NODES}
         if changed & set(PLUGINS):
             changed.add(LIST)
@@ -225,7 +241,7 @@ class CatalogueMachine(RuleBasedStateMachine):
         return changed
 
     def _check_indexes(self, resource: str, old: Seen, new: Seen, changed: set[str]) -> None:
-        now = self.house.catalogue.index
+        now = self.harness.catalogue.index
         assert new.at >= max(old.at, 1), f"the index of {resource} went back"
         if new.said is None:
             assert new.at == now, "a 404 has the store's index"
@@ -236,7 +252,7 @@ class CatalogueMachine(RuleBasedStateMachine):
         else:
             assert (new.created, new.modified) == (old.created, old.modified)
         if old.said is not None:
-            assert new.created == old.created, f"{resource} lived on and was created anew"
+            assert new.created == old.created, f"{resource} lived on and was created again"
         elif resource not in (LIST, NODES):
             assert new.created == now
 
@@ -256,7 +272,7 @@ class CatalogueMachine(RuleBasedStateMachine):
             PluginKey(TYPE, id_).resource for id_ in rows
         ]
         self._check_nodes(seen)
-        assert self.house.catalogue.lost() == self._lost()
+        assert set(self.harness.feed.state.lost()) == self._lost()
 
     def _check_nodes(self, seen: Mapping[str, Seen]) -> None:
         stubs = {stub["ID"]: stub for stub in seen[NODES].said}
@@ -268,30 +284,30 @@ class CatalogueMachine(RuleBasedStateMachine):
             assert (stub["Name"], stub["Status"]) == (machine.name, status)
             assert (body["Name"], body["Status"]) == (machine.name, status)
             for role, name in (("controller", "CSIControllerPlugins"), ("node", "CSINodePlugins")):
-                mine = {k.plugin for k in self.naive.held if (k.node, k.role) == (node, role)}
+                mine = {k.plugin for k in self.naive.entries if (k.node, k.role) == (node, role)}
                 shown = {id_: self.naive.shown(Key(node, id_, role)) for id_ in mine}
                 _check_instances(body[name], shown)
-            allocations = self.house.catalogue.allocations(node)
+            allocations = self.harness.catalogue.allocations(node)
             assert _stubs(json.loads(allocations.body or b"")) == self.naive.stubs(node)
             assert allocations.index == seen[node_of(node)].at
 
     def _lost(self) -> set[Lost]:
-        held = self.naive.held.items()
+        entries = self.naive.entries.items()
         missing = {
-            Lost(InstanceKey(key.node, TYPE, key.plugin, key.role), told.missing_since)
-            for key, told in held
-            if told.missing_since is not None
+            Lost(InstanceKey(key.node, TYPE, key.plugin, key.role), entry.missing_since)
+            for key, entry in entries
+            if entry.missing_since is not None
         }
         nodes = self.naive.nodes.items()
         return missing | {Lost(n, m.down_since) for n, m in nodes if m.down_since is not None}
 
 
-def _check_instances(said: Mapping[str, Any], foretold: Mapping[str, Shown]) -> None:
-    assert said.keys() == foretold.keys()
-    for key, one in foretold.items():
+def _check_instances(said: Mapping[str, Any], expected: Mapping[str, Shown]) -> None:
+    assert said.keys() == expected.keys()
+    for key, one in expected.items():
         text = one.text.partition(REJECTED)
         assert said[key]["Healthy"] is one.healthy
-        # Why a fingerprint was rejected is told in the schema's words.
+        # The reason for a rejected fingerprint is in the schema's words.
         assert said[key]["HealthDescription"].startswith(text[0] + text[1])
         assert parse_time(said[key]["UpdateTime"]) == one.since
         assert said[key]["Provider"] == one.provider

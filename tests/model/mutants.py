@@ -10,13 +10,19 @@ from typing import Any
 
 import pytest
 
-from plugind import liveness
 from plugind.catalogue import Catalogue, Reading, rendering
-from plugind.catalogue.rendering import Renderer
+from plugind.catalogue.rendering import Caches, Renderer
+from plugind.catalogue.typed import About
 from plugind.catalogue.waiting import Waiting
-from plugind.intake import Intake, fingerprints, plan
+from plugind.errors import StoreError
+from plugind.feed import liveness
+from plugind.intake import fingerprints, plan
 from plugind.intake.rejected import Rejected
+from plugind.intake.writer import Writer
 from plugind.model import Change
+from plugind.state import State
+from plugind.state.removals import Removals
+from plugind.store.base import Outcome
 from plugind.store.sqlite import SqliteStore
 from tests.model.naive import ROLES
 
@@ -24,7 +30,7 @@ Mutant = Callable[[pytest.MonkeyPatch], None]
 
 
 def acknowledge_before_commit(patch: pytest.MonkeyPatch) -> None:
-    """What is told is written with the next change only."""
+    """Write an acknowledged change with the next one only."""
     real = SqliteStore.commit
 
     def commit(self: SqliteStore, changes: Sequence[Change]) -> Sequence[int]:
@@ -37,23 +43,34 @@ def acknowledge_before_commit(patch: pytest.MonkeyPatch) -> None:
 
 
 def acknowledge_what_failed(patch: pytest.MonkeyPatch) -> None:
-    def take_back(self: Intake, planned: list[Any], error: Exception) -> None:
-        for request, _, digest in planned:
-            request.answer.set_result((self._catalogue.index, digest))
+    real = Writer._commit
 
-    patch.setattr(Intake, "_take_back", take_back)
+    def commit(self: Writer, changes: Sequence[Change]) -> Sequence[Outcome]:
+        try:
+            return real(self, changes)
+        except StoreError:
+            return [self._feed.state.index] * len(changes)
+
+    patch.setattr(Writer, "_commit", commit)
 
 
 def keep_planned_what_failed(patch: pytest.MonkeyPatch) -> None:
-    def take_back(self: Intake, planned: list[Any], error: Exception) -> None:
-        for request, _, _ in planned:
-            request.answer.set_exception(error)
+    """Keep changes that could not be committed in the state."""
+    real = Writer._commit
 
-    patch.setattr(Intake, "_take_back", take_back)
+    def commit(self: Writer, changes: Sequence[Change]) -> Sequence[Outcome]:
+        try:
+            return real(self, changes)
+        except StoreError:
+            for change in changes:
+                self._feed._state = self._feed.state.apply(self._feed.state.index, change)
+            raise
+
+    patch.setattr(Writer, "_commit", commit)
 
 
 def lose_a_wake_up(patch: pytest.MonkeyPatch) -> None:
-    """Those who wait for a list are not woken."""
+    """Wake no query that waits for a list."""
     real = Waiting.wake
 
     def wake(self: Waiting, resources: Iterable[str]) -> None:
@@ -63,50 +80,51 @@ def lose_a_wake_up(patch: pytest.MonkeyPatch) -> None:
 
 
 def park_without_a_look(patch: pytest.MonkeyPatch) -> None:
-    """A change between a client's read and its wait is missed."""
-    real = Waiting.wait
+    """Miss a change between a client's read and its wait."""
+    real = Waiting.subscribe
 
-    def wait(self: Waiting, resource: str, is_due: Callable[[], bool], *rest: Any) -> None:
+    def subscribe(self: Waiting, resource: str, is_due: Callable[[], bool], *rest: Any) -> Any:
         looks = count()
-        real(self, resource, lambda: next(looks) > 0 and is_due(), *rest)
+        return real(self, resource, lambda: next(looks) > 0 and is_due(), *rest)
 
-    patch.setattr(Waiting, "wait", wait)
+    patch.setattr(Waiting, "subscribe", subscribe)
 
 
 def wake_everybody(patch: pytest.MonkeyPatch) -> None:
     def is_due(self: Catalogue, resource: str, index: int) -> bool:
-        return self._index > index
+        return self.index > index
 
     patch.setattr(Catalogue, "_is_due", is_due)
 
 
 def keep_counts(patch: pytest.MonkeyPatch) -> None:
-    """Counts go up and down with what is reported, instead of being read off what is held."""
-    real, document = Renderer.forget, Renderer._plugin_document
+    """Count up and down with each report, instead of counting the stored instances."""
+    real, about = Caches.drop, Renderer._about
 
-    def forget(self: Renderer, change: Change) -> None:
+    def drop(self: Caches, state: State, change: Change) -> None:
         kept = vars(self).setdefault("kept", Counter())
         for step in change.instances:
             key = (step.some.key.plugin, step.some.key.role)
             kept[key] += bool(step.after and step.after.fingerprint.healthy)
             kept[key] -= bool(step.before and step.before.fingerprint.healthy)
-        real(self, change)
+        real(self, state, change)
 
-    def plugin_document(self: Renderer, key: Any) -> dict[str, Any]:
-        kept = vars(self).get("kept", Counter())
+    def counted(self: Renderer, key: Any) -> About:
+        kept = vars(self._caches).get("kept", Counter())
         counts = {f"{plural}Healthy": kept[key, role] for role, plural in ROLES.items()}
-        return {**document(self, key), **counts}
+        found = about(self, key)
+        return found._replace(core={**found.core, **counts})
 
-    patch.setattr(Renderer, "forget", forget)
-    patch.setattr(Renderer, "_plugin_document", plugin_document)
+    patch.setattr(Caches, "drop", drop)
+    patch.setattr(Renderer, "_about", counted)
 
 
-def believe_the_silent(patch: pytest.MonkeyPatch) -> None:
+def keep_nodes_up(patch: pytest.MonkeyPatch) -> None:
     patch.setattr(rendering, "seen", lambda instance, node: instance.fingerprint)
 
 
 def store_no_index_of_removals(patch: pytest.MonkeyPatch) -> None:
-    """The list's stamp after a removal is in memory only."""
+    """Keep the list's stamp after a removal in memory only."""
     real = SqliteStore._write
 
     def write(self: SqliteStore, index: int, change: Change) -> None:
@@ -116,14 +134,8 @@ def store_no_index_of_removals(patch: pytest.MonkeyPatch) -> None:
 
 
 def remember_no_removals(patch: pytest.MonkeyPatch) -> None:
-    """Who waits for a plugin that goes is not told."""
-    real = Catalogue._stamp
-
-    def stamp(self: Catalogue, index: int, change: Change) -> None:
-        real(self, index, change)
-        self._removed.clear()
-
-    patch.setattr(Catalogue, "_stamp", stamp)
+    """Wake no query that waits for a plugin that goes."""
+    patch.setattr(Removals, "changed", lambda self, *given: self)
 
 
 def drop_the_neighbours_of_a_rejected_item(patch: pytest.MonkeyPatch) -> None:
@@ -157,48 +169,79 @@ def move_the_time_with_each_probe(patch: pytest.MonkeyPatch) -> None:
     patch.setattr(plan.Planner, "_read", read)
 
 
-def create_anew_with_each_change(patch: pytest.MonkeyPatch) -> None:
-    real = Catalogue._stamp
+def create_again_with_each_change(patch: pytest.MonkeyPatch) -> None:
+    real = State.apply
 
-    def stamp(self: Catalogue, index: int, change: Change) -> None:
-        for resource in change.touched:
-            self._stamps.pop(resource, None)
-        real(self, index, change)
+    def apply(self: State, index: int, change: Change) -> State:
+        stamps = {key: each for key, each in self.stamps.items() if key not in change.touched}
+        return real(replace(self, stamps=stamps), index, change)
 
-    patch.setattr(Catalogue, "_stamp", stamp)
+    patch.setattr(State, "apply", apply)
 
 
 def drop_what_is_missing(patch: pytest.MonkeyPatch) -> None:
-    """An instance that a report lacks goes, instead of being told of."""
+    """Drop an instance that a report lacks, instead of showing it as missing."""
     real = plan.Planner._instances
 
     def instances(self: plan.Planner, *given: Any) -> Any:
-        steps, rejected = real(self, *given)
+        steps, forgotten, rejected = real(self, *given)
         is_lost = [step.after is not None and step.after.missing_since for step in steps]
         gone = [
             replace(s, after=None) if lost else s for s, lost in zip(steps, is_lost, strict=True)
         ]
-        return gone, rejected
+        return gone, forgotten, rejected
 
     patch.setattr(plan.Planner, "_instances", instances)
 
 
 def read_the_wall_clock(patch: pytest.MonkeyPatch) -> None:
-    """Times to live run by the clock that people set."""
+    """Measure times to live by the clock that people set."""
     clocks = vars(liveness)["time"]
     patch.setattr(clocks, "monotonic", clocks.time)
 
 
 def keep_stubs_of_processes(patch: pytest.MonkeyPatch) -> None:
-    """What was rendered of a process is shown whatever becomes of it."""
-    real = Renderer.forget
+    """Show a process as it was first rendered, whatever becomes of it."""
+    known: dict[Any, bytes] = {}
+    real = Renderer._stub
 
-    def forget(self: Renderer, change: Change) -> None:
-        stubs = dict(self._stubs)
-        real(self, change)
-        self._stubs = stubs
+    def stub(self: Renderer, key: Any) -> bytes:
+        return known.setdefault(key, real(self, key))
 
-    patch.setattr(Renderer, "forget", forget)
+    patch.setattr(Renderer, "_stub", stub)
+
+
+def forget_until_a_restart(patch: pytest.MonkeyPatch) -> None:
+    """Remember in memory only what was forgotten."""
+    real = SqliteStore._write
+
+    def write(self: SqliteStore, index: int, change: Change) -> None:
+        real(self, index, replace(change, forgotten=()))
+
+    patch.setattr(SqliteStore, "_write", write)
+
+
+def forget_for_a_moment(patch: pytest.MonkeyPatch) -> None:
+    """Have forgotten instances come back while they are reported, healthy or not."""
+    patch.setattr(plan.forgetting, "is_ignored", lambda *given: False)
+
+
+def forget_forever(patch: pytest.MonkeyPatch) -> None:
+    """Have forgotten instances stay away though they are healthy again."""
+    patch.setattr(plan.forgetting, "is_ignored", lambda *given: True)
+
+
+def let_another_take_the_id_of_a_node_that_is_gone(patch: pytest.MonkeyPatch) -> None:
+    patch.setattr(plan.kept_secrets, "is_over", lambda *given: True)
+
+
+def call_a_node_heard_until_that_was_noticed(patch: pytest.MonkeyPatch) -> None:
+    real = plan.Planner.silence
+
+    def silence(self: plan.Planner, heard: Any, now: int) -> Change:
+        return real(self, dict.fromkeys(heard, now), now)
+
+    patch.setattr(plan.Planner, "silence", silence)
 
 
 CATALOGUE_MUTANTS: list[Mutant] = [
@@ -209,13 +252,18 @@ CATALOGUE_MUTANTS: list[Mutant] = [
     park_without_a_look,
     wake_everybody,
     keep_counts,
-    believe_the_silent,
+    keep_nodes_up,
     store_no_index_of_removals,
     remember_no_removals,
     drop_the_neighbours_of_a_rejected_item,
     answer_404_with_index_0,
     move_the_time_with_each_probe,
-    create_anew_with_each_change,
+    create_again_with_each_change,
     drop_what_is_missing,
     keep_stubs_of_processes,
+    forget_until_a_restart,
+    forget_for_a_moment,
+    let_another_take_the_id_of_a_node_that_is_gone,
+    forget_forever,
+    call_a_node_heard_until_that_was_noticed,
 ]

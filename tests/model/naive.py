@@ -11,7 +11,7 @@ from dataclasses import dataclass, field, replace
 from typing import Any, NamedTuple
 
 from plugind.errors import Conflict, NotFound
-from plugind.fields import format_time, parse_time
+from plugind.model.times import parse_time, time_text
 
 TYPE = "csi"
 ROLES = {"controller": "Controllers", "node": "Nodes"}
@@ -29,7 +29,7 @@ class Key(NamedTuple):
 
 
 class Shown(NamedTuple):
-    """What a reader sees of one instance; ``text`` is how its description starts."""
+    """One instance as readers see it; ``text`` is the start of its description."""
 
     healthy: bool
     text: str
@@ -38,7 +38,7 @@ class Shown(NamedTuple):
 
 
 class Stub(NamedTuple):
-    """What a reader sees of the process behind instances."""
+    """The process behind instances as readers see it."""
 
     id: str
     node: str
@@ -48,8 +48,8 @@ class Stub(NamedTuple):
 
 
 @dataclass
-class Told:
-    """What was last heard of an instance, and since when it says so."""
+class Entry:
+    """The last report of an instance, and since when it has said so."""
 
     healthy: bool
     text: str
@@ -63,84 +63,131 @@ class Told:
 
 @dataclass
 class Machine:
+    """``down_since`` is when a node was found to be down, ``heard`` when it was last heard."""
+
     name: str
     down_since: int | None = None
+    heard: int = 0
 
 
 @dataclass
 class Naive:
-    """Times are nanoseconds since the epoch. What cannot be done raises what the wire says."""
+    """Times are nanoseconds since the epoch. Operations that fail raise the wire's errors.
+
+    ``forgotten`` has the instances that stay away while they are reported unhealthy, and whether
+    they were; ``kept`` has the nodes that are gone, and that only their own agents may register.
+    """
 
     nodes: dict[str, Machine] = field(default_factory=dict)
-    held: dict[Key, Told] = field(default_factory=dict)
+    entries: dict[Key, Entry] = field(default_factory=dict)
     declared: dict[str, dict[str, int]] = field(default_factory=dict)
+    forgotten: dict[Key, bool] = field(default_factory=dict)
+    kept: set[str] = field(default_factory=set)
 
     def report(
         self, node: str, name: str, plugins: Mapping[str, Any], job: str, now: int
     ) -> list[Wrong]:
-        """All processes that fingerprints name are said to be of one job."""
+        """Take a report, all of whose processes are of one job."""
         wrong: list[Wrong] = []
         reported = set()
         for key, raw in list(self._items(node, plugins, wrong)):
             reported.add(key)
             if raw is None:
-                self.held.pop(key, None)
+                self.entries.pop(key, None)
             else:
-                self._tell(key, raw, job, now, wrong)
-        for key, told in self.held.items():
-            if key.node == node and key not in reported and told.missing_since is None:
-                told.missing_since = now
+                self._take(key, raw, job, now, wrong)
+        for key, entry in self.entries.items():
+            if key.node == node and key not in reported and entry.missing_since is None:
+                entry.missing_since = now
         self._hear(node, now)
         self.nodes[node] = Machine(name)
+        self.kept.discard(node)
         return sorted(wrong)
 
-    def heartbeat(self, node: str, is_known_digest: bool, reported: set[Key], now: int) -> None:
-        """``reported`` are the instances that stood after the node's last report: when something
-        of them was forgotten since, the digest is void."""
-        if not is_known_digest or node not in self.nodes or reported != self.standing(node):
+    def heartbeat(self, node: str, is_known_digest: bool, answered: object, now: int) -> None:
+        """Take a heartbeat, unless its digest is void.
+
+        ``answered`` is the state of the node's last report and what of it was ignored: when either
+        has changed since, by a forget or a declaration, the digest is void.
+        """
+        if not is_known_digest or node not in self.nodes or answered != self.answered(node):
             raise Conflict
         self._hear(node, now)
 
-    def silence(self, node: str, now: int) -> None:
+    def silence(self, node: str, heard: int, now: int) -> None:
         machine = self.nodes.get(node)
         if machine and machine.down_since is None:
             machine.down_since = now
+            machine.heard = min(heard, now)
 
     def forget_node(self, node: str) -> None:
+        """Forget a node, or that it existed, as an operator does."""
+        if node in self.nodes:
+            self._remove(node)
+        else:
+            self.unpin(node)
+
+    def leave(self, node: str) -> None:
+        """Remove a node that leaves by itself, or was lost for too long: it may come back."""
         if node not in self.nodes:
             raise NotFound
+        self._remove(node)
+        self.kept.add(node)
+
+    def unpin(self, node: str) -> None:
+        """Forget the secret of a node that is gone."""
+        if node not in self.kept:
+            raise NotFound
+        self.kept.remove(node)
+
+    def _remove(self, node: str) -> None:
         del self.nodes[node]
-        for key in [key for key in self.held if key.node == node]:
-            del self.held[key]
+        self.forgotten = {key: was for key, was in self.forgotten.items() if key.node != node}
+        for key in [key for key in self.entries if key.node == node]:
+            del self.entries[key]
 
     def forget_plugin(self, plugin: str) -> None:
         if not self.exists(plugin):
             raise NotFound
-        sick = [key for key in self.held if key.plugin == plugin and not self.shown(key).healthy]
+        sick = [key for key in self.entries if key.plugin == plugin and not self.shown(key).healthy]
         for key in sick:
-            del self.held[key]
+            self._forget(key)
+
+    def _forget(self, key: Key) -> None:
+        del self.entries[key]
+        self.forgotten[key] = False
 
     def collect(self, cutoff: int) -> None:
-        """Forgets what has been lost since ``cutoff`` or longer."""
-        for key, told in list(self.held.items()):
-            if told.missing_since is not None and told.missing_since <= cutoff:
-                del self.held[key]
+        """Forget what has been lost since ``cutoff`` or longer."""
+        for key, entry in list(self.entries.items()):
+            if entry.missing_since is not None and entry.missing_since <= cutoff:
+                self._forget(key)
         for node, machine in list(self.nodes.items()):
             if machine.down_since is not None and machine.down_since <= cutoff:
-                self.forget_node(node)
+                self.leave(node)
 
     def declare(self, declared: Mapping[str, Mapping[str, int]]) -> None:
         self.declared = {plugin: dict(expected) for plugin, expected in declared.items()}
 
     def standing(self, node: str) -> set[Key]:
-        """The instances of a node that its last report had."""
-        return {k for k, told in self.held.items() if k.node == node and told.missing_since is None}
+        """Return the instances of a node that its last report had."""
+        return {
+            k for k, entry in self.entries.items() if k.node == node and entry.missing_since is None
+        }
+
+    def answered(self, node: str) -> tuple[set[Key], set[Key]]:
+        """Return what an answer to the node stands for now.
+
+        That is the accepted part of its report, and the part that was ignored and would be again.
+        """
+        ignored = {key for key, was in self.forgotten.items() if was and key.node == node}
+        return self.standing(node), {key for key in ignored if key.plugin not in self.declared}
 
     def exists(self, plugin: str) -> bool:
-        return plugin in self.declared or any(key.plugin == plugin for key in self.held)
+        return plugin in self.declared or any(key.plugin == plugin for key in self.entries)
 
     def counts(self, plugin: str) -> dict[str, int]:
-        """Healthy and Expected by role, under their names on the wire."""
+        """Return Healthy and Expected by role, under their names on the wire."""
         counts = {}
         for role, plural in ROLES.items():
             shown = list(self.instances(plugin, role).values())
@@ -150,67 +197,89 @@ class Naive:
         return counts
 
     def instances(self, plugin: str, role: str) -> dict[str, Shown]:
-        """By node: what is shown of a plugin in a role."""
-        keys = [key for key in self.held if (key.plugin, key.role) == (plugin, role)]
+        """Return the shown instances of a plugin in a role, by node."""
+        keys = [key for key in self.entries if (key.plugin, key.role) == (plugin, role)]
         return {key.node: self.shown(key) for key in keys}
 
     def stubs(self, node: str = "", plugin: str = "") -> list[Stub]:
-        """The processes of a node or a plugin, each once: as the instance has it that says that it
-        runs, else the one that changed last."""
+        """Return the processes of a node or a plugin, each once.
+
+        Each is as the instance has it that says that it runs, else the one that changed last.
+        """
         found: dict[tuple[str, str], tuple[tuple[Any, ...], Stub]] = {}
-        for key, told in self.held.items():
-            if told.alloc and node in ("", key.node) and plugin in ("", key.plugin):
+        for key, entry in self.entries.items():
+            if entry.alloc and node in ("", key.node) and plugin in ("", key.plugin):
                 machine = self.nodes[key.node]
                 is_lost = machine.down_since is not None
-                runs = told.runs and told.missing_since is None and not is_lost
+                runs = entry.runs and entry.missing_since is None and not is_lost
                 status = "lost" if is_lost else "running" if runs else "failed"
-                stub = Stub(told.alloc, key.node, machine.name, told.job, status)
+                stub = Stub(entry.alloc, key.node, machine.name, entry.job, status)
                 one = ((runs, self.shown(key).since, key), stub)
-                found[told.alloc, key.node] = max(found.get((told.alloc, key.node), one), one)
+                found[entry.alloc, key.node] = max(found.get((entry.alloc, key.node), one), one)
         return sorted(stub for _, stub in found.values())
 
     def shown(self, key: Key) -> Shown:
-        told, machine = self.held[key], self.nodes[key.node]
+        """Return an instance as readers see it, unhealthy since the oldest of its reasons."""
+        entry, machine = self.entries[key], self.nodes[key.node]
+        reasons = [] if entry.healthy else [(entry.since, entry.text)]
+        if entry.missing_since is not None:
+            reasons.append((entry.missing_since, f"not reported by {machine.name}"))
         if machine.down_since is not None:
-            reason, since = "nothing heard of node {} since {}", machine.down_since
-        elif told.missing_since is not None:
-            reason, since = "not reported by {} since {}", told.missing_since
-        else:
-            return Shown(told.healthy, told.text, told.since, told.provider)
-        text = reason.format(machine.name, format_time(since))
-        before = "" if told.healthy else f"; before that: {told.text}"
-        return Shown(False, text + before, since, told.provider)
+            reasons.append((machine.heard, f"nothing heard of node {machine.name}"))
+        if entry.missing_since is None and machine.down_since is None:
+            return Shown(entry.healthy, entry.text, entry.since, entry.provider)
+        since = reasons[0][0]
+        time, text = reasons.pop()
+        text += f" since {time_text(time)}"
+        while reasons:
+            time, before = reasons.pop()
+            text += f"; before that, since {time_text(time)}: {before}"
+        return Shown(False, text, since, entry.provider)
 
     def _hear(self, node: str, now: int) -> None:
-        """A node that was silent is back: what stands of it is so from now on."""
+        """Mark a node that was down as back: its healthy instances are so from now on."""
         machine = self.nodes.get(node)
         if machine and machine.down_since is not None:
             machine.down_since = None
             for key in self.standing(node):
-                self.held[key].since = now
+                if self.entries[key].healthy:
+                    self.entries[key].since = now
 
-    def _tell(self, key: Key, raw: Any, job: str, now: int, wrong: list[Wrong]) -> None:
-        old = self.held.get(key)
+    def _take(self, key: Key, raw: Any, job: str, now: int, wrong: list[Wrong]) -> None:
+        old = self.entries.get(key)
         if (bad := wrong_field(raw)) is not None:
             wrong.append((TYPE, key.plugin, key.role, bad))
-            untimed = {**raw, "UpdateTime": ""} if isinstance(raw, dict) else raw
-            new = Told(False, REJECTED + json.dumps(untimed), now, old.provider if old else "")
+            said = {} if bad == "Configured" else {"Configured": ""}
+            untimed = {**raw, "UpdateTime": "", **said} if isinstance(raw, dict) else raw
+            new = Entry(
+                False,
+                REJECTED + json.dumps(untimed, sort_keys=True),
+                now,
+                old.provider if old else "",
+            )
             if old:
                 new.alloc, new.job, new.runs = old.alloc, old.job, old.runs
         else:
             kept = "" if raw["Healthy"] or old is None else old.provider
             text = raw.get("HealthDescription") or "healthy"
             since = parse_time(raw["UpdateTime"]) if "UpdateTime" in raw else now
-            new = Told(raw["Healthy"], text, since, raw.get("Provider", kept))
+            new = Entry(raw["Healthy"], text, since, raw.get("Provider", kept))
             if "AllocID" in raw:
                 new.alloc, new.job = raw["AllocID"], job
             elif old and old.alloc and not raw["Healthy"]:
                 # It is not known to run any more.
                 new.alloc, new.job, new.runs = old.alloc, old.job, False
+        if key in self.forgotten:
+            is_named = isinstance(raw, dict) and raw.get("Configured") is True
+            if not new.healthy and not is_named and key.plugin not in self.declared:
+                self.forgotten[key] = True
+                return
+            del self.forgotten[key]
         if old and replace(old, since=0, missing_since=None) == replace(new, since=0):
-            # Nothing else changed, so the time stays; the server itself stamps a return.
-            new.since = old.since if old.missing_since is None else now
-        self.held[key] = new
+            # Nothing else changed, so the time stays; the server itself stamps a return to health.
+            is_back = new.healthy and old.missing_since is not None
+            new.since = now if is_back else old.since
+        self.entries[key] = new
 
     def _items(
         self, node: str, plugins: Mapping[str, Any], wrong: list[Wrong]
@@ -232,15 +301,19 @@ class Naive:
                         yield Key(node, plugin, each), raw
 
     def _roles(self, node: str, plugin: str) -> list[str]:
-        """What "*" stands for."""
-        known = [role for role in ROLES if Key(node, plugin, role) in self.held]
-        return known or [DEFAULT_ROLE]
+        """Return the roles that "*" stands for."""
+        for keys in (self.entries, self.forgotten):
+            if known := [role for role in ROLES if Key(node, plugin, role) in keys]:
+                return known
+        return [DEFAULT_ROLE]
 
 
 def wrong_field(raw: Any) -> str | None:
-    """The field for which a fingerprint is refused; None when it is good."""
+    """Return the field for which a fingerprint is refused; None when it is good."""
     if not isinstance(raw, dict):
         return ""
     if not isinstance(raw.get("Healthy"), bool):
         return "Healthy"
+    if not isinstance(raw.get("Configured", False), bool):
+        return "Configured"
     return None if isinstance(raw.get("Provider", ""), str) else "Provider"

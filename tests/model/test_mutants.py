@@ -12,30 +12,36 @@ from hypothesis import Phase, settings
 from hypothesis.errors import Flaky
 from hypothesis.stateful import run_state_machine_as_test
 
-from plugind import liveness
-from plugind.liveness import Liveness
+from plugind.feed import liveness
+from plugind.feed.liveness import Liveness
+from plugind.model import Beat
 from tests.model.machine import CatalogueMachine
 from tests.model.mutants import CATALOGUE_MUTANTS, Mutant, read_the_wall_clock
 from tests.model.test_model import steps
+from tests.promises import PATIENCE
 
 DAY = 86_400.0
 
+ENOUGH = 500
+"""Examples within which each fault is met, whatever the names are that the choice of examples hangs
+on: most within 20, some once in a hundred. The first that fails ends the search."""
+
 
 class ImpatientMachine(CatalogueMachine):
-    """Gives up soon on a watcher that was lost."""
+    """The machine with little patience for a watcher that was lost."""
 
     patience: ClassVar[float] = 0.4
 
 
-def check_catalogue(machine: type[CatalogueMachine]) -> None:
+def check_catalogue(machine: type[CatalogueMachine], examples: int) -> None:
     run_state_machine_as_test(
         machine,
-        settings=settings(steps, max_examples=20, derandomize=True, phases=[Phase.generate]),
+        settings=settings(steps, max_examples=examples, derandomize=True, phases=[Phase.generate]),
     )
 
 
 def test_the_catalogue_passes_without_a_fault() -> None:
-    check_catalogue(CatalogueMachine)
+    check_catalogue(CatalogueMachine, 20)
 
 
 @pytest.mark.parametrize("mutant", CATALOGUE_MUTANTS, ids=lambda mutant: mutant.__name__)
@@ -45,7 +51,7 @@ def test_a_fault_of_the_catalogue_is_caught(
     mutant(monkeypatch)
     # Flaky: a fault of timing was caught, and not met again when the same steps were replayed.
     with pytest.raises((AssertionError, Flaky)):
-        check_catalogue(ImpatientMachine)
+        check_catalogue(ImpatientMachine, ENOUGH)
 
 
 class Clocks:
@@ -68,32 +74,32 @@ class Clocks:
         return round(self.wall * 1e9)
 
     def wait_for_looks(self, count: int) -> None:
-        """Returns after others looked at a clock so many times from now on."""
+        """Wait until others have looked at a clock that many times from now on."""
         while self.looks.acquire(blocking=False):
             pass
         for _ in range(count):
-            assert self.looks.acquire(timeout=10)
+            assert self.looks.acquire(timeout=PATIENCE)
 
 
-def check_that_a_jump_silences_nobody(clocks: Clocks) -> None:
-    """``plugind.liveness`` sees the time by ``clocks``."""
-    silenced: list[str] = []
-    silent = threading.Event()
+def check_that_a_jump_marks_no_node(clocks: Clocks) -> None:
+    """Fail unless only the monotonic time of ``clocks`` marks a node as down."""
+    marked: list[str] = []
+    has_marked = threading.Event()
 
-    def silence(node_ids: Collection[str], is_late: Callable[[str], bool]) -> None:
-        silenced.extend(node_ids)
-        silent.set()
+    def silence(node_ids: Collection[str], last_heard: Callable[[str], int | None]) -> None:
+        marked.extend(node_ids)
+        has_marked.set()
 
     watch = Liveness(
-        0.1, DAY, ["n"], silence=silence, lost=lambda: (), collect=lambda expired: None
+        0.1, DAY, {"n": Beat(0)}, silence=silence, lost=lambda: (), collect=lambda expired: None
     )
     try:
         clocks.wall += DAY
         clocks.wait_for_looks(6)
-        assert not silenced, "the wall clock jumped, and a node counts as silent"
+        assert not marked, "the wall clock jumped, and a node counts as down"
         clocks.steady += 1.0
-        assert silent.wait(10)
-        assert silenced == ["n"]
+        assert has_marked.wait(PATIENCE)
+        assert marked == ["n"]
     finally:
         watch.close()
 
@@ -106,8 +112,8 @@ def clocks(monkeypatch: pytest.MonkeyPatch) -> Clocks:
     return made
 
 
-def test_a_jump_of_the_wall_clock_silences_nobody(clocks: Clocks) -> None:
-    check_that_a_jump_silences_nobody(clocks)
+def test_a_jump_of_the_wall_clock_marks_no_node_as_down(clocks: Clocks) -> None:
+    check_that_a_jump_marks_no_node(clocks)
 
 
 def test_a_time_to_live_by_the_wall_clock_is_caught(
@@ -115,4 +121,4 @@ def test_a_time_to_live_by_the_wall_clock_is_caught(
 ) -> None:
     read_the_wall_clock(monkeypatch)
     with pytest.raises(AssertionError, match="the wall clock jumped"):
-        check_that_a_jump_silences_nobody(clocks)
+        check_that_a_jump_marks_no_node(clocks)

@@ -1,4 +1,4 @@
-"""Records a database and what a server answers from it, for the tests of later versions.
+"""Record a database and a server's answers from it, for the tests of later versions.
 
 Run it with the plugind whose schema is to be kept, before the schema changes:
 
@@ -15,13 +15,13 @@ import sqlite3
 import subprocess
 import sys
 import tempfile
-import time
-from collections.abc import Callable
 from contextlib import closing
 from pathlib import Path
 from typing import Any
 
 import requests
+
+from tests.promises import PATIENCE, eventually
 
 FOLDER = Path(__file__).parent / "databases"
 CONFIG = """\
@@ -52,8 +52,8 @@ READS = (
 
 
 def ebs(zone: str, **more: Any) -> dict[str, Any]:
-    """Both halves of a driver that says all that there is to say."""
-    told = {
+    """Return both halves of a driver whose fingerprints have every field."""
+    fingerprint = {
         "Healthy": True,
         "HealthDescription": "healthy",
         "Provider": "ebs.csi.aws.com",
@@ -71,13 +71,13 @@ def ebs(zone: str, **more: Any) -> dict[str, Any]:
         "RequiresNodeStageVolume": True,
     }
     return {
-        "controller": {**told, "ControllerInfo": controller},
-        "node": {**told, "NodeInfo": node},
+        "controller": {**fingerprint, "ControllerInfo": controller},
+        "node": {**fingerprint, "NodeInfo": node},
     }
 
 
 class Recorder:
-    """A server, and the agents of three nodes, played by hand."""
+    """A server, and the simulated agents of three nodes."""
 
     def __init__(self, address: str) -> None:
         self.address = address
@@ -95,17 +95,17 @@ class Recorder:
 
     def _put(self, path: str, node_id: str, body: Any) -> Any:
         headers = {"X-Plugind-Node-Secret": secret(node_id)}
-        answer = requests.put(self.address + path, json=body, headers=headers, timeout=10)
+        answer = requests.put(self.address + path, json=body, headers=headers, timeout=PATIENCE)
         answer.raise_for_status()
         return answer.json()
 
     def status(self, node_id: str) -> str:
-        node = requests.get(f"{self.address}/v1/node/{node_id}", timeout=10).json()
+        node = requests.get(f"{self.address}/v1/node/{node_id}", timeout=PATIENCE).json()
         found: str = node["Status"]
         return found
 
     def answers(self) -> list[dict[str, Any]]:
-        got = [requests.get(self.address + path, timeout=10) for path in READS]
+        got = [requests.get(self.address + path, timeout=PATIENCE) for path in READS]
         return [
             {
                 "path": path,
@@ -118,12 +118,12 @@ class Recorder:
 
 
 def secret(node_id: str) -> str:
-    """What the agent of a node proves itself with, in the recordings."""
+    """Return the secret of a node's agent in the recordings."""
     return f"the secret of {node_id}"
 
 
 def live(at: Recorder) -> None:
-    """A little of what may happen: an upgrade, failures, losses, silence, a return, a forget."""
+    """Make many kinds of changes: an upgrade, failures, losses, a node down and back, a forget."""
     where = {"Datacenter": "dc2", "Address": "10.0.0.1", "Meta": {"rack": "ä7"}}
     where["Attributes"] = {"os.name": "debian", "kernel.name": "linux"}
     bare = {"node": {"Healthy": True}}
@@ -139,18 +139,11 @@ def live(at: Recorder) -> None:
     at.report(TWO, "vm2", {"ebs0": ebs("z2", ProviderVersion="v1.3.0"), "nfs": {"node": failing}})
     at.report(THREE, "vm3", {"ebs0": ebs("z3"), "lonely": {"node": failing}})
     at.report(ONE, "vm one", {**first, "forgotten": {"node": failing}}, **where)
-    requests.delete(f"{at.address}/v1/plugin/csi/forgotten", timeout=10).raise_for_status()
+    requests.delete(f"{at.address}/v1/plugin/csi/forgotten", timeout=PATIENCE).raise_for_status()
     at.report(ONE, "vm one", {"ebs0": ebs("z1"), "bare": {"node": {"Healthy": False}}}, **where)
-    until(lambda: at.beat(ONE) or at.status(TWO) == at.status(THREE) == "down")
+    eventually(lambda: at.beat(ONE) or at.status(TWO) == at.status(THREE) == "down")
     nfs = {"node": failing, "controller": {**failing, "Healthy": True, "HealthDescription": ""}}
     at.report(TWO, "vm2", {"ebs0": ebs("z2", ProviderVersion="v1.3.0"), "nfs": nfs})
-
-
-def until(look: Callable[[], object]) -> None:
-    deadline = time.monotonic() + 20
-    while not look():
-        assert time.monotonic() < deadline
-        time.sleep(0.1)
 
 
 def record(plugind: str) -> None:
@@ -166,7 +159,7 @@ def record(plugind: str) -> None:
                 stderr=stream,
             )
         try:
-            until(lambda: "pid=" in log.read_text())
+            eventually(lambda: "pid=" in log.read_text())
             found = re.search(r"address=(\S+)", log.read_text())
             assert found
             at = Recorder(found[1])
@@ -175,7 +168,7 @@ def record(plugind: str) -> None:
             answers = at.answers()
         finally:
             server.terminate()
-            server.wait(20)
+            server.wait(PATIENCE)
         write(Path(folder) / "plugind.db", answers)
 
 
@@ -187,8 +180,8 @@ def write(database: Path, answers: list[dict[str, Any]]) -> None:
     assert index == max(each["index"] for each in answers), "something happened meanwhile"
     FOLDER.mkdir(exist_ok=True)
     (FOLDER / f"schema-{version}.sql").write_text(dump)
-    told = {"config": CONFIG, "index": index, "answers": answers}
-    text = json.dumps(told, indent=1, ensure_ascii=False)
+    recorded = {"config": CONFIG, "index": index, "answers": answers}
+    text = json.dumps(recorded, indent=1, ensure_ascii=False)
     (FOLDER / f"schema-{version}.json").write_text(text + "\n")
 
 

@@ -1,5 +1,5 @@
 """The disk and the files under a running server, and before it starts: full, read-only, damaged,
-gone. What was acknowledged stays, reads go on, the reason is told, and writes return by themselves.
+gone. Acknowledged reports stay, reads go on, health has the reason, and later writes succeed again.
 """
 
 from __future__ import annotations
@@ -20,10 +20,11 @@ import requests
 from plugind.client import Client
 from plugind.errors import Refused, StoreError
 from plugind.model import Change
-from plugind.store.maintenance import backup
-from plugind.store.restoring import restore
 from plugind.store.sqlite import SqliteStore
+from plugind.store.sqlite.maintenance import backup
+from plugind.store.sqlite.restoring import restore
 from tests.processes import Machine, Process, machine
+from tests.promises import PATIENCE
 from tests.support import eventually
 
 NODE = "11111111-2222-4333-8444-555555555555"
@@ -32,7 +33,7 @@ UNLIMITED = resource.RLIM_INFINITY
 
 @dataclass
 class Rig:
-    """A server, and one agent of it that reports another version of its plugin each time."""
+    """A server, and an agent that reports another version of its plugin each time."""
 
     here: Machine
     settings: Mapping[str, str] = field(default_factory=dict)
@@ -48,7 +49,9 @@ class Rig:
         self.start()
 
     def start(self) -> None:
-        self.process, self.client = self.here.server(wrapper=self.wrapper, **self.settings)
+        # The node must not become down between two reports, however slow the machine is.
+        settings = {"server_heartbeat_ttl": "1h", **self.settings}
+        self.process, self.client = self.here.server(wrapper=self.wrapper, **settings)
 
     @property
     def data(self) -> Path:
@@ -74,39 +77,39 @@ class Rig:
         self.acknowledged, self.index = self.number, answer["Index"]
         return True
 
-    def held(self) -> int:
-        """The number of the report that readers see."""
+    def shown(self) -> int:
+        """Return the number of the report that readers see."""
         provider: str = self.client.plugin("csi", "ebs0").value["Provider"]
         return int(provider[1:])
 
     def health(self) -> tuple[int, str]:
-        answer = requests.get(f"{self.client.address}/v1/agent/health", timeout=10)
+        answer = requests.get(f"{self.client.address}/v1/agent/health", timeout=PATIENCE)
         return answer.status_code, answer.json()["server"]["message"]
 
     def may_write(self, size: int) -> None:
-        """How long the files may be that the server writes to: its log on standard error, too."""
+        """Limit the length of all files that the server writes, its log on standard error, too."""
         resource.prlimit(self.process.pid, resource.RLIMIT_FSIZE, (size, UNLIMITED))
 
     def check_degraded(self) -> None:
-        """A report is refused and all else goes on, and everybody is told why in one line."""
+        """Fail unless a report is refused and all else goes on, with the reason in one line."""
         assert not self.report()
         status, reason = self.health()
         assert status == 500
         assert self.refused[-1] == f"503 {reason}"
         assert str(self.file) in reason
         assert "\n" not in reason
-        assert self.held() == self.acknowledged
+        assert self.shown() == self.acknowledged
         assert self.client.plugins("csi").index == self.index
 
     def check_well(self) -> None:
-        eventually(lambda: self.health() == (200, "ok"), within=5)
+        eventually(lambda: self.health() == (200, "ok"))
         assert self.report()
-        assert self.held() == self.acknowledged
+        assert self.shown() == self.acknowledged
 
     def check_kept(self) -> None:
-        """After a restart everything acknowledged is there, and nothing beside it."""
+        """Restart, and fail unless exactly the acknowledged reports are there."""
         self.start()
-        assert self.held() == self.acknowledged
+        assert self.shown() == self.acknowledged
         assert self.client.plugins("csi").index == self.index
 
 
@@ -123,30 +126,32 @@ def test_a_full_disk_is_over_when_there_is_room_again(here: Machine) -> None:
     rig.check_degraded()
     rig.check_degraded()
     rig.may_write(UNLIMITED)
-    eventually(lambda: rig.health() == (200, "ok"), within=5)
-    assert rig.held() == rig.acknowledged, "nothing was reported: it was seen without"
+    eventually(lambda: rig.health() == (200, "ok"))
+    assert rig.shown() == rig.acknowledged, "it recovered without a report"
     rig.check_well()
 
-    rig.may_write(rig.log.stat().st_size)  # this time with room for what is told
+    rig.may_write(rig.log.stat().st_size)  # this time with room for log messages
     rig.check_degraded()
     rig.check_degraded()
-    assert rig.process.logged.count("the store cannot be written") == 1, "once is enough"
+    # The limit counts for each file, so that a small write may succeed between those that fail.
+    failures = rig.process.logged.count("the store cannot be written")
+    assert 1 <= failures <= 1 + rig.process.logged.count("the store can be written again")
     rig.may_write(UNLIMITED)
     rig.check_well()
     rig.process.kill()
     rig.check_kept()
 
 
-def test_a_node_whose_reports_cannot_be_written_is_not_called_silent(here: Machine) -> None:
-    rig = Rig(here, {"server_heartbeat_ttl": "1s"})
+def test_a_node_whose_reports_cannot_be_written_is_not_down(here: Machine) -> None:
+    rig = Rig(here, {"server_heartbeat_ttl": "3s"})
     assert rig.report()
     rig.may_write(0)
-    until = time.monotonic() + 1.8  # its time to live and the grace are over by then
+    until = time.monotonic() + 4.5  # its time to live and the grace are over by then
     while time.monotonic() < until:
         assert not rig.report()
         time.sleep(0.1)
     rig.may_write(UNLIMITED)
-    rig.check_well()  # the index says that no silence was written
+    rig.check_well()  # by the index, no node was marked as down
     (node,) = rig.client.nodes().value
     assert node["Status"] == "ready"
 
@@ -214,7 +219,7 @@ def test_a_file_damaged_under_a_running_server_and_restored(here: Machine) -> No
     refuses_to_start(here, rig.file)
     restore(here.folder / "copy.db", rig.data, ())
     rig.start()
-    assert rig.held() == kept
+    assert rig.shown() == kept
     rig.index = 0
     assert rig.report()
 
@@ -231,10 +236,11 @@ def refuses_to_start(here: Machine, file: Path, wrapper: tuple[str, ...] = ()) -
         *("agent", "--server-enabled", "true", "--ports-http", "0", "--data-dir", file.parent),
         wrapper=wrapper,
     )
-    assert process.popen.wait(20) == 1
-    assert process.logged.startswith("Error: ")
-    assert str(file) in process.logged
-    assert process.logged.count("\n") == 1
+    assert process.popen.wait(PATIENCE) == 1
+    *mistakes, last = process.logged.splitlines()
+    assert last.startswith("Error: ")
+    assert str(file if not mistakes else file.parent) in process.logged
+    assert len(mistakes) <= 1, "one mistake of configuration at most, in one line"
 
 
 def garbled(file: Path) -> str:
@@ -254,14 +260,17 @@ def emptied(file: Path) -> str:
 
 
 @pytest.mark.parametrize("fault", [garbled, malformed, emptied])
-def test_a_damaged_file_is_told_of_in_one_line_and_left_as_it_is(
+def test_a_damaged_file_is_reported_in_one_line_and_left_as_it_is(
     tmp_path: Path, fault: Callable[[Path], str]
 ) -> None:
     SqliteStore(None, tmp_path).close()
     file = tmp_path / "plugind.db"
-    told = fault(file)
+    message = fault(file)
     before = {path.name: path.read_bytes() for path in tmp_path.iterdir()}
-    with pytest.raises(StoreError, match=told) as caught, closing(SqliteStore(None, tmp_path)) as s:
+    with (
+        pytest.raises(StoreError, match=message) as caught,
+        closing(SqliteStore(None, tmp_path)) as s,
+    ):
         s.load()
     assert str(file) in str(caught.value)
     assert "\n" not in str(caught.value)
@@ -269,7 +278,7 @@ def test_a_damaged_file_is_told_of_in_one_line_and_left_as_it_is(
 
 
 def test_the_database_is_its_owners_alone(tmp_path: Path) -> None:
-    """It has the hashes of the nodes' secrets."""
+    """Only its owner may read the database, which has the hashes of the nodes' secrets."""
     store = SqliteStore(None, tmp_path)
     try:
         store.commit([Change(1)])

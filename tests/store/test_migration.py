@@ -6,6 +6,7 @@ The databases and answers were recorded (recording.py) from servers of the versi
 from __future__ import annotations
 
 import json
+import re
 import sqlite3
 from collections.abc import Iterator, Mapping
 from contextlib import closing
@@ -14,9 +15,9 @@ from typing import Any
 
 import pytest
 
-from plugind.store.maintenance import check
-from plugind.store.restoring import restore
-from plugind.store.sqlite_file import MIGRATIONS
+from plugind.store.sqlite.file import MIGRATIONS
+from plugind.store.sqlite.maintenance import check
+from plugind.store.sqlite.restoring import restore
 from tests.store.recording import FOLDER, ONE, TWO, secret
 from tests.support import Api, FakeAgent, serving, up
 
@@ -25,8 +26,14 @@ TODAY = len(MIGRATIONS)
 ADDED: Mapping[int, frozenset[str]] = {
     1: frozenset(),
     2: frozenset(),
+    3: frozenset(),
+    4: frozenset(),
+    5: frozenset(),
 }
 """For each schema before today's, the keys that answers have gained since it was recorded."""
+
+DERIVED = frozenset({"HTTPAddr"})
+"""Keys whose values this version derives in another way than the recorded ones."""
 
 RECORDED = {int(path.stem.partition("-")[2]): path for path in FOLDER.glob("schema-*.sql")}
 
@@ -36,14 +43,40 @@ def recording(schema: int) -> Any:
 
 
 def without(body: bytes, keys: frozenset[str]) -> bytes:
-    """An answer as it would be without some keys, wherever they stand."""
-    if not keys:
+    """Return an answer as it would be without some keys, wherever they are."""
+    if not keys or not body.startswith((b"{", b"[")):
         return body
 
     def kept(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
         return {key: value for key, value in pairs if key not in keys}
 
-    value = json.loads(body, object_pairs_hook=kept)
+    return dumped(json.loads(body, object_pairs_hook=kept))
+
+
+FAILING = "2026-01-31T23:00:00.000000005Z"
+"""Since when the drivers that recording.py has fail do so."""
+
+_SINCE = re.compile(r"( since \d{4}-\d\d-\d\dT\d\d:\d\d:\d\d)\.\d+Z")
+_BEFORE = "; before that: "
+
+
+def in_todays_words(answer: str) -> bytes:
+    """Return a recorded answer as it reads since schema 4: times in sentences are to the second,
+    and what was unhealthy before its node went down has been so since its own time."""
+
+    def read(value: dict[str, Any]) -> dict[str, Any]:
+        for key in {"HealthDescription", "StatusDescription"} & value.keys():
+            text = _SINCE.sub(r"\1Z", value[key])
+            if "Probe failed" in text:
+                value["UpdateTime"] = FAILING
+            value[key] = text.replace(_BEFORE, "; before that, since 2026-01-31T23:00:00Z: ")
+        return value
+
+    found = json.loads(answer, object_hook=read) if answer.startswith(("[", "{")) else None
+    return answer.encode() if found is None else dumped(found)
+
+
+def dumped(value: Any) -> bytes:
     return json.dumps(value, ensure_ascii=False, separators=(",", ":"), sort_keys=True).encode()
 
 
@@ -72,7 +105,7 @@ def api(schema: int, tmp_path: Path) -> Iterator[Api]:
 
 
 def test_every_older_schema_is_recorded() -> None:
-    """A new migration needs a recording of the schema that it leaves behind, made before it."""
+    """A new migration needs a recording of the schema before it."""
     assert set(ADDED) == set(range(1, TODAY))
     assert set(ADDED) <= set(RECORDED)
 
@@ -83,7 +116,8 @@ def test_answers_are_those_of_the_server_that_wrote_it(api: Api, schema: int) ->
     for answer in answers:
         got = api.call("GET", answer["path"])
         assert (got.status, got.index) == (answer["status"], answer["index"]), answer["path"]
-        assert without(got.body, ADDED[schema]) == answer["body"].encode(), answer["path"]
+        given = without(got.body, ADDED[schema] | DERIVED)
+        assert given == without(in_todays_words(answer["body"]), DERIVED), answer["path"]
 
 
 def test_life_goes_on_from_there(api: Api, schema: int, tmp_path: Path) -> None:

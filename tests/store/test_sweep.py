@@ -1,4 +1,4 @@
-"""The server killed at a sync, whichever it is: what it acknowledged is there, and nothing is back.
+"""The server killed at any sync: acknowledged reports are there, and removed ones stay away.
 
 strace ends the process as it enters the Nth fsync or fdatasync of a thread; a client notes every
 report that was acknowledged before.
@@ -21,6 +21,7 @@ import pytest
 from plugind.client import Client
 from plugind.errors import ClientError
 from tests.processes import PLUGIND
+from tests.promises import PATIENCE
 from tests.support import eventually
 
 NODE = "11111111-2222-4333-8444-555555555555"
@@ -29,7 +30,7 @@ SECRET = "s"
 
 @dataclass
 class Life:
-    """One run of a server under strace, and what it acknowledged."""
+    """One run of a server under strace, and the reports that it acknowledged."""
 
     data_dir: Path
     inject: str = ""
@@ -37,21 +38,21 @@ class Life:
     refused: list[str] = field(default_factory=list)
 
     def run(self, first: int, reports: int) -> None:
-        """Sends reports numbered from ``first`` until the server is dead or all are sent."""
+        """Send reports numbered from ``first`` until the server is dead or all are sent."""
         log = self.data_dir.with_suffix(".log")
         with log.open("wb") as stream:
             process = subprocess.Popen(self._command(), stdout=stream, stderr=stream)
-        eventually(lambda: "pid=" in log.read_text() or process.poll() is not None, 20)
+        eventually(lambda: "pid=" in log.read_text() or process.poll() is not None)
         found = re.search(r"address=(http://\S+) pid=(\d+)", log.read_text())
         try:
             if found:
-                self._send(Client(found[1], timeout=10), first, reports)
+                self._send(Client(found[1], timeout=PATIENCE), first, reports)
         finally:
             # The server itself is ended: strace does not pass signals on, and ends with it.
             if found and process.poll() is None:
                 with suppress(ProcessLookupError):
                     os.kill(int(found[2]), signal.SIGTERM)
-            process.wait(20)
+            process.wait(PATIENCE)
 
     def _send(self, client: Client, first: int, reports: int) -> None:
         for number in range(first, first + reports):
@@ -75,8 +76,8 @@ class Life:
         return ["-e", f"trace={calls}", "-e", f"inject={self.inject}"]
 
 
-def held(data_dir: Path) -> tuple[int, int]:
-    """The last report that the database has, and its index, after a check of the whole file."""
+def last_report(data_dir: Path) -> tuple[int, int]:
+    """Check the whole file; return the last report that the database has, and its index."""
     with closing(sqlite3.connect(data_dir / "plugind.db")) as db:
         assert db.execute("PRAGMA integrity_check").fetchall() == [("ok",)]
         (index,) = db.execute("SELECT last_index FROM store").fetchone()
@@ -90,8 +91,8 @@ def data_dir(tmp_path: Path) -> Path:
 
 
 def check(life: Life, before: tuple[int, int]) -> tuple[int, int]:
-    """What was acknowledged is there; a later report may be, which was not answered in time."""
-    number, index = held(life.data_dir)
+    """Fail if an acknowledged report is lost; a later one may be there that was not answered."""
+    number, index = last_report(life.data_dir)
     last = life.acknowledged[-1] if life.acknowledged else before
     assert number >= last[0]
     assert index >= last[1]
@@ -99,7 +100,7 @@ def check(life: Life, before: tuple[int, int]) -> tuple[int, int]:
 
 
 def sweep(data_dir: Path, numbers: range) -> int:
-    """Kills at each of the syncs; returns how many servers died of it."""
+    """Kill a server at each of the syncs; return how many died of it."""
     died = 0
     first = Life(data_dir)
     first.run(1, 1)
@@ -123,7 +124,7 @@ def test_a_kill_at_any_sync_loses_nothing_that_was_acknowledged(data_dir: Path) 
 
 @pytest.mark.parametrize("error", ["ENOSPC", "EIO"])
 @pytest.mark.parametrize("call", ["pwrite64:when=20+7", "fdatasync:when=2+4"])
-def test_a_disk_that_fails_is_told_of_and_loses_nothing(
+def test_a_disk_that_fails_is_reported_and_loses_nothing(
     data_dir: Path, call: str, error: str
 ) -> None:
     first = Life(data_dir)

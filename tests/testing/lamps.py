@@ -11,9 +11,9 @@ from typing import Any, ClassVar
 
 from marshmallow import fields
 
-from plugind.fields import Duration, Number
 from plugind.model import Fingerprint
 from plugind.plugin_type import PluginType, Prober, Settings, SettingsSchema, WireSchema
+from plugind.wire.fields import Duration, Number
 
 Fingerprints = Mapping[str, Collection[Fingerprint]]
 
@@ -38,6 +38,9 @@ class LampProber(Prober):
 
     def discover(self) -> Mapping[str, Any]:
         return {"/lamps/desk": "desk"}
+
+    def instances_of(self, target: str) -> Collection[tuple[str, str]] | None:
+        return [(target, "node")]
 
     def probe(self, target: str) -> Mapping[tuple[str, str], Mapping[str, Any]]:
         return {(target, "node"): {"Healthy": True, "Watts": self._watts}}
@@ -75,7 +78,7 @@ class Undocumented(Lamp):
 
 
 class Demanding(Lamp):
-    """Of its settings one is required."""
+    """A type with a required setting."""
 
     settings_schema = LampSettingsSchema.from_dict({"licence": fields.String(required=True)})
 
@@ -90,15 +93,25 @@ class Wordless(fields.Field[Any]):
 
 
 class Undescribed(Lamp):
-    """A setting of its cannot be put into words."""
+    """A type with a setting that cannot be described."""
 
     settings_schema = LampSettingsSchema.from_dict({"odd": Wordless()})
 
 
 class Draining(Lamp):
-    """It takes a key of the core's."""
+    """A type that takes a key of the core."""
 
     node_keys: ClassVar = {"node": "Drain"}
+
+
+class BareSchema(WireSchema):
+    Watts = Number()
+
+
+class Bare(Lamp):
+    """A type whose fingerprints' fields have no defaults."""
+
+    fingerprint_schemas: ClassVar = {"node": BareSchema}
 
 
 class Halved(Number):
@@ -111,34 +124,34 @@ class HalvedSchema(WireSchema):
 
 
 class Halving(Lamp):
-    """What it dumps is not what it loads."""
+    """A type whose schema dumps other values than it loads."""
 
     fingerprint_schemas: ClassVar = {"node": HalvedSchema}
 
 
 class Lacking(Lamp):
-    """Its summary leaves out what its rows have."""
+    """A type whose summary leaves out fields of its rows."""
 
     def summary(self, fingerprints: Fingerprints) -> Mapping[str, Any]:
         return {}
 
 
 class Needy(Lamp):
-    """Its summary needs a fingerprint."""
+    """A type whose summary needs a fingerprint."""
 
     def summary(self, fingerprints: Fingerprints) -> Mapping[str, Any]:
         return {"Watts": max(self.watts(fingerprints))}
 
 
 class Trusting(Lamp):
-    """Its summary needs details."""
+    """A type whose summary needs details."""
 
     def watts(self, fingerprints: Fingerprints) -> list[int]:
         return [one.details["Watts"] for one in fingerprints["node"]]
 
 
 class Summing(Lamp):
-    """Its summary is larger than JSON's numbers may be here."""
+    """A type whose summary exceeds the range of numbers in JSON."""
 
     def summary(self, fingerprints: Fingerprints) -> Mapping[str, Any]:
         return {"Watts": sum(self.watts(fingerprints))}
@@ -155,7 +168,7 @@ class SlowProber(LampProber):
 
 
 class Slow(Lamp):
-    """Its prober takes its time."""
+    """A type whose prober is slow."""
 
     settings_schema = HastySchema
 
@@ -170,7 +183,7 @@ class HangingProber(LampProber):
 
 
 class Hanging(Slow):
-    """Its prober never says which lamps there are."""
+    """A type whose prober never returns its targets."""
 
     def prober(self, settings: LampSettings) -> Prober:
         return HangingProber(settings.watts)
@@ -189,14 +202,26 @@ class CarelessProber(LampProber):
 
 
 class Careless(Lamp):
-    """What its prober gives is of little use."""
+    """A type whose prober returns invalid results."""
 
     def prober(self, settings: LampSettings) -> Prober:
         return CarelessProber(settings.watts)
 
 
+class NamelessProber(LampProber):
+    def instances_of(self, target: str) -> Collection[tuple[str, str]] | None:
+        return None
+
+
+class Nameless(Lamp):
+    """A type whose targets have no known IDs before their first successful probe."""
+
+    def prober(self, settings: LampSettings) -> Prober:
+        return NamelessProber(settings.watts)
+
+
 class Squeamish(Lamp):
-    """It cannot show what is not healthy."""
+    """A type that cannot show unhealthy instances."""
 
     def summary(self, fingerprints: Fingerprints) -> Mapping[str, Any]:
         if not all(one.healthy for one in fingerprints["node"]):
@@ -210,7 +235,7 @@ class DyingProber(LampProber):
 
 
 class Dying(Lamp):
-    """Its prober ends the process that it is in."""
+    """A type whose prober ends its own process."""
 
     def prober(self, settings: LampSettings) -> Prober:
         return DyingProber(settings.watts)
@@ -222,13 +247,15 @@ BROKEN = {
     "settings-load": Demanding,
     "described": Undescribed,
     "names": Draining,
+    "load-defaults": Bare,
     "schemas-round-trip": Halving,
     "rows-serialize": Lacking,
     "summary-of-nothing": Needy,
     "summary-without-details": Trusting,
     "summary-of-odd-values": Summing,
     "answers-in-time": Slow,
-    "findings": Careless,
+    "probe-results": Careless,
+    "cold-start": Nameless,
     "failing-probe": Squeamish,
     "raising-probe": Squeamish,
     "hanging-probe": Squeamish,

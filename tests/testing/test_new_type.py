@@ -1,4 +1,4 @@
-"""``plugind type new``: what it writes installs, keeps the rules and is served."""
+"""``plugind type new``: its package installs, keeps the rules and is served."""
 
 from __future__ import annotations
 
@@ -30,7 +30,7 @@ def run(*command: str | Path, folder: Path, **environ: str) -> str:
     return done.stdout
 
 
-def test_what_it_writes_works_at_once(tmp_path: Path) -> None:
+def test_the_new_package_works_at_once(tmp_path: Path) -> None:
     said = run(PLUGIND, "type", "new", "lamp-post", folder=tmp_path)
     assert "plugind type check lamp-post" in said
     package, installed = tmp_path / "plugind-lamp-post", tmp_path / "installed"
@@ -43,10 +43,10 @@ def test_what_it_writes_works_at_once(tmp_path: Path) -> None:
         line.split() for line in listed.splitlines()
     ]
     tested = run(sys.executable, "-m", "pytest", "-q", folder=package, **path)
-    assert "17 passed" in tested
+    assert "19 passed" in tested
 
 
-def test_what_it_writes_is_in_good_style(tmp_path: Path) -> None:
+def test_the_new_package_is_in_good_style(tmp_path: Path) -> None:
     assert CliRunner().invoke(type_new.new, ["lamp", "--folder", str(tmp_path / "here")]).output
     ruff, config = Path(sys.executable).with_name("ruff"), ROOT / "pyproject.toml"
     run(ruff, "check", "--config", config, "here", folder=tmp_path)
@@ -54,30 +54,30 @@ def test_what_it_writes_is_in_good_style(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize(
-    ("words", "told"),
+    ("words", "message"),
     [
-        (["La mp"], "'La mp' is no name for a type"),
-        (["../up"], "'../up' is no name for a type"),
-        (["csi"], "brings a plugin type 'csi' already; take another name"),
-        (["lamp", "--folder", "there"], "there is there already"),
+        (["La mp"], "'La mp' is not a name for a type"),
+        (["../up"], "'../up' is not a name for a type"),
+        (["csi"], "already has a plugin type 'csi'; use another name"),
+        (["lamp", "--folder", "there"], "there already exists"),
         (["lamp", "--folder", "file/x"], "cannot write file/x: Not a directory"),
     ],
 )
-def test_what_it_does_not_write(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, words: list[str], told: str
+def test_requests_that_it_refuses(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, words: list[str], message: str
 ) -> None:
     monkeypatch.chdir(tmp_path)
     (tmp_path / "there").mkdir()
     (tmp_path / "file").touch()
     error = CliRunner().invoke(type_new.new, words).exception
     assert isinstance(error, PlugindError)
-    assert told in str(error)
+    assert message in str(error)
     assert sorted(path.name for path in tmp_path.rglob("*")) == ["file", "there"]
 
 
 @pytest.mark.soak
 def test_in_an_environment_of_its_own(tmp_path: Path) -> None:
-    """As a stranger would: plugind installed by pip, the package beside it as it is edited."""
+    """The package works in a new environment, with plugind installed by pip."""
     run(sys.executable, "-m", "venv", "venv", folder=tmp_path)
     bin = tmp_path / "venv/bin"
     pip = [bin / "pip", "install", "--quiet", "--disable-pip-version-check"]

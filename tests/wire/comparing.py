@@ -1,4 +1,4 @@
-"""What an answer has otherwise than its recording: one line a difference, none when they agree."""
+"""The differences of an answer from its recording: one line each, none when they agree."""
 
 from __future__ import annotations
 
@@ -8,13 +8,13 @@ from collections.abc import Iterator, Mapping
 from typing import Any
 
 from tests.support import Answer
-from tests.wire.held import SECRETS
+from tests.wire.recorded_server import SECRETS
 from tests.wire.recording import Recording
 
 # They depend on the connection and the clock; curl and every client's library read them.
 _FRAMING = {"content-length", "transfer-encoding", "date", "connection"}
 
-# Indexes, times, hashes and what depends on the machine: of these only the types are compared.
+# Indexes, times, hashes and facts of the machine: only their types are compared.
 _ASIDE = re.compile(
     r"""
       .*\.(Create|Modify)Index | body\.Index | header\ x-nomad-index
@@ -31,7 +31,7 @@ _HOST_AND_PORT = re.compile(r"127\.0\.0\.1:\d+")
 
 
 def differences(recorded: Recording, answer: Answer) -> set[str]:
-    """All differences, each as PLACE: WHAT."""
+    """Return all differences, each as PLACE: WHAT."""
     found = set() if recorded.status == answer.status else {f"status: {answer.status}"}
     found |= set(_headers(recorded.headers, answer.headers))
     if recorded.method == "HEAD" or "Accept-Encoding" in recorded.given:
@@ -61,12 +61,12 @@ def _bodies(recorded: Recording, answer: Answer) -> Iterator[str]:
 
 
 def _parsed(text: str) -> Any:
-    """JSON, all servers in it at one address."""
+    """Parse JSON, with all servers in it at one address."""
     return json.loads(_HOST_AND_PORT.sub("127.0.0.1:4646", text))
 
 
 def _in_the_form_of(text: str, value: Any) -> bytes:
-    """The value as JSON with sorted keys, indented if the text is."""
+    """Format a value as JSON with sorted keys, indented if the text is."""
     if text.endswith("\n"):
         form = json.dumps(value, indent=4, sort_keys=True, ensure_ascii=False) + "\n"
     else:
@@ -93,7 +93,7 @@ def _values(place: str, recorded: Any, given: Any) -> Iterator[str]:
 
 
 def _types(place: str, recorded: Any, given: Any) -> Iterator[str]:
-    """Differences in the names of keys, and in types where neither value is null."""
+    """Yield differences in the names of keys, and in types where neither value is null."""
     if isinstance(recorded, dict) and isinstance(given, dict):
         for key in sorted(recorded.keys() | given.keys()):
             if key in recorded and key in given:

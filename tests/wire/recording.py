@@ -41,12 +41,12 @@ class Recording:
 
     @property
     def is_first_sitting(self) -> bool:
-        """Nomad was recorded twice, as another node each time."""
+        """Return whether it is of the first recording: Nomad was recorded twice, as two nodes."""
         return self.headers["date"] < "Tue, 24 Nov 2026 15"
 
 
 def read(name: str) -> Recording:
-    """The recording of that name."""
+    """Read the recording of that name."""
     text = (FOLDER / f"{name}.txt").read_text()
     curl, answer = text.split("\n\n", 1)
     head, _, body = answer.partition("\n\n")

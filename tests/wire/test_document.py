@@ -1,7 +1,7 @@
-"""``wire = "document"``: the sample answers of Nomad's API document, one missing brace put right.
+"""``wire = "document"``: the sample answers of Nomad's API document, with one brace added.
 
-Its samples are in ``document/``. They show node IDs that are none, and a topology ("val") of a node
-that is not among its Nodes.
+Its samples are in ``document/``. They show invalid node IDs, and a topology ("val") of a node that
+is not among its Nodes.
 """
 
 from __future__ import annotations
@@ -37,12 +37,12 @@ def api(tmp_path: Path) -> Iterator[Api]:
 
 
 def fingerprint(half: dict[str, Any], **changed: Any) -> dict[str, Any]:
-    """What an agent reports of it, of what the document shows of it."""
-    told = {**half, **changed}
-    if info := told.get("NodeInfo"):
+    """Return the agent's report of a half that the document shows."""
+    reported = {**half, **changed}
+    if info := reported.get("NodeInfo"):
         topology = {"Segments": info["AccessibleTopology"]}
-        told["NodeInfo"] = {**info, "AccessibleTopology": topology}
-    return told
+        reported["NodeInfo"] = {**info, "AccessibleTopology": topology}
+    return reported
 
 
 def test_the_list(api: Api) -> None:
@@ -82,7 +82,7 @@ def test_a_read(api: Api) -> None:
     assert json.dumps(body) == json.dumps(want), "the keys, in the document's order"
 
 
-def test_what_a_driver_never_said(api: Api) -> None:
+def test_fields_that_a_driver_never_reported(api: Api) -> None:
     agent = FakeAgent(api)
     agent.report({"nfs": {"node": {**down(), "UpdateTime": "2020-01-31T00:00:00.5Z"}}})
     (body,) = api.call("GET", "/v1/plugin/csi/nfs").json

@@ -16,8 +16,9 @@ from nomad.api.exceptions import (
 )
 
 from tests.support import FakeAgent, Live, up
-from tests.wire.held import MANAGEMENT, SECRETS, served
+from tests.wire.recorded_server import ACCESSORS, MANAGEMENT, SECRETS, served
 
+ALLOCATION = "5dd1f7a1-0c7a-4c1c-8d5c-7d9d9f2ac001"
 READERS = "<client token of policy readers>"
 
 
@@ -42,7 +43,7 @@ def session() -> Iterator[requests.Session]:
 
 
 def client(api: Live, session: requests.Session, holder: str) -> Any:
-    """The client as the holder of a token would make it; "" holds none."""
+    """Return the client of a token's holder; "" holds no token."""
     token = SECRETS.get(holder)
     return nomad.Nomad(address=api.address, token=token, region="global", session=session)
 
@@ -77,6 +78,30 @@ def test_search(manager: Any, reader: Any, agent: FakeAgent) -> None:
     assert reader.search.search("nfs", "all")["Matches"]["plugins"] == ["nfs"]
 
 
+def test_fuzzy_search(manager: Any, reader: Any, agent: FakeAgent) -> None:
+    found = manager.search.fuzzy_search("BS", "plugins")["Matches"]
+    assert found == {"plugins": [{"ID": id_, "Scope": None} for id_ in ("ebs0", "ebs1")]}
+    nodes = manager.search.fuzzy_search("vm", "all")["Matches"]["nodes"]
+    assert nodes == [{"ID": "vm1", "Scope": [agent.node_id]}]
+    assert "nodes" not in reader.search.fuzzy_search("vm", "all")["Matches"]
+
+
+def test_allocations(manager: Any, reader: Any, api: Live) -> None:
+    node = FakeAgent(api, name="vm2", token=SECRETS[MANAGEMENT])
+    about = {"Name": "smb.smb[7]", "JobID": "smb.service", "TaskGroup": "smb"}
+    report = node.report({"smb": {"node": up(AllocID=ALLOCATION)}}, Allocations={ALLOCATION: about})
+    assert report.json["Rejected"] == []
+    for each in (manager, reader):
+        (stub,) = each.allocations.get_allocations(prefix=ALLOCATION[:8])
+        assert (stub["ID"], stub["NodeName"]) == (ALLOCATION, "vm2")
+        assert len(each.allocations) == len(list(each.allocations)) == 1
+        assert each.allocation[ALLOCATION]["JobID"] == "smb.service"
+        assert ALLOCATION in each.allocation
+        assert "11111111-2222-3333-4444-555555555555" not in each.allocation
+    assert manager.node.get_allocations(node.node_id)[0]["ID"] == ALLOCATION
+    api.call("DELETE", f"/v1/node/{node.node_id}", headers=node.headers)
+
+
 def test_acls(manager: Any, reader: Any) -> None:
     assert [policy["Name"] for policy in manager.acl.get_policies()] == ["listers", "readers"]
     assert 'policy = "read"' in manager.acl.get_policy("readers")["Rules"]
@@ -86,6 +111,15 @@ def test_acls(manager: Any, reader: Any) -> None:
     assert [policy["Name"] for policy in reader.acl.get_policies()] == ["readers"]
     with pytest.raises(URLNotFoundNomadException):
         manager.acl.get_policy("nobody")
+    tokens = {token["Name"]: token for token in manager.acl.get_tokens()}
+    assert sorted(tokens) == ["Bootstrap Token", "listers", "readers"]
+    assert not any("SecretID" in token for token in tokens.values())
+    assert [token["Name"] for token in reader.acl.get_tokens()] == ["readers"]
+    for each in (manager, reader):
+        found = each.acl.get_token(tokens["readers"]["AccessorID"])
+        assert (found["Policies"], found["SecretID"]) == (["readers"], "")
+    with pytest.raises(URLNotFoundNomadException):
+        manager.acl.get_token("11111111-2222-3333-4444-555555555555")
 
 
 def test_status(api: Live, manager: Any) -> None:
@@ -94,19 +128,26 @@ def test_status(api: Live, manager: Any) -> None:
     assert manager.status.peers.get_peers() == manager.agent.get_servers() == [address]
     assert manager.regions.get_regions() == ["global"]
     assert "default" in manager.namespaces
+    assert manager.namespace.get_namespace("default")["Name"] == "default"
+    assert "default" in manager.namespace
+    assert "apps" not in manager.namespace
     (member,) = manager.agent.get_members()["Members"]
     assert f"{member['Tags']['rpc_addr']}:{member['Tags']['port']}" == address
     assert manager.agent.get_agent()["member"] == member
 
 
-def test_who_may_not(api: Live, reader: Any, session: requests.Session) -> None:
+def test_a_client_without_rights(api: Live, reader: Any, session: requests.Session) -> None:
     nobody = client(api, session, "")
     for refused in (
         reader.nodes.get_nodes,
         reader.agent.get_agent,
         lambda: reader.acl.get_policy("listers"),
+        lambda: reader.acl.get_token(ACCESSORS["listers"]),
         nobody.acl.get_self_token,
         nobody.acl.get_policies,
+        nobody.acl.get_tokens,
+        nobody.allocations.get_allocations,
+        lambda: nobody.namespace.get_namespace("default"),
         lambda: nobody.search.search("e", "plugins"),
     ):
         with pytest.raises((URLNotAuthorizedNomadException, BaseNomadException)) as raised:

@@ -1,7 +1,7 @@
-"""plugind answers as a real Nomad 0.11.8 did, but for what it does otherwise on purpose.
+"""plugind answers as a real Nomad 0.11.8 did, but for deliberate differences.
 
-Each recorded request is sent to a plugind that holds what Nomad held. What differs has to stand in
-one of the two tables, with the reason, and what stands there has to differ.
+Each recorded request is sent to a plugind with the state that Nomad had. Each difference must be in
+one of the two tables, with its reason, and each row must be a real difference.
 """
 
 from __future__ import annotations
@@ -14,12 +14,12 @@ import pytest
 
 from tests.support import Answer
 from tests.wire.comparing import differences
-from tests.wire.held import replay
+from tests.wire.recorded_server import replay
 from tests.wire.recording import names, read
 
 
 class Otherwise(NamedTuple):
-    """An answer that is another one altogether: its status and what is looked at in it."""
+    """An answer that is different altogether: its status and the compared parts."""
 
     status: int
     look: Callable[[Answer], Any]
@@ -43,12 +43,13 @@ HOSTPATH, MOCK = "hostpath-plugin0", "mock-plugin0"
 NODE = "84a05bf0-6541-6303-b1b0-3cb6334456fd"
 NO_TYPE = "an empty body breaks clients that read JSON"
 EXACT = "an exact path or nothing"
+NO_PATH = "no such path; /v1/openapi.json lists those of the API"
 MISTAKE = "it is the client's mistake"
 NEWER = "newer Nomad does"
 
 OTHERWISE = {
     "bearer": Otherwise(200, ids, [HOSTPATH, MOCK], NEWER),
-    "double-slash": Otherwise(404, text, "", EXACT),
+    "double-slash": Otherwise(404, text, NO_PATH, EXACT),
     "head": Otherwise(200, text, "", "RFC 9110: as GET, without a body"),
     "list-after-job-stop": Otherwise(
         200, healthy, {HOSTPATH: (1, 1), MOCK: (0, 0)}, "who looks at night wants to see it"
@@ -61,10 +62,11 @@ OTHERWISE = {
     "nodes-prefix-odd": Otherwise(200, ids, [NODE], "it is no fault of the server"),
     "other-region": Otherwise(400, text, "No path to region", MISTAKE),
     "per-page-x": Otherwise(400, text, "Invalid per_page: it is a whole number", NEWER),
-    "plugin-a-b": Otherwise(404, text, "", EXACT),
-    "plugin-a-b-c": Otherwise(404, text, "", EXACT),
-    "plugin-csi-no-slash": Otherwise(404, text, "", EXACT),
-    "plugin-empty": Otherwise(404, text, "", EXACT),
+    "plugin-a-b": Otherwise(404, text, NO_PATH, EXACT),
+    "plugin-a-b-c": Otherwise(404, text, NO_PATH, EXACT),
+    "plugin-csi-no-slash": Otherwise(404, text, NO_PATH, EXACT),
+    "plugin-empty": Otherwise(404, text, NO_PATH, EXACT),
+    "plugins-slash": Otherwise(404, text, NO_PATH, EXACT),
     "read-unknown-type": Otherwise(404, text, "plugin not found", NO_TYPE),
     "search-bad-json": Otherwise(
         400,
@@ -73,6 +75,7 @@ OTHERWISE = {
         "the words of another reader of JSON",
     ),
     "stale-maybe": Otherwise(400, text, "Invalid stale: it is true or false", NEWER),
+    "unknown-path": Otherwise(404, text, NO_PATH, "tools print more than the status"),
     "token-malformed": Otherwise(403, text, "ACL token not found", MISTAKE),
     "type-empty": Otherwise(200, text, "[]", NO_TYPE),
     "type-twice": Otherwise(400, text, "unknown plugin type 'nope'; there are: csi", NO_TYPE),
@@ -80,7 +83,7 @@ OTHERWISE = {
 
 
 class Apart(NamedTuple):
-    """What is different within answers that agree otherwise, by regular expressions."""
+    """Differences within answers that agree otherwise, by regular expressions."""
 
     recordings: str
     what: str
@@ -91,8 +94,13 @@ _BODIES = "read-hostpath|driver-dead-read"
 _FINGERPRINT = r"body\.(Nodes|Controllers|CSI\w+Plugins)\..*\.(Node|Controller)Info"
 
 APART = [
-    Apart(".*", r"header (etag|cache-control): added", "nobody fetches twice what is the same"),
+    Apart(".*", r"header (etag|cache-control): added", "no client fetches the same twice"),
     Apart(".*-plugins|wrong-method", "header allow: added", "RFC 9110 asks for it"),
+    Apart(
+        "(lister-read|anonymous)-denied|nodes-anonymous|token-empty",
+        "body: Permission denied: it needs .*",
+        "who is refused learns what to ask for; clients look for the first two words",
+    ),
     Apart("(list|anonymous)-no-type", r"header x-nomad-\w+: added", "one rule for every read"),
     Apart(_BODIES, r"body\.(Controllers|Nodes)Expected: added", NEWER),
     Apart(_BODIES, r"body\.(CreateTime|ModifyTime|Topologies): added", NEWER),
@@ -107,11 +115,12 @@ APART = [
     Apart("node-read", r"body\.(Node)?Resources\.Networks: null", "a scheduler's"),
     Apart("node-read", r"body\.SecretID: missing", "a secret"),
     Apart("search.*", r"body\.(Matches|Truncations)\.plugins: added", NEWER),
+    Apart("search-all.*", r"body\.Matches\.allocs: \[\]", "a list, as for plugins and nodes"),
     Apart("acl-policy", r"body\.(Rules|RulesJSON\.Raw): .*", "a description is a comment in it"),
     Apart("acl-token-self.*", r"body\.(Roles|ExpirationTime): added", NEWER),
     Apart("agent-self", r"body\.config\..*: missing", "no such settings"),
     Apart("agent-self", r"body\.config\.Client\.Servers: .*", "by default there is one"),
-    Apart("agent-self", r"body\.stats\.(raft|serf|vault|client): missing", "no such parts"),
+    Apart("agent-self", r"body\.stats\.(raft\.\w+|serf|vault|client): missing", "no such parts"),
     Apart("agent-self", r"body\.stats\.runtime\.(goroutines|max_procs): missing", "no Go"),
     Apart("agent-self", r"body\.stats\.plugind: added", "numbers of its own"),
     Apart(_BODIES, r"body\.Allocations\.0\.TaskStates\.\w+: missing", "a scheduler's"),
@@ -128,7 +137,7 @@ def answers(tmp_path_factory: pytest.TempPathFactory) -> Mapping[str, Answer]:
 
 @pytest.fixture(scope="module")
 def found(answers: Mapping[str, Answer]) -> Mapping[str, set[str]]:
-    """The differences of each answer."""
+    """Return the differences of each answer."""
     return {name: differences(read(name), answer) for name, answer in answers.items()}
 
 

@@ -1,8 +1,9 @@
-"""The docker plugin type: what speaks Docker's plugin API on a machine
+"""The docker plugin type: programs that speak Docker's plugin API on a machine
 (https://docs.docker.com/engine/extend/plugin_api/).
 
 A plugin is a volume, network, authorization or log driver that Docker finds by its name. This type
-finds the same ones in the same places, and asks each what Docker asks it first: what it implements.
+finds the same ones in the same places, and asks each the first question of Docker's: what it
+implements.
 """
 
 from __future__ import annotations
@@ -33,9 +34,9 @@ class DockerType(PluginType):
     body_schema = ImplementsSchema
 
     def summary(self, fingerprints: Mapping[str, Collection[Fingerprint]]) -> Mapping[str, Any]:
-        """What any of its instances implements."""
-        told = (one.details.get("Implements", ()) for one in fingerprints.get("node", ()))
-        return {"Implements": sorted({subsystem for each in told for subsystem in each})}
+        """Return the subsystems that any of its instances implements."""
+        reported = (one.details.get("Implements", ()) for one in fingerprints.get("node", ()))
+        return {"Implements": sorted({subsystem for each in reported for subsystem in each})}
 
     def prober(self, settings: DockerSettings) -> Prober:
         return DockerProber(settings)

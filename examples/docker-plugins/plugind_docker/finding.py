@@ -1,13 +1,13 @@
-"""Finds the plugins that Docker would find, and where each listens.
+"""Finds the plugins that Docker would find, and their addresses.
 
 A name's socket goes before its files, NAME.EXT before NAME/NAME.EXT, earlier folders before later
-ones; what comes later under the same name is never looked at, by Docker neither.
+ones; later files under the same name are ignored, as by Docker.
 """
 
 from __future__ import annotations
 
 import json
-from collections.abc import Iterator, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -21,9 +21,9 @@ FILE_MAXIMUM = 65_536
 
 @dataclass(frozen=True)
 class Target:
-    """A plugin by its name, and the file that tells of it: its socket, or one that names it.
+    """A plugin by its name, and its file: its socket, or a file that names its address.
 
-    ``stamp`` tells a file from what it was before (inode, when it was changed).
+    ``stamp`` changes when the file does (inode, time of its last change).
     """
 
     name: str
@@ -33,8 +33,8 @@ class Target:
 
 @dataclass(frozen=True)
 class Tls:
-    """How a plugin is trusted, and what it trusts plugind by. Without ``ca`` nothing is verified,
-    as in Docker."""
+    """The certificates of a plugin and of plugind. Without ``ca`` nothing is verified, as in
+    Docker."""
 
     ca: str = ""
     certificate: str = ""
@@ -44,7 +44,7 @@ class Tls:
 
 @dataclass(frozen=True)
 class Place:
-    """Where a plugin listens: at a socket's ``path``, else at ``host`` and ``port``."""
+    """The address of a plugin: a socket's ``path``, else ``host`` and ``port``."""
 
     url: str
     path: str = ""
@@ -54,43 +54,38 @@ class Place:
 
 
 def find_targets(settings: DockerSettings) -> dict[str, Target]:
-    """The plugins that there are, by name."""
-    folders = [(settings.sockets, ".sock"), *_spec_folders(settings)]
+    """Return all plugins by name."""
+    specs = ((folder, suffix) for folder in settings.specs for suffix in (".spec", ".json"))
+    folders = [(settings.sockets, ".sock"), *specs]
     found: dict[str, Target] = {}
     for folder, extension in folders:
-        for file in _files(Path(folder), extension):
+        inner = Path(folder).glob(f"*/*{extension}")
+        files = sorted(Path(folder).glob(f"*{extension}"))
+        for file in [*files, *sorted(file for file in inner if file.stem == file.parent.name)]:
             if target := _target(file):
                 found.setdefault(target.name, target)
     return found
 
 
 def place_of(target: Target) -> Place:
-    """Where a target listens. Raises ProbeFailed for a file that does not say."""
+    """Return the address of a target. Raise ProbeFailed for a file that names none."""
     if target.file.suffix == ".sock":
         return Place(f"unix://{target.file}", path=str(target.file))
-    text = _read(target.file)
+    try:
+        with target.file.open("rb") as stream:
+            text = stream.read(FILE_MAXIMUM).decode()
+    except OSError as error:
+        raise ProbeFailed(f"{target.file} cannot be read: {error.strerror}") from error
+    except UnicodeDecodeError as error:
+        raise ProbeFailed(f"{target.file} is not text") from error
     if target.file.suffix == ".json":
         return _place_of_json(target.file, text)
     return _place(target.file, text.strip(), None)
 
 
-def _spec_folders(settings: DockerSettings) -> Iterator[tuple[str, str]]:
-    for folder in settings.specs:
-        yield folder, ".spec"
-        yield folder, ".json"
-
-
-def _files(folder: Path, extension: str) -> Iterator[Path]:
-    yield from sorted(folder.glob(f"*{extension}"))
-    yield from sorted(file for file in folder.glob(f"*/*{extension}") if _names_its_folder(file))
-
-
-def _names_its_folder(file: Path) -> bool:
-    return file.stem == file.parent.name
-
-
 def _target(file: Path) -> Target | None:
-    """None for what Docker does not look at: an entry in a socket's place that is none, say."""
+    """Return the target of a file; None for a file that Docker ignores, such as another file in a
+    socket's place."""
     try:
         status = file.stat()
         counts = file.is_socket() if file.suffix == ".sock" else file.is_file()
@@ -99,21 +94,11 @@ def _target(file: Path) -> Target | None:
     return Target(file.stem, file, (status.st_ino, status.st_ctime_ns)) if counts else None
 
 
-def _read(file: Path) -> str:
-    try:
-        with file.open("rb") as stream:
-            return stream.read(FILE_MAXIMUM).decode()
-    except OSError as error:
-        raise ProbeFailed(f"{file} cannot be read: {error.strerror}") from error
-    except UnicodeDecodeError as error:
-        raise ProbeFailed(f"{file} is no text") from error
-
-
 def _place_of_json(file: Path, text: str) -> Place:
     try:
         document = json.loads(text)
     except (ValueError, RecursionError) as error:
-        raise ProbeFailed(f"{file} is no JSON: {error}") from error
+        raise ProbeFailed(f"{file} is not JSON: {error}") from error
     match document:
         case {"Addr": str(address), "TLSConfig": Mapping() as tls}:
             return _place(file, address, _tls(file, tls))
@@ -142,5 +127,5 @@ def _place(file: Path, address: str, tls: Tls | None) -> Place:
         raise ProbeFailed(f"{file} has no address such as unix:///PATH or tcp://HOST:PORT")
     if parts.scheme == "https" and tls is None:
         tls = Tls()
-    url = f"{parts.scheme}://{host}"  # a user or password in it is nobody's business
+    url = f"{parts.scheme}://{host}"  # without a user or password, which are secrets
     return Place(f"{url}:{port}" if port else url, "", host, port or (443 if tls else 80), tls)

@@ -1,4 +1,4 @@
-"""What Docker asks a plugin first, and what the plugin answers: POST /Plugin.Activate."""
+"""The first request of Docker's to a plugin, and the plugin's answer: POST /Plugin.Activate."""
 
 from __future__ import annotations
 
@@ -31,7 +31,8 @@ class UnixConnection(http.client.HTTPConnection):
 
 
 def activate(place: Place, timeout: float) -> list[str]:
-    """The subsystems that a plugin implements. Raises ProbeFailed, with why it gave no answer."""
+    """Return the subsystems that a plugin implements. Raise ProbeFailed with the reason if it gave
+    no answer."""
     try:
         with closing(_connection(place, timeout)) as connection:
             connection.request("POST", "/Plugin.Activate", headers={"Accept": VERSION})
@@ -69,15 +70,15 @@ def _implements(body: bytes) -> list[str]:
     except (ValueError, RecursionError):
         document = None
     match document:
-        case {"Implements": list(told)} if len(told) <= IMPLEMENTS_MAXIMUM and all(
-            isinstance(each, str) and len(each) <= SUBSYSTEM_MAXIMUM for each in told
+        case {"Implements": list(names)} if len(names) <= IMPLEMENTS_MAXIMUM and all(
+            isinstance(each, str) and len(each) <= SUBSYSTEM_MAXIMUM for each in names
         ):
-            return sorted(set(told))
+            return sorted(set(names))
     raise ProbeFailed(f"Plugin.Activate was not answered with a manifest: {_start(body)!r}")
 
 
 def _reason(place: Place, timeout: float, error: Exception) -> str:
-    """Why there was no answer, as an operator wants to hear it."""
+    """Return why there was no answer, for operators."""
     if isinstance(error, TimeoutError):
         limit = format_duration(round(timeout * SECOND))
         return f"no answer to Plugin.Activate at {place.url} within {limit}"

@@ -1,4 +1,4 @@
-"""Watches over the plugins of one machine."""
+"""Probes the plugins of one machine."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ class DockerProber(Prober):
 
     def probe(self, target: Target) -> Mapping[tuple[str, str], Mapping[str, Any]]:
         if not ID_PATTERN.fullmatch(target.name):
-            raise ProbeFailed(f"{target.file}: its name can be no plugin's ID in plugind")
+            raise ProbeFailed(f"{target.file}: its name is not valid as a plugin's ID in plugind")
         place = place_of(target)
         implements = activate(place, self._settings.probe_timeout)
         return {

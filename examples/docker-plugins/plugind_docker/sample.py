@@ -1,6 +1,6 @@
 """A small real plugin of Docker's kind, for tests: ``python -m plugind_docker.sample SOCKET``.
 
-It listens on a unix socket, and implements what the further arguments say (VolumeDriver).
+It listens on a unix socket, and implements the subsystems of the further arguments (VolumeDriver).
 """
 
 from __future__ import annotations

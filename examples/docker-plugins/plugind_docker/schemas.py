@@ -1,4 +1,4 @@
-"""What fingerprints, rows and bodies of Docker's plugins hold."""
+"""The schemas of the fingerprints, rows and bodies of Docker's plugins."""
 
 from __future__ import annotations
 
@@ -22,6 +22,6 @@ class ImplementsSchema(WireSchema):
 
 
 class DockerFingerprintSchema(ImplementsSchema):
-    """``Address`` is where it listens, as a URL."""
+    """``Address`` is the plugin's address, as a URL."""
 
     Address = Text(load_default="", maximum=4_096)

@@ -13,7 +13,7 @@ from plugind.plugin_type import Settings, SettingsSchema
 
 @dataclass(frozen=True)
 class DockerSettings(Settings):
-    """What the block loads into."""
+    """The settings of the block."""
 
     sockets: str
     specs: list[str]

@@ -19,7 +19,7 @@ Serve = Callable[..., SamplePlugin]
 
 @pytest.fixture
 def folder() -> Iterator[Path]:
-    """A short path: a socket's may have 107 bytes."""
+    """Yield a folder with a short path: a socket's may have 107 bytes."""
     with tempfile.TemporaryDirectory() as name:
         for each in ("run", "etc", "lib"):
             (Path(name) / each).mkdir()
@@ -28,7 +28,7 @@ def folder() -> Iterator[Path]:
 
 @pytest.fixture
 def serve(folder: Path) -> Iterator[Serve]:
-    """Starts a plugin on a socket below the folder."""
+    """Yield a function that starts a plugin on a socket below the folder."""
     with ExitStack() as until_end:
 
         def start(path: str, *implements: str) -> SamplePlugin:

@@ -43,7 +43,7 @@ def test_a_plugin_says_what_it_implements(folder: Path, serve: Serve, prober: Do
     assert plugin.asked == [f"/Plugin.Activate {VERSION}"]
 
 
-def test_what_is_found_is_what_docker_finds(
+def test_plugins_are_found_as_docker_finds_them(
     folder: Path, serve: Serve, prober: DockerProber
 ) -> None:
     serve("run/a.sock")
@@ -91,16 +91,16 @@ def test_a_file_that_changes_is_another_target(folder: Path, prober: DockerProbe
         ("a.spec", "", "has no address such as"),
         ("a.spec", "ftp://host", "has no address such as"),
         ("a.spec", "tcp://host:99999", "has no address: Port out of range"),
-        ("a.spec", b"\xff", "is no text"),
-        ("a.json", "{", "is no JSON"),
-        ("a.json", "[" * 50_000, "is no JSON"),
+        ("a.spec", b"\xff", "is not text"),
+        ("a.json", "{", "is not JSON"),
+        ("a.json", "[" * 50_000, "is not JSON"),
         ("a.json", "{}", "has no Addr"),
         ("a.json", '{"Addr": "unix:///x", "TLSConfig": {"CAFile": 5}}', "must be texts"),
         ("a.json", '{"Addr": "https://x:1", "TLSConfig": {"CAFile": "/none"}}', "No such file"),
-        ("-a.spec", "unix:///x", "its name can be no plugin's ID"),
+        ("-a.spec", "unix:///x", "its name is not valid as a plugin's ID"),
     ],
 )
-def test_files_that_lead_nowhere_are_told_of(
+def test_files_without_a_usable_address_are_reported(
     folder: Path, prober: DockerProber, file: str, text: str | bytes, reason: str
 ) -> None:
     path = folder / "etc" / file
@@ -108,7 +108,7 @@ def test_files_that_lead_nowhere_are_told_of(
     assert reason in why(prober, path.stem)
 
 
-def test_why_a_plugin_is_not_healthy(folder: Path, serve: Serve, prober: DockerProber) -> None:
+def test_reasons_of_unhealthy_plugins(folder: Path, serve: Serve, prober: DockerProber) -> None:
     plugin = serve("run/a.sock")
     plugin.status = 503
     plugin.body = b"the disk\nis on fire"
@@ -128,7 +128,7 @@ def test_a_dead_plugin_leaves_its_socket(folder: Path, prober: DockerProber) -> 
     assert "connection refused (is the plugin running?)" in why(prober, "a")
 
 
-def test_what_speaks_no_http(folder: Path, prober: DockerProber) -> None:
+def test_a_socket_without_http(folder: Path, prober: DockerProber) -> None:
     with socket.create_server(("127.0.0.1", 0)) as listening:
         port = listening.getsockname()[1]
         (folder / "etc/a.spec").write_text(f"tcp://127.0.0.1:{port}")
@@ -141,13 +141,13 @@ def test_what_speaks_no_http(folder: Path, prober: DockerProber) -> None:
 
         thread = threading.Thread(target=answer)
         thread.start()
-        told = why(prober, "a")
+        reason = why(prober, "a")
         thread.join()
-    assert told == f"tcp://127.0.0.1:{port} does not speak HTTP: BadStatusLine"
+    assert reason == f"tcp://127.0.0.1:{port} does not speak HTTP: BadStatusLine"
 
 
 def test_a_row_says_what_any_instance_implements() -> None:
-    told = [["VolumeDriver"], [], ["authz", "VolumeDriver"]]
-    fingerprints = [Fingerprint(True, "", 1, details={"Implements": each}) for each in told]
+    given = [["VolumeDriver"], [], ["authz", "VolumeDriver"]]
+    fingerprints = [Fingerprint(True, "", 1, details={"Implements": each}) for each in given]
     assert DockerType().summary({"node": fingerprints}) == {"Implements": ["VolumeDriver", "authz"]}
     assert DockerType().summary({"node": []}) == {"Implements": []}

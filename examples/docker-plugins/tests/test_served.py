@@ -17,7 +17,7 @@ import pytest
 
 from tests.conftest import Serve
 
-WAIT = 20.0
+WAIT = 60.0
 
 
 def eventually(look: Callable[[], Any]) -> Any:
@@ -53,12 +53,12 @@ def address(folder: Path) -> Iterator[str]:
         yield eventually(lambda: re.search(r"address=(http://\S+)", log.read_text()))[1]
     finally:
         process.terminate()
-        process.wait(20)
+        process.wait(60)
 
 
 def test_a_plugin_comes_and_dies(folder: Path, serve: Serve, address: str) -> None:
     def rows() -> Any:
-        with urllib.request.urlopen(f"{address}/v1/plugins?type=docker", timeout=5) as answer:
+        with urllib.request.urlopen(f"{address}/v1/plugins?type=docker", timeout=60) as answer:
             return json.load(answer)
 
     plugin = serve("run/flocker.sock")

@@ -23,7 +23,7 @@ CHANGE = CatalogueChange(
 
 
 class Receiver(HTTPServer):
-    """Keeps what is posted, and answers with ``status``."""
+    """Keeps the bodies that are posted, and answers with ``status``."""
 
     def __init__(self) -> None:
         self.posted: list[Any] = []
@@ -77,7 +77,7 @@ def test_a_change_is_posted(receiver: Receiver) -> None:
 
 
 @pytest.mark.parametrize("status", [302, 404, 500])
-def test_what_is_not_taken_is_raised(receiver: Receiver, status: int) -> None:
+def test_a_refused_change_raises(receiver: Receiver, status: int) -> None:
     receiver.status = status
     with pytest.raises(NotTaken, match=f"answered with {status}"):
         plugind_changed(CHANGE)

@@ -1,0 +1,26 @@
+"""A request between its arrival and its answer."""
+
+from __future__ import annotations
+
+import time
+from dataclasses import dataclass, field
+
+from plugind.acl import Acl
+from plugind.api.request import Request
+from plugind.api.turns import Turn
+
+
+@dataclass(slots=True)
+class Exchange:
+    """A request, its turn, and the facts that are logged once it is answered.
+
+    ``acl`` has the policies and tokens that were looked up before, for the first use of them.
+    """
+
+    request: Request
+    turn: Turn
+    began: float = field(default_factory=time.monotonic)
+    acl: Acl | None = None
+    accessor: str = ""
+    decision: str = ""
+    rule: str = ""

@@ -1,0 +1,172 @@
+"""The API as a WSGI application of Flask: the only module that reads Flask's current request."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Sequence
+from typing import Any
+from wsgiref.types import StartResponse, WSGIEnvironment
+
+from flask import Flask, Response, request
+from werkzeug.exceptions import HTTPException, MethodNotAllowed, NotFound
+
+from plugind.api.access_log import AccessLog
+from plugind.api.endpoints import SMALL_BODY, Endpoint
+from plugind.api.exchange import Exchange
+from plugind.api.flow import Flow
+from plugind.api.reply import PHRASES, Rendered, Reply, error_reply, rendered
+from plugind.api.request import Server
+from plugind.api.wsgi import WHEN_ANSWERED, request_of
+from plugind.errors import TooManyParked
+from plugind.wire.addresses import Networks
+
+_NO_PATH = "no such path; /v1/openapi.json lists those of the API"
+_ROOT = Reply(
+    b"plugind keeps a catalogue of plugins: 'plugind plugin status' shows it, "
+    b"/v1/plugins?type=TYPE answers with it, and /v1/openapi.json lists the whole API\n",
+    content_type="text/plain; charset=utf-8",
+)
+
+_EXCHANGE = "plugind.exchange"
+_REFUSAL = "plugind.refusal"
+"""The environment's keys for a request's exchange, and for why it got no turn."""
+
+RefusedHead = tuple[str, list[tuple[str, str]], bytes]
+"""An answer as WSGI has it: status line, headers, body."""
+
+
+class Api(Flask):
+    """Flask, without the answers that it gives by itself; every endpoint through one flow.
+
+    ``server`` parks requests; ``trusted`` are the proxies whose word on addresses is believed.
+    """
+
+    def __init__(
+        self,
+        name: str,
+        flow: Flow,
+        table: Sequence[Endpoint],
+        server: Server,
+        trusted: Networks = (),
+        access_log: AccessLog | None = None,
+    ) -> None:
+        super().__init__(name, static_folder=None)
+        self.config["PROVIDE_AUTOMATIC_OPTIONS"] = False
+        self.url_map.merge_slashes = False
+        self._flow = flow
+        self._server = server
+        self._trusted = trusted
+        self._access_log = access_log
+        self.before_request(_refuse)
+        self.after_request(self._log)
+        self.register_error_handler(HTTPException, _http_error)
+        self.register_error_handler(Exception, self._failed)
+        self.add_url_rule("/", "root", lambda: _response(_ROOT), methods=["GET"])
+        self._endpoints: dict[str, Endpoint] = {}
+        for endpoint in table:
+            name = f"{endpoint.method} {endpoint.path}".replace(".", "_")
+            self._endpoints[name] = endpoint
+            self.add_url_rule(endpoint.path, name, self._view(endpoint), methods=[endpoint.method])
+
+    def wsgi_app(self, environ: WSGIEnvironment, start_response: StartResponse) -> Iterable[bytes]:
+        """Answer a request; a costly one when its turn comes."""
+        exchange = self._exchange(environ)
+        try:
+            self._server.run(self._flow.begin(exchange), exchange.request.connection)
+        except TooManyParked as error:
+            environ[_REFUSAL] = error
+        try:
+            return super().wsgi_app(environ, start_response)
+        finally:
+            if (when_answered := environ.get(WHEN_ANSWERED)) is not None:
+                when_answered(exchange.turn.end)  # to send a large answer is work as well
+            else:
+                exchange.turn.end()
+
+    def check_head(self, environ: dict[str, Any]) -> int | RefusedHead:
+        """Decide about a request by its head alone, before its body is read.
+
+        Return how many bytes the body may have, or the answer to a request that is refused, which
+        is then logged like any other.
+        """
+        exchange = self._exchange(environ)
+        with self.request_context(environ):
+            try:
+                self.preprocess_request()
+                if request.url_rule is None:
+                    self.raise_routing_exception(request)
+                endpoint = self._endpoints.get(request.url_rule.endpoint)
+                if endpoint is None:  # the root, which reads no body
+                    return SMALL_BODY
+                call = self._flow.admit(exchange, endpoint, request.view_args or {})
+                if endpoint.check_size is not None:
+                    endpoint.check_size(call, call.request.content_length)
+                return call.body_maximum
+            except Exception as error:
+                response = self.finalize_request(self.handle_user_exception(error))
+                return response.status, list(response.headers), response.get_data()
+
+    def _exchange(self, environ: dict[str, Any]) -> Exchange:
+        """Begin the exchange of a request, and keep it in its environment."""
+        exchange = self._flow.exchange(request_of(environ, self._trusted))
+        environ[_EXCHANGE] = exchange
+        return exchange
+
+    def _view(self, endpoint: Endpoint) -> Callable[..., Response]:
+        """Return the function that Flask calls for an endpoint."""
+
+        def respond(**path: str) -> Response:
+            exchange = _current()
+            steps = self._flow.answer(exchange, endpoint, path)
+            return _response(self._server.run(steps, exchange.request.connection))
+
+        return respond
+
+    def _failed(self, error: Exception) -> Response:
+        return _response(self._flow.failed(_current(), error))
+
+    def _log(self, response: Response) -> Response:
+        if self._access_log is not None:
+            index = response.headers.get("X-Nomad-Index", 0, int)
+            self._access_log.answered(_current(), response.status_code, index)
+        return response
+
+
+def _current() -> Exchange:
+    """Return the exchange of the current request."""
+    exchange: Exchange = request.environ[_EXCHANGE]
+    return exchange
+
+
+def _response(reply: Reply) -> Response:
+    """Return a reply as the current request wants it."""
+    return response_of(rendered(reply, _current().request))
+
+
+def response_of(answer: Rendered) -> Response:
+    """Return an answer as Flask sends it."""
+    # Flask's own phrases are all in capitals.
+    phrase = PHRASES.get(answer.status, "Unknown")
+    response = Response(answer.body, f"{answer.status} {phrase}")
+    if "Content-Type" not in answer.headers:
+        del response.headers["Content-Type"]  # Flask has set one of its own
+    response.headers.update(answer.headers)
+    return response
+
+
+def _refuse() -> None:
+    """Raise why the current request got no turn, and NotFound for a path like ``//v1/plugins``:
+    servers and werkzeug take slashes from its start."""
+    if (refusal := request.environ.get(_REFUSAL)) is not None:
+        raise refusal
+    if request.environ.get("REQUEST_URI", "").startswith("//"):
+        raise NotFound
+
+
+def _http_error(error: HTTPException) -> Response:
+    """Return the answer to the few errors that Flask finds before a view is called."""
+    if isinstance(error, MethodNotAllowed):
+        allow = {"Allow": ", ".join(sorted(error.valid_methods or ()))}
+        return _response(error_reply("Invalid method", 405, headers=allow))
+    if isinstance(error, NotFound):
+        return _response(error_reply(_NO_PATH, 404))
+    return _response(error_reply(error.name, error.code or 500))

@@ -1,0 +1,219 @@
+"""The one flow of every request: rights, the wait for an index, rights again, and the reply.
+
+It knows no HTTP server: a server makes a ``Request`` of what it reads, takes the steps of the flow,
+in which the request may pause, and sends the ``Reply``.
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Collection, Iterable, Mapping
+from dataclasses import replace
+from functools import partial
+from typing import Any
+from zlib import crc32
+
+from plugind import filtering, logs
+from plugind.acl import Acl, Caller
+from plugind.api import rows
+from plugind.api.clients import holder_of
+from plugind.api.denials import denied
+from plugind.api.endpoints import Asked, Call, Endpoint, Source, no_token
+from plugind.api.exchange import Exchange
+from plugind.api.query import Query, read_query
+from plugind.api.reply import Reply, error_reply, made_now
+from plugind.api.request import Pause, Request, Signal, Steps
+from plugind.api.turns import WOKEN, Turn, Turns, kind_of
+from plugind.catalogue import Catalogue
+from plugind.catalogue.rendering import Listing
+from plugind.client import NODE_SECRET_HEADER
+from plugind.config.settings import ServerLimits
+from plugind.errors import BadRequest, Forbidden, PlugindError, TokenNotFound
+from plugind.health import Hits
+from plugind.model import SETTLED
+
+_log = logs.get("api")
+
+
+class Flow:
+    """Answers requests.
+
+    ``acl`` returns the policies and tokens in force now, ``types`` are the names of the plugin
+    types, ``parts`` has for each group of endpoints what it needs, and ``signal`` makes signals of
+    the server that the requests come to.
+    """
+
+    def __init__(
+        self,
+        *,
+        catalogue: Catalogue,
+        acl: Callable[[], Acl],
+        types: Collection[str],
+        region: str,
+        limits: ServerLimits,
+        hits: Hits,
+        parts: Iterable[object],
+        signal: Callable[[], Signal],
+    ) -> None:
+        self._catalogue = catalogue
+        self._acl = acl
+        self._types = types
+        self._region = region
+        self._max_list_size = limits.max_list_size
+        self._hits = hits
+        self._parts = {type(each): each for each in parts}
+        self._signal = signal
+        self._turns = Turns(limits.max_costly_reads, limits.max_waiting_reads, hits)
+
+    def exchange(self, request: Request) -> Exchange:
+        """Return the exchange that a request begins."""
+        return Exchange(request, Turn(self._turns, self._signal))
+
+    def begin(self, exchange: Exchange) -> Steps[None]:
+        """Take a turn, unless the request will wait for an index first, or is no read.
+
+        Raise TooManyParked for a costly read that may not even wait for its turn.
+        """
+        request, turn = exchange.request, exchange.turn
+        kind = kind_of(request)
+        if kind and not request.may_block:
+            acl = self._acl()
+            holder = holder_of(request, acl, time.time_ns())
+            has_waited = yield from turn.begin(kind, holder.name)
+            if not has_waited:
+                exchange.acl = acl  # one look for the whole answer, again after a wait
+        elif not kind and request.method in ("GET", "HEAD"):
+            turn.begin_plain()
+
+    def answer(
+        self, exchange: Exchange, endpoint: Endpoint, path: Mapping[str, str]
+    ) -> Steps[Reply]:
+        """Return the reply of an endpoint; ``path`` has the parts of the request's path by name.
+
+        Raise a PlugindError for a request that cannot be answered, which ``failed`` makes a reply
+        of.
+        """
+        call = self.admit(exchange, endpoint, path)
+        answer = endpoint.view(call, **path)
+        if isinstance(answer, Source) and call.query.index:
+            yield from self._wait(exchange, call, answer)
+            call = self.admit(exchange, endpoint, path)  # rights may have changed meanwhile
+            answer = endpoint.view(call, **path)
+        elif exchange.request.may_block:
+            yield from self._take_turn(exchange, call)
+        return self._read(call, answer) if isinstance(answer, Source) else answer
+
+    def admit(self, exchange: Exchange, endpoint: Endpoint, path: Mapping[str, str]) -> Call[Any]:
+        """Return the call that a request may make, by the policies and tokens in force now.
+
+        Raise Forbidden, and BadRequest for a query that cannot be understood.
+        """
+        request = exchange.request
+        acl, exchange.acl = exchange.acl or self._acl(), None
+        secret = request.secret
+        caller = _caller(acl, endpoint, secret)
+        exchange.accessor = caller.accessor
+        authorizer = acl.authorizer(caller)
+        shows_secret = bool(request.header(NODE_SECRET_HEADER))
+        asked = Asked(caller, self._types, path, request.query, shows_secret)
+        decision = endpoint.need(authorizer, asked)
+        place = decision.rule and decision.rule.place
+        exchange.decision = decision.effect
+        exchange.rule = f"{place.source}:{place.line}" if place else ""
+        if not decision.allowed:
+            raise denied(endpoint.need, asked)
+        query = read_query(asked.query if endpoint.reads else {}, self._region)
+        parts = self._parts[endpoint.parts]
+        return Call(parts, request, acl, authorizer, asked, query, secret, endpoint.body_maximum)
+
+    def failed(self, exchange: Exchange, error: Exception) -> Reply:
+        """Return the reply to a request that raised an error; log one that is plugind's fault."""
+        if not isinstance(error, PlugindError):
+            _log.error("a request failed by a fault of plugind's own", exc_info=error)
+            return error_reply("internal error; the server's log says more", 500)
+        if isinstance(error, Forbidden) and exchange.decision == "allow":
+            # The view found more to ask for: the body, or a secret.
+            exchange.decision, exchange.rule = "none", ""
+        headers = {"Retry-After": str(error.retry_after)} if error.retry_after else {}
+        return error_reply(str(error), error.status, headers=headers)
+
+    def _wait(self, exchange: Exchange, call: Call[Any], source: Source) -> Steps[None]:
+        """Wait until a resource is newer than its reader knows it, and then for a turn.
+
+        The place among those that wait is held until then. Raise BadRequest for a bad filter before
+        the wait, TooManyParked, and ClientGone once the client has left.
+        """
+        query = call.query
+        _filter(query, source)
+        holder = holder_of(exchange.request, call.acl, time.time_ns())
+        exchange.turn.end()
+        signal = self._signal()
+        place = self._catalogue.subscribe(source.resource, query.index, signal.set, holder)
+        try:
+            if place.was_parked:
+                yield Pause(signal, query.timeout, ends_with_client=True)
+                yield from exchange.turn.begin(WOKEN, holder.name)
+        finally:
+            place.close()
+        yield from self._take_turn(exchange, call)
+
+    def _take_turn(self, exchange: Exchange, call: Call[Any]) -> Steps[None]:
+        """Wait for the turn of a read, unless it has one. Raise TooManyParked."""
+        if not exchange.turn.has_begun:
+            holder = holder_of(exchange.request, call.acl, time.time_ns())
+            yield from exchange.turn.begin(kind_of(exchange.request), holder.name)
+
+    def _read(self, call: Call[Any], source: Source) -> Reply:
+        """Return what a source has now, as the query asks for it. Raise BadRequest."""
+        query, catalogue = call.query, self._catalogue
+        matches = _filter(query, source)
+        reading = source.look()
+        if reading.found is None:
+            return error_reply(source.missing, 404, reading.index)
+        # An answer that no change touches is made for each caller: there is no key to keep it by.
+        is_kept = source.resource != SETTLED
+        keep = partial(catalogue.views.get, source.resource) if is_kept else made_now
+        found, headers = reading.found, {}
+        if isinstance(found, Listing):
+            if rows.selects(query):
+                made = partial(rows.select, found.rows, query, matches, source.beyond)
+                page = keep(found, rows.shape(query), made)
+                found = page.listing
+                headers = {"X-Nomad-NextToken": page.next_token} if page.next_token else {}
+            self._check_size(len(found))
+        reply = Reply(found, index=reading.index, headers=headers, keep=keep)
+        if source.personal:
+            return replace(reply, headers={**headers, "Cache-Control": "no-store"})
+        # The answer depends on the store and its renderers, the rights, the index, and the query.
+        version = [catalogue.generation, call.acl.generation, str(reading.index), rows.shape(query)]
+        tag = "-".join(version).removesuffix("-")
+        if reading.is_degraded:  # what replaces it will have the same index
+            body = found.body if isinstance(found, Listing) else found
+            tag += f"-degraded-{crc32(body):08x}"
+        return replace(reply, version=tag)
+
+    def _check_size(self, size: int) -> None:
+        """Raise BadRequest for a list that is larger than it may be."""
+        if size > self._max_list_size:
+            self._hits.add("max_list_size", size=size)
+            raise BadRequest(
+                f"the list has {size} bytes, more than the {self._max_list_size} of "
+                "server.max_list_size: read it page by page, with per_page"
+            )
+
+
+def _caller(acl: Acl, endpoint: Endpoint, secret: str) -> Caller:
+    """Return who shows a secret. Raise TokenNotFound where the endpoint needs a token."""
+    now = time.time_ns()
+    try:
+        return acl.caller(secret, now)
+    except TokenNotFound:
+        if endpoint.need is no_token:
+            return acl.caller("", now)
+        raise
+
+
+def _filter(query: Query, source: Source) -> filtering.Filter | None:
+    if source.fields is None or not query.filter:
+        return None
+    return filtering.compile(query.filter, source.fields)

@@ -1,0 +1,270 @@
+"""The catalogue: what all reads look at, in memory, derived from the store and its changes."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from functools import partial
+from types import MappingProxyType
+from typing import Any
+
+from plugind.catalogue.pacing import PAUSE, Later, Pacing
+from plugind.catalogue.rendering import Caches, Listing, Renderer, Row, Types
+from plugind.catalogue.typed import Typed
+from plugind.catalogue.views import Views
+from plugind.catalogue.waiting import ANYBODY, Holder, Subscription, Waiting
+from plugind.feed.feed import Feed
+from plugind.health import Hits
+from plugind.model import NODES, SETTLED, Committed, PluginKey, is_list, node_of, plugins_of
+from plugind.schemas.nodes import STUBS, Wanted
+from plugind.schemas.plugins import PluginSchemas
+from plugind.state import State
+from plugind.state.state import CUT_AT, cut_ids
+from plugind.store.base import FIRST_INDEX
+from plugind.types.guard import Guard
+
+SETTLED_MAXIMUM = 8
+"""Callers that wait at a time for what no change touches. Some of it may be asked for without any
+right, so they have places of their own."""
+
+
+@dataclass(frozen=True, slots=True)
+class Reading:
+    """An answer as of ``index``: JSON or a list, or None for what does not exist. The index is the
+    store's then, so that one who waits on from it is woken when it comes."""
+
+    index: int
+    found: bytes | Listing | None
+    is_degraded: bool = False
+    """Whether something of it is not as its plugin type would have it, since the type's code
+    fails."""
+
+    @property
+    def body(self) -> bytes | None:
+        """Return the JSON of what was found."""
+        return self.found.body if isinstance(self.found, Listing) else self.found
+
+    @property
+    def rows(self) -> tuple[Row, ...]:
+        """Return the rows of a list, by ID."""
+        return self.found.rows if isinstance(self.found, Listing) else ()
+
+
+class Catalogue:
+    """Everything that readers may ask for. Safe for threads.
+
+    It reads the state of a ``feed``, which informs it of changes; each read is of one state.
+    ``generation`` identifies what the bytes of an answer depend on beside its index;
+    ``as_document``: plugins have the shapes of Nomad's API document, not those of its servers.
+
+    ``max_parked`` queries may wait, those of one token on ``max_parked_share`` percent of the
+    places. ``views`` keeps the answers made from readings, ``max_view_memory`` bytes at most.
+    Changes of a list are announced every ``pause`` seconds at most; ``later`` has a function called
+    after some seconds, and without it each is announced at once. ``packages``
+    names the package of each plugin type.
+    """
+
+    def __init__(
+        self,
+        feed: Feed,
+        schemas: Mapping[str, PluginSchemas],
+        *,
+        max_parked: int = 200,
+        max_parked_share: int = 50,
+        max_view_memory: int = 64 * 2**20,
+        generation: str = "",
+        as_document: bool = False,
+        pause: float = PAUSE,
+        later: Later | None = None,
+        hits: Hits | None = None,
+        packages: Mapping[str, str] = MappingProxyType({}),
+    ) -> None:
+        self.generation = generation
+        self.views = Views(max_view_memory)
+        self._feed = feed
+        self._schemas = schemas
+        self.typed = {
+            name: Typed(each, Guard(name, packages.get(name, name)), as_document=as_document)
+            for name, each in schemas.items()
+        }
+        self._caches = Caches()
+        self._waiting = Waiting(max_parked, max_parked_share, hits)
+        self._waiting_in_vain = Waiting(SETTLED_MAXIMUM, max_parked_share, hits)
+        self._pacing = Pacing(self._waiting.wake, later, pause)
+        feed.subscribe(self)
+
+    @property
+    def state(self) -> State:
+        """Return the state that a read which begins now is answered from."""
+        return self._feed.state
+
+    @property
+    def index(self) -> int:
+        """Return the index of the last change."""
+        return self.state.index
+
+    @property
+    def parked(self) -> int:
+        """Return the number of blocking queries that are waiting."""
+        return self._waiting.count + self._waiting_in_vain.count
+
+    def follow(self, old: State, new: State, batch: Sequence[Committed]) -> None:
+        """Free the memory of what changed, and wake those who wait for it."""
+        touched: set[str] = set()
+        for committed in batch:
+            change = committed.change
+            self._caches.drop(old, change)
+            touched |= change.touched
+            come_or_gone = {
+                each
+                for each in change.touched
+                if each in change.removed
+                or each not in new.stamps
+                or new.stamps[each].create_index >= committed.index
+            }
+            touched |= set(cut_ids(come_or_gone))
+            self._forget(change.removed)
+        self.views.drop(touched)
+        self._wake(touched, new.index)
+
+    def missed(self, old: State, new: State) -> None:
+        """Free the memory of everything, and wake everybody who waits for what changed."""
+        self._caches.clear()
+        self._forget([each for each in old.stamps if each not in new.stamps])
+        resources = {*old.stamps, *new.stamps}
+        changed = {each for each in resources if old.stamps.get(each) != new.stamps.get(each)}
+        changed |= set(cut_ids(changed))
+        self.views.drop(changed)
+        self._wake(changed, new.index)
+
+    def _forget(self, resources: Collection[str]) -> None:
+        """Have the guards of types forget the plugins among resources that are gone."""
+        for resource in resources:
+            kind, _, rest = resource.partition("/")
+            type_, _, id_ = rest.partition("/")
+            if kind == "plugin" and type_ in self.typed:
+                self.typed[type_].guard.forget(PluginKey(type_, id_))
+
+    def _wake(self, resources: Collection[str], index: int) -> None:
+        held_back = {
+            each for each in resources if is_list(each) and not self._pacing.announces(each, index)
+        }
+        self._waiting.wake(set(resources) - held_back)
+
+    def _renderer(self, state: State) -> Renderer:
+        return Renderer(
+            state,
+            self._caches,
+            self._schemas,
+            self.typed,
+            lambda: self._feed.state is state,
+        )
+
+    def plugins(self, type_: str) -> Reading:
+        """Return the list of a type's plugins."""
+        state = self.state
+        found = self._renderer(state).plugins(type_)
+        return Reading(state.changed_at(plugins_of(type_)), found, found.mark is not None)
+
+    def plugin(self, key: PluginKey) -> Reading:
+        """Return one plugin."""
+        state = self.state
+        stamp = state.stamps.get(key.resource)
+        if stamp is None:
+            return Reading(state.index, None)
+        found = self._renderer(state).plugin(key)
+        return Reading(stamp.modify_index, found.body, found.mark is not None)
+
+    def named(self, key: PluginKey) -> PluginKey:
+        """Return the key of the plugin that an ID means: the one of that ID, else the only one
+        whose ID was cut to it; the same key where there is none."""
+        state = self.state
+        if len(key.id) not in CUT_AT or state.has_plugin(key):
+            return key
+        return state.abbreviated(*key) or key
+
+    def nodes(self, wanted: Wanted = STUBS) -> Reading:
+        """Return the list of nodes."""
+        state = self.state
+        return Reading(state.changed_at(NODES), self._renderer(state).nodes(wanted))
+
+    def node(self, node_id: str) -> Reading:
+        """Return one node."""
+        state = self.state
+        node = state.nodes.get(node_id)
+        if node is None:
+            return Reading(state.index, None)
+        return Reading(state.changed_at(node_of(node_id)), self._renderer(state).node(node))
+
+    def node_field(self, node_id: str, name: str) -> Any:
+        """Return the value of one field of a node, by its name on the wire; None where there is no
+        such node any more."""
+        state = self.state
+        node = state.nodes.get(node_id)
+        return self._renderer(state).node_field(node, name) if node else None
+
+    def allocations(self, node_id: str) -> Reading:
+        """Return the processes behind a node's instances; none where there is no node."""
+        state = self.state
+        node = state.nodes.get(node_id)
+        if node is None:
+            return Reading(state.index, Listing(()))
+        listing = self._renderer(state).allocations(node)
+        return Reading(state.changed_at(node_of(node_id)), listing)
+
+    def all_allocations(self, types: Types) -> Reading:
+        """Return the processes behind the instances of some plugin types, on all nodes."""
+        state = self.state
+        return Reading(state.changed_at(NODES), self._renderer(state).stubs(types))
+
+    def allocation(self, alloc_id: str, types: Types) -> tuple[str, Reading]:
+        """Return one process, and the resource that changes with it: its node, or all nodes while
+        there is none."""
+        state = self.state
+        found = self._renderer(state).allocation(alloc_id, types)
+        if found is None:
+            return NODES, Reading(state.index, None)
+        resource = node_of(found[0].id)
+        return resource, Reading(state.changed_at(resource), found[1])
+
+    def node_names(self) -> list[tuple[str, str]]:
+        """Return the name and the ID of each node."""
+        return [(node.name, node.id) for node in self.state.nodes.values()]
+
+    def plugin_ids(self, type_: str) -> Iterable[str]:
+        """Return the IDs of a type's plugins, in order."""
+        return self.state.ids_of(type_)
+
+    def has_node(self, node_id: str) -> bool:
+        return node_id in self.state.nodes
+
+    def subscribe(
+        self,
+        resource: str,
+        index: int,
+        call: Callable[[], object],
+        holder: Holder = ANYBODY,
+    ) -> Subscription:
+        """Call ``call`` once the index of a resource is greater than ``index``.
+
+        It is called once, also when the place is taken away and on close; the subscription says
+        which it was, and is to be closed in any case. A change of a list may be announced a moment
+        after it. Raise TooManyParked.
+        """
+        waiting = self._waiting_in_vain if resource == SETTLED else self._waiting
+        return waiting.subscribe(resource, partial(self._is_due, resource, index), call, holder)
+
+    def close(self) -> None:
+        """End all subscriptions; from now on each ends when it is made."""
+        self._pacing.close()
+        self._waiting.close()
+        self._waiting_in_vain.close()
+
+    def _is_due(self, resource: str, index: int) -> bool:
+        """Return whether a resource changed after an index. The subscriptions' lock is held."""
+        state = self.state
+        # An index from the future is one of a store that was reset: its client must start over.
+        if index > state.index:
+            return True
+        changed = FIRST_INDEX if resource == SETTLED else state.changed_at(resource)
+        return changed > index and self._pacing.may_hear(resource, index)

@@ -1,0 +1,34 @@
+"""All text that commands write, other than tables: safe for terminals, and encodable.
+
+Most of it was chosen elsewhere: by drivers, agents, packages, other servers.
+"""
+
+from __future__ import annotations
+
+import io
+import sys
+
+import click
+
+from plugind import printable
+
+
+def tolerate_encodings() -> None:
+    """Make standard output and error write escapes for characters that their encoding lacks.
+
+    Python would end the command with a UnicodeEncodeError, as under PYTHONIOENCODING=ascii.
+    """
+    for stream in (sys.stdout, sys.stderr):
+        if isinstance(stream, io.TextIOWrapper):
+            stream.reconfigure(errors="backslashreplace")
+
+
+def echo(text: str, *, err: bool = False, nl: bool = True) -> None:
+    """Print text, of one or more lines, to standard output, or to standard error with ``err``."""
+    click.echo(printable.lines(text), err=err, nl=nl)
+
+
+def make_safe(error: click.ClickException) -> click.ClickException:
+    """Return the same error with a message that is safe to print; click prints it by itself."""
+    vars(error)["message"] = printable.lines(error.message)  # Click declares it final.
+    return error

@@ -1,0 +1,17 @@
+"""The HTTP client that the command line and the agent use."""
+
+from plugind.client.client import (
+    ACKNOWLEDGEMENT_MAXIMUM,
+    DEFAULT_ADDRESS,
+    NODE_SECRET_HEADER,
+    Answer,
+    Client,
+)
+
+__all__ = [
+    "ACKNOWLEDGEMENT_MAXIMUM",
+    "DEFAULT_ADDRESS",
+    "NODE_SECRET_HEADER",
+    "Answer",
+    "Client",
+]

@@ -1,0 +1,96 @@
+"""A translator of HCL 1 text into HCL 2 text.
+
+Nomad still reads its policies and its own configuration as HCL 1
+(https://github.com/hashicorp/hcl/tree/hcl1), and existing files use it: names in quotes (``"policy"
+= "read"``), commas between settings and between blocks, and ``${`` as plain text. Each translated
+text has the length of the original and its lines, so that positions are the same. The text must
+have passed ``scan.cuts``.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterator
+
+_TEXT = (
+    r'"(?:[^"\\\n]|\\.)*+"'
+    r"|<<-?(?P<mark>[a-zA-Z][\w.-]*)\r?\n(?:[\s\S]*?\n)??\s*(?P=mark)\r?\n"
+)
+_SKIPPED = r"\s+|\#[^\n]*|//[^\n]*|/\*[\s\S]*?\*/"
+_LEXEME = re.compile(rf"(?P<skipped>{_SKIPPED})|(?P<text>{_TEXT})|(?P<word>[\w.-]+)|(?P<sign>.)")
+_PLAIN = re.compile(rf"{_SKIPPED}|(?P<text>{_TEXT})")
+_NAME_IN_QUOTES = re.compile(r'"([A-Za-z_][A-Za-z0-9_-]*)"')
+_TEMPLATE = re.compile(r"([$%])\{")
+
+_NONCHARACTERS = [chr(code) for code in range(0xFDD0, 0xFDF0)]
+"""Characters that Unicode reserves for a program's own use."""
+
+# The place of a lexeme in a body: before the first item or right after a comma, behind an item,
+# behind a name and its labels, behind an item's equals sign.
+_BEFORE, _BEHIND, _NAMED, _VALUE = range(4)
+
+# The lexemes that may follow at each place, and the place of the one after.
+_NEXT = {
+    (_BEFORE, "word"): _NAMED,
+    (_BEFORE, "}"): _BEHIND,
+    (_BEHIND, "word"): _NAMED,
+    (_BEHIND, "}"): _BEHIND,
+    (_BEHIND, ","): _BEFORE,
+    (_NAMED, "word"): _NAMED,
+    (_NAMED, "="): _VALUE,
+    (_NAMED, "{"): _BEFORE,
+    (_VALUE, "word"): _BEHIND,
+    (_VALUE, "-"): _VALUE,
+    **{(_VALUE, bracket): _BEHIND for bracket in "[{("},
+}
+_DEPTHS = {**dict.fromkeys("[{(", 1), **dict.fromkeys("]})", -1)}
+
+
+def as_hcl2(text: str) -> str:
+    """Return the text without quotes around names, and without commas between items of a body.
+
+    From the first lexeme on that fits no body, the text is not changed: the parser reports the
+    mistake there.
+    """
+    parts: list[str] = []
+    end = 0
+    for begin, written in _rewritten(text):
+        parts += text[end:begin], written
+        end = begin + len(written)
+    return "".join([*parts, text[end:]])
+
+
+def _rewritten(text: str) -> Iterator[tuple[int, str]]:
+    """Yield the texts that HCL 2 writes differently, each with its offset."""
+    where, depth = _BEFORE, 0  # The depth counts brackets within a value.
+    for lexeme in _LEXEME.finditer(text):
+        kind, token = lexeme.lastgroup, lexeme[0]
+        if kind == "skipped" or depth:
+            depth += _DEPTHS.get(token, 0)
+            continue
+        what = token if kind == "sign" or token == "-" else "word"
+        if (where, what) not in _NEXT:
+            return
+        if what == ",":
+            yield lexeme.start(), " "
+        elif where in (_BEFORE, _BEHIND) and (name := _NAME_IN_QUOTES.fullmatch(token)):
+            yield lexeme.start(), f"{name[1]}  "
+        elif where == _VALUE:
+            depth = _DEPTHS.get(token, 0)
+        where = _NEXT[where, what]
+
+
+def without_templates(text: str) -> tuple[str, str]:
+    """Return the text with a stand-in for the brace of each ``${`` and ``%{`` in texts, and the
+    stand-in.
+
+    The stand-in is a character that the text does not have; "" where it has all of them.
+    """
+    stand_in = next((each for each in _NONCHARACTERS if each not in text), "")
+    if not stand_in:
+        return text, ""
+
+    def plain(found: re.Match[str]) -> str:
+        return _TEMPLATE.sub(rf"\1{stand_in}", found[0]) if found["text"] else found[0]
+
+    return _PLAIN.sub(plain, text), stand_in

@@ -1,0 +1,26 @@
+"""The entry point of the command ``plugind``, which runs before everything else is imported.
+
+A long-running process gets signals from its first moment on, while the imports alone take some
+tenths of a second. As a container's first process it also has orphans to reap.
+"""
+
+from __future__ import annotations
+
+import os
+import signal
+import sys
+from pkgutil import resolve_name
+
+from plugind.init import become_init
+
+_LONG_RUNNING = "agent"
+
+
+def main() -> None:
+    """Run the command line."""
+    if _LONG_RUNNING in sys.argv[1:2]:
+        if os.getpid() == 1:
+            become_init()
+        # SIGHUP would end a process that has no handler yet. The command unblocks it.
+        signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGHUP})
+    resolve_name("plugind.cli:main")()

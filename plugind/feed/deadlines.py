@@ -1,0 +1,90 @@
+"""When each node was last heard, and by when it must be heard again.
+
+Values only: every method is given the time, so a fleet can be played through without waiting.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import NamedTuple
+
+from plugind.model import Beat
+from plugind.model.times import SECOND
+
+BEATS_PER_TTL = 3.5
+"""Heartbeats that an agent sends per time to live, rounded up: it waits from 0.8 to 1.0 of a third
+of it after each, so that it sends 3.33 on average."""
+
+GRACE = 0.1
+"""Share of the time to live that an answer on its way, or a late beat, is given beyond it. Another
+tenth is left for noticing the expiry and writing it: a node is down after 1.2 of it at most."""
+
+
+def scaled_ttl(shortest: float, nodes: int, rate: float) -> float:
+    """Return the time to live, in seconds, with which ``nodes`` send at most ``rate`` heartbeats a
+    second; never below ``shortest``."""
+    return max(shortest, nodes * BEATS_PER_TTL / rate)
+
+
+class _Due(NamedTuple):
+    at: float
+    beat: Beat
+
+
+class Deadlines:
+    """The deadlines of nodes by their IDs. Not safe for threads.
+
+    ``now`` is in seconds of a clock that is never set, such as the monotonic one: a jump of the
+    wall clock must take no node down. A Beat has the wall clock's time and the time to live.
+    """
+
+    def __init__(self) -> None:
+        self._due: dict[str, _Due] = {}
+        self._unsaved: dict[str, Beat] = {}
+
+    def __len__(self) -> int:
+        """Return how many nodes are expected to be heard; nodes that are down are not."""
+        return len(self._due)
+
+    def expect(self, node_id: str, beat: Beat, now: float) -> None:
+        """Give a node that was last heard before this process started its whole time to live."""
+        self._due[node_id] = _Due(_deadline(beat, now), beat)
+
+    def heard(self, node_id: str, beat: Beat, now: float) -> bool:
+        """Note that a node was answered ``now``. Return whether it was late, or is new."""
+        was_late = node_id not in self._due or self._due[node_id].at <= now
+        self._due[node_id] = _Due(_deadline(beat, now), beat)
+        self._unsaved[node_id] = beat
+        return was_late
+
+    def late(self, now: float) -> list[str]:
+        """Return the nodes that were not heard by their deadlines."""
+        return [node_id for node_id, due in self._due.items() if due.at <= now]
+
+    def late_since(self, node_id: str, now: float) -> int | None:
+        """Return when a node that is late was last heard, by the wall clock; None for others."""
+        due = self._due.get(node_id)
+        return due.beat.heard if due and due.at <= now else None
+
+    def drop(self, node_id: str, now: float) -> None:
+        """Expect nothing more of a node, unless it was heard meanwhile."""
+        if self.late_since(node_id, now) is not None:
+            del self._due[node_id]
+
+    def forget(self, node_id: str) -> None:
+        """Expect nothing more of a node that is gone."""
+        self._due.pop(node_id, None)
+        self._unsaved.pop(node_id, None)
+
+    def take_unsaved(self) -> dict[str, Beat]:
+        """Return the last beats that were not returned before."""
+        beats, self._unsaved = self._unsaved, {}
+        return beats
+
+    def put_back(self, beats: Mapping[str, Beat]) -> None:
+        """Count beats as not saved, but for those of nodes that were heard since."""
+        self._unsaved = {**beats, **self._unsaved}
+
+
+def _deadline(beat: Beat, now: float) -> float:
+    return now + beat.ttl / SECOND * (1 + GRACE)

@@ -1,0 +1,147 @@
+"""Follows the store's log: applies each change to the state, then informs all that depends on it.
+
+It is the only part of a process that does so, and its own changes take the same path as those of
+other processes on the same store.
+"""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Mapping, Sequence
+from typing import Protocol
+
+from plugind import logs
+from plugind.errors import Compacted
+from plugind.health.threads import OwnedThread
+from plugind.model import Committed
+from plugind.state import State
+from plugind.store.base import Store
+
+WAIT = 0.1
+"""Seconds that the feed's thread waits for a change at a time, and so before it ends."""
+
+RETRY = 1.0
+"""Seconds after which the feed's thread tries again what failed."""
+
+_log = logs.get("feed")
+
+
+class Subscriber(Protocol):
+    """Is informed of changes, one call at a time, from any thread. Returns quickly: it neither
+    waits for anything nor calls foreign code."""
+
+    def follow(self, old: State, new: State, batch: Sequence[Committed]) -> None:
+        """Take note that ``batch``, in the order of its indexes, made ``new`` of ``old``."""
+
+    def missed(self, old: State, new: State) -> None:
+        """Take note that ``new`` comes after ``old``, and that the changes between are not known
+        any more."""
+
+
+class Feed:
+    """Keeps ``state`` in step with a store. Anyone may take ``state``, without a lock.
+
+    A writer has ``writing`` while it commits: a store is loaded by one thread at a time.
+
+    Its thread runs from ``start`` to ``close`` and looks after what other processes write. A writer
+    calls ``catch_up`` itself, so that no change of threads stands between a commit and its answer.
+    """
+
+    def __init__(self, store: Store, state: State) -> None:
+        self._store = store
+        self._state = state
+        self._subscribers: list[Subscriber] = []
+        self._lock = threading.Lock()
+        self.writing = threading.Lock()
+        self._ended = threading.Event()
+        self._trouble = ""
+        self.thread = OwnedThread("feed", self._run, restarts=True)
+
+    @property
+    def state(self) -> State:
+        """Return the state as of the last change that this process knows."""
+        return self._state
+
+    @property
+    def trouble(self) -> str:
+        """Return why changes of other processes are not seen; "" when they are."""
+        return self._trouble
+
+    def subscribe(self, subscriber: Subscriber) -> None:
+        """Inform a subscriber of all later changes, after those who subscribed before it."""
+        with self._lock:
+            self._subscribers.append(subscriber)
+
+    def start(self) -> None:
+        """Follow what other processes write."""
+        self.thread.start()
+
+    def close(self) -> None:
+        """End the thread."""
+        self._ended.set()
+        self._store.interrupt()
+        self.thread.join()
+
+    def catch_up(self, planned: Mapping[str, tuple[State, State]] | None = None) -> None:
+        """Apply all that the log has after the state. Raise StoreError.
+
+        ``planned`` has, by the ID of a change, a state on which it was tried and what came of it;
+        it saves applying the change again where it follows the very same state.
+        """
+        with self._lock:
+            try:
+                while batch := self._store.read(self._state.index):
+                    self._follow(batch, planned or {})
+            except Compacted:
+                self._reload()
+
+    def _follow(
+        self, batch: Sequence[Committed], planned: Mapping[str, tuple[State, State]]
+    ) -> None:
+        old = new = self._state
+        for each in batch:
+            base, tried = planned.get(each.change.id, (None, None))
+            if tried is not None and base is new and tried.index == each.index:
+                new = tried
+            else:
+                new = new.apply(each.index, each.change)
+        self._state = new
+        for subscriber in self._subscribers:
+            try:
+                subscriber.follow(old, new, batch)
+            except Exception as error:
+                self._fail(subscriber, error)
+
+    def _reload(self) -> None:
+        old = self._state
+        with self.writing:
+            self._state = State.of(self._store.load())
+        _log.warning("the log was compacted: changes were missed", after=old.index)
+        for subscriber in self._subscribers:
+            try:
+                subscriber.missed(old, self._state)
+            except Exception as error:
+                self._fail(subscriber, error)
+
+    def _fail(self, subscriber: Subscriber, error: Exception) -> None:
+        """Keep a fault of one subscriber from the others; health reports it until a restart."""
+        name = type(subscriber).__name__
+        self._trouble = f"restart the server: {name} failed: {type(error).__name__}: {error}"
+        _log.error("a subscriber failed on a change", subscriber=name, exc_info=error)
+
+    def _run(self) -> None:
+        failure = ""
+        while not self._ended.is_set():
+            try:
+                if self._store.wait(self._state.index, WAIT):
+                    self.catch_up()
+            except Exception as error:
+                if failure != str(error):
+                    _log.error("the store's log cannot be read", reason=str(error))
+                failure = str(error)
+                self._trouble = self._trouble or failure
+                self._ended.wait(RETRY)
+            else:
+                if failure and self._trouble == failure:
+                    self._trouble = ""
+                failure = ""

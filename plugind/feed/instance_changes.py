@@ -1,0 +1,53 @@
+"""Derives what hooks are called with from the transitions of a change."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+from plugind.model import (
+    APPEARED,
+    CAME,
+    FLAPPING,
+    HEALTHY,
+    LEFT,
+    UNHEALTHY,
+    WENT,
+    Change,
+    InstanceChange,
+    InstanceKey,
+    Transition,
+    seen,
+)
+from plugind.state import State
+
+_KINDS = {APPEARED: CAME, HEALTHY: HEALTHY, UNHEALTHY: UNHEALTHY, LEFT: WENT}
+
+
+def instance_changes(change: Change, old: State, new: State) -> Iterator[InstanceChange]:
+    """Yield what becomes of instances. ``old`` and ``new`` are states before and after the change,
+    which have reasons whole that are cut in transitions."""
+    for row in change.transitions:
+        if kind := _kind(row):
+            key = InstanceKey(row.node_id, row.type, row.id, row.role)
+            reason = _reason(key, row, old if kind == WENT else new)
+            names = row.type, row.id, row.role, row.node_id, row.node
+            yield InstanceChange(kind, *names, row.healthy, reason)
+
+
+def _kind(row: Transition) -> str | None:
+    """Return what a transition is to a hook; None for those that it is not called for."""
+    if row.kind != FLAPPING:
+        return _KINDS.get(row.kind)
+    if not row.before:
+        return CAME
+    if not row.after:
+        return WENT
+    return row.after if row.before != row.after else None
+
+
+def _reason(key: InstanceKey, row: Transition, state: State) -> str:
+    instance, node = state.instance(key), state.nodes.get(key.node_id)
+    if instance is None or node is None:
+        return row.reason
+    text = seen(instance, node).description
+    return text if row.kind == LEFT or text.startswith(row.reason) else row.reason

@@ -1,0 +1,45 @@
+"""Counters of the limits that clients reached: for health, and for the log."""
+
+from __future__ import annotations
+
+import threading
+import time
+from collections import Counter
+from collections.abc import Mapping
+from types import MappingProxyType
+
+from plugind import logs
+
+LOG_EVERY = 60.0
+"""Seconds between two log lines about the same limit."""
+
+_log = logs.get("server")
+
+
+class Hits:
+    """Counters of how often each limit was reached, by the limit's name. Safe for threads.
+
+    The first time is logged, and afterwards at most one line per minute and limit.
+    """
+
+    def __init__(self) -> None:
+        self._counts: Counter[str] = Counter()
+        self._logged: dict[str, float] = {}
+        self._lock = threading.Lock()
+
+    def add(self, limit: str, **details: object) -> None:
+        """Count one more; ``details`` go into the log line."""
+        now = time.monotonic()
+        with self._lock:
+            self._counts[limit] += 1
+            count = self._counts[limit]
+            if now - self._logged.get(limit, -LOG_EVERY) < LOG_EVERY:
+                return
+            self._logged[limit] = now
+        _log.warning("limit reached", limit=limit, count=count, **details)
+
+    @property
+    def counts(self) -> Mapping[str, int]:
+        """Return how often each limit was reached since the start, by name."""
+        with self._lock:
+            return MappingProxyType(dict(sorted(self._counts.items())))

@@ -1,0 +1,137 @@
+"""Threads that live as long as their owner: their death is noticed, shown and, if safe, repaired.
+
+A thread of Python's that ends by an exception is simply gone: nothing restarts it, and what it did
+is no longer done. An ``OwnedThread`` catches what ends its work, whatever it is, logs it once for
+each kind, counts it for health, and does the work again where its owner says that this is safe.
+"""
+
+from __future__ import annotations
+
+import threading
+import time
+from collections.abc import Callable, Iterable
+
+from plugind import logs
+from plugind.health.health import Finding, Health
+
+RESTART_AFTER = 0.1
+"""Seconds from a death to the restart; twice as many after each further one."""
+
+RESTART_AFTER_MAXIMUM = 10.0
+
+STEADY = 60.0
+"""Seconds of work after which a death counts as the first again."""
+
+_log = logs.get("threads")
+
+
+class OwnedThread:
+    """Does ``run`` in a thread of its own, from ``start`` until ``run`` returns.
+
+    ``restarts`` says that ``run`` may be called again after it raised; it must cope with what the
+    call before left behind. ``died`` is called with what it raised, before any restart, and must
+    not raise. ``name`` is in plugind's own words, for the log and health.
+    """
+
+    def __init__(
+        self,
+        name: str,
+        run: Callable[[], object],
+        *,
+        restarts: bool,
+        died: Callable[[BaseException], object] = lambda error: None,
+    ) -> None:
+        self.name = name
+        self._run = run
+        self._restarts = restarts
+        self._died = died
+        self._ended = threading.Event()
+        self._returned = False
+        self._deaths = 0
+        self._killer = ""
+        self._thread = threading.Thread(target=self._main, name=name, daemon=True)
+
+    @property
+    def native_id(self) -> int | None:
+        """Return the kernel's ID of the thread; None before it is started."""
+        return self._thread.native_id
+
+    @property
+    def ident(self) -> int | None:
+        """Return Python's ID of the thread; None before it is started."""
+        return self._thread.ident
+
+    @property
+    def is_dead(self) -> bool:
+        """Return whether the work is no longer done though nobody ended it."""
+        is_gone = self._thread.ident is not None and not self._thread.is_alive()
+        return is_gone and not self._returned and not self._ended.is_set()
+
+    @property
+    def trouble(self) -> str:
+        """Return how often the work was ended by an exception, and by which kind; "" for never."""
+        if self.is_dead:
+            return f"the thread {self.name} died{self._by()}; restart the process"
+        if not self._deaths:
+            return ""
+        times = "once" if self._deaths == 1 else f"{self._deaths:,} times"
+        return f"the thread {self.name} died {times}{self._by()} and was restarted"
+
+    def start(self) -> None:
+        """Begin the work. Raise RuntimeError where the process may have no more threads."""
+        self._thread.start()
+
+    def is_alive(self) -> bool:
+        """Return whether the thread is there."""
+        return self._thread.is_alive()
+
+    def join(self, timeout: float | None = None) -> None:
+        """Wait for the end of the work, ``timeout`` seconds at most; it is not restarted from now
+        on. The owner has asked ``run`` to return."""
+        self._ended.set()
+        if self._thread.ident is not None:
+            self._thread.join(timeout)
+
+    def _main(self) -> None:
+        in_a_row = 0
+        while True:
+            began = time.monotonic()
+            try:
+                self._run()
+            except BaseException as error:
+                self._note(error)
+            else:
+                self._returned = True
+                return
+            in_a_row = 0 if time.monotonic() - began > STEADY else in_a_row + 1
+            delay = min(RESTART_AFTER * 2 ** min(in_a_row, 10), RESTART_AFTER_MAXIMUM)
+            if not self._restarts or self._ended.wait(delay):
+                return
+
+    def _note(self, error: BaseException) -> None:
+        kind = type(error).__name__
+        is_known = kind == self._killer
+        self._killer = kind
+        self._deaths += 1
+        _log.error(
+            "a thread died by a fault of plugind's own",
+            thread=self.name,
+            error=kind,
+            deaths=self._deaths,
+            restarts=self._restarts,
+            exc_info=None if is_known else error,
+        )
+        self._died(error)
+
+    def _by(self) -> str:
+        return f" ({self._killer})" if self._killer else ""
+
+
+def threads_health(threads: Iterable[OwnedThread]) -> Health:
+    """Return the health of threads: not ok as long as one is dead."""
+    troubled = [each for each in threads if each.trouble]
+    if not troubled:
+        return Health()
+    details = "; ".join(each.trouble for each in troubled)
+    finding = Finding("threads that died", details, len(troubled))
+    return Health(not any(each.is_dead for each in troubled), (finding,))

@@ -1,0 +1,226 @@
+"""Intake takes everything that changes the catalogue.
+
+A request's own thread validates what it brings. Then the writer plans it and makes it durable.
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Collection, Iterable, Mapping
+from dataclasses import dataclass
+from functools import partial
+
+from plugind.config.settings import DEFAULT_LIMITS, ServerLimits
+from plugind.errors import Conflict
+from plugind.feed.feed import Feed
+from plugind.intake.digests import of_node, of_secret
+from plugind.intake.plan import Planner, check_secret
+from plugind.intake.rejected import Rejected
+from plugind.intake.runs import Runs
+from plugind.intake.writer import Request, Writer
+from plugind.model import DOWN, Beat, Change, Declaration, Lost, PluginKey
+from plugind.schemas.nodes import Report
+from plugind.schemas.plugins import PluginSchemas
+from plugind.state import State
+from plugind.store.base import Store
+
+Plan = Callable[[Planner, int], Change]
+
+
+@dataclass(frozen=True, slots=True)
+class Accepted:
+    """The answer to an agent's report: the index that it made or found, what its next
+    heartbeats must carry, and what was not taken."""
+
+    index: int
+    digest: str
+    rejected: tuple[Rejected, ...] = ()
+
+
+class Intake:
+    """Safe for threads. ``close`` ends it after what was asked before is done.
+
+    ``generations`` names the version of each plugin type; ``clock`` gives nanoseconds since the
+    epoch. A node counts as cloned until one agent alone was heard for ``calm()`` seconds.
+    ``limits`` bound what may be stored, how many requests may wait, and for how long.
+    """
+
+    def __init__(
+        self,
+        store: Store,
+        feed: Feed,
+        schemas: Mapping[str, PluginSchemas],
+        generations: Mapping[str, str],
+        *,
+        clock: Callable[[], int] = time.time_ns,
+        calm: Callable[[], float] = lambda: 90.0,
+        limits: ServerLimits = DEFAULT_LIMITS,
+    ) -> None:
+        self._store = store
+        self._feed = feed
+        self._clock = clock
+        self._schemas = schemas
+        self._generations = generations
+        self._limits = limits
+        nodes = feed.state.nodes.values()
+        self._runs = Runs(calm, [node.id for node in nodes if node.cloned_since])
+        feed.subscribe(self._runs)
+        self._writer = Writer(
+            store, feed, timeout=limits.write_timeout, maximum=limits.max_waiting_writes
+        )
+        self.thread = self._writer.thread
+
+    @property
+    def trouble(self) -> str:
+        """Return why the last change could not be written; "" when it could."""
+        return self._writer.trouble
+
+    @property
+    def waiting(self) -> tuple[int, float]:
+        """Return how many requests wait to be written, and for how many seconds the oldest has."""
+        return self._writer.waiting
+
+    def _planner(self) -> Planner:
+        """Return a planner of the state that is durable now."""
+        return Planner(self._feed.state, self._schemas, self._generations, self._limits)
+
+    def check_secret(self, node_id: str, secret: str) -> None:
+        """Raise Forbidden when a secret is pinned to the node, also to one that was removed, and it
+        is not this one."""
+        self._planner().check_secret(node_id, of_secret(secret), self._clock())
+
+    def report(
+        self,
+        node_id: str,
+        secret: str,
+        report: Report,
+        refused: Collection[str] = (),
+        accessor: str = "",
+        token: str = "",
+    ) -> Accepted:
+        """Take a node's whole report, except the plugin types that are ``refused``: instances of
+        these that are held are unhealthy from then on.
+
+        ``accessor`` is that of the token that the stored data counts for. ``token`` names who
+        reports, with or without a token: they take turns. Raise Forbidden, LimitReached and
+        StoreError.
+        """
+        planner = self._planner()
+        planner.check_secret(node_id, of_secret(secret), self._clock())
+        prepared = planner.prepare(node_id, report, self._clock(), refused)
+        rejected: list[Rejected] = []
+
+        def is_cloned() -> bool:
+            return self._runs.seen(node_id, report.run_id)
+
+        def plan(planner: Planner, now: int) -> Change:
+            change, wrong = planner.report(
+                node_id, of_secret(secret), report, now, is_cloned, refused, accessor, prepared
+            )
+            rejected[:] = wrong
+            return change
+
+        index, digest = self._writer.ask(
+            self._request(plan, node_id), token, node_id, prepared.weight
+        )
+        return Accepted(index, digest, tuple(rejected))
+
+    def heartbeat(self, node_id: str, secret: str, digest: str, run_id: str = "") -> Accepted:
+        """Keep a node up, or take it back. Raise Forbidden, and Conflict when the whole report is
+        required: the node is not known, or the state has something that it did not report."""
+        state = self._feed.state
+        node = state.nodes.get(node_id)
+        if node is None:
+            raise Conflict("node not found: send the whole report")
+        check_secret(node, of_secret(secret))
+        if digest != self._digest(node_id, state):
+            raise Conflict("the catalogue holds something else of the node: send the whole report")
+        is_cloned = self._runs.seen(node_id, run_id)
+        if node.status == DOWN or bool(node.cloned_since) is not is_cloned:
+            return Accepted(self._heard(node_id, is_cloned), digest)
+        return Accepted(state.index, digest)
+
+    def back(self, node_id: str) -> int:
+        """Note that a node was heard; if it was written as down just now, take that back."""
+        return self._heard(node_id, self._runs.seen(node_id, ""))
+
+    def _heard(self, node_id: str, is_cloned: bool) -> int:
+        return self._submit(lambda planner, now: planner.heard(node_id, is_cloned, now))
+
+    def silence(
+        self,
+        node_ids: Collection[str],
+        last_heard: Callable[[str], int | None] | None = None,
+    ) -> int:
+        """Have nodes count as down, for their time to live expired.
+
+        ``last_heard(node_id)`` is asked once this gets its turn. It returns when the node was last
+        heard (nanoseconds since the epoch), or None when it was heard meanwhile and is not down;
+        without it all of them were heard until now.
+        """
+
+        def plan(planner: Planner, now: int) -> Change:
+            heard = {id_: last_heard(id_) if last_heard else now for id_ in node_ids}
+            late = {id_: time for id_, time in heard.items() if time is not None}
+            return planner.silence(late, now)
+
+        return self._submit(plan, is_bounded=False)
+
+    def remember(self, beats: Mapping[str, Beat]) -> None:
+        """Keep when nodes were last heard, for after a restart; this is no change and takes no
+        index. Raises StoreError."""
+
+        def plan(planner: Planner, now: int) -> Change:
+            nodes = planner.state.nodes
+            self._store.beat({id_: beat for id_, beat in beats.items() if id_ in nodes})
+            return Change(now)
+
+        self._submit(plan, is_bounded=False)
+
+    def forget_node(self, node_id: str, secret: str | None = None, token: str = "") -> int:
+        """Remove a node and its instances. Raise NotFound, and Forbidden when a secret is given
+        and it is not the node's."""
+        hash_ = None if secret is None else of_secret(secret)
+        weight = 1 + len(self._feed.state.on_node(node_id))
+        request = self._request(lambda planner, now: planner.forget_node(node_id, hash_, now))
+        return self._writer.ask(request, token, node_id, weight)[0]
+
+    def unpin(self, node_id: str) -> int:
+        """Unpin the secret of a node until its next report. Raise NotFound."""
+        return self._submit(lambda planner, now: planner.unpin(node_id, now))
+
+    def forget_plugin(self, key: PluginKey) -> int:
+        """Remove the instances of a plugin that are not healthy. Raise NotFound."""
+        return self._submit(lambda planner, now: planner.forget_plugin(key, now))
+
+    def collect(self, expired: Collection[Lost]) -> int:
+        """Remove what has been lost for too long, unless it was heard of meanwhile."""
+        return self._submit(lambda planner, now: planner.collect(expired, now), is_bounded=False)
+
+    def declare(self, declarations: Iterable[Declaration]) -> int:
+        """Replace all declarations by these."""
+        wanted = tuple(declarations)
+        return self._submit(lambda planner, now: planner.declare(wanted, now), is_bounded=False)
+
+    def close(self) -> None:
+        """End after the requests made before; later requests fail."""
+        self._writer.close()
+
+    def _submit(self, plan: Plan, *, is_bounded: bool = True) -> int:
+        """Return the index of the change, or the last one where nothing changes."""
+        return self._writer.ask(self._request(plan), is_bounded=is_bounded)[0]
+
+    def _request(self, plan: Plan, node_id: str = "") -> Request:
+        """Return a request that is answered with the digest of a node, "" for none."""
+
+        def plan_on(state: State, base: int) -> Change:
+            planner = Planner(state, self._schemas, self._generations, self._limits, base)
+            return plan(planner, self._clock())
+
+        return Request(plan_on, partial(self._digest, node_id))
+
+    def _digest(self, node_id: str, state: State) -> str:
+        """Return the digest of a node as planned: a forget after it in the same batch voids it."""
+        node = state.nodes.get(node_id)
+        instances = state.on_node(node_id).values()
+        return of_node(node, instances, self._generations, state.ignored(node_id)) if node else ""

@@ -1,0 +1,35 @@
+"""Bounds one reported fingerprint before anything else looks at it.
+
+Of a fingerprint a digest is made, which takes as long as it is large and lets nothing else go on
+meanwhile. Those of real plugins have some twenty values.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+VALUES_MAXIMUM = 4_096
+"""Values and keys of one fingerprint."""
+
+CHARACTERS_MAXIMUM = 4 * 2**20
+"""Characters of all its texts."""
+
+REASON = f"has more than {VALUES_MAXIMUM:,} values, or {CHARACTERS_MAXIMUM:,} characters"
+
+
+def is_too_large(raw: Any) -> bool:
+    """Return whether a reported fingerprint is larger than one may be; looks at no more of it."""
+    values, characters, waiting = 0, 0, [raw]
+    while waiting:
+        value = waiting.pop()
+        values += 1
+        if isinstance(value, str):
+            characters += len(value)
+        elif isinstance(value, dict | list):
+            if len(value) > VALUES_MAXIMUM:
+                return True
+            waiting.extend(value)
+            waiting.extend(value.values() if isinstance(value, dict) else ())
+        if values + len(waiting) > VALUES_MAXIMUM or characters > CHARACTERS_MAXIMUM:
+            return True
+    return False

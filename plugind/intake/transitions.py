@@ -1,0 +1,147 @@
+"""Works out the transitions of a change: what it means for instances, nodes and declarations."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator, Mapping
+from dataclasses import dataclass
+
+from plugind.model import (
+    APPEARED,
+    DOWN,
+    EXPECTED,
+    FLAPPING,
+    HEALTHY,
+    LEFT,
+    NODE_DOWN,
+    NODE_UP,
+    REASON,
+    UNHEALTHY,
+    VERSION,
+    Declaration,
+    Fingerprint,
+    InstanceKey,
+    Node,
+    Step,
+    Transition,
+)
+from plugind.model.changes import REASON_BYTES
+from plugind.model.times import SECOND
+from plugind.state.flaps import ROWS, Flaps
+
+
+@dataclass(frozen=True, slots=True)
+class Transitions:
+    """Makes transitions at ``now``. ``left`` is how instances leave, ``versions`` has by plugin
+    type which of the details is the version, and ``flaps`` how often instances changed already."""
+
+    now: int
+    left: str
+    versions: Mapping[str, str]
+    flaps: Flaps
+
+    def of_instance(
+        self,
+        key: InstanceKey,
+        node: Node,
+        shown: Step[Fingerprint],
+        *,
+        is_reported: bool,
+    ) -> list[Transition]:
+        """Return what becomes of an instance that is shown differently. ``is_reported``: the
+        instance itself changed, not just its node."""
+        rows = list(self._rows(key, node, shown, is_reported))
+        flap = self.flaps.of(key, self.now)
+        if not rows or flap.number < ROWS:
+            return rows
+        count = flap.number - ROWS + len(rows)
+        seconds = flap.healthy_until(self.now) // SECOND
+        words = _health(shown.before), _health(shown.after)
+        since = flap.since or self.now
+        return [self._row(FLAPPING, since, key, node, words, shown.some, count, seconds)]
+
+    def _rows(
+        self, key: InstanceKey, node: Node, shown: Step[Fingerprint], is_reported: bool
+    ) -> Iterator[Transition]:
+        before, after, one = shown.before, shown.after, shown.some
+        words = _health(before), _health(after)
+        if before is None:
+            yield self._row(APPEARED, one.updated, key, node, words, one)
+        elif after is None:
+            yield self._row(LEFT, self.now, key, node, words, one, reason=self.left)
+        elif before.healthy != after.healthy:
+            kind = HEALTHY if after.healthy else UNHEALTHY
+            yield self._row(kind, after.updated, key, node, words, after)
+        elif is_reported and before.description != after.description:
+            texts = cut(before.description), cut(after.description)
+            yield self._row(REASON, after.updated, key, node, texts, after)
+        if before and after and (name := self.versions.get(key.type)):
+            old, new = (str(each.details.get(name) or "") for each in (before, after))
+            if old != new:
+                yield self._row(VERSION, self.now, key, node, (cut(old), cut(new)), after)
+
+    def _row(
+        self,
+        kind: str,
+        since: int,
+        key: InstanceKey,
+        node: Node,
+        words: tuple[str, str],
+        shown: Fingerprint,
+        count: int = 0,
+        seconds: int = 0,
+        reason: str | None = None,
+    ) -> Transition:
+        text = shown.description if reason is None else reason
+        return Transition(
+            kind,
+            self.now,
+            min(since, self.now),
+            *(key.type, key.id, key.role, node.id, node.name),
+            *words,
+            cut(text),
+            shown.healthy,
+            count,
+            seconds,
+        )
+
+    def of_nodes(self, steps: Iterable[Step[Node]]) -> Iterator[Transition]:
+        """Yield what becomes of nodes: those that go down or come back."""
+        for step in steps:
+            before, after = step.before, step.after
+            if before is None or after is None or before.status == after.status:
+                continue
+            is_down = after.status == DOWN
+            kind, since = (NODE_DOWN, after.heard) if is_down else (NODE_UP, self.now)
+            reason = f"nothing heard of node {after.name}" if is_down else ""
+            words = before.status, after.status
+            names = "", "", "", after.id, after.name
+            when = self.now, min(since, self.now)
+            yield Transition(kind, *when, *names, *words, cut(reason), not is_down)
+
+    def of_declarations(self, steps: Iterable[Step[Declaration]]) -> Iterator[Transition]:
+        """Yield where configuration expects other numbers of instances from now on."""
+        for step in steps:
+            before, after = _expected(step.before), _expected(step.after)
+            if before != after:
+                names = step.some.key.type, step.some.key.id, "", "", ""
+                words = cut(before), cut(after)
+                yield Transition(EXPECTED, self.now, self.now, *names, *words, "", False)
+
+
+def cut(text: str) -> str:
+    """Return a text with at most REASON_BYTES of UTF-8, cut between characters."""
+    if len(text) * 4 <= REASON_BYTES:
+        return text
+    return text.encode()[:REASON_BYTES].decode(errors="ignore")
+
+
+def _health(shown: Fingerprint | None) -> str:
+    if shown is None:
+        return ""
+    return HEALTHY if shown.healthy else UNHEALTHY
+
+
+def _expected(declaration: Declaration | None) -> str:
+    if declaration is None:
+        return ""
+    return ", ".join(f"{role}: {count}" for role, count in sorted(declaration.expected.items()))

@@ -1,0 +1,89 @@
+"""The values that flow through plugind: all frozen, none knows how it is stored or shown.
+
+Times are integers, nanoseconds since the Unix epoch, in UTC. A resource is what can be read and
+waited for, named by its path: ``plugin/TYPE/ID``, ``plugins/TYPE``, ``node/NODE_ID``, ``nodes``.
+A resource that only configuration files decide is ``settled``: no change touches it.
+"""
+
+from plugind.model.changes import (
+    APPEARED,
+    CAME,
+    EXPECTED,
+    FLAPPING,
+    HEALTHY,
+    LEFT,
+    NODE_DOWN,
+    NODE_UP,
+    REASON,
+    UNHEALTHY,
+    VERSION,
+    WENT,
+    CatalogueChange,
+    Change,
+    Committed,
+    HistoryQuery,
+    InstanceChange,
+    Stamp,
+    Step,
+    StoredTransition,
+    Transition,
+)
+from plugind.model.instances import (
+    Allocation,
+    Declaration,
+    Fingerprint,
+    Forgotten,
+    Instance,
+    Lost,
+    description_or_default,
+)
+from plugind.model.keys import NODES, SETTLED, InstanceKey, PluginKey, is_list, node_of, plugins_of
+from plugind.model.nodes import DOWN, NODE_CLASS, READY, Beat, KeptSecret, Node
+from plugind.model.scopes import scopes_of
+from plugind.model.shown_health import seen
+
+__all__ = [
+    "APPEARED",
+    "CAME",
+    "DOWN",
+    "EXPECTED",
+    "FLAPPING",
+    "HEALTHY",
+    "LEFT",
+    "NODES",
+    "NODE_CLASS",
+    "NODE_DOWN",
+    "NODE_UP",
+    "READY",
+    "REASON",
+    "SETTLED",
+    "UNHEALTHY",
+    "VERSION",
+    "WENT",
+    "Allocation",
+    "Beat",
+    "CatalogueChange",
+    "Change",
+    "Committed",
+    "Declaration",
+    "Fingerprint",
+    "Forgotten",
+    "HistoryQuery",
+    "Instance",
+    "InstanceChange",
+    "InstanceKey",
+    "KeptSecret",
+    "Lost",
+    "Node",
+    "PluginKey",
+    "Stamp",
+    "Step",
+    "StoredTransition",
+    "Transition",
+    "description_or_default",
+    "is_list",
+    "node_of",
+    "plugins_of",
+    "scopes_of",
+    "seen",
+]

@@ -1,0 +1,204 @@
+"""Changes of the catalogue, the transitions that they bring, and both as a store has them."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, replace
+from typing import Generic, TypeVar
+
+from plugind.model.instances import Declaration, Forgotten, Instance
+from plugind.model.nodes import KeptSecret, Node
+
+T = TypeVar("T")
+
+
+@dataclass(frozen=True, slots=True)
+class Stamp:
+    """When, by index and by clock, a resource entered the catalogue and when it last changed."""
+
+    create_index: int
+    modify_index: int
+    create_time: int
+    modify_time: int
+
+
+@dataclass(frozen=True, slots=True)
+class Step(Generic[T]):
+    """One value replaced by another; None before it was there, and None after it is gone."""
+
+    before: T | None
+    after: T | None
+
+    @property
+    def some(self) -> T:
+        """Return the value after the step, or the one before it where the step removes it."""
+        value = self.after if self.after is not None else self.before
+        assert value is not None, "a step from nothing to nothing"
+        return value
+
+    def back(self) -> Step[T]:
+        return Step(self.after, self.before)
+
+
+APPEARED = "appeared"
+HEALTHY = "healthy"
+UNHEALTHY = "unhealthy"
+REASON = "reason"
+VERSION = "version"
+LEFT = "left"
+NODE_UP = "up"
+NODE_DOWN = "down"
+EXPECTED = "expected"
+FLAPPING = "flapping"
+
+HISTORY_LIMIT = 1_000
+"""Transitions that one query gives at most."""
+
+REASON_BYTES = 256
+"""The size, in bytes of UTF-8, of the longest reason that a transition keeps."""
+
+
+@dataclass(frozen=True, slots=True)
+class Transition:
+    """One event in the life of an instance, a node or a declaration, kept as history.
+
+    ``kind`` is one of the constants above. ``type``, ``id`` and ``role`` are "" for a node;
+    ``role``, ``node_id`` and ``node`` (its name) are "" for a declaration. ``time`` is the server's
+    clock at the commit, ``since`` when the event began as far as known, both in nanoseconds.
+    ``before`` and ``after`` are what changed: "healthy" or "unhealthy", reasons, versions, a node's
+    status, expected numbers; "" where there is none. ``reason`` has at most REASON_BYTES.
+    ``healthy`` is the health shown after it, or the last one of what left.
+
+    Of FLAPPING there is one row for an instance and a ``since``: a later one takes the place of the
+    one before it. ``count`` is its number of changes, ``healthy_seconds`` for how long it was
+    healthy; other kinds have 0.
+    """
+
+    kind: str
+    time: int
+    since: int
+    type: str
+    id: str
+    role: str
+    node_id: str
+    node: str
+    before: str
+    after: str
+    reason: str
+    healthy: bool
+    count: int = 0
+    healthy_seconds: int = 0
+
+
+@dataclass(frozen=True, slots=True)
+class Change:
+    """Everything that happens to the catalogue at one index.
+
+    ``touched`` are the resources that read differently from then on, ``removed`` those of them
+    that are no more. Both include the lists that the resources are in. ``transitions`` follow from
+    the steps. ``id`` is drawn by the writer, so that the change is found in the log ("" for none).
+    ``base`` is the index of the state that it was planned on, ``reads`` and ``writes`` are the
+    scopes (see ``plugind.model.scopes``) by which a store finds out that the plan is outdated.
+    """
+
+    time: int
+    nodes: tuple[Step[Node], ...] = ()
+    instances: tuple[Step[Instance], ...] = ()
+    declarations: tuple[Step[Declaration], ...] = ()
+    touched: frozenset[str] = frozenset()
+    removed: frozenset[str] = frozenset()
+    forgotten: tuple[Step[Forgotten], ...] = ()
+    transitions: tuple[Transition, ...] = ()
+    kept_secrets: tuple[Step[KeptSecret], ...] = ()
+    id: str = ""
+    base: int = 0
+    reads: frozenset[str] = frozenset()
+    writes: frozenset[str] = frozenset()
+
+    def __bool__(self) -> bool:
+        steps = (self.nodes, self.instances, self.declarations, self.forgotten, self.kept_secrets)
+        return any(steps)
+
+    def back(self) -> Change:
+        """Return the change that reverses this one in the state (not in what it touches)."""
+        return replace(
+            self,
+            nodes=tuple(step.back() for step in self.nodes),
+            instances=tuple(step.back() for step in self.instances),
+            declarations=tuple(step.back() for step in self.declarations),
+            forgotten=tuple(step.back() for step in self.forgotten),
+            kept_secrets=tuple(step.back() for step in self.kept_secrets),
+        )
+
+
+@dataclass(frozen=True, slots=True)
+class Committed:
+    """A change as the log of a store has it. What its steps have as ``before`` need not be what was
+    there: of a value that goes only the key is certain, and of others it may be None."""
+
+    index: int
+    change: Change
+
+
+@dataclass(frozen=True, slots=True)
+class StoredTransition:
+    """A transition as the history of a store has it: ``seq`` orders the history, and ``index`` is
+    that of the change that brought it."""
+
+    seq: int
+    index: int
+    transition: Transition
+
+
+@dataclass(frozen=True, slots=True)
+class HistoryQuery:
+    """Selects transitions of a type, a plugin's ID and a node ID ("" for all of them), with a
+    ``seq`` smaller than ``before`` (None for the newest), at most ``limit``.
+
+    Raises ValueError for a limit that is not 1 to HISTORY_LIMIT.
+    """
+
+    type: str = ""
+    id: str = ""
+    node_id: str = ""
+    before: int | None = None
+    limit: int = 100
+
+    def __post_init__(self) -> None:
+        if not 1 <= self.limit <= HISTORY_LIMIT:
+            raise ValueError(f"limit must be 1 to {HISTORY_LIMIT}, not {self.limit}")
+
+
+CAME = "came"
+WENT = "went"
+
+
+@dataclass(frozen=True, slots=True)
+class InstanceChange:
+    """What became of one instance: it CAME, WENT, or became HEALTHY or UNHEALTHY.
+
+    ``healthy`` and ``reason`` are as they are shown now; of one that went as they last were.
+    """
+
+    kind: str
+    type: str
+    id: str
+    role: str
+    node_id: str
+    node: str
+    healthy: bool
+    reason: str
+
+
+@dataclass(frozen=True, slots=True)
+class CatalogueChange:
+    """The argument of the hook ``plugind_changed`` of packages: what became of instances at one
+    index. ``time`` is in nanoseconds since the epoch.
+
+    ``missed`` says how many changes just before this one the package was too slow for: what it
+    keeps of its own should then be read again.
+    """
+
+    index: int
+    time: int
+    instances: tuple[InstanceChange, ...]
+    missed: int = 0

@@ -1,0 +1,47 @@
+"""The names of plugins, instances and resources."""
+
+from __future__ import annotations
+
+from typing import NamedTuple
+
+NODES = "nodes"
+SETTLED = "settled"
+
+
+def plugins_of(type: str) -> str:
+    """Return the resource that is the list of a type's plugins."""
+    return f"plugins/{type}"
+
+
+def node_of(node_id: str) -> str:
+    """Return the resource that is one node."""
+    return f"node/{node_id}"
+
+
+def is_list(resource: str) -> bool:
+    """Return whether a resource is a list, which always exists, even when it is empty."""
+    return resource == NODES or resource.startswith(plugins_of(""))
+
+
+class PluginKey(NamedTuple):
+    """Names one plugin: the name of its type, and its ID."""
+
+    type: str
+    id: str
+
+    @property
+    def resource(self) -> str:
+        return f"plugin/{self.type}/{self.id}"
+
+
+class InstanceKey(NamedTuple):
+    """Names one instance: a plugin in one of its type's roles on one node."""
+
+    node_id: str
+    type: str
+    id: str
+    role: str
+
+    @property
+    def plugin(self) -> PluginKey:
+        return PluginKey(self.type, self.id)

@@ -1,0 +1,400 @@
+"""One connection of an HTTP client: the rules that waitress' own channel lacks.
+
+1. One request at a time is in work, until its answer is sent. What a client sends behind it is
+   kept unparsed, and is read only so that the end of the connection is noticed meanwhile.
+2. The head and the body of a request each have a deadline that further bytes do not move.
+3. A request is admitted when its head is complete: only then is ``100 Continue`` sent
+   and its body read.
+4. A refused client gets its answer before the connection is closed: what it still sends is read
+   and dropped for a moment, since a close with unread bytes is a reset that destroys the answer.
+5. Large answers are queued without a copy.
+6. A client that speaks TLS to this plain port is cut off at once: it waits for an answer to its
+   first record, and a parser of HTTP for the end of a line.
+7. A request that has both Content-Length and Transfer-Encoding is the connection's last
+   (RFC 9112, section 6.1).
+8. The bytes that clients have sent and no worker has taken yet are bounded over all connections.
+
+The loop's thread reads and parses, a worker answers; ``requests_lock`` is held while parsing. Only
+the loop's thread closes a connection: until then its descriptor is its own.
+"""
+
+from __future__ import annotations
+
+import socket
+import time
+from collections.abc import Callable
+from contextlib import suppress
+from typing import Any, Protocol
+
+from waitress.channel import HTTPChannel
+
+from plugind.health import Hits
+from plugind.serve.bodies import BodyMemory
+from plugind.serve.connections import Places
+from plugind.serve.limits import ConnectionLimits
+from plugind.serve.loop import Loop
+from plugind.serve.output import SHARED_MINIMUM, Queued, SharedOutput
+from plugind.serve.request import ApplicationTask, Refused, RefusingTask, Request
+from plugind.serve.workers import Workers
+
+KEPT_MAXIMUM = 64 * 2**10
+"""Bytes that a client may send behind the request that is in work."""
+
+TLS_HANDSHAKE = 0x16
+"""The first byte of a client that speaks TLS (RFC 8446, section 5.1)."""
+
+LINGER_SECONDS = 2.0
+LINGER_BYTES = 16 * 2**20
+"""Bytes that a refused client may still send: many read no answer before they sent a whole body."""
+
+UNPARSED_FREE = 8 * 2**10
+"""Bytes that a connection may have sent also when all together have sent too much."""
+
+BODY_BYTES_PER_SECOND = 64 * 2**10
+"""The slowest that a body may come, beyond ``body_timeout``."""
+
+
+class ChannelServer(Protocol):
+    """What a connection needs of its server."""
+
+    limits: ConnectionLimits
+    hits: Hits
+    queued: Queued
+    bodies: BodyMemory[Request]
+    received: Queued
+    places: Places[Channel]
+    loop: Loop
+    task_dispatcher: Workers
+
+    def take(self, channel: Channel) -> None: ...
+    def admit(self, channel: Channel, request: Request) -> Refused | None: ...
+    def refused(self, channel: Channel, request: Request, status: int) -> None: ...
+    def make_room_to_send(self, channel: Channel, size: int) -> None: ...
+    def add_task(self, task: Channel) -> None: ...
+    def pull_trigger(self) -> None: ...
+
+
+class Channel(HTTPChannel):  # type: ignore[misc]
+    """A connection; the module says by which rules.
+
+    ``address`` is the client's. ``is_agent``: it carried the right secret of a node. ``beyond``: it
+    is one more than there may be. ``last_request`` is when the last head was complete.
+    ``stalled_since`` is when the client last took some of what waits to be sent (monotonic clock).
+    ``is_pipelined``: the request in work was sent before the one before it was answered.
+    """
+
+    task_class = ApplicationTask
+    error_task_class = RefusingTask
+    parser_class = Request
+
+    server: ChannelServer
+    request: Request | None
+    close_when_flushed: bool
+
+    def __init__(
+        self, server: ChannelServer, sock: socket.socket, addr: Any, *rest: Any, **options: Any
+    ) -> None:
+        # On "::" a client that came over IPv4 has a mapped address (RFC 4291, section 2.5.5.2).
+        addr = (addr[0].removeprefix("::ffff:"), *addr[1:])
+        self.address: str = addr[0]
+        self._has_greeted = False
+        self.is_agent = False
+        self.beyond = False
+        self.is_pipelined = self.is_read = self.is_refused = False
+        self._pipelines = False  # whether the next request is pipelined, too
+        self._has_answered = False
+        self.last_request = time.monotonic()
+        self._deadline: float | None = None
+        self._kept = b""
+        self._counted = 0
+        self.stalled_since = self.last_request
+        self._was_refused = False
+        self._lingers_until: float | None = None
+        self._dropped = 0
+        self._when_closed: Callable[[], None] | None = None
+        super().__init__(server, sock, addr, *rest, **options)
+        server.loop.touch(self)
+        server.take(self)
+
+    # What the server asks of a connection.
+
+    @property
+    def is_idle(self) -> bool:
+        """Return whether nothing is in work for the client and nothing waits to be sent to it."""
+        return not (self.requests or self.total_outbufs_len)
+
+    @property
+    def is_working(self) -> bool:
+        """Return whether a request is in work."""
+        return bool(self.requests)
+
+    @property
+    def share(self) -> str:
+        """Return the address whose share of memory for bodies this counts towards; "": none."""
+        return "" if self.server.limits.trusts(self.address) else self.address
+
+    @property
+    def client(self) -> str:
+        """Return the address that the request in work comes from, by a trusted proxy's word."""
+        forwarded = "".join(each.headers.get("X_FORWARDED_FOR", "") for each in self.requests)
+        return self.server.limits.client_of(self.address, forwarded) if forwarded else self.address
+
+    def verified_node(self) -> None:
+        """Note that a request of this connection carried the right secret of a node."""
+        self.is_agent = True
+        self.server.places.used(self)
+
+    def on_close(self, call: Callable[[], None] | None) -> None:
+        """Call ``call`` once the connection has ended, from the loop's thread, or at once where it
+        has ended already; None takes back what was set before. Only parked requests ask for it."""
+        self._when_closed = call
+        if call is not None:
+            self.waits()
+            if not self.connected:
+                call()
+
+    def waits(self) -> None:
+        """Note that the request in work waits, so that another one may be answered."""
+        self.server.task_dispatcher.done(self)
+
+    def limit_head(self, seconds: float) -> None:
+        """Close the connection unless a head is complete within ``seconds`` from now."""
+        self.beyond = True
+        self._deadline = time.monotonic() + seconds
+
+    def overdue(self, now: float) -> str:
+        """Return the name of the limit of time that the connection has passed, "" for none."""
+        limits = self.server.limits
+        if self._lingers_until is not None:
+            return "linger" if now >= self._lingers_until else ""
+        if self.total_outbufs_len:
+            return "send_timeout" if now - self.stalled_since >= limits.send_timeout else ""
+        if self._deadline is not None:
+            if now < self._deadline:
+                return ""
+            reads_body = self.request is not None and self.request.headers_finished
+            return "body_timeout" if reads_body else "head_timeout"
+        idle_since = max(self.last_request, self.stalled_since)
+        is_idle = not self.requests and now - idle_since >= limits.idle_timeout
+        return "idle_timeout" if is_idle else ""
+
+    # Reading: in the loop's thread.
+
+    def readable(self) -> bool:
+        """Return whether to read: not from a connection that ends, that has to wait for memory, or
+        that is about to be refused."""
+        if self._lingers_until is not None:
+            return True
+        request = self.request
+        if self.will_close or self.close_when_flushed or (request and request.waits_for_room):
+            return False
+        if self._has_answered and not self.is_idle and len(self._kept) >= KEPT_MAXIMUM:
+            return False  # it is the next request of a client that has its answer already
+        return not any(each.error for each in self.requests[:1])
+
+    def received(self, data: bytes) -> bool:
+        """Take what the client sent; parse it unless a request is in work."""
+        if not self._has_greeted:
+            self._has_greeted = True
+            if data[0] == TLS_HANDSHAKE:
+                self.handle_close()
+                return False
+        if self._lingers_until is not None:
+            self._dropped += len(data)
+            if self._dropped > LINGER_BYTES:
+                self.handle_close()
+            return False
+        with self.requests_lock:
+            if self.will_close or self.close_when_flushed:
+                return False
+            self._pipelines |= self.is_working and not self._has_answered
+            self._kept = self._kept + data if self._kept else data
+            self._parse()
+            limit = self._exceeded()
+        if limit:
+            self.server.hits.add(limit, address=self.address)
+            self.handle_close()
+        return True
+
+    def _exceeded(self) -> str:
+        """Return the name of the limit on bytes that the connection has passed, "" for none."""
+        if self.is_working and not self._has_answered and len(self._kept) > KEPT_MAXIMUM:
+            return "pipelining"
+        if self._counted > UNPARSED_FREE and self.server.received.excess:
+            return "max_receive_memory"
+        return ""
+
+    def _parse(self) -> None:
+        """Parse kept bytes until a request is complete, and hand that over to a worker."""
+        while self._kept and self.is_idle and self.connected:
+            if self.request is None:
+                self._kept = self._kept.lstrip(b"\r\n")  # each would be a request of its own
+                if not self._kept:
+                    break
+                self.request = self.parser_class(self.adj, self)
+                if self._deadline is None:
+                    self._deadline = time.monotonic() + self.server.limits.head_timeout
+            request = self.request
+            if request.waits_for_room:
+                break
+            started = time.thread_time()
+            self._kept = self._kept[request.received(self._kept) :]
+            if request.headers_finished and not (request.admitted or request.empty):
+                self._admit(request)
+            request.cost += time.thread_time() - started
+            if request.wants_body:
+                request.check_size()
+                if request.waits_for_room:
+                    request.has_room = self.server.bodies.reserve(request, request.memory)
+            if request.completed:
+                self._complete(request)
+        self._count()
+
+    def _count(self) -> None:
+        """Count the bytes of the client that are in memory without a reservation."""
+        parts = (each.unreserved for each in (self.request, *self.requests) if each)
+        size = len(self._kept) + sum(parts)
+        if size != self._counted:
+            self.server.received.add(size - self._counted)
+            self._counted = size
+
+    def _admit(self, request: Request) -> None:
+        """Refuse a request by its head, or have its body follow."""
+        request.admitted = True
+        self.last_request = time.monotonic()
+        self.server.places.used(self)
+        if request.error is None and (refused := self.server.admit(self, request)):
+            request.error = refused
+            request.completed = True
+        elif request.wants_body and not request.completed:
+            seconds = self.server.limits.body_timeout
+            seconds += request.content_length / BODY_BYTES_PER_SECOND
+            self._deadline = self.last_request + seconds
+            if request.expect_continue:
+                self.send_continue()
+
+    def _complete(self, request: Request) -> None:
+        self.request = None
+        self._deadline = None
+        self.sent_continue = False
+        if not request.empty:
+            self.is_pipelined, self._pipelines = self._pipelines, bool(self._kept)
+            self._has_answered, self.is_read = False, request.is_read or self.is_refused
+            self.requests.append(request)
+            self.server.add_task(self)
+
+    def resume(self, request: Request) -> None:
+        """Continue with a body that waited for memory."""
+        with self.requests_lock:
+            request.has_room = True
+            self._parse()
+        self.server.loop.touch(self)
+
+    # Answering: in a worker's thread.
+
+    def service(self) -> None:
+        """Answer the request in work; then parse what the client sent behind it."""
+        (request,) = self.requests
+        is_counted = self.server.task_dispatcher.queue.is_in_work(self)
+        self._was_refused = self.is_refused = bool(request.error)
+        started = time.thread_time()
+        super().service()
+        self._release(request)
+        if is_counted:  # else the next request of the connection may be in work already
+            self.server.task_dispatcher.rest(self, request.cost + time.thread_time() - started)
+        with self.requests_lock:
+            if not (self.will_close or self.close_when_flushed):
+                self._parse()
+            self._count()
+        self.server.loop.touch(self)
+        self.server.pull_trigger()
+
+    def check_client_disconnected(self) -> bool:
+        """Return whether the client has gone; only requests that are parked ask."""
+        self.waits()
+        return bool(super().check_client_disconnected())
+
+    def _release(self, request: Request) -> None:
+        """Let other bodies have the memory that a request's body had."""
+        for other in self.server.bodies.release(request):
+            other.channel.resume(other)
+
+    def write_soon(self, data: Any) -> int:
+        """Queue a part of an answer, a large one by reference; return how many bytes it has."""
+        if self.total_outbufs_len > self.adj.outbuf_high_watermark:
+            self.waits()  # until the client has taken some
+        self._has_answered = True
+        self.server.loop.touch(self)  # this may wait until the loop has sent something
+        if not self.total_outbufs_len:
+            self.stalled_since = time.monotonic()
+        size = len(data)
+        if isinstance(data, bytes) and size >= SHARED_MINIMUM:
+            self.server.make_room_to_send(self, size)
+            shared = SharedOutput(data, self.server.queued.add)
+            try:
+                super().write_soon(shared)
+            except BaseException:  # the client is gone
+                shared.close()
+                raise
+        else:
+            super().write_soon(data)
+        self.server.loop.touch(self)
+        return size
+
+    def _flush_some(self, do_close: bool = True) -> bool:
+        sent: bool = super()._flush_some(do_close)
+        if sent:
+            self.stalled_since = time.monotonic()
+        return sent
+
+    def send(self, data: Any, do_close: bool = True) -> int:
+        """Send what the socket takes. A broken connection is left for the loop to close, since this
+        may be a worker's thread."""
+        return int(super().send(data, do_close=False))
+
+    # Ending.
+
+    def writable(self) -> bool:
+        """Return whether something waits to be sent, or the connection to be closed."""
+        if self._lingers_until is not None:
+            return bool(self.will_close)
+        return bool(super().writable())
+
+    def handle_write(self) -> None:
+        """Send what waits. A client that was refused is listened to for a moment after that."""
+        if not self.connected:
+            return
+        if self._was_refused and self.close_when_flushed and not self.will_close:
+            self._flush_exception(self._flush_some)
+            if not (self.total_outbufs_len or self.will_close):
+                self.close_when_flushed = False
+                self._lingers_until = time.monotonic() + LINGER_SECONDS
+                with suppress(OSError):
+                    self.socket.shutdown(socket.SHUT_WR)
+            if not self.will_close:
+                return
+        super().handle_write()
+        if self._kept and self.is_idle:
+            with self.requests_lock:
+                self._parse()
+
+    def del_channel(self, map: Any = None) -> None:
+        """Have the loop forget the descriptor, which the next connection may get."""
+        if self._fileno is not None:
+            self.server.loop.forget(self._fileno)
+        super().del_channel(map)
+
+    def handle_close(self) -> None:
+        """Close the connection, and let others have the memory that it held."""
+        if not self.connected:
+            return
+        super().handle_close()
+        self.server.places.remove(self)
+        with self.requests_lock:
+            request, self.request, self._kept = self.request, None, b""
+            self._count()
+        if request is not None:
+            request.close()
+            self._release(request)
+        if (call := self._when_closed) is not None:
+            call()

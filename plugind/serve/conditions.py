@@ -1,0 +1,86 @@
+"""The health of the server, gathered from its parts."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable
+from itertools import chain
+
+from plugind.api.access_log import AccessLog
+from plugind.catalogue import Catalogue
+from plugind.feed.feed import Feed
+from plugind.feed.hooks import Announcer
+from plugind.feed.liveness import Liveness
+from plugind.health import Finding, Health, Hits
+from plugind.health.threads import OwnedThread, threads_health
+from plugind.intake import Intake
+from plugind.serve.timer import Timer
+from plugind.types.registry import Registry
+
+_LATE = 2.0
+"""Seconds that a change may wait to be written before health mentions it."""
+
+
+class Conditions:
+    """The parts of a server that have something to report.
+
+    ``refused_reload`` is why the last reload of the configuration failed, "" unless it did.
+    """
+
+    def __init__(
+        self,
+        *,
+        feed: Feed,
+        catalogue: Catalogue,
+        timer: Timer,
+        intake: Intake,
+        liveness: Liveness,
+        registry: Registry,
+        announcer: Announcer,
+        access_log: AccessLog | None,
+        hits: Hits,
+    ) -> None:
+        self.refused_reload = ""
+        self.threads: list[Callable[[], Iterable[OwnedThread]]] = [
+            lambda: (feed.thread, timer.thread, liveness.thread, *announcer.threads),
+            lambda: [intake.thread, *(each.guard.thread for each in catalogue.typed.values())],
+        ]
+        """What returns the threads that health reports; the HTTP server adds its own."""
+        self._feed = feed
+        self._catalogue = catalogue
+        self._intake = intake
+        self._registry = registry
+        self._announcer = announcer
+        self._access_log = access_log
+        self._hits = hits
+
+    def health(self) -> Health:
+        """Return whether the last change could be written, and what an operator should know."""
+        failures = [each.trouble for each in (self._intake, self._feed) if each.trouble]
+        findings = [Finding("failures to write", each) for each in failures[:1]]
+        threads = threads_health(chain.from_iterable(each() for each in self.threads))
+        findings += threads.findings
+        if broken := self._registry.broken:
+            findings.append(Finding("packages that cannot be used", "; ".join(broken), len(broken)))
+        if troubles := self._announcer.troubles:
+            details = "; ".join(troubles)
+            findings.append(Finding("packages that missed changes", details, len(troubles)))
+        guards = [each.guard for each in self._catalogue.typed.values()]
+        if failing := [each.trouble for each in guards if each.trouble]:
+            findings.append(Finding("plugin types that fail", "; ".join(failing), len(failing)))
+        if cloned := sum(bool(each.cloned_since) for each in self._feed.state.nodes.values()):
+            details = f"as {cloned} of the nodes two agents report each"
+            findings.append(Finding("nodes with two agents", details, cloned))
+        if self._access_log and self._access_log.trouble:
+            findings.append(Finding("failures of the access log", self._access_log.trouble))
+        waiting, age = self._intake.waiting
+        if age > _LATE:
+            details = f"the oldest of {waiting} changes has waited {age:.0f} s to be written"
+            findings.append(Finding("changes that wait to be written", details, waiting))
+        if counts := self._hits.counts:
+            reached = ", ".join(f"{limit} {count:,} times" for limit, count in counts.items())
+            details = f"limits on clients were reached: {reached}"
+            findings.append(Finding("limits reached", details, sum(counts.values())))
+        if self.refused_reload:
+            details = f"the configuration was not reloaded: {self.refused_reload}"
+            findings.append(Finding("failed reloads", details))
+        return Health(ok=not failures and threads.ok, findings=tuple(findings))

@@ -1,0 +1,37 @@
+"""The bounds on connections."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from plugind.wire.addresses import Networks, client_of, is_within
+
+MEBIBYTE = 2**20
+
+
+@dataclass(frozen=True, slots=True)
+class ConnectionLimits:
+    """What clients may use of the HTTP server; the settings of ``server`` with the same names.
+
+    Times are in seconds, memory in bytes. ``trusted_proxies`` are networks whose connections carry
+    many clients.
+    """
+
+    max_connections: int = 8_000
+    head_timeout: float = 10.0
+    body_timeout: float = 30.0
+    send_timeout: float = 30.0
+    idle_timeout: float = 120.0
+    max_body_memory: int = 64 * MEBIBYTE
+    max_send_memory: int = 256 * MEBIBYTE
+    max_receive_memory: int = 64 * MEBIBYTE
+    trusted_proxies: Networks = ()
+
+    def trusts(self, address: str) -> bool:
+        """Return whether the connections of an address are a proxy's, which are never counted."""
+        return bool(self.trusted_proxies) and is_within(address, self.trusted_proxies)
+
+    def client_of(self, address: str, forwarded: str) -> str:
+        """Return the address that a request comes from, by the X-Forwarded-For of trusted proxies:
+        the last in the chain that is no such proxy."""
+        return client_of(address, forwarded, self.trusted_proxies)

@@ -1,0 +1,84 @@
+"""The loop that watches all connections: its cost depends on those that do something, not on those
+that are open.
+
+Waitress' own loop asks every connection, at each turn, what it waits for. With a thousand open
+connections that takes longer than to answer a request. Here a connection says when that may have
+changed (``touch``), and epoll keeps the rest. Connections are closed in the loop's thread only, so
+that no descriptor can be another connection's between two steps of the loop.
+"""
+
+from __future__ import annotations
+
+import select
+from collections import deque
+from contextlib import suppress
+from typing import Any
+
+from waitress import wasyncore
+
+from plugind import logs
+
+_log = logs.get("server")
+
+
+class Loop:
+    """Watches the dispatchers in ``map``, by file descriptor. One thread runs it; any may touch."""
+
+    def __init__(self, map: dict[int, Any]) -> None:
+        self._map = map
+        self._touched: deque[Any] = deque()
+        self._epoll = select.epoll()
+        self._wanted: dict[int, int] = {}
+
+    def touch(self, dispatcher: Any) -> None:
+        """Look again, at the next turn, at what a dispatcher waits for."""
+        self._touched.append(dispatcher)
+
+    def turn(self, timeout: float) -> None:
+        """Wait for events for ``timeout`` seconds at most, and have them handled."""
+        while self._touched:
+            self._look(self._touched.popleft())
+        events = self._epoll.poll(timeout)
+        # Found before any is handled: handling one may close another, whose descriptor then is that
+        # of a new connection, which the event is not about.
+        found = [(self._map.get(descriptor), flags) for descriptor, flags in events]
+        for dispatcher, flags in found:
+            if dispatcher is not None and dispatcher._fileno is not None:
+                wasyncore.readwrite(dispatcher, flags)
+                self._look(dispatcher)
+
+    def forget(self, descriptor: int) -> None:
+        """Watch a descriptor no more; to be called before it is closed.
+
+        Closing it would not do: epoll keeps what a child process has a copy of, as every child has
+        until it executes its program.
+        """
+        if self._wanted.pop(descriptor, None) is not None:
+            with suppress(OSError, ValueError):  # the loop may have ended
+                self._epoll.unregister(descriptor)
+
+    def close(self) -> None:
+        self._epoll.close()
+
+    def _look(self, dispatcher: Any) -> None:
+        descriptor = dispatcher._fileno
+        if descriptor is None:
+            return  # closed
+        wanted = 0
+        if dispatcher.readable():
+            wanted |= select.EPOLLIN  # no EPOLLPRI: nothing reads urgent data, so it would stay
+        if dispatcher.writable() and not dispatcher.accepting:
+            wanted |= select.EPOLLOUT
+        known = self._wanted.get(descriptor)
+        if known == wanted:
+            return
+        try:
+            if known is None:
+                self._epoll.register(descriptor, wanted)
+            else:
+                self._epoll.modify(descriptor, wanted)
+        except OSError as error:
+            _log.error("a connection cannot be watched", reason=str(error))
+            dispatcher.handle_close()
+        else:
+            self._wanted[descriptor] = wanted

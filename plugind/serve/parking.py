@@ -1,0 +1,61 @@
+"""Parks requests in the threads that answer them, as servers of WSGI have to."""
+
+from __future__ import annotations
+
+import threading
+from typing import TypeVar
+
+from plugind.api.request import Connection, Pause, Steps
+from plugind.errors import ClientGone
+
+T = TypeVar("T")
+
+
+class Threads:
+    """Takes the steps of a request in the calling thread, which sleeps while it pauses."""
+
+    def signal(self) -> threading.Event:
+        """Return a signal that is not set."""
+        return threading.Event()
+
+    def run(self, steps: Steps[T], connection: Connection | None) -> T:
+        """Take steps, with their pauses, and return what they return.
+
+        Raise what they raise, such as the ClientGone that is raised in them when the client of the
+        ``connection`` has left.
+        """
+        try:
+            pause = next(steps)
+            while True:
+                if _sleep(pause, connection):
+                    pause = next(steps)
+                else:
+                    pause = steps.throw(ClientGone("the client closed the connection"))
+        except StopIteration as end:
+            result: T = end.value
+            return result
+
+
+def _sleep(pause: Pause, connection: Connection | None) -> bool:
+    """Wait until a pause is over; return False once the client has left, if that ends it."""
+    woken = pause.signal
+    assert isinstance(woken, threading.Event)
+    if connection is None:
+        woken.wait(pause.timeout)
+        return True
+    connection.waits()
+    if not pause.ends_with_client:
+        woken.wait(pause.timeout)
+        return True
+    has_left = threading.Event()
+
+    def leave() -> None:
+        has_left.set()
+        woken.set()
+
+    connection.on_close(leave)
+    try:
+        woken.wait(pause.timeout)
+    finally:
+        connection.on_close(None)
+    return not has_left.is_set()

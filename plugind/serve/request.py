@@ -1,0 +1,219 @@
+"""One request as it is read, and how it is answered when the application never sees it."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from typing import Any
+
+from waitress.parser import HTTPRequestParser
+from waitress.task import ErrorTask, WSGITask
+from waitress.utilities import BadRequest, RequestHeaderFieldsTooLarge
+
+from plugind.api.reply import CACHE_CONTROL
+from plugind.api.wsgi import CONNECTION, WHEN_ANSWERED
+from plugind.printable import one_line
+from plugind.serve.bodies import SMALL_MAXIMUM
+
+UNCHECKED_MAXIMUM = 16 * 2**10
+"""Bytes of a body that is read before its request is looked at: no more than a head may have."""
+
+HEADERS_MAXIMUM = 128
+"""Lines of headers. Parsed, each takes many times the memory of its bytes, and much longer."""
+
+FRAMING_MAXIMUM = 4 * 2**10
+"""Bytes of a chunked body, beyond half of its data, that may be chunks' sizes and trailers.
+Each chunk takes time whatever its size."""
+
+_HEALTH = "/v1/agent/health"
+_PARSED_AT_ONCE = 4 * 2**10  # waitress copies the rest of a piece after each chunk
+
+TEXT = "text/plain; charset=utf-8"
+
+
+class Refused:
+    """The answer to a request that is not admitted, in the shape of waitress' own errors.
+
+    ``logged``: the application has written it to its access log.
+    """
+
+    def __init__(
+        self,
+        status: str,
+        headers: Sequence[tuple[str, str]],
+        body: bytes,
+        *,
+        logged: bool = False,
+    ) -> None:
+        self.code = int(status.partition(" ")[0])
+        self.status = status
+        self.headers = headers
+        self.body = body
+        self.logged = logged
+
+    @classmethod
+    def with_text(cls, status: str, text: str, *headers: tuple[str, str]) -> Refused:
+        """Return a refusal of one line of text."""
+        usual = [("Content-Type", TEXT), ("Cache-Control", CACHE_CONTROL)]
+        return cls(status, [*usual, *headers], text.encode())
+
+
+class Request(HTTPRequestParser):  # type: ignore[misc]
+    """A request as it is read from ``channel``.
+
+    ``admitted``: its head was looked at. ``body_maximum``: bytes that its body may have.
+    ``has_room``: memory is reserved for its body. ``cost``: the seconds of the processor that it
+    took to parse and to admit it.
+    """
+
+    path = ""  # waitress names it also where the head could not be parsed
+    admitted = False
+    has_room = False
+    cost = 0.0
+    completed: bool
+    error: Any
+
+    def __init__(self, adj: Any, channel: Any = None) -> None:
+        super().__init__(adj)
+        self.channel = channel
+        self.body_maximum: int = adj.max_request_body_size
+
+    @property
+    def share(self) -> str:
+        """Return the address whose share of memory the body counts towards, "" for none."""
+        return str(self.channel.share)
+
+    def received(self, data: bytes) -> int:
+        """Take the next bytes of the head or the body; return how many of them are this request's.
+
+        A head of too many lines and a body of tiny chunks are refused before they take long.
+        """
+        if not self.chunked:
+            return int(super().received(data))
+        taken = 0
+        while taken < len(data) and not self.completed:
+            taken += super().received(data[taken : taken + _PARSED_AT_ONCE])
+            data_size = len(self.body_rcv)
+            framing = self.body_bytes_received - data_size
+            if framing > FRAMING_MAXIMUM + data_size // 2 and not self.error:
+                self.error = BadRequest("the chunks of the body are too small")
+                self.completed = True
+        return taken
+
+    def parse_header(self, header_plus: bytes) -> None:
+        """Parse the head.
+
+        A request of two lengths, or of one that its version of HTTP does not have, is the last of
+        its connection: clients and proxies may disagree about where it ends.
+        """
+        if header_plus.count(b"\n") > HEADERS_MAXIMUM + 2:  # the first line and the blank one
+            super().parse_header(b"GET / HTTP/1.0\r\n")
+            self.error = RequestHeaderFieldsTooLarge(f"more than {HEADERS_MAXIMUM} headers")
+            self.completed = True
+            return
+        super().parse_header(header_plus)
+        has_two = self.chunked and "CONTENT_LENGTH" in self.headers
+        if has_two or "TRANSFER_ENCODING" in self.headers:
+            self.close_after()
+
+    def close_after(self) -> None:
+        """Have the connection closed after the answer."""
+        self.headers["CONNECTION"] = "close"
+        self.connection_close = True
+
+    @property
+    def wants_body(self) -> bool:
+        """Return whether the head is complete and says that a body follows."""
+        return bool(self.headers_finished and self.body_rcv is not None and not self.error)
+
+    @property
+    def is_read(self) -> bool:
+        """Return whether this counts as a read: all that is refused does, health does not."""
+        if self.error is not None:
+            return True
+        return self.command in ("GET", "HEAD") and self.path != _HEALTH
+
+    @property
+    def is_large(self) -> bool:
+        """Return whether the body has to be allowed before it is read."""
+        if not self.wants_body:
+            return False
+        return bool(self.chunked or self.expect_continue or self.content_length > UNCHECKED_MAXIMUM)
+
+    @property
+    def memory(self) -> int:
+        """Return the bytes to reserve for the body; 0 while it is small.
+
+        A chunked body is small until more has come, and may then grow to its maximum.
+        """
+        if (
+            not self.wants_body
+            or max(self.content_length, self.body_bytes_received) <= SMALL_MAXIMUM
+        ):
+            return 0
+        return int(self.content_length) or self.body_maximum
+
+    @property
+    def waits_for_room(self) -> bool:
+        """Return whether no more of the body can be read before memory is reserved for it."""
+        return self.memory > 0 and not self.has_room
+
+    @property
+    def unreserved(self) -> int:
+        """Return how many bytes of the request are in memory without a reservation."""
+        body = 0 if self.has_room else int(self.body_bytes_received)
+        return int(self.header_bytes_received) + body
+
+    def check_size(self) -> None:
+        """Refuse the request if its body is larger than it may be."""
+        # A chunked body announces no size: its bytes so far count.
+        size = int(self.content_length) or len(self.body_rcv)
+        if size > self.body_maximum:
+            text = f"the body is larger than {self.body_maximum} bytes"
+            self.error = Refused.with_text("413 Request Entity Too Large", text)
+            self.completed = True
+
+
+REFUSALS = ("400", "403", "405", "413")
+"""The statuses by which the application refuses a request that must not be sent again."""
+
+
+class RefusingTask(ErrorTask):  # type: ignore[misc]
+    """Answer what never reaches the application in one line of text, as the API does."""
+
+    def execute(self) -> None:
+        error = self.request.error
+        if not isinstance(error, Refused):
+            text = one_line(f"{error.reason}: {error.body}")
+            error = Refused.with_text(f"{error.code} {error.reason}", text)
+        if not error.logged:
+            self.channel.server.refused(self.channel, self.request, error.code)
+        self.status = error.status
+        self.response_headers += [
+            (name, value) for name, value in error.headers if name != "Content-Length"
+        ]
+        self.set_close_on_finish()
+        self.content_length = len(error.body)
+        self.write(b"" if getattr(self.request, "command", "") == "HEAD" else error.body)
+
+
+class ApplicationTask(WSGITask):  # type: ignore[misc]
+    """A request of the application, which can reach the connection by the environment, and have
+    something called once the answer is queued to be sent or given up."""
+
+    def __init__(self, channel: Any, request: Any) -> None:
+        super().__init__(channel, request)
+        self._when_answered: list[Callable[[], None]] = []
+
+    def get_environment(self) -> dict[str, Any]:
+        environ: dict[str, Any] = super().get_environment()
+        environ[CONNECTION] = self.channel
+        environ[WHEN_ANSWERED] = self._when_answered.append
+        return environ
+
+    def service(self) -> None:
+        try:
+            super().service()
+        finally:
+            self.channel.is_refused = self.status.startswith(REFUSALS)
+            for call in self._when_answered:
+                call()

@@ -1,0 +1,62 @@
+"""Calls functions after a while, all in one thread."""
+
+from __future__ import annotations
+
+import threading
+import time
+from collections.abc import Callable
+from heapq import heappop, heappush
+from itertools import count
+
+from plugind import logs
+from plugind.health.threads import OwnedThread
+
+_log = logs.get("server")
+
+
+class Timer:
+    """Calls functions when their time has come, until ``close``. Safe for threads."""
+
+    def __init__(self, name: str) -> None:
+        self._calls: list[tuple[float, int, Callable[[], None]]] = []
+        self._numbers = count()  # of two calls at the same time the first comes first
+        self._in_hand: Callable[[], None] | None = None
+        self._changed = threading.Condition()
+        self._closed = False
+        self.thread = OwnedThread(name, self._run, restarts=True)
+        self.thread.start()
+
+    def later(self, seconds: float, call: Callable[[], None]) -> None:
+        """Call ``call`` once, after some seconds, from the timer's thread, unless it is closed by
+        then. It must not block; what it raises is logged."""
+        with self._changed:
+            heappush(self._calls, (time.monotonic() + seconds, next(self._numbers), call))
+            if self._calls[0][2] is call:
+                self._changed.notify()
+
+    def close(self) -> None:
+        """End the thread; functions whose time has not come are not called any more."""
+        with self._changed:
+            self._closed = True
+            self._changed.notify()
+        self.thread.join()
+
+    def _run(self) -> None:
+        """Make the calls; one that was in hand when the thread died is made again."""
+        while (call := self._in_hand or self._next()) is not None:
+            self._in_hand = call
+            try:
+                call()
+            except Exception:  # the calls of others are still to come
+                _log.error("a call at a set time failed", exc_info=True)
+            self._in_hand = None
+
+    def _next(self) -> Callable[[], None] | None:
+        """Wait for the next function whose time has come; return None once the timer is closed."""
+        with self._changed:
+            while not self._closed:
+                wait = self._calls[0][0] - time.monotonic() if self._calls else None
+                if wait is not None and wait <= 0:
+                    return heappop(self._calls)[2]
+                self._changed.wait(wait)
+            return None

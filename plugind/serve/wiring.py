@@ -1,0 +1,50 @@
+"""Puts the application behind the HTTP server, with the limits of its settings."""
+
+from __future__ import annotations
+
+import socket
+
+from plugind.api.flask_port import Api
+from plugind.serve.allocator import return_large_blocks
+from plugind.serve.channel import Channel
+from plugind.serve.http_server import Server
+from plugind.serve.limits import ConnectionLimits
+from plugind.serve.request import Request
+from plugind.serve.services import Services
+
+
+def http_server(services: Services, app: Api, sock: socket.socket) -> Server:
+    """Return a server, not started yet, for the application on a socket that listens.
+
+    Raise ListenError when the process may not have the threads or open files that it takes.
+    """
+    settings = services.settings.server
+    return_large_blocks()
+
+    def log_refused(channel: Channel, request: Request, status: int) -> None:
+        if services.access_log is not None:
+            method, path = getattr(request, "command", ""), getattr(request, "path", "")
+            services.access_log.refused(channel.address, method, path, status)
+
+    server = Server(
+        app,
+        sock,
+        max_parked=settings.max_parked + settings.max_waiting_reads,  # each waits in a thread
+        max_reports=2 * settings.max_reports,  # small and large ones
+        limits=ConnectionLimits(
+            max_connections=settings.max_connections,
+            head_timeout=settings.head_timeout,
+            body_timeout=settings.body_timeout,
+            send_timeout=settings.send_timeout,
+            idle_timeout=settings.idle_timeout,
+            max_body_memory=settings.max_body_memory,
+            max_send_memory=settings.max_send_memory,
+            max_receive_memory=settings.max_receive_memory,
+            trusted_proxies=settings.trusted_proxies,
+        ),
+        hits=services.hits,
+        check_head=app.check_head,
+        log_refused=log_refused,
+    )
+    services.conditions.threads.append(lambda: server.threads)
+    return server

@@ -1,0 +1,199 @@
+"""The threads that answer requests, and in which order they take them.
+
+There are far more threads than may run at once, since parked requests keep theirs. So what bounds
+how many threads of one client compete for the interpreter is the queue, and not their number.
+"""
+
+from __future__ import annotations
+
+import time
+from collections import deque
+from collections.abc import Callable
+from functools import partial
+from typing import Protocol
+
+from waitress.task import ThreadedTaskDispatcher
+
+from plugind.health.threads import OwnedThread
+
+PIPELINED_MAXIMUM = 1
+"""Pipelined requests that are answered at a time, without those that are parked."""
+
+READS_MAXIMUM = 1
+"""Reads of one address that are in work at a time, without those that wait for something."""
+
+READ_LONG = 0.02
+"""Seconds after which a read in work keeps no other of its address waiting: most likely it waits
+itself, for the rendering of a list of very many plugins."""
+
+PIPELINED_PAUSE = 3
+REFUSED_PAUSE = 10
+READ_PAUSE = 1
+"""How many times the processor time of a pipelined request, of a refused one, or of a read, the
+next one waits."""
+
+PAUSE_MAXIMUM = 0.1  # seconds
+
+_RECENT = 0.1  # seconds in which another address was answered, so that it may ask again
+
+
+class Task(Protocol):
+    """A connection with a request from the address ``client``. ``is_pipelined``: it was sent before
+    the one before it was answered. ``is_read``: it is one of those that count for READS_MAXIMUM.
+    ``is_refused``: it was refused, or, until it is answered, the one before it was."""
+
+    is_pipelined: bool
+    is_read: bool
+    is_refused: bool
+
+    @property
+    def client(self) -> str: ...
+
+
+Turn = tuple[str, bool]
+"""Who takes turns: the reads of an address, and what else it sends."""
+
+
+class FairTasks:
+    """A queue that serves addresses in turn, so that many requests of one wait for each other and
+    not those of others for them. Of each address READS_MAXIMUM reads are in work at a time, and
+    while others ask, too, a pause follows each: so the interpreter, which one thread has at a time,
+    is idle when another thread needs it for a moment. Pipelined requests come last, a few at a
+    time: nothing but an attack sends many.
+
+    It has what waitress uses of a deque, and is used under the lock of the threads.
+    """
+
+    def __init__(self) -> None:
+        self._ready: dict[Turn, deque[Task]] = {}  # in the order of their turns
+        self._held: dict[Turn, deque[Task]] = {}  # until a read of the same address is done
+        self._pipelined: deque[Task] = deque()
+        self._readers: dict[str, dict[Task, float]] = {}  # by address: since when, by the clock
+        self._reading: dict[Task, str] = {}
+        self._last = ""
+        self._last_change = -_RECENT
+        self.answering: set[Task] = set()
+
+    def __len__(self) -> int:
+        """Return how many requests may be taken now, of each address one at most."""
+        free = PIPELINED_MAXIMUM - len(self.answering)
+        return len(self._ready) + max(0, min(free, len(self._pipelined)))
+
+    def append(self, task: Task) -> None:
+        """Add a request, as the last one of its address."""
+        if task.is_pipelined:
+            self._pipelined.append(task)
+            return
+        turn = task.client, task.is_read
+        self._free(turn)
+        self._of(turn).setdefault(turn, deque()).append(task)
+
+    def popleft(self) -> Task:
+        """Take the next request of the address whose turn it is."""
+        if not self._ready:
+            task = self._pipelined.popleft()
+            self.answering.add(task)
+            return task
+        turn = next(iter(self._ready))
+        tasks = self._ready.pop(turn)
+        task = tasks.popleft()
+        client, is_read = turn
+        if client != self._last:
+            self._last, self._last_change = client, time.monotonic()
+        if is_read:
+            self._readers.setdefault(client, {})[task] = time.monotonic()
+            self._reading[task] = client
+        if tasks:
+            self._of(turn)[turn] = tasks
+        return task
+
+    def _of(self, turn: Turn) -> dict[Turn, deque[Task]]:
+        """Return where the requests of a turn are, or are to be."""
+        client, is_read = turn
+        return self._held if is_read and self._is_full(client) else self._ready
+
+    def _is_full(self, client: str) -> bool:
+        """Return whether as many reads of an address are in work as may be, without long ones."""
+        long_ago = time.monotonic() - READ_LONG
+        began = self._readers.get(client, {}).values()
+        return sum(each > long_ago for each in began) >= READS_MAXIMUM
+
+    def _free(self, turn: Turn) -> None:
+        """Let held reads be taken if there is a place."""
+        if turn in self._held and not self._is_full(turn[0]):
+            self._ready[turn] = self._held.pop(turn)
+
+    @property
+    def is_holding(self) -> bool:
+        """Return whether reads wait for others of their address."""
+        return bool(self._held)
+
+    def look(self) -> None:
+        """Let reads be taken whose address has only long ones in work by now."""
+        for turn in list(self._held):
+            self._free(turn)
+
+    def is_in_work(self, task: Task) -> bool:
+        """Return whether a request counts as being in work, so that others wait for it."""
+        return task in self.answering or task in self._reading
+
+    def pause(self, task: Task) -> int:
+        """Return for how many times what a request took those that wait for it are to wait."""
+        if task in self.answering:
+            return PIPELINED_PAUSE
+        if time.monotonic() - self._last_change > _RECENT:
+            return 0  # no other address asks
+        if task.is_refused:
+            return REFUSED_PAUSE
+        return READ_PAUSE if (self._reading.get(task), True) in self._held else 0
+
+    def release(self, task: Task) -> None:
+        """Let other requests be taken, now that this one is not in work."""
+        self.answering.discard(task)
+        client = self._reading.pop(task, None)
+        if client is None:
+            return
+        del self._readers[client][task]
+        if not self._readers[client]:
+            del self._readers[client]
+        self._free((client, True))
+
+
+class Workers(ThreadedTaskDispatcher):  # type: ignore[misc]
+    """Waitress' threads with a fair queue."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.queue = FairTasks()
+        self.owned: list[OwnedThread] = []
+
+    def start_new_thread(self, target: Callable[[int], None], number: int) -> None:
+        """Start a thread, in waitress' place; one that dies is restarted, or the pool would shrink.
+
+        Raise RuntimeError where the process may have no more threads.
+        """
+        thread = OwnedThread(f"worker {number}", partial(target, number), restarts=True)
+        thread.start()
+        self.owned.append(thread)
+
+    def rest(self, task: Task, took: float) -> None:
+        """Pause after a request, by the seconds of the processor that it took; then let another one
+        take its place."""
+        if pause := self.queue.pause(task):
+            time.sleep(min(pause * took, PAUSE_MAXIMUM))
+        self.done(task)
+
+    def look(self) -> None:
+        """Have reads taken that need wait no longer; to be called now and then."""
+        with self.lock:
+            self.queue.look()
+            self.queue_cv.notify(len(self.queue))
+
+    def done(self, task: Task) -> None:
+        """Note that a request is answered, or waits; another one may take its place."""
+        if not self.queue.is_in_work(task):
+            return
+        with self.lock:
+            self.queue.release(task)
+            if self.queue:
+                self.queue_cv.notify()

@@ -1,0 +1,5 @@
+"""The contents of a store as a value, which each change replaces."""
+
+from plugind.state.state import State
+
+__all__ = ["State"]

@@ -1,0 +1,67 @@
+"""How often each instance changed in the hour that the last transition was in.
+
+One instance that changes without pause must not push the history of all others out.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass, field
+from typing import NamedTuple
+
+from plugind.model import FLAPPING, InstanceKey, Transition
+from plugind.model.times import SECOND
+from plugind.state.maps import replaced
+
+HOUR = 3600 * SECOND
+
+ROWS = 60
+"""Transitions that an instance has in an hour before it counts as flapping."""
+
+
+class Flap(NamedTuple):
+    """The ``number`` of an instance's changes in this hour. Since it flaps (0: it does not) it was
+    healthy for ``healthy_time`` nanoseconds until ``at``, when it was left ``healthy`` or not."""
+
+    number: int = 0
+    since: int = 0
+    healthy_time: int = 0
+    at: int = 0
+    healthy: bool = False
+
+    def healthy_until(self, now: int) -> int:
+        """Return for how many nanoseconds it was healthy until ``now``."""
+        more = now - self.at if self.since and self.healthy else 0
+        return self.healthy_time + max(0, more)
+
+
+@dataclass(frozen=True, slots=True)
+class Flaps:
+    """The changes of each instance in one ``hour``, counted since the epoch."""
+
+    hour: int = 0
+    by_instance: Mapping[InstanceKey, Flap] = field(default_factory=dict)
+
+    def of(self, key: InstanceKey, now: int) -> Flap:
+        """Return the changes of an instance in the hour of ``now``."""
+        return self.by_instance.get(key, Flap()) if now // HOUR == self.hour else Flap()
+
+    def changed(self, transitions: Iterable[Transition]) -> Flaps:
+        """Return the counts after further transitions."""
+        found: dict[InstanceKey, Flap] = {}
+        hour = self.hour
+        for row in transitions:
+            if not (row.node_id and row.type):
+                continue
+            if row.time // HOUR != hour:
+                hour = row.time // HOUR
+                found.clear()
+            key = InstanceKey(row.node_id, row.type, row.id, row.role)
+            old = found.get(key) or (self.of(key, row.time) if hour == self.hour else Flap())
+            if row.kind == FLAPPING:
+                time = old.healthy_until(row.time)
+                found[key] = Flap(ROWS + row.count, row.since, time, row.time, row.healthy)
+            else:
+                found[key] = Flap(old.number + 1, 0, 0, row.time, row.healthy)
+        known = self.by_instance if hour == self.hour else {}
+        return Flaps(hour, replaced(known, found)) if found else self

@@ -1,0 +1,48 @@
+"""Mappings that are values: a change makes a new one, which shares what it can with the old."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import TypeVar
+
+from immutables import Map
+
+SMALL = 64
+"""Entries up to which a mapping is a dict that is copied whole: that is faster and smaller."""
+
+G = TypeVar("G")
+K = TypeVar("K")
+V = TypeVar("V")
+
+
+def replaced(values: Mapping[K, V], news: Mapping[K, V | None]) -> Mapping[K, V]:
+    """Return a mapping with new values; a value of None stands for a key that goes."""
+    if not news:
+        return values
+    if not isinstance(values, Map):
+        if len(values) + len(news) <= SMALL:
+            copy = dict(values)
+            for key, value in news.items():
+                if value is not None:
+                    copy[key] = value
+                else:
+                    copy.pop(key, None)
+            return copy
+        values = Map(values)
+    changing = values.mutate()
+    for key, value in news.items():
+        if value is not None:
+            changing[key] = value
+        else:
+            changing.pop(key, None)
+    return changing.finish()
+
+
+def replaced_in(
+    groups: Mapping[G, Mapping[K, V]], news: Mapping[G, Mapping[K, V | None]]
+) -> Mapping[G, Mapping[K, V]]:
+    """Do the same in groups of values; a group that becomes empty goes."""
+    return replaced(
+        groups,
+        {group: replaced(groups.get(group, {}), each) or None for group, each in news.items()},
+    )

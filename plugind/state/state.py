@@ -1,0 +1,226 @@
+"""The contents of a store in memory, as one value: nodes, instances, declarations, by each key.
+
+A change makes a new state, which shares all that did not change with the old one. So a holder of a
+state reads it without a lock, for as long as it takes, and a planner goes on from one that may
+never become durable. Whether a plugin exists, and every count, is read off what the state holds.
+"""
+
+from __future__ import annotations
+
+from collections import defaultdict
+from collections.abc import Iterable, Iterator, Mapping
+from dataclasses import dataclass
+
+from plugind.model import (
+    DOWN,
+    Change,
+    Declaration,
+    Forgotten,
+    Instance,
+    InstanceKey,
+    KeptSecret,
+    Lost,
+    Node,
+    PluginKey,
+    Stamp,
+    Step,
+    is_list,
+)
+from plugind.state.flaps import Flaps
+from plugind.state.maps import replaced, replaced_in
+from plugind.state.ordered import Ordered, changed_in
+from plugind.state.removals import Removals
+from plugind.state.steps import InstanceSteps, by_node
+from plugind.state.usage import Usage
+from plugind.store.base import FIRST_INDEX, Contents
+
+CUT_AT = (8, 36)
+"""The lengths at which Nomad's tools cut the IDs that they print, and then ask for."""
+
+NO_INSTANCES: Mapping[InstanceKey, Instance] = {}
+NO_MARKS: Mapping[InstanceKey, Forgotten] = {}
+NO_KEYS: Ordered[InstanceKey] = Ordered()
+NO_IDS: Ordered[str] = Ordered()
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class State:
+    """Everything as of ``index``."""
+
+    index: int
+    nodes: Mapping[str, Node]
+    by_node: Mapping[str, Mapping[InstanceKey, Instance]]
+    by_plugin: Mapping[PluginKey, Ordered[InstanceKey]]
+    by_allocation: Mapping[str, Mapping[InstanceKey, bool]]
+    declarations: Mapping[PluginKey, Declaration]
+    forgotten: Mapping[InstanceKey, Forgotten]
+    forgotten_by_node: Mapping[str, Mapping[InstanceKey, Forgotten]]
+    kept_secrets: Mapping[str, KeptSecret]
+    stamps: Mapping[str, Stamp]
+    removals: Removals
+    usage: Usage
+    flaps: Flaps
+    node_ids: Ordered[str]
+    plugin_ids: Mapping[str, Ordered[str]]
+
+    @classmethod
+    def of(cls, contents: Contents) -> State:
+        """Return the state that a store's contents are."""
+        removals = Removals(contents.index)
+        empty = cls(0, {}, {}, {}, {}, {}, {}, {}, {}, {}, removals, Usage(), Flaps(), NO_IDS, {})
+        change = Change(
+            0,
+            tuple(Step(None, node) for node in contents.nodes),
+            tuple(Step(None, instance) for instance in contents.instances),
+            tuple(Step(None, declaration) for declaration in contents.declarations),
+            forgotten=tuple(Step(None, mark) for mark in contents.forgotten),
+            kept_secrets=tuple(Step(None, each) for each in contents.kept_secrets),
+        )
+        return empty._after(contents.index, change, replaced({}, contents.stamps), removals)
+
+    def apply(self, index: int, change: Change) -> State:
+        """Return the state after a change, which happens at ``index``.
+
+        Of a step only what it leads to counts; what was before it is what this state holds.
+        """
+        stamps: dict[str, Stamp | None] = dict.fromkeys(change.removed)
+        created = []
+        for resource in change.touched - change.removed:
+            old = self.stamps.get(resource)
+            if old is None:
+                created.append(resource)
+                old = Stamp(index, index, change.time, change.time)
+            stamps[resource] = Stamp(old.create_index, index, old.create_time, change.time)
+        gone = {*change.removed, *cut_ids([*created, *change.removed])}.difference(created)
+        removals = self.removals.changed(index, gone, created)
+        return self._after(index, change, replaced(self.stamps, stamps), removals)
+
+    def _after(
+        self, index: int, change: Change, stamps: Mapping[str, Stamp], removals: Removals
+    ) -> State:
+        """Return the state with the values that steps lead to, and all that is derived of them."""
+        nodes = {step.some.id: step.after for step in change.nodes}
+        declared = {step.some.key: step.after for step in change.declarations}
+        marks = {step.some.key: step.after for step in change.forgotten}
+        steps = InstanceSteps(self.instance, change.instances)
+        by_plugin = changed_in(self.by_plugin, steps.by_plugin)
+        declarations = replaced(self.declarations, declared)
+        plugin_ids: dict[str, dict[str, bool]] = defaultdict(dict)
+        for plugin in {*steps.by_plugin, *declared}:
+            exists = plugin in by_plugin or plugin in declarations
+            if exists is not self.has_plugin(plugin):
+                plugin_ids[plugin.type][plugin.id] = exists
+        new_nodes = [each for each, node in nodes.items() if node and each not in self.nodes]
+        old_nodes = [each for each, node in nodes.items() if not node and each in self.nodes]
+        return State(
+            index=index,
+            nodes=replaced(self.nodes, nodes),
+            by_node=replaced_in(self.by_node, steps.by_node),
+            by_plugin=by_plugin,
+            by_allocation=replaced_in(self.by_allocation, steps.by_allocation),
+            declarations=declarations,
+            forgotten=replaced(self.forgotten, marks),
+            forgotten_by_node=replaced_in(self.forgotten_by_node, by_node(marks)),
+            kept_secrets=replaced(
+                self.kept_secrets, {step.some.node_id: step.after for step in change.kept_secrets}
+            ),
+            stamps=stamps,
+            removals=removals,
+            usage=self.usage.changed(
+                [(self.nodes.get(each), node) for each, node in nodes.items()], steps.pairs
+            ),
+            flaps=self.flaps.changed(change.transitions),
+            node_ids=self.node_ids.changed(new_nodes, old_nodes),
+            plugin_ids=changed_in(self.plugin_ids, plugin_ids),
+        )
+
+    def instance(self, key: InstanceKey) -> Instance | None:
+        return self.by_node.get(key.node_id, NO_INSTANCES).get(key)
+
+    def pinned(self, node_id: str) -> Node | KeptSecret | None:
+        """Return the holder of a node's secret: the node, or the kept secret of a removed one; None
+        where there is neither."""
+        return self.nodes.get(node_id) or self.kept_secrets.get(node_id)
+
+    def on_node(self, node_id: str) -> Mapping[InstanceKey, Instance]:
+        """Return the instances of a node."""
+        return self.by_node.get(node_id, NO_INSTANCES)
+
+    def forgotten_on(self, node_id: str) -> Mapping[InstanceKey, Forgotten]:
+        """Return what was forgotten of a node and is still remembered as such."""
+        return self.forgotten_by_node.get(node_id, NO_MARKS)
+
+    def ignored(self, node_id: str) -> list[InstanceKey]:
+        """Return, sorted, the instances of a node whose unhealthy reports have been ignored, and
+        would be again."""
+        marks = self.forgotten_on(node_id).values()
+        return sorted(
+            mark.key for mark in marks if mark.ignored and mark.key.plugin not in self.declarations
+        )
+
+    def of_plugin(self, key: PluginKey) -> Ordered[InstanceKey]:
+        """Return the keys of a plugin's instances over all nodes, sorted."""
+        return self.by_plugin.get(key, NO_KEYS)
+
+    def of_allocation(self, alloc_id: str) -> Iterable[InstanceKey]:
+        """Return the keys of the instances that name a process, in no order."""
+        return self.by_allocation.get(alloc_id, ())
+
+    def ids_of(self, type_: str) -> Ordered[str]:
+        """Return the IDs of a type's plugins, sorted."""
+        return self.plugin_ids.get(type_, NO_IDS)
+
+    def abbreviated(self, type_: str, start: str) -> PluginKey | None:
+        """Return the only plugin of a type whose ID begins so; None where none or several do."""
+        ids = self.ids_of(type_).start(start)
+        first, second = next(ids, ""), next(ids, "")
+        is_only = first.startswith(start) and not second.startswith(start)
+        return PluginKey(type_, first) if first and is_only else None
+
+    def has_plugin(self, key: PluginKey) -> bool:
+        """Return whether a report or a declaration has a plugin."""
+        return key in self.by_plugin or key in self.declarations
+
+    def lost(self) -> Iterator[Lost]:
+        """Yield the instances that are missing from their nodes' reports, and the nodes down."""
+        for node in self.nodes.values():
+            if node.status == DOWN:
+                yield Lost(node.id, node.status_since)
+        for instances in self.by_node.values():
+            for key, instance in instances.items():
+                if instance.missing_since is not None:
+                    yield Lost(key, instance.missing_since)
+
+    def affected(self, change: Change) -> Iterator[tuple[Step[Instance], Step[Node]]]:
+        """Yield the instances that readers may see differently after a change of this state, each
+        with its node: those replaced, and those of a node that is."""
+        nodes = {step.some.id: step for step in change.nodes}
+        steps = {step.some.key: step for step in change.instances}
+        for node_id in nodes:
+            for key, one in self.on_node(node_id).items():
+                if key not in steps:
+                    steps[key] = Step(one, one)
+        for key, step in steps.items():
+            held = self.nodes.get(key.node_id)
+            yield step, nodes.get(key.node_id, Step(held, held))
+
+    def changed_at(self, resource: str) -> int:
+        """Return the index at which a resource last changed. One that does not exist changed when
+        it went; a list always exists."""
+        if (stamp := self.stamps.get(resource)) is not None:
+            return stamp.modify_index
+        if is_list(resource):
+            return FIRST_INDEX
+        return self.removals.index_of(resource)
+
+
+def cut_ids(resources: Iterable[str]) -> Iterator[str]:
+    """Yield the resources that plugins which come or go have under their IDs cut to CUT_AT. Each
+    may mean another plugin from then on, or one at last, and readers may wait for it."""
+    for resource in resources:
+        kind, _, rest = resource.partition("/")
+        type_, _, id_ = rest.partition("/")
+        if kind == "plugin":
+            for cut in CUT_AT:
+                if cut < len(id_):
+                    yield PluginKey(type_, id_[:cut]).resource

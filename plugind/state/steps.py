@@ -1,0 +1,46 @@
+"""What the steps of a change put into each of the state's mappings; None stands for what goes."""
+
+from __future__ import annotations
+
+from collections import defaultdict
+from collections.abc import Callable, Iterable, Mapping
+from typing import TypeVar
+
+from plugind.model import Instance, InstanceKey, PluginKey, Step
+
+V = TypeVar("V")
+
+
+class InstanceSteps:
+    """The steps of instances, by each key that these are found by. ``held`` returns an instance
+    before the change."""
+
+    def __init__(
+        self, held: Callable[[InstanceKey], Instance | None], steps: Iterable[Step[Instance]]
+    ) -> None:
+        self.pairs: list[tuple[Instance | None, Instance | None]] = []
+        self.by_node: dict[str, dict[InstanceKey, Instance | None]] = defaultdict(dict)
+        self.by_plugin: dict[PluginKey, dict[InstanceKey, bool]] = defaultdict(dict)
+        self.by_allocation: dict[str, dict[InstanceKey, bool | None]] = defaultdict(dict)
+        for step in steps:
+            key, new = step.some.key, step.after
+            old = held(key)
+            self.pairs.append((old, new))
+            self.by_node[key.node_id][key] = new
+            if (old is None) is not (new is None):
+                self.by_plugin[key.plugin][key] = new is not None
+            was = old.fingerprint.alloc_id if old else ""
+            now = new.fingerprint.alloc_id if new else ""
+            if was != now:
+                if was:
+                    self.by_allocation[was][key] = None
+                if now:
+                    self.by_allocation[now][key] = True
+
+
+def by_node(values: Mapping[InstanceKey, V]) -> dict[str, dict[InstanceKey, V]]:
+    """Return values by the nodes of their keys."""
+    found: dict[str, dict[InstanceKey, V]] = defaultdict(dict)
+    for key, value in values.items():
+        found[key.node_id][key] = value
+    return found

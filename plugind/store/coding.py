@@ -1,0 +1,112 @@
+"""Changes and stored values as JSON, for logs and exports.
+
+Of a step only its result is written: the value, or the key of a value that is gone.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable
+from typing import Any, TypeVar
+
+import msgspec
+
+from plugind.model import (
+    Change,
+    Declaration,
+    Fingerprint,
+    Forgotten,
+    Instance,
+    InstanceKey,
+    KeptSecret,
+    Node,
+    PluginKey,
+    Step,
+    Transition,
+)
+
+T = TypeVar("T")
+
+
+class _Logged(msgspec.Struct, omit_defaults=True):
+    """A change as JSON has it: an object for each value, a text or a list for the key of one that
+    is gone."""
+
+    time: int
+    nodes: tuple[Node | str, ...] = ()
+    instances: tuple[Instance | InstanceKey, ...] = ()
+    declarations: tuple[Declaration | PluginKey, ...] = ()
+    touched: frozenset[str] = frozenset()
+    removed: frozenset[str] = frozenset()
+    forgotten: tuple[Forgotten | InstanceKey, ...] = ()
+    transitions: tuple[Transition, ...] = ()
+    kept_secrets: tuple[KeptSecret | str, ...] = ()
+    id: str = ""
+    base: int = 0
+    reads: frozenset[str] = frozenset()
+    writes: frozenset[str] = frozenset()
+
+
+_encoder = msgspec.json.Encoder()
+_decoder = msgspec.json.Decoder(_Logged)
+
+
+def encode(change: Change) -> bytes:
+    """Return a change as JSON."""
+    return _encoder.encode(
+        _Logged(
+            change.time,
+            _after(change.nodes, lambda gone: gone.id),
+            _after(change.instances, lambda gone: gone.key),
+            _after(change.declarations, lambda gone: gone.key),
+            change.touched,
+            change.removed,
+            _after(change.forgotten, lambda gone: gone.key),
+            change.transitions,
+            _after(change.kept_secrets, lambda gone: gone.node_id),
+            change.id,
+            change.base,
+            change.reads,
+            change.writes,
+        )
+    )
+
+
+def decode(text: bytes) -> Change:
+    """Return the change that ``encode`` made ``text`` of, as ``as_logged`` has it. Raise ValueError
+    for anything else."""
+    found = _decoder.decode(text)
+    return Change(
+        found.time,
+        _steps(found.nodes, Node, lambda key: Node(key, "")),
+        _steps(found.instances, Instance, _no_instance),
+        _steps(found.declarations, Declaration, lambda key: Declaration(key, {})),
+        found.touched,
+        found.removed,
+        _steps(found.forgotten, Forgotten, lambda key: Forgotten(key, 0)),
+        found.transitions,
+        _steps(found.kept_secrets, KeptSecret, lambda key: KeptSecret(key, "", "", 0)),
+        found.id,
+        found.base,
+        found.reads,
+        found.writes,
+    )
+
+
+def as_logged(change: Change) -> Change:
+    """Return a change with as much as a log keeps of it: steps have no value before them, except
+    that a removed value has its key in one that is otherwise empty."""
+    return decode(encode(change))
+
+
+def _after(steps: Iterable[Step[T]], key: Callable[[T], Any]) -> tuple[Any, ...]:
+    return tuple(key(step.some) if step.after is None else step.after for step in steps)
+
+
+def _steps(found: Iterable[Any], kind: type[T], gone: Callable[[Any], T]) -> tuple[Step[T], ...]:
+    return tuple(
+        Step(None, each) if isinstance(each, kind) else Step(gone(each), None) for each in found
+    )
+
+
+def _no_instance(key: InstanceKey) -> Instance:
+    return Instance(key, Fingerprint(False, "", 0))

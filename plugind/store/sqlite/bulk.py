@@ -1,0 +1,78 @@
+"""Write many rows with few statements.
+
+Python's sqlite3 releases the interpreter lock while a statement runs, and gets it back only when
+the other threads let go of it. With a statement for each row, a change of 4,096 instances would
+wait for busy threads some thousand times.
+"""
+
+from __future__ import annotations
+
+import sqlite3
+from collections.abc import Sequence
+from functools import cache
+from itertools import chain
+from typing import Any
+
+from plugind.store.sqlite.rows import Table
+
+_AT_ONCE = (256, 64, 16, 4, 1)
+"""Rows of one statement: a few sizes, so that SQLite's module has each of them compiled already."""
+
+_STAMPS = (
+    "INSERT INTO stamps (resource, create_index, modify_index, create_time, modify_time) VALUES "
+)
+_UNLESS_NEW = """
+    ON CONFLICT (resource) DO UPDATE
+    SET modify_index = excluded.modify_index, modify_time = excluded.modify_time
+"""
+
+
+def put(db: sqlite3.Connection, table: Table, rows: Sequence[Sequence[Any]]) -> None:
+    """Write rows, of all the table's columns, in place of those with the same keys."""
+    insert(db, table.name, table.columns, rows)
+
+
+def insert(
+    db: sqlite3.Connection, table: str, columns: Sequence[str], rows: Sequence[Sequence[Any]]
+) -> None:
+    """Write rows of these columns, in place of those with the same keys."""
+    head = f"INSERT OR REPLACE INTO {table} ({', '.join(columns)}) VALUES "
+    _execute(db, head, _values(len(columns)), ", ", "", rows)
+
+
+def delete(db: sqlite3.Connection, table: Table, keys: Sequence[Sequence[Any]]) -> None:
+    """Delete the rows with these keys, as far as there are any."""
+    # "(a, b) IN (VALUES ...)" would read the whole table where the key has several columns.
+    row = f"({' AND '.join(f'{column} = ?' for column in table.key)})"
+    _execute(db, f"DELETE FROM {table.name} WHERE ", row, " OR ", "", keys)
+
+
+def stamp(db: sqlite3.Connection, resources: Sequence[str], index: int, time: int) -> None:
+    """Note that resources changed at an index and a time; new ones are created by it."""
+    rows = [(each, index, index, time, time) for each in resources]
+    _execute(db, _STAMPS, _values(5), ", ", _UNLESS_NEW, rows)
+
+
+def _values(columns: int) -> str:
+    return f"({', '.join('?' * columns)})"
+
+
+def _execute(
+    db: sqlite3.Connection,
+    head: str,
+    row: str,
+    between: str,
+    tail: str,
+    rows: Sequence[Sequence[Any]],
+) -> None:
+    start = 0
+    for size in _AT_ONCE:
+        statement = _statement(head, row, between, tail, size)
+        while len(rows) - start >= size:
+            db.execute(statement, list(chain.from_iterable(rows[start : start + size])))
+            start += size
+
+
+@cache
+def _statement(head: str, row: str, between: str, tail: str, rows: int) -> str:
+    return head + between.join([row] * rows) + tail

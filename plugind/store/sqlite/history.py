@@ -1,0 +1,114 @@
+"""The history of transitions in SQLite's tables.
+
+``seq`` grows by one with each row, and rows leave oldest first: their number is never counted.
+"""
+
+from __future__ import annotations
+
+import sqlite3
+from collections.abc import Iterator, Sequence
+from dataclasses import fields, replace
+from operator import attrgetter
+from typing import Any
+
+from plugind.model import FLAPPING, Committed, HistoryQuery, StoredTransition, Transition
+from plugind.store.base import Retention
+from plugind.store.sqlite import bulk
+
+PRUNED_AT_ONCE = 200
+"""Rows that leave with one commit at most: a million at once would hold up the writer."""
+
+_FIELDS = tuple(field.name for field in fields(Transition))
+_COLUMNS = ("seq", "number", *_FIELDS)
+_values = attrgetter(*_FIELDS)
+_UPDATE = """
+    UPDATE transitions SET before = ?, after = ?, reason = ?, healthy = ?, count = ?,
+    healthy_seconds = ? WHERE kind = 'flapping' AND node_id = ? AND type = ? AND id = ?
+    AND role = ? AND since = ?
+"""
+
+
+def append(db: sqlite3.Connection, numbered: Sequence[Committed], retention: Retention) -> None:
+    """Write the transitions of changes; delete up to twice as many that are too old or too many.
+
+    The clock may be set back: no row is earlier than the one before it. A row of flapping that is
+    there already keeps its place.
+    """
+    if not any(each.change.transitions for each in numbered):
+        return
+    newest = db.execute("SELECT seq, time FROM transitions ORDER BY seq DESC LIMIT 1").fetchone()
+    seq, time = newest or (0, 0)
+    rows: list[tuple[Any, ...]] = []
+    for each in numbered:
+        for one in each.change.transitions:
+            if one.kind == FLAPPING:
+                put(db, rows)
+                rows = []
+                if _update(db, one):
+                    continue
+            seq, time = seq + 1, max(time, one.time)
+            timed = one if one.time == time else replace(one, time=time)
+            rows.append((seq, each.index, *_values(timed)))
+    put(db, rows)
+    added = seq - (newest[0] if newest else 0)
+    _prune(db, seq, time - retention.keep, retention.maximum, min(2 * added, PRUNED_AT_ONCE))
+
+
+def put(db: sqlite3.Connection, rows: Sequence[Sequence[Any]]) -> None:
+    """Write rows that begin with their ``seq`` and index."""
+    bulk.insert(db, "transitions", _COLUMNS, rows)
+
+
+def row(stored: StoredTransition) -> tuple[Any, ...]:
+    return stored.seq, stored.index, *_values(stored.transition)
+
+
+def _update(db: sqlite3.Connection, one: Transition) -> bool:
+    values = (one.before, one.after, one.reason, one.healthy, one.count, one.healthy_seconds)
+    key = (one.node_id, one.type, one.id, one.role, one.since)
+    return db.execute(_UPDATE, (*values, *key)).rowcount > 0
+
+
+def _prune(db: sqlite3.Connection, newest: int, oldest_kept: int, maximum: int, most: int) -> None:
+    (oldest,) = db.execute("SELECT min(seq) FROM transitions").fetchone()
+    last = min(newest - maximum, oldest + most - 1)
+    old = db.execute(
+        "SELECT max(seq) FROM (SELECT seq, time FROM transitions WHERE seq < ?) WHERE time < ?",
+        (oldest + most, oldest_kept),
+    ).fetchone()[0]
+    last = min(max(last, old or 0), newest - 1)  # the newest one says where seq goes on
+    if last >= oldest:
+        db.execute("DELETE FROM transitions WHERE seq <= ?", (last,))
+
+
+def select(db: sqlite3.Connection, query: HistoryQuery) -> list[StoredTransition]:
+    """Return the transitions that a query selects, newest first."""
+    # With a type alone, the index on type and ID would not give the order.
+    by_type = "type = ?" if query.id else "+type = ?"
+    conditions = {by_type: query.type, "id = ?": query.id, "node_id = ?": query.node_id}
+    wanted: dict[str, Any] = {each: value for each, value in conditions.items() if value}
+    if query.before is not None:
+        wanted["seq < ?"] = query.before
+    where = " AND ".join(wanted) or "1"
+    rows = db.execute(
+        f"SELECT {', '.join(_COLUMNS)} FROM transitions WHERE {where} ORDER BY seq DESC LIMIT ?",
+        (*wanted.values(), query.limit),
+    ).fetchall()
+    return [_stored(each) for each in rows]
+
+
+def every(db: sqlite3.Connection) -> Iterator[StoredTransition]:
+    """Yield the whole history, oldest first."""
+    rows = db.execute(f"SELECT {', '.join(_COLUMNS)} FROM transitions ORDER BY seq")
+    return map(_stored, rows)
+
+
+def size(db: sqlite3.Connection) -> int:
+    """Return how many transitions there are."""
+    (number,) = db.execute("SELECT ifnull(max(seq) - min(seq) + 1, 0) FROM transitions").fetchone()
+    return int(number)
+
+
+def _stored(row: Sequence[Any]) -> StoredTransition:
+    one = Transition(*row[2:])
+    return StoredTransition(row[0], row[1], replace(one, healthy=bool(one.healthy)))

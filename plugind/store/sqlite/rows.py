@@ -1,0 +1,234 @@
+"""How the values that a store keeps stand in SQLite's tables, there and back."""
+
+from __future__ import annotations
+
+import sqlite3
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import asdict, dataclass
+from typing import Any
+
+import orjson
+
+from plugind.model import (
+    Allocation,
+    Beat,
+    Declaration,
+    Fingerprint,
+    Forgotten,
+    Instance,
+    InstanceKey,
+    KeptSecret,
+    Node,
+    PluginKey,
+    Stamp,
+)
+from plugind.store.base import Contents
+from plugind.store.soundness import faults
+from plugind.store.sqlite.file import Damaged
+
+Decode = Callable[[Any], Any]
+"""Makes a column's value one of plugind's. Raises ValueError for what plugind did not write."""
+
+STAMP = """
+    INSERT INTO stamps (resource, create_index, modify_index, create_time, modify_time)
+    VALUES (?1, ?2, ?2, ?3, ?3)
+    ON CONFLICT (resource) DO UPDATE SET modify_index = ?2, modify_time = ?3
+"""
+
+
+@dataclass(frozen=True, slots=True)
+class Table:
+    """Where one kind of value is kept: the columns of its key (text all), and the others with what
+    decodes them."""
+
+    name: str
+    key: tuple[str, ...]
+    others: Mapping[str, Decode]
+
+    @property
+    def columns(self) -> tuple[str, ...]:
+        return (*self.key, *self.others)
+
+    def rows(self, db: sqlite3.Connection) -> Iterator[tuple[Any, ...]]:
+        """Yield every row, decoded. Raise Damaged, which names the row."""
+        decoders = {**dict.fromkeys(self.key, _text), **self.others}
+        for row in db.execute(f"SELECT {', '.join(self.columns)} FROM {self.name}"):
+            values = []
+            for each, (column, decode) in zip(row, decoders.items(), strict=True):
+                try:
+                    values.append(decode(each))
+                except ValueError as error:
+                    key = "/".join(ascii(part).strip("'") for part in row[: len(self.key)])
+                    raise Damaged(f"{self.name} {key}: {column}: {error}") from error
+            yield tuple(values)
+
+
+def _text(value: Any) -> str:
+    if not isinstance(value, str):
+        raise ValueError("is no text")
+    return value
+
+
+def _number(value: Any) -> int:
+    if not isinstance(value, int):
+        raise ValueError("is no number")
+    return value
+
+
+def _flag(value: Any) -> bool:
+    return bool(_number(value))
+
+
+def _time(value: Any) -> int | None:
+    return None if value is None else _number(value)
+
+
+def _object(text: Any) -> dict[str, Any]:
+    value = orjson.loads(text)
+    if not isinstance(value, dict):
+        raise ValueError("is no JSON object")
+    return value
+
+
+def _texts(text: Any) -> dict[str, str]:
+    return {key: _text(value) for key, value in _object(text).items()}
+
+
+def _numbers(text: Any) -> dict[str, int]:
+    return {key: _number(value) for key, value in _object(text).items()}
+
+
+def _allocation(text: Any) -> Allocation | None:
+    if text is None:
+        return None
+    value = _object(text)
+    name, job_id, task_group = (_text(value.get(key)) for key in ("name", "job_id", "task_group"))
+    return Allocation(
+        name, job_id, task_group, _number(value.get("created")), _flag(value.get("runs"))
+    )
+
+
+NODES = Table(
+    "nodes",
+    ("id",),
+    {
+        **dict.fromkeys(("name", "datacenter", "version", "address"), _text),
+        **dict.fromkeys(("attributes", "meta"), _texts),
+        **dict.fromkeys(("secret_hash", "status"), _text),
+        **dict.fromkeys(("status_since", "back_since", "cloned_since", "heard"), _number),
+        "accessor": _text,
+    },
+)
+INSTANCES = Table(
+    "instances",
+    ("node_id", "type", "id", "role"),
+    {
+        "healthy": _flag,
+        "description": _text,
+        "updated": _number,
+        "alloc_id": _text,
+        "details": _object,
+        "digest": _text,
+        "missing_since": _time,
+        "allocation": _allocation,
+    },
+)
+DECLARATIONS = Table("declarations", ("type", "id"), {"expected": _numbers})
+FORGOTTEN = Table(
+    "forgotten", ("node_id", "type", "id", "role"), {"time": _number, "ignored": _flag}
+)
+BEATS = Table("beats", ("node_id",), dict.fromkeys(("heard", "ttl"), _number))
+KEPT_SECRETS = Table(
+    "kept_secrets", ("node_id",), {"secret_hash": _text, "accessor": _text, "time": _number}
+)
+STAMPS = Table(
+    "stamps",
+    ("resource",),
+    dict.fromkeys(("create_index", "modify_index", "create_time", "modify_time"), _number),
+)
+
+
+def head(db: sqlite3.Connection) -> tuple[str, int]:
+    """Return the store's identity and its last index."""
+    rows = db.execute("SELECT identity, last_index FROM store").fetchall()
+    if len(rows) != 1:
+        raise Damaged(f"store: one row must be there, not {len(rows)}")
+    try:
+        return _text(rows[0][0]), _number(rows[0][1])
+    except ValueError as error:
+        raise Damaged(f"store: {error}") from error
+
+
+def contents(db: sqlite3.Connection) -> Contents:
+    """Return the contents of a file. Raise Damaged for rows that cannot be read, or do not fit
+    together."""
+    _, index = head(db)
+    found = Contents(
+        index,
+        [Node(*row) for row in NODES.rows(db)],
+        [_instance(row) for row in INSTANCES.rows(db)],
+        [Declaration(PluginKey(type_, id_), rest) for type_, id_, rest in DECLARATIONS.rows(db)],
+        {resource: Stamp(*rest) for resource, *rest in STAMPS.rows(db)},
+        [Forgotten(InstanceKey(*row[:4]), *row[4:]) for row in FORGOTTEN.rows(db)],
+        {node_id: Beat(*rest) for node_id, *rest in BEATS.rows(db)},
+        [KeptSecret(*row) for row in KEPT_SECRETS.rows(db)],
+    )
+    if fault := next(faults(found), ""):
+        raise Damaged(fault)
+    return found
+
+
+def _json(value: Mapping[str, Any]) -> str:
+    return orjson.dumps(value, option=orjson.OPT_SORT_KEYS).decode()
+
+
+def node_row(value: Node) -> tuple[Any, ...]:
+    return (
+        value.id,
+        value.name,
+        value.datacenter,
+        value.version,
+        value.address,
+        _json(value.attributes),
+        _json(value.meta),
+        value.secret_hash,
+        value.status,
+        value.status_since,
+        value.back_since,
+        value.cloned_since,
+        value.heard,
+        value.accessor,
+    )
+
+
+def instance_row(value: Instance) -> tuple[Any, ...]:
+    told = value.fingerprint
+    return (
+        *value.key,
+        told.healthy,
+        told.description,
+        told.updated,
+        told.alloc_id,
+        _json(told.details),
+        value.digest,
+        value.missing_since,
+        None if told.allocation is None else _json(asdict(told.allocation)),
+    )
+
+
+def declaration_row(value: Declaration) -> tuple[Any, ...]:
+    return (*value.key, _json(value.expected))
+
+
+def forgotten_row(value: Forgotten) -> tuple[Any, ...]:
+    return (*value.key, value.time, value.ignored)
+
+
+def kept_secret_row(value: KeptSecret) -> tuple[Any, ...]:
+    return (value.node_id, value.secret_hash, value.accessor, value.time)
+
+
+def _instance(row: Sequence[Any]) -> Instance:
+    *key, healthy, description, updated, alloc_id, details, digest, missing_since, allocation = row
+    fingerprint = Fingerprint(healthy, description, updated, alloc_id, details, allocation)
+    return Instance(InstanceKey(*key), fingerprint, digest, missing_since)

@@ -1,0 +1,299 @@
+"""The embedded store: one SQLite file.
+
+WAL with synchronous FULL: a commit is on the disk before it returns (https://sqlite.org/wal.html,
+"Durability"). Everything that SQLite raises becomes a StoreError here.
+"""
+
+from __future__ import annotations
+
+import os
+import sqlite3
+import threading
+from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
+from contextlib import ExitStack, contextmanager, nullcontext, suppress
+from dataclasses import replace
+from itertools import islice
+from pathlib import Path
+from typing import Any, ClassVar
+
+from plugind.errors import StoreError
+from plugind.model import Beat, Change, Committed, HistoryQuery, StoredTransition
+from plugind.plugin_type import hookimpl
+from plugind.store.base import (
+    Contents,
+    Outcome,
+    Progress,
+    Restored,
+    Store,
+    Summary,
+    no_progress,
+)
+from plugind.store.conflicts import conflicts
+from plugind.store.sqlite import bulk, history, log, maintenance, restoring, transfer
+from plugind.store.sqlite.beats import FILE_NAME as BEATS_FILE_NAME
+from plugind.store.sqlite.beats import Beats
+from plugind.store.sqlite.file import (
+    FILE_NAME,
+    TEMP_IN_MEMORY,
+    lock,
+    migrate,
+    opened,
+    transaction,
+    translated,
+    turn,
+)
+from plugind.store.sqlite.file_guard import Guard, check_before_opening
+from plugind.store.sqlite.rows import (
+    BEATS,
+    DECLARATIONS,
+    FORGOTTEN,
+    INSTANCES,
+    KEPT_SECRETS,
+    NODES,
+    STAMPS,
+    Table,
+    contents,
+    declaration_row,
+    forgotten_row,
+    head,
+    instance_row,
+    kept_secret_row,
+    node_row,
+)
+from plugind.store.sqlite.wake import FILE_NAME as WAKE_FILE_NAME
+from plugind.store.sqlite.wake import Wake
+from plugind.wire.fields import Duration, Number, Record
+
+FILES = (
+    *(f"{FILE_NAME}{part}" for part in ("", "-wal", "-shm", ".lock")),
+    *(f"{BEATS_FILE_NAME}{part}" for part in ("", "-wal", "-shm")),
+    WAKE_FILE_NAME,
+)
+"""The files in ``data_dir`` that a server reads and writes."""
+
+RECENT = 512
+"""Own changes that ``read`` returns as they were committed, without a look into the file."""
+
+
+class SqliteSettingsSchema(Record):
+    record: ClassVar[type[Any] | None] = log.LogLimits
+
+    log_keep = Duration(
+        minimum=1.0,
+        load_default=log.LogLimits.log_keep,
+        metadata={"help": "how far back the log of whole changes reaches"},
+    )
+    log_max_size = Number(
+        minimum=2**20,
+        load_default=log.LogLimits.log_max_size,
+        metadata={"help": "bytes of that log; beyond that it reaches less far back"},
+    )
+
+
+class SqliteStore(Store):
+    """Keeps everything in ``data_dir/plugind.db``; a lock beside it keeps other processes out.
+
+    With ``shared`` it keeps out only those that do not share it, and several processes may have it
+    open, each with its own object.
+    """
+
+    settings_schema = SqliteSettingsSchema
+
+    def __init__(self, settings: Any, data_dir: Path, *, shared: bool = False) -> None:
+        self._path = data_dir / FILE_NAME
+        self._limits = settings or log.LogLimits()
+        self._shared = shared
+        self._recent: dict[int, Committed] = {}
+        self._reading = threading.Lock()
+        self._lock = lock(data_dir, shared=shared)
+        with ExitStack() as undo, translated(self._path), self._turn():
+            undo.callback(os.close, self._lock)
+            check_before_opening(self._path)
+            if not self._path.exists():
+                # It has the hashes of the nodes' secrets. SQLite makes its logs of the same mode.
+                os.close(os.open(self._path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600))
+            self._db, self._reader = (self._connected(undo) for _ in range(2))
+            migrate(self._db, self._path)
+            self._identity, self._index = head(self._db)
+            self._beats = Beats(data_dir, self._identity)
+            undo.callback(self._beats.close)
+            # A backup, or an older version, has them in the store's own file.
+            if beats := {node_id: Beat(*rest) for node_id, *rest in BEATS.rows(self._db)}:
+                self._beats.put(beats)
+                self._db.execute("DELETE FROM beats")
+            log.drop_old_scopes(self._db)
+            self._guard = Guard(self._path)
+            self._wake = Wake(data_dir, self._last_index, alone=not shared)
+            undo.pop_all()
+
+    def _connected(self, undo: ExitStack) -> sqlite3.Connection:
+        db = sqlite3.connect(
+            self._path,
+            isolation_level=None,
+            check_same_thread=False,
+            timeout=10.0,
+            cached_statements=256,
+        )
+        undo.callback(db.close)
+        db.execute("PRAGMA journal_mode = WAL")
+        db.execute("PRAGMA synchronous = FULL")
+        db.execute(TEMP_IN_MEMORY)
+        return db
+
+    @contextmanager
+    def _turn(self) -> Iterator[None]:
+        with turn(self._path) if self._shared else nullcontext():
+            yield
+
+    @property
+    def identity(self) -> str:
+        return self._identity
+
+    def load(self) -> Contents:
+        with self._read(), transaction(self._reader, "DEFERRED"):
+            found = contents(self._reader)
+        there = {node.id for node in found.nodes}
+        beats = {node_id: beat for node_id, beat in self._beats.all().items() if node_id in there}
+        return replace(found, beats=beats)
+
+    def commit(self, changes: Sequence[Change]) -> Sequence[Outcome]:
+        with translated(self._path), self._turn(), transaction(self._db):
+            last, size = self._db.execute("SELECT last_index, log_size FROM store").fetchone()
+            failed = conflicts(changes, lambda *scopes: log.moved(self._db, last, *scopes))
+            numbered: list[Committed] = []
+            outcomes: list[Outcome] = []
+            for change, conflict in zip(changes, failed, strict=True):
+                if conflict is None:
+                    numbered.append(Committed(last + len(numbered) + 1, change))
+                    self._write(numbered[-1].index, change)
+                outcomes.append(conflict or numbered[-1].index)
+            if numbered:
+                size = log.append(self._db, numbered, size, self._limits)
+                history.append(self._db, numbered, self.retention)
+            self._db.execute(
+                "UPDATE store SET last_index = ?, log_size = ?", (last + len(numbered), size)
+            )
+            self._guard.check(lambda: self._holds(last))
+        if numbered:
+            self._committed(numbered)
+        return outcomes
+
+    def _committed(self, numbered: Sequence[Committed]) -> None:
+        self._recent |= {each.index: each for each in numbered}
+        for index in list(self._recent)[:-RECENT]:
+            del self._recent[index]
+        self._index = numbered[-1].index
+        self._wake.tell(self._index)
+        if gone := [
+            step.some.id for each in numbered for step in each.change.nodes if step.after is None
+        ]:
+            with suppress(StoreError):  # they are not loaded without their nodes
+                self._beats.drop(gone)
+
+    def read(self, after: int, limit: int = 256) -> Sequence[Committed]:
+        own = list(islice(self._own(after), limit))
+        after = own[-1].index if own else after
+        if len(own) == limit or (not self._shared and after == self._index):
+            return own
+        with self._read():
+            return [*own, *log.read(self._reader, after, limit - len(own), self._recent)]
+
+    def _own(self, after: int) -> Iterator[Committed]:
+        while (found := self._recent.get(after := after + 1)) is not None:
+            yield found
+
+    def wait(self, after: int, timeout: float) -> bool:
+        return self._wake.wait(after, timeout)
+
+    def interrupt(self) -> None:
+        self._wake.interrupt()
+
+    def history(self, query: HistoryQuery) -> Sequence[StoredTransition]:
+        with self._read():
+            return history.select(self._reader, query)
+
+    @contextmanager
+    def _read(self) -> Iterator[None]:
+        with translated(self._path), self._reading:
+            yield
+
+    def _last_index(self) -> int:
+        if not self._shared:
+            return self._index
+        with self._read():
+            return head(self._reader)[1]
+
+    def beat(self, beats: Mapping[str, Beat]) -> None:
+        self._beats.put(beats)
+
+    def expired(self, now: int) -> Mapping[str, Beat]:
+        return self._beats.expired(now)
+
+    def _holds(self, index: int) -> bool:
+        """Return whether the files, when they are opened again, are this store at an index."""
+        with opened(self._path, "ro") as db:
+            return head(db) == (self._identity, index)
+
+    def close(self) -> None:
+        with ExitStack() as until_end, translated(self._path):
+            until_end.callback(os.close, self._lock)
+            until_end.callback(self._db.close)
+            until_end.callback(self._beats.close)
+            self._wake.close()
+            with self._reading:
+                self._reader.close()
+
+    @classmethod
+    def check(cls, settings: Any, data_dir: Path) -> Summary:
+        return maintenance.check(data_dir / FILE_NAME)
+
+    @classmethod
+    def backup(cls, settings: Any, data_dir: Path, target: Path) -> Summary:
+        return maintenance.backup(data_dir / FILE_NAME, target)
+
+    @classmethod
+    def restore(
+        cls, settings: Any, data_dir: Path, source: Path, lists: Collection[str]
+    ) -> Restored:
+        return restoring.restore(source, data_dir, lists)
+
+    @classmethod
+    def export(
+        cls, settings: Any, data_dir: Path, target: Path, progress: Progress = no_progress
+    ) -> Summary:
+        return transfer.export(data_dir / FILE_NAME, target, progress)
+
+    @classmethod
+    def import_(
+        cls,
+        settings: Any,
+        data_dir: Path,
+        source: Path,
+        lists: Collection[str],
+        progress: Progress = no_progress,
+    ) -> Restored:
+        return transfer.import_(source, data_dir, lists, progress)
+
+    def _write(self, index: int, change: Change) -> None:
+        self._put(NODES, ((s.before, s.after, node_row) for s in change.nodes))
+        self._put(INSTANCES, ((s.before, s.after, instance_row) for s in change.instances))
+        self._put(DECLARATIONS, ((s.before, s.after, declaration_row) for s in change.declarations))
+        self._put(FORGOTTEN, ((s.before, s.after, forgotten_row) for s in change.forgotten))
+        self._put(KEPT_SECRETS, ((s.before, s.after, kept_secret_row) for s in change.kept_secrets))
+        bulk.stamp(self._db, list(change.touched - change.removed), index, change.time)
+        bulk.delete(self._db, STAMPS, [(resource,) for resource in change.removed])
+
+    def _put(self, table: Table, steps: Iterable[tuple[Any, Any, Any]]) -> None:
+        puts, deletes = [], []
+        for before, after, row in steps:
+            if after is not None:
+                puts.append(row(after))
+            elif before is not None:
+                deletes.append(row(before)[: len(table.key)])
+        bulk.delete(self._db, table, deletes)
+        bulk.put(self._db, table, puts)
+
+
+@hookimpl
+def plugind_stores() -> Mapping[str, type[Store]]:
+    return {"sqlite": SqliteStore}

@@ -1,0 +1,263 @@
+"""Cases: history, which is bounded and newest first, and when nodes were last heard."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from itertools import pairwise
+from typing import Any
+
+from plugind.model import FLAPPING, Beat, HistoryQuery, StoredTransition, Transition
+from plugind.store.base import Conflict, Retention, Store
+from plugind.testing.stores.conflicting import run
+from plugind.testing.stores.making import (
+    TIME,
+    commit,
+    drop,
+    instance,
+    node,
+    node_id,
+    put,
+    swap,
+    transition,
+)
+from plugind.testing.stores.rig import Cases, Rig
+
+cases = Cases()
+
+SECOND = 10**9
+
+
+def note(store: Store, *transitions: Transition) -> int:
+    """Commit a change with these transitions and nothing else. Return its index."""
+    time = max((each.time for each in transitions), default=TIME)
+    (index,) = commit(store, put(transitions=transitions, time=time))
+    return index
+
+
+def at(second: int, **more: Any) -> Transition:
+    """Return a transition, that many seconds after TIME."""
+    return transition(**{"time": TIME + second * SECOND, "after": str(second), **more})
+
+
+def afters(found: Any) -> list[str]:
+    return [each.transition.after for each in found]
+
+
+@cases.add
+def transitions_come_back_whole_newest_first(rig: Rig) -> None:
+    store = rig.open()
+    of_node = Transition("down", TIME, TIME, "", "", "", "n", "vm", "ready", "down", "ä", False)
+    first = note(store, at(1), at(2, count=3, healthy_seconds=4))
+    second = note(store, replace(of_node, time=TIME + 9 * SECOND))
+    for reader in rig.readers(store):
+        found = reader.history(HistoryQuery())
+        assert [each.index for each in found] == [second, first, first]
+        assert [each.seq for each in found] == sorted((each.seq for each in found), reverse=True)
+        assert [each.transition for each in found] == [
+            replace(of_node, time=TIME + 9 * SECOND),
+            at(2, count=3, healthy_seconds=4),
+            at(1),
+        ]
+
+
+@cases.for_each(
+    (HistoryQuery(type="sample"), "320"),
+    (HistoryQuery(type="sample", id="b"), "3"),
+    (HistoryQuery(id="ebs"), "210"),
+    (HistoryQuery(node_id=node_id(1)), "530"),
+    (HistoryQuery(type="other", id="ebs", node_id=node_id(2)), "1"),
+    (HistoryQuery(type="none"), ""),
+    (HistoryQuery(limit=2), "53"),
+    (HistoryQuery(type="sample", limit=1), "3"),
+)
+def a_query_selects(rig: Rig, query: tuple[HistoryQuery, str]) -> None:
+    store = rig.open()
+    node_only = {"type": "", "plugin": "", "role": ""}
+    note(store, at(0), at(1, type="other", number=2), at(2, number=2), at(3, plugin="b"))
+    note(store, at(5, **node_only))
+    for reader in (store, rig.open()):
+        assert "".join(afters(reader.history(query[0]))) == query[1]
+
+
+@cases.add
+def history_is_read_page_by_page(rig: Rig) -> None:
+    store = rig.open()
+    for number in range(25):
+        note(store, at(number))
+    found: list[StoredTransition] = []
+    before = None
+    while page := store.history(HistoryQuery(before=before, limit=7)):
+        assert len(page) <= 7
+        found += page
+        before = page[-1].seq
+    assert afters(found) == [str(number) for number in reversed(range(25))]
+
+
+@cases.add
+def a_clock_set_back_does_not_reorder_history(rig: Rig) -> None:
+    store = rig.open()
+    note(store, at(100))
+    note(rig.open(), at(50))
+    note(rig.restarted(), at(70, type="x"))
+    times = [each.transition.time for each in rig.open().history(HistoryQuery())]
+    assert times == [TIME + 100 * SECOND] * 3
+
+
+@cases.add
+def too_many_leave_oldest_first_in_small_steps(rig: Rig) -> None:
+    store = rig.open()
+    note(store, *(at(number) for number in range(500)))
+    store.retention = Retention(maximum=10)
+    sizes = []
+    for number in range(500, 520):
+        note(store, at(number))
+        sizes.append(len(store.history(HistoryQuery(limit=1_000))))
+    assert all(before - after <= 1 for before, after in pairwise(sizes))
+    for number in range(520, 820, 100):
+        note(store, *(at(each) for each in range(number, number + 100)))
+    assert len(store.history(HistoryQuery(limit=1_000))) <= 500
+    for number in range(1_000, 1_500):
+        note(store, at(number))
+    assert afters(rig.restarted().history(HistoryQuery(limit=1_000))) == [
+        str(number) for number in reversed(range(1_490, 1_500))
+    ]
+
+
+@cases.add
+def the_old_leave_and_the_newest_stays(rig: Rig) -> None:
+    store = rig.open()
+    store.retention = Retention(keep=60 * SECOND)
+    (first,) = [note(store, at(0))]
+    seq = store.history(HistoryQuery())[0].seq
+    for number in (10, 20, 1_000, 1_001, 1_002):
+        note(store, at(number))
+    found = rig.restarted().history(HistoryQuery())
+    assert afters(found) == ["1002", "1001", "1000"]
+    assert found[0].seq > seq
+    assert first < found[-1].index
+
+
+@cases.add
+def order_goes_on_when_all_but_the_newest_left(rig: Rig) -> None:
+    store = rig.open()
+    store.retention = Retention(keep=1, maximum=1)
+    seqs = []
+    for number in range(5):
+        note(store, at(10 * number))
+        seqs.append(rig.open().history(HistoryQuery())[0].seq)
+    assert seqs == sorted(set(seqs))
+
+
+@cases.add
+def flapping_of_an_hour_is_one_row(rig: Rig) -> None:
+    store = rig.open()
+    flapping = at(1, kind=FLAPPING, since=TIME, count=61, healthy_seconds=5)
+    note(store, at(0), flapping)
+    note(store, at(2, type="x"))
+    place = store.history(HistoryQuery(type="sample"))[0].seq
+    more = replace(flapping, time=TIME + 9 * SECOND, count=70, healthy_seconds=9, healthy=False)
+    note(rig.open(), replace(more, reason="böse", after="unhealthy"))
+    found = rig.restarted().history(HistoryQuery())
+    assert afters(found) == ["2", "unhealthy", "0"]
+    assert found[1].seq == place
+    row = found[1].transition
+    assert (row.count, row.healthy_seconds, row.healthy, row.reason) == (70, 9, False, "böse")
+
+
+@cases.for_each("since", "node_id", "id", "role")
+def other_flapping_is_another_row(rig: Rig, field: str) -> None:
+    store = rig.open()
+    one = at(1, kind=FLAPPING, count=61)
+    note(store, one)
+    other: Any = 5 if field == "since" else "other"
+    note(store, replace(one, **{field: other}))
+    assert len(store.history(HistoryQuery())) == 2
+
+
+@cases.add
+def what_is_gone_keeps_its_history(rig: Rig) -> None:
+    store = rig.open()
+    commit(store, put(node(), instance(), transitions=(at(1),)))
+    commit(store, drop(node(), instance(), transitions=(at(2, kind="left"),)))
+    assert afters(rig.restarted().history(HistoryQuery("sample", "ebs"))) == ["2", "1"]
+
+
+@cases.add
+def what_was_not_committed_leaves_no_history(rig: Rig) -> None:
+    store = rig.open()
+    (base,) = commit(store, put(node()))
+    commit(store, swap(node(), node(name="x"), base))
+    late = swap(node(), node(name="y"), base, transitions=(at(1),))
+    (found,) = store.commit([late])
+    assert isinstance(found, Conflict)
+    assert not store.history(HistoryQuery())
+
+
+@cases.for_each(0, -1, 1_001)
+def a_query_is_bounded(rig: Rig, limit: int) -> None:
+    try:
+        HistoryQuery(limit=limit)
+    except ValueError:
+        return
+    raise AssertionError("the limit was accepted")
+
+
+@cases.add
+def history_is_read_from_any_thread(rig: Rig) -> None:
+    store = rig.open()
+    note(store, at(0))
+    found: list[int] = []
+
+    def read() -> None:
+        for _ in range(20):
+            found.append(len(store.history(HistoryQuery())))
+
+    def write() -> None:
+        for number in range(1, 21):
+            note(store, at(number))
+
+    run([read, read, write, read])
+    assert len(found) == 60
+    assert len(store.history(HistoryQuery())) == 21
+
+
+@cases.add
+def beats_are_shared_and_kept(rig: Rig) -> None:
+    store, other = rig.open(), rig.open()
+    commit(store, put(node(1), node(2)))
+    store.beat({node_id(1): Beat(TIME, 5), node_id(2): Beat(TIME, 10)})
+    assert other.expired(TIME + 6) == {node_id(1): Beat(TIME, 5)}
+    assert other.expired(TIME + 5) == {}
+    other.beat({node_id(1): Beat(TIME + 10, 5)})
+    wanted = {node_id(1): Beat(TIME + 10, 5), node_id(2): Beat(TIME, 10)}
+    assert store.load().beats == wanted
+    store = rig.restarted()
+    assert store.load().beats == wanted
+    assert store.expired(TIME + 100) == wanted
+
+
+@cases.add
+def a_beat_is_no_change(rig: Rig) -> None:
+    store = rig.open()
+    (index,) = commit(store, put(node()))
+    store.beat({node_id(1): Beat(TIME, 5)})
+    assert store.load().index == index
+    assert not store.read(index)
+
+
+@cases.add
+def beats_go_with_their_nodes(rig: Rig) -> None:
+    store = rig.open()
+    commit(store, put(node(1), node(2)))
+    store.beat({node_id(1): Beat(TIME, 5), node_id(2): Beat(TIME, 5)})
+    commit(store, drop(node(1)))
+    for reader in rig.readers(store):
+        assert set(reader.expired(TIME + 100)) == set(reader.load().beats) == {node_id(2)}
+
+
+@cases.add
+def many_beats_are_kept_at_once(rig: Rig) -> None:
+    store = rig.open()
+    commit(store, put(*(node(number) for number in range(1_000))))
+    store.beat({node_id(number): Beat(TIME + number, 5) for number in range(1_000)})
+    assert len(store.expired(TIME + 505)) == 500

@@ -1,0 +1,149 @@
+"""Network addresses: HOST or HOST:PORT as text, and the addresses of this machine."""
+
+from __future__ import annotations
+
+import ipaddress
+import re
+import socket
+from collections.abc import Collection
+from urllib.parse import urlsplit
+
+import psutil
+
+Networks = Collection[ipaddress.IPv4Network | ipaddress.IPv6Network]
+
+HTTP_PORT = 4646
+"""The port of Nomad's HTTP API, and of plugind's, where none is given."""
+
+_NAME = re.compile(r"(?=.{1,253}$)[A-Za-z0-9_]([A-Za-z0-9_-]*[A-Za-z0-9_])?(\.[A-Za-z0-9_-]+)*\.?")
+_BRACKETED = re.compile(r"\[(?P<host>[^\[\]]*)\](?::(?P<port>[0-9]{1,5}))?")
+_PLAIN = re.compile(r"(?P<host>[^:\[\]]*)(?::(?P<port>[0-9]{1,5}))?")
+
+# Documentation addresses (RFC 5737, RFC 3849): every route to them is the default route.
+_ELSEWHERE = {socket.AF_INET: "192.0.2.1", socket.AF_INET6: "2001:db8::1"}
+_ANY_PORT = 9
+
+
+def split(text: str) -> tuple[str, int | None]:
+    """Return the host and the port of ``HOST``, ``HOST:PORT``, ``[IPV6]:PORT`` or a bare IPv6
+    address; the port is None where none is given.
+
+    Raise ValueError for any other text.
+    """
+    match = _BRACKETED.fullmatch(text) or _PLAIN.fullmatch(text)
+    host, port = (match["host"], match["port"]) if match else (text, None)
+    number = None if port is None else int(port)
+    if not _is_host(host) or (number is not None and not 0 < number < 65536):
+        raise ValueError(f"not an address: {text[:64]!r}")
+    return host, number
+
+
+def _is_host(text: str) -> bool:
+    try:
+        ipaddress.ip_address(text)
+    except ValueError:
+        # A name of digits only would be a mistyped IPv4 address.
+        return bool(_NAME.fullmatch(text)) and not re.fullmatch(r"[0-9.]+", text)
+    return True
+
+
+def join(host: str, port: int) -> str:
+    """Return ``HOST:PORT`` as it stands in a URL."""
+    return f"[{host}]:{port}" if ":" in host else f"{host}:{port}"
+
+
+def with_port(text: str, port: int) -> str:
+    """Return an address with its port, ``port`` where it has none. Raise ValueError."""
+    host, given = split(text)
+    return join(host, given or port)
+
+
+def is_unspecified(host: str) -> bool:
+    """Return whether the host is 0.0.0.0 or ::, on which a socket can listen but which no machine
+    has."""
+    try:
+        return ipaddress.ip_address(host).is_unspecified
+    except ValueError:
+        return False
+
+
+def toward(url: str) -> str:
+    """Return the local IP address from which a server's URL is reached; "" without a route.
+
+    It is also "" when the server's name cannot be resolved. No packet is sent to the server.
+    """
+    try:
+        parts = urlsplit(url)
+        if not parts.hostname:
+            return ""
+        found = socket.getaddrinfo(parts.hostname, parts.port or _ANY_PORT, type=socket.SOCK_DGRAM)
+    except (OSError, ValueError):
+        return ""
+    for family, _, _, _, address in found:
+        if local := _local(family, address):
+            return local
+    return ""
+
+
+def of_this_machine(unspecified: str) -> str:
+    """Return an address of this machine for a server that listens on 0.0.0.0 or ``::``: that of
+    the default route, else that of any network interface, else the loopback address."""
+    families = [socket.AF_INET]
+    if ":" in unspecified:
+        families.append(socket.AF_INET6)  # a socket on :: takes IPv4 as well
+    for family in families:
+        if local := _local(family, (_ELSEWHERE[family], _ANY_PORT)):
+            return local
+    for addresses in psutil.net_if_addrs().values():
+        for each in addresses:
+            if each.family in families and not _is_local_only(each.address):
+                return str(each.address)
+    return "127.0.0.1"
+
+
+def _local(family: int, address: tuple[object, ...]) -> str:
+    """Return the address that packets to ``address`` would be sent from; "" without a route."""
+    try:
+        with socket.socket(family, socket.SOCK_DGRAM) as sock:
+            sock.connect(address)  # of a datagram socket this only looks up the route
+            host = str(sock.getsockname()[0])
+    except OSError:
+        return ""
+    return "" if is_unspecified(host) else host.partition("%")[0]
+
+
+def _is_local_only(text: str) -> bool:
+    try:
+        address = ipaddress.ip_address(text.partition("%")[0])
+    except ValueError:
+        return True
+    return address.is_loopback or address.is_link_local
+
+
+def is_within(address: str, networks: Networks) -> bool:
+    """Return whether an IP address is in one of the networks; a text that is not an address is in
+    none."""
+    try:
+        found = ipaddress.ip_address(address.partition("%")[0])
+    except ValueError:
+        return False
+    mapped = getattr(found, "ipv4_mapped", None)
+    return any((mapped or found) in network for network in networks)
+
+
+def client_of(remote: str, forwarded: str, trusted: Networks) -> str:
+    """Return the address of the client that sent a request.
+
+    ``remote`` is the other end of the connection, ``forwarded`` the header X-Forwarded-For, to
+    which each proxy appends the address of its own client. Trusted proxies are believed, so the
+    client is the right-most address that does not belong to one.
+    """
+    address = remote
+    for text in reversed(forwarded.split(",") if trusted and forwarded else ()):
+        if not is_within(address, trusted):
+            break
+        try:
+            address = str(ipaddress.ip_address(split(text.strip())[0]))
+        except ValueError:
+            break
+    return address

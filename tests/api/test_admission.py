@@ -1,0 +1,138 @@
+"""Reports that are refused for now: who has to come again, and what health says."""
+
+from __future__ import annotations
+
+import json
+import re
+import threading
+import uuid
+from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from plugind.intake.admission import LARGE_BYTES
+from tests.promises import PATIENCE
+from tests.support import Api, FakeAgent, down, eventually, serving, up
+
+
+@pytest.fixture(params=["in process", "live"])
+def api(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[Api]:
+    with serving(
+        tmp_path, live=request.param == "live", server_max_reports="2", server_max_large_reports="1"
+    ) as made:
+        yield made
+
+
+@pytest.fixture
+def agent(api: Api) -> FakeAgent:
+    made = FakeAgent(api)
+    assert made.report({"ebs0": {"node": up()}}).status == 200
+    return made
+
+
+def test_a_second_report_of_a_node_has_to_come_again(api: Api, agent: FakeAgent) -> None:
+    with api.services.admission.entered("t", agent.node_id, agent.secret):
+        answer = agent.report({"ebs0": {"node": down()}})
+        assert (answer.status, answer.headers["retry-after"]) == (429, "1")
+        assert answer.text == "another report of the node is in work; try again later"
+        assert agent.beat().status == 200
+        assert FakeAgent(api).report({"ebs0": {"node": up()}}).status == 200
+    assert agent.report({"ebs0": {"node": down()}}).status == 200
+
+
+def test_a_wrong_secret_is_refused_before_the_body_is_looked_at(api: Api, agent: FakeAgent) -> None:
+    headers = {"X-Plugind-Node-Secret": "wrong"}
+    with api.services.admission.entered("t", agent.node_id, agent.secret):
+        answer = api.call("PUT", f"/v1/node/{agent.node_id}", b"no JSON", headers)
+    assert answer.status == 403
+
+
+def test_beyond_the_places_is_503_and_keeps_the_node_alive(api: Api, agent: FakeAgent) -> None:
+    heard: list[str] = []
+    liveness = api.services.liveness
+    beat = liveness.beat
+    liveness.beat = lambda node_id: heard.append(node_id) or beat(node_id)  # type: ignore
+    with api.services.admission.entered("127.0.0.1", "another", "s"):
+        answer = agent.report({"ebs0": {"node": down()}})
+    assert (answer.status, answer.headers["retry-after"]) == (503, "1")
+    assert "private" in answer.headers["cache-control"], "an agent takes it for a proxy's"
+    assert heard == [agent.node_id]
+    hits = api.services.hits.counts
+    assert hits == {"max_reports": 1}
+
+
+@pytest.mark.parametrize("trusted", ["127.0.0.0/8", "192.0.2.0/24"])
+def test_places_are_those_of_the_address_that_a_trusted_proxy_names(
+    tmp_path: Path, trusted: str
+) -> None:
+    config = f'server {{ trusted_proxies = ["{trusted}"] }}\n'
+    with serving(tmp_path, live=True, config=config, server_max_reports="2") as api:
+        headers = {"X-Plugind-Node-Secret": "s", "X-Forwarded-For": "198.51.100.1"}
+
+        def report_beside(client: str) -> int:
+            body = {"Name": "vm", "Plugins": {}}
+            path = f"/v1/node/{uuid.uuid4()}"
+            with api.services.admission.entered(client, "another", "s"):
+                return api.call("PUT", path, body, headers).status
+
+        is_trusted = trusted.startswith("127")
+        assert report_beside("127.0.0.1") == (200 if is_trusted else 503)
+        assert report_beside("198.51.100.1") == (503 if is_trusted else 200)
+
+
+def large_body() -> dict[str, Any]:
+    filler = {"NodeInfo": {"ID": "x" * 200}}
+    return {f"p{number}": {"node": up(**filler)} for number in range(LARGE_BYTES // 200)}
+
+
+def test_a_large_report_waits_for_its_turn_and_small_ones_do_not(
+    api: Api, agent: FakeAgent
+) -> None:
+    other, admission = FakeAgent(api), api.services.admission
+    many = {f"p{number}": {"node": up()} for number in range(256)}
+    with ThreadPoolExecutor(1) as pool:
+        for plugins in (large_body(), many):
+            with admission.entered("t", "another", "s") as entry:
+                entry.become_large()
+                report = pool.submit(other.report, plugins)
+                eventually(lambda: len(admission._turns) == 1)
+                assert agent.report({"ebs0": {"node": up()}}).status == 200
+                assert not report.done()
+            assert report.result(PATIENCE).status == 200
+    assert json.loads(agent.beat().body)["Index"]
+
+
+def test_health_says_for_how_long_changes_have_waited(
+    api: Api, agent: FakeAgent, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    may_commit, store = threading.Event(), api.services.store
+    commit = store.commit
+    monkeypatch.setattr("plugind.serve.conditions._LATE", 0.1)
+    monkeypatch.setattr("plugind.intake.writer.SLOW", 300.0)  # or health would turn red
+    monkeypatch.setattr(
+        store, "commit", lambda changes: (may_commit.wait(PATIENCE), commit(changes))[1]
+    )
+
+    def message() -> str:
+        answer = api.call("GET", "/v1/agent/health")
+        assert answer.status == 200
+        return str(answer.json["server"]["message"])
+
+    with ThreadPoolExecutor(1) as pool:
+        report = pool.submit(agent.report, {"ebs0": {"node": down()}})
+        # Changes of the server's own, such as when nodes were last heard, may wait behind it.
+        eventually(lambda: re.search(r"the oldest of \d+ changes has waited", message()))
+        may_commit.set()
+        assert report.result(PATIENCE).status == 200
+    assert message() == "ok"
+
+
+def test_a_body_that_comes_with_a_request_for_the_root(tmp_path: Path) -> None:
+    """The head of such a request is checked, though the root is no endpoint of the API."""
+    with serving(tmp_path, live=True) as api:
+        headers = {"Transfer-Encoding": "chunked"}
+        assert api.call("GET", "/", b"1\r\nx\r\n0\r\n\r\n", headers).status == 200
+        assert api.call("GET", "/", bytes(17 * 2**10)).status == 413

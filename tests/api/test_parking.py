@@ -1,0 +1,137 @@
+"""Places for blocking queries on a live server: who may hold how many, and when they are free."""
+
+from __future__ import annotations
+
+import socket
+import time
+from collections.abc import Iterator
+from concurrent.futures import Future, ThreadPoolExecutor
+from pathlib import Path
+from urllib.parse import urlsplit
+
+import pytest
+
+from tests.api.gate import MANAGEMENT, Gate, gate
+from tests.promises import PATIENCE, promised
+from tests.support import Answer, Api, FakeAgent, Live, down, eventually, serving, up
+
+LIST = "/v1/plugins?type=csi"
+WAIT = f"{LIST}&index=2&wait=5m"
+CLIENT, PROXY = "203.0.113.7", "198.51.100.1"
+
+
+@pytest.fixture
+def pool() -> Iterator[ThreadPoolExecutor]:
+    with ThreadPoolExecutor(16) as made:
+        yield made
+
+
+def park(
+    pool: ThreadPoolExecutor, api: Api, headers: dict[str, str] | None = None
+) -> Future[Answer]:
+    """Send a query that is to wait; return once it does, or has an answer."""
+    before = api.services.catalogue.parked
+    future = pool.submit(api.call, "GET", WAIT, None, headers)
+    eventually(lambda: future.done() or api.services.catalogue.parked > before)
+    return future
+
+
+@pytest.fixture
+def made(tmp_path: Path) -> Gate:
+    return gate(tmp_path, "plugin-read", "csi-list")
+
+
+def test_a_token_holds_its_share_and_another_finds_the_rest(
+    tmp_path: Path, made: Gate, pool: ThreadPoolExecutor
+) -> None:
+    with serving(tmp_path, live=True, config=made.config, server_max_parked="4") as api:
+        agent = FakeAgent(api, token=made.secrets[MANAGEMENT])
+        agent.report({"ebs0": {"node": up()}})
+        one, other = made.headers("plugin-read"), made.headers("csi-list")
+        parked = [park(pool, api, headers) for headers in (one, one, other, other)]
+        for headers in (one, other):
+            refused = api.call("GET", WAIT, headers=headers)
+            assert (refused.status, refused.headers["retry-after"]) == (429, "1")
+            assert api.call("GET", LIST, headers=headers).status == 200
+        assert api.services.hits.counts == {"max_parked_share": 2}
+        agent.report({"ebs0": {"node": down()}})
+        assert {each.result(PATIENCE).index for each in parked} == {3}
+
+
+def test_the_share_is_a_setting(tmp_path: Path, made: Gate, pool: ThreadPoolExecutor) -> None:
+    settings = {"server_max_parked": "4", "server_max_parked_share": "75"}
+    with serving(tmp_path, live=True, config=made.config, **settings) as api:
+        FakeAgent(api, token=made.secrets[MANAGEMENT]).report({"ebs0": {"node": up()}})
+        headers = made.headers("plugin-read")
+        parked = [park(pool, api, headers) for _ in range(3)]
+        assert api.call("GET", WAIT, headers=headers).status == 429
+        assert not any(each.done() for each in parked)
+        api.services.wake()
+
+
+@pytest.mark.parametrize("trusted", ["127.0.0.0/8", "192.0.2.0/24"])
+def test_the_forwarded_address_counts_from_a_trusted_proxy_only(
+    tmp_path: Path, pool: ThreadPoolExecutor, trusted: str
+) -> None:
+    config = f'server {{ trusted_proxies = ["{trusted}"] }}\n'
+    with serving(tmp_path, live=True, config=config, server_max_parked="3") as api:
+        FakeAgent(api).report({"ebs0": {"node": up()}})
+        forged = {"X-Forwarded-For": f"10.1.1.1, {CLIENT}"}
+        parked = [park(pool, api, forged) for _ in range(3)]
+        assert not any(each.done() for each in parked)
+        other = {"X-Forwarded-For": f"{CLIENT}, {PROXY}"}
+        newcomer = pool.submit(api.call, "GET", WAIT, None, other)
+        if trusted.startswith("127"):
+            first = parked[0].result(PATIENCE)
+            assert (first.status, first.index) == (200, 2), "as if its wait had expired"
+            assert not newcomer.done()
+        else:
+            assert newcomer.result(PATIENCE).status == 429
+        api.services.wake()
+
+
+@pytest.mark.parametrize("requests", [1, 3])
+def test_a_client_that_left_frees_its_place_at_once(tmp_path: Path, requests: int) -> None:
+    """The place is free again whether the client sent one request or pipelined several."""
+    with serving(tmp_path, live=True) as api:
+        assert isinstance(api, Live)
+        FakeAgent(api).report({"ebs0": {"node": up()}})
+        where = urlsplit(api.address)
+        clients = [socket.create_connection((where.hostname, where.port)) for _ in range(5)]
+        for client in clients:
+            client.sendall(f"GET {WAIT} HTTP/1.1\r\nHost: x\r\n\r\n".encode() * requests)
+        eventually(lambda: api.services.catalogue.parked == len(clients))
+        with promised(0.5):
+            for client in clients:
+                client.close()
+            eventually(lambda: api.services.catalogue.parked == 0, every=0.005)
+
+
+def test_watchers_of_a_list_that_changes_without_pause_are_woken_together(
+    tmp_path: Path, pool: ThreadPoolExecutor
+) -> None:
+    """Each change of a plugin wakes its readers; the list's readers wake every 100 ms at most."""
+    with serving(tmp_path, live=True) as api:
+        agent = FakeAgent(api)
+        agent.report({"ebs0": {"node": up()}})
+
+        def follow(path: str, indexes: list[int]) -> None:
+            while indexes[-1] < last:
+                indexes.append(api.call("GET", f"{path}index={indexes[-1]}&wait=5m").index)
+
+        last, lists, reads = 42, [2], [2]
+        followers = [
+            pool.submit(follow, f"{LIST}&", lists),
+            pool.submit(follow, "/v1/plugin/csi/ebs0?", reads),
+        ]
+        eventually(lambda: api.services.catalogue.parked == 2)
+        begun = time.monotonic()
+        for index in range(3, last + 1):
+            agent.report({"ebs0": {"node": down(f"reason {index}")}})
+            eventually(lambda index=index: reads[-1] == index, every=0.001)
+        for follower in followers:
+            follower.result(PATIENCE)
+        took = time.monotonic() - begun
+        assert reads == [2, *range(3, last + 1)]
+        assert lists[-1] == last
+        assert len(lists) - 1 <= 2 + took / 0.1

@@ -1,0 +1,143 @@
+"""The transitions of a change: those that the planner makes of steps, and those a store keeps."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from plugind.errors import UnknownOutcome
+from plugind.feed.feed import Feed
+from plugind.intake import Intake
+from plugind.intake.transitions import cut
+from plugind.model import (
+    APPEARED,
+    EXPECTED,
+    FLAPPING,
+    LEFT,
+    NODE_DOWN,
+    NODE_UP,
+    REASON,
+    UNHEALTHY,
+    VERSION,
+    Declaration,
+    HistoryQuery,
+    PluginKey,
+    Transition,
+)
+from plugind.model.times import SECOND
+from plugind.schemas.nodes import Report
+from plugind.schemas.plugins import PluginSchemas
+from plugind.state import State
+from plugind.state.flaps import ROWS
+from plugind.store.sqlite import SqliteStore
+from plugind.types.registry import load_registry
+
+NODE = "11111111-2222-4333-8444-555555550000"
+START = 1_700_000_000 // 3600 * 3600 * SECOND
+REGISTRY = load_registry()
+SCHEMAS = {name: PluginSchemas.of(type_) for name, type_ in REGISTRY.types.items()}
+
+
+class Server:
+    """A store with other writers beside, its feed, and intake with the test's own clock."""
+
+    def __init__(self, folder: Path) -> None:
+        self.now = START
+        self.store = SqliteStore(None, folder, shared=True)
+        self.feed = Feed(self.store, State.of(self.store.load()))
+        self.intake = Intake(
+            self.store,
+            self.feed,
+            SCHEMAS,
+            {name: str(origin) for name, origin in REGISTRY.origins.items()},
+            clock=lambda: self.now,
+        )
+
+    def report(self, secret: str = "s", **plugins: Any) -> int:
+        of = {id_: {"node": fingerprint} for id_, fingerprint in plugins.items()}
+        return self.intake.report(NODE, secret, Report("vm", plugins={"csi": of})).index
+
+    def rows(self) -> list[Transition]:
+        """Return all transitions, oldest first."""
+        found = self.store.history(HistoryQuery(limit=1_000))
+        return [each.transition for each in reversed(found)]
+
+    def close(self) -> None:
+        self.intake.close()
+        self.feed.close()
+        self.store.close()
+
+
+@pytest.fixture
+def server(tmp_path: Path) -> Iterator[Server]:
+    made = Server(tmp_path)
+    yield made
+    made.close()
+
+
+def test_each_change_of_an_instance_is_one_row(server: Server) -> None:
+    server.report(a={"Healthy": True, "ProviderVersion": "1"})
+    server.now += SECOND
+    server.report(a={"Healthy": True, "ProviderVersion": "2"})
+    server.report(a={"Healthy": False, "HealthDescription": "fire"})
+    server.report(a={"Healthy": False, "HealthDescription": "flood"})
+    server.intake.silence([NODE], lambda node_id: START)
+    server.intake.back(NODE)
+    server.intake.declare([Declaration(PluginKey("csi", "a"), {"node": 3})])
+    server.intake.forget_plugin(PluginKey("csi", "a"))
+    found = [(each.kind, each.before, each.after, each.reason) for each in server.rows()]
+    assert found == [
+        (APPEARED, "", "healthy", "healthy"),
+        (VERSION, "1", "2", "healthy"),
+        (UNHEALTHY, "healthy", "unhealthy", "fire"),
+        (REASON, "fire", "flood", "flood"),
+        (NODE_DOWN, "ready", "down", "nothing heard of node vm"),
+        (NODE_UP, "down", "ready", ""),
+        (EXPECTED, "", "node: 3", ""),
+        (LEFT, "unhealthy", "", "forgotten"),
+    ]
+    assert server.rows()[4].since == START
+
+
+def test_an_instance_that_flaps_has_one_row_for_the_rest_of_the_hour(server: Server) -> None:
+    for number in range(ROWS + 10):
+        server.report(a={"Healthy": number % 2 == 0})
+        server.now += 5 * SECOND
+    *rows, last = server.rows()
+    assert (len(rows), last.kind) == (ROWS, FLAPPING)
+    assert (last.count, last.healthy_seconds) == (10, 25)
+    server.now = START + 3600 * SECOND
+    server.report(a={"Healthy": True})
+    assert [each.kind for each in server.rows()[-2:]] == [FLAPPING, "healthy"]
+
+
+def test_a_reason_is_cut_between_characters() -> None:
+    assert cut("x" * 300) == "x" * 256
+    assert cut("é" * 200) == "é" * 128
+    assert cut("x" + "é" * 200) == "x" + "é" * 127
+
+
+def test_a_change_that_another_server_overtook_is_planned_again(
+    server: Server, tmp_path: Path
+) -> None:
+    other = Server(tmp_path)
+    try:
+        first = server.report(a={"Healthy": True})
+        assert NODE not in other.feed.state.nodes
+        assert other.report(a={"Healthy": True}) == first, "the same again is nothing new"
+        server.report(a={"Healthy": False}, b={"Healthy": True})
+        other.intake.forget_node(NODE)
+        assert server.report(c={"Healthy": True}) > first
+        other.feed.catch_up()
+        assert set(other.feed.state.ids_of("csi")) == {"c"}
+        assert State.of(server.store.load()).usage == server.feed.state.usage
+        assert other.feed.state.usage == server.feed.state.usage
+    finally:
+        other.close()
+
+
+def test_unknown_outcome_names_what_to_do() -> None:
+    assert str(UnknownOutcome("x")) == "the outcome is unknown: x; the write may be repeated"

@@ -1,0 +1,277 @@
+"""A store that is deliberately different from the embedded one: a server in memory that several
+writers call, each call delayed, with gaps between indexes, and nothing of SQLite."""
+
+from __future__ import annotations
+
+import threading
+import time
+import uuid
+from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass, field, replace
+from pathlib import Path
+from random import Random
+from typing import Any, ClassVar, cast
+
+from plugind.errors import Compacted, StoreError
+from plugind.model import (
+    FLAPPING,
+    Beat,
+    Change,
+    Committed,
+    HistoryQuery,
+    Stamp,
+    Step,
+    StoredTransition,
+    is_list,
+)
+from plugind.model.times import SECOND
+from plugind.store import exporting
+from plugind.store.base import (
+    FIRST_INDEX,
+    Conflict,
+    Contents,
+    Outcome,
+    Progress,
+    Restored,
+    Store,
+    Summary,
+    no_progress,
+)
+from plugind.store.coding import decode, encode
+from plugind.store.soundness import faults
+from plugind.store.sqlite.log import LogLimits
+from plugind.store.sqlite.store import SqliteSettingsSchema
+from plugind.wire.fields import Record
+
+DELAY = 0.002
+"""Seconds that a call to the server takes at most."""
+
+
+@dataclass
+class Server:
+    """The contents of one folder, and how many stores have it open."""
+
+    identity: str = field(default_factory=lambda: str(uuid.uuid4()))
+    index: int = FIRST_INDEX
+    values: dict[str, dict[Any, Any]] = field(default_factory=dict)
+    stamps: dict[str, Stamp] = field(default_factory=dict)
+    beats: dict[str, Beat] = field(default_factory=dict)
+    log: list[tuple[int, int, bytes]] = field(default_factory=list)
+    start: int = FIRST_INDEX
+    moved: dict[str, int] = field(default_factory=dict)
+    rows: list[StoredTransition] = field(default_factory=list)
+    seq: int = 0
+    users: int = 0
+    random: Random = field(default_factory=lambda: Random(7))
+    turn: threading.Condition = field(default_factory=threading.Condition)
+
+    @contextmanager
+    def call(self) -> Iterator[None]:
+        time.sleep(self.random.random() * DELAY)
+        with self.turn:
+            yield
+        time.sleep(self.random.random() * DELAY)
+
+
+_servers: dict[Path, Server] = {}
+
+_GROUPS: dict[str, Callable[[Any], Any]] = {
+    "nodes": lambda value: value.id,
+    "instances": lambda value: value.key,
+    "declarations": lambda value: value.key,
+    "forgotten": lambda value: value.key,
+    "kept_secrets": lambda value: value.node_id,
+}
+
+
+class MemoryStore(Store):
+    settings_schema: ClassVar[type[Record]] = SqliteSettingsSchema
+
+    def __init__(self, settings: Any, data_dir: Path) -> None:
+        self._limits: LogLimits = settings
+        self._server = _servers.setdefault(data_dir, Server())
+        self._server.users += 1
+
+    @property
+    def identity(self) -> str:
+        return self._server.identity
+
+    def load(self) -> Contents:
+        with self._server.call():
+            return _contents(self._server)
+
+    def commit(self, changes: Sequence[Change]) -> Sequence[Outcome]:
+        with self._server.call():
+            server = self._server
+            base = min((change.base for change in changes), default=0)
+            bad = {scope for scope, index in server.moved.items() if index > base}
+            outcomes: list[Outcome] = []
+            for change in changes:
+                unknown = change.reads if base < server.start else frozenset()
+                if wrong := sorted(change.reads & (bad | unknown)):
+                    bad |= change.writes
+                    outcomes.append(Conflict(wrong[0]))
+                else:
+                    outcomes.append(self._take(change))
+            for change, outcome in zip(changes, outcomes, strict=True):
+                if isinstance(outcome, int):
+                    server.moved.update(dict.fromkeys(change.writes, outcome))
+            server.turn.notify_all()
+            return outcomes
+
+    def _take(self, change: Change) -> int:
+        server = self._server
+        server.index += server.random.randint(1, 3)
+        for name, key in _GROUPS.items():
+            for step in getattr(change, name):
+                _apply(server.values.setdefault(name, {}), key(step.some), step)
+        for step in change.nodes:
+            if step.after is None:
+                server.beats.pop(step.some.id, None)
+        for resource in change.touched - change.removed:
+            made = server.stamps.get(resource)
+            first = (made.create_index, made.create_time) if made else (server.index, change.time)
+            server.stamps[resource] = Stamp(first[0], server.index, first[1], change.time)
+        for resource in change.removed:
+            server.stamps.pop(resource, None)
+        self._note(change)
+        self._log(change)
+        return server.index
+
+    def _log(self, change: Change) -> None:
+        log = self._server.log
+        log.append((self._server.index, change.time, encode(change)))
+        keep = round(self._limits.log_keep * SECOND)
+        while len(log) > 1 and (
+            log[0][1] < change.time - keep
+            or sum(len(text) for _, _, text in log) > self._limits.log_max_size
+        ):
+            self._server.start = log.pop(0)[0]
+
+    def _note(self, change: Change) -> None:
+        rows, added = self._server.rows, 0
+        for one in change.transitions:
+            row = StoredTransition(self._server.seq + 1, self._server.index, one)
+            same = [n for n, each in enumerate(rows) if _flapping(each) == _flapping(row)]
+            if one.kind == FLAPPING and same:
+                old = rows[same[0]]
+                rows[same[0]] = replace(old, transition=replace(one, time=old.transition.time))
+                continue
+            earliest = rows[-1].transition.time if rows else 0
+            rows.append(replace(row, transition=replace(one, time=max(one.time, earliest))))
+            self._server.seq += 1
+            added += 1
+        for _ in range(min(200, 2 * added)):
+            is_old = rows[0].transition.time < rows[-1].transition.time - self.retention.keep
+            if len(rows) > 1 and (is_old or len(rows) > self.retention.maximum):
+                del rows[0]
+
+    def read(self, after: int, limit: int = 256) -> Sequence[Committed]:
+        with self._server.call():
+            if not self._server.start <= after <= self._server.index:
+                raise Compacted(f"the log does not reach back to {after}")
+            found = [each for each in self._server.log if each[0] > after][:limit]
+        return [Committed(index, decode(text)) for index, _, text in found]
+
+    def wait(self, after: int, timeout: float) -> bool:
+        with self._server.turn:
+            return self._server.turn.wait_for(lambda: self._server.index > after, timeout)
+
+    def history(self, query: HistoryQuery) -> Sequence[StoredTransition]:
+        wanted = {"type": query.type, "id": query.id, "node_id": query.node_id}
+        with self._server.call():
+            return [
+                each
+                for each in reversed(self._server.rows)
+                if all(not v or getattr(each.transition, k) == v for k, v in wanted.items())
+                and (query.before is None or each.seq < query.before)
+            ][: query.limit]
+
+    def beat(self, beats: Mapping[str, Beat]) -> None:
+        with self._server.call():
+            self._server.beats |= beats
+
+    def expired(self, now: int) -> Mapping[str, Beat]:
+        with self._server.call():
+            beats = self._server.beats.items()
+            return {key: beat for key, beat in beats if beat.heard + beat.ttl < now}
+
+    def close(self) -> None:
+        self._server.users -= 1
+
+    @classmethod
+    def check(cls, settings: Any, data_dir: Path) -> Summary:
+        contents = _contents(_servers[data_dir])
+        if fault := next(faults(contents), ""):
+            raise StoreError(fault)
+        return Summary.of(1, contents)
+
+    @classmethod
+    def backup(cls, settings: Any, data_dir: Path, target: Path) -> Summary:
+        return cls.export(settings, data_dir, target)
+
+    @classmethod
+    def restore(
+        cls, settings: Any, data_dir: Path, source: Path, lists: Collection[str]
+    ) -> Restored:
+        return cls.import_(settings, data_dir, source, lists)
+
+    @classmethod
+    def export(
+        cls, settings: Any, data_dir: Path, target: Path, progress: Progress = no_progress
+    ) -> Summary:
+        server = _servers[data_dir]
+        with server.call():
+            contents, rows = _contents(server), list(server.rows)
+        try:
+            exporting.write(target, server.identity, contents, rows, len(rows), progress)
+        except FileExistsError as error:
+            raise StoreError(f"{target} is there already") from error
+        return Summary.of(1, contents)
+
+    @classmethod
+    def import_(
+        cls,
+        settings: Any,
+        data_dir: Path,
+        source: Path,
+        lists: Collection[str],
+        progress: Progress = no_progress,
+    ) -> Restored:
+        old = _servers.setdefault(data_dir, Server())
+        new = Server()
+        found = exporting.read(source, new.rows.append, progress)
+        if old.users:
+            raise StoreError("the store is in use")
+        new.index = new.start = max(old.index, found.index) + 1
+        for name, key in _GROUPS.items():
+            new.values[name] = {key(value): value for value in getattr(found, name)}
+        new.beats = dict(found.beats)
+        new.seq = new.rows[-1].seq if new.rows else 0
+        now = time.time_ns()
+        touched = {*found.stamps, *lists, *filter(is_list, old.stamps)}
+        for resource in touched:
+            at = found.stamps.get(resource, Stamp(new.index, new.index, now, now))
+            new.stamps[resource] = replace(at, modify_index=new.index, modify_time=now)
+        _servers[data_dir] = new
+        return Restored(Summary.of(1, _contents(new)), None)
+
+
+def _apply(values: dict[Any, Any], key: Any, step: Step[Any]) -> None:
+    if step.after is None:
+        values.pop(key, None)
+    else:
+        values[key] = step.after
+
+
+def _flapping(row: StoredTransition) -> tuple[Any, ...]:
+    one = row.transition
+    return (one.kind, one.type, one.id, one.role, one.node_id, one.since)
+
+
+def _contents(server: Server) -> Contents:
+    groups = {name: list(server.values.get(name, {}).values()) for name in _GROUPS}
+    return Contents(
+        server.index, **cast(Any, groups), stamps=dict(server.stamps), beats=dict(server.beats)
+    )
