@@ -88,7 +88,7 @@ def test_signals_that_come_while_one_is_worked_on_count_as_one() -> None:
         "send(signal.SIGHUP)\n"
         "print(int(signals.wait()))\n"
     )
-    assert printed(code) == ["1", "15", "1"]
+    assert printed(code) == ["1", "15", "15"], "the process is to end from then on"
 
 
 def test_a_signal_to_stop_is_not_lost_behind_many_others() -> None:
@@ -117,6 +117,23 @@ def test_a_rest_ends_for_a_signal_to_stop_and_for_no_other() -> None:
         "print(int(signals.wait()))\n"
     )
     assert printed(code) == ["True", "1", "15"]
+
+
+def test_a_process_that_hangs_once_it_has_taken_the_signal_ends_after_its_grace() -> None:
+    """The main thread waits for the signal and takes it, so that its clock must begin without it."""
+    code = (
+        "import os, signal, threading\n"
+        "from plugind.cli.signals import Signals\n"
+        "def hang():\n"
+        "    signals = Signals(grace=0.01)\n"
+        "    threading.Timer(0.01, os.kill, (os.getpid(), signal.SIGTERM)).start()\n"
+        "    signals.wait()\n"
+        "    signal.alarm(20)\n"  # ends it by a signal, which is another status
+        "    threading.Event().wait()\n"
+        "children = [os.fork() or hang() for _ in range(20)]\n"
+        "print({os.waitpid(child, 0)[1] for child in children})\n"
+    )
+    assert printed(code)[-1:] == [str({1 << 8})]
 
 
 def test_a_reload_names_what_needs_a_restart(here: Machine) -> None:

@@ -8,11 +8,9 @@ Acknowledged changes are durable by then.
 from __future__ import annotations
 
 import os
-import select
 import signal
 import socket
 import threading
-import time
 from contextlib import suppress
 
 from plugind import logs
@@ -25,7 +23,6 @@ GRACE = 15.0
 10 to end in order, the server role 13."""
 
 _ALL = 65_536  # bytes: more signals than a socket's buffer holds
-_LOOK_INTERVAL = 0.1
 _LOG_TIMEOUT = 0.5
 
 _log = logs.get("main")
@@ -34,73 +31,65 @@ _log = logs.get("main")
 class Signals:
     """A receiver of SIGTERM, SIGINT and SIGHUP, made once in a process.
 
-    They come through a socket, for the kernel may deliver a signal to any thread, which does not
-    wake a main thread that waits for a lock. The handlers are set before anything else starts, for
-    SIGINT may have been ignored by the parent process.
+    The kernel may deliver a signal to any thread, which does not wake a main thread that waits for
+    a lock. So Python writes each signal to a socket, which one thread reads: it wakes the main
+    thread. The handlers are set before anything else starts, for SIGINT may have been ignored by
+    the parent process.
 
     After SIGTERM or SIGINT the process exits with status 1 unless it ends, or calls ``close``,
-    within ``grace`` seconds. The clock runs in a thread of its own, for the main thread may hang.
+    within ``grace`` seconds. The same thread keeps that time, for the main thread may hang.
     """
 
     def __init__(self, grace: float = GRACE) -> None:
         self._grace = grace
+        self._came = threading.Event()
+        self._stopping = threading.Event()
+        self._stop_signal = 0
         self._closed = threading.Event()
         self._receiving, self._sending = socket.socketpair()
         self._sending.setblocking(False)
         signal.set_wakeup_fd(self._sending.fileno(), warn_on_full_buffer=False)
-        self._stop_signal = 0  # also where the socket has no room for it behind many SIGHUPs
         for number in STOP:
             signal.signal(number, self._note_stop)
         signal.signal(signal.SIGHUP, lambda number, frame: None)
         # The entry point blocked SIGHUP, so that an early one is not lost.
         signal.pthread_sigmask(signal.SIG_UNBLOCK, {signal.SIGHUP})
-        self._stop_by: float | None = None
-        self._clock = OwnedThread("stop clock", self._watch, restarts=True)
-        self._clock.start()
+        OwnedThread("signals", self._receive, restarts=True).start()
 
     def wait(self) -> int:
         """Return the next signal.
 
-        All signals since the last call count as one: SIGTERM or SIGINT if it is among them, else
-        SIGHUP.
+        All signals since the last call count as one: SIGTERM or SIGINT if one of them ever came,
+        else SIGHUP.
         """
-        came = self._receiving.recv(_ALL)
-        stops = (number for number in came if number in STOP)
-        number = next(stops, self._stop_signal) or signal.SIGHUP
-        self._stop_signal = 0
-        if number in STOP:
-            self._begin_to_stop()
-        return number
+        if not self._stop_signal:
+            self._came.wait()
+            self._came.clear()
+        return self._stop_signal or signal.SIGHUP
 
     def rest(self, seconds: float) -> None:
         """Leave signals waiting for some seconds, or until one is to end the process."""
-        end = time.monotonic() + seconds
-        while not (self._stop_by or self._stop_signal) and (left := end - time.monotonic()) > 0:
-            time.sleep(min(left, _LOOK_INTERVAL))
+        self._stopping.wait(seconds)
 
     def close(self) -> None:
-        """End the clock: the process has ended in order."""
+        """Stop the clock: the process has ended in order."""
         self._closed.set()
 
     def _note_stop(self, number: int, frame: object) -> None:
+        """Note a signal for which the socket may have had no room, behind many others."""
         self._stop_signal = number
+        with suppress(BlockingIOError):  # then there is something to read, too
+            self._sending.send(bytes([number]))
 
-    def _begin_to_stop(self) -> None:
-        self._stop_by = self._stop_by or time.monotonic() + self._grace
-
-    def _watch(self) -> None:
-        """Look at signals before the main thread takes them, until the process is to end, and then
-        at the clock."""
-        poll = select.poll()
-        poll.register(self._receiving, select.POLLIN)
-        while self._stop_by is None:
-            poll.poll()
-            with suppress(BlockingIOError):  # the main thread has taken it
-                came = self._receiving.recv(_ALL, socket.MSG_PEEK | socket.MSG_DONTWAIT)
-                if self._stop_signal or any(number in STOP for number in came):
-                    self._begin_to_stop()
-            self._closed.wait(_LOOK_INTERVAL)  # until the main thread takes it
-        if not self._closed.wait(max(0.0, self._stop_by - time.monotonic())):
+    def _receive(self) -> None:
+        """Read signals until one is to end the process, and then look at the clock."""
+        while not self._stop_signal:
+            came = self._receiving.recv(_ALL)
+            self._stop_signal = self._stop_signal or next((n for n in came if n in STOP), 0)
+            self._came.set()
+        self._came.set()
+        self._stopping.set()
+        if not self._closed.wait(self._grace):
             _exit(self._grace)
 
 

@@ -87,8 +87,8 @@ class ServerLimitsSchema(Record):
     )
     max_reports = _number(
         ServerLimits.max_reports,
-        "how many small reports may be in work at once, and as many large ones, half of either "
-        "for one token; more are answered 503, and a second one of a node 429",
+        "how many small reports may be in work at once, and a quarter as many large ones, three "
+        "quarters of either for one token; more are answered 503, and a second one of a node 429",
         minimum=2,
         maximum=1_000,
     )

@@ -49,7 +49,7 @@ class ServerLimits:
     max_body_memory: int = 64 * 2**20
     max_send_memory: int = 256 * 2**20
     max_receive_memory: int = 64 * 2**20
-    max_reports: int = 96
+    max_reports: int = 256
     max_large_reports: int = 2
     max_parked_share: int = 50
     max_list_size: int = 64 * 2**20

@@ -1,8 +1,9 @@
 """Decides which reports may be in work at once, before they cost anything.
 
 1. One report of each node at a time: a second one is refused (429).
-2. A fixed number of small ones at a time and as many large ones, and half of either for one
-   token: further ones are refused (503), for each holds a thread of the HTTP server.
+2. A fixed number of small ones at a time, a quarter as many large ones, and three quarters of
+   either for one token, since a fleet usually shares one: further ones are refused (503), for each
+   holds a thread of the HTTP server.
 3. Large ones are parsed, validated and written a few at a time, so that what they take of memory
    and of the interpreter is bounded. The others wait, by turns of tokens and of their nodes, for as
    long as their client does. Small ones never wait for them.
@@ -29,6 +30,11 @@ _LOOK_EVERY = 0.5  # seconds between two looks whether a client that waits is st
 
 PATIENCE = 8.0
 """Seconds that a large report waits for its turn; an agent waits 10 s for its answer."""
+
+
+def large_places(maximum: int) -> int:
+    """Return how many large reports may wait or be in work where ``maximum`` small ones may be."""
+    return max(2, maximum // 4)
 
 
 class Turns:
@@ -83,7 +89,7 @@ class Turns:
 
 
 class Places:
-    """Places for ``maximum`` requests at a time, half of them for one token. Thread-safe."""
+    """Places for ``maximum`` requests at a time, three quarters for one token. Thread-safe."""
 
     def __init__(self, maximum: int) -> None:
         self._maximum = maximum
@@ -92,7 +98,7 @@ class Places:
 
     def has_one(self, token: str) -> bool:
         """Return whether there is a place for a request of a token."""
-        share = max(1, self._maximum // 2)
+        share = max(1, self._maximum * 3 // 4)
         return self._taken.total() < self._maximum and self._taken[token] < share
 
     @contextmanager
@@ -138,13 +144,13 @@ class Entry:
 
 
 class Admission:
-    """Admits ``maximum`` small reports and as many large ones at a time, ``large`` of these in
-    work. Thread-safe."""
+    """Admits ``maximum`` small reports at a time and ``large_places(maximum)`` large ones, ``large``
+    of these in work. Thread-safe."""
 
-    def __init__(self, hits: Hits, *, maximum: int = 96, large: int = 2) -> None:
+    def __init__(self, hits: Hits, *, maximum: int = 256, large: int = 2) -> None:
         self._hits = hits
         self._small = Places(maximum)
-        self._large = Places(maximum)
+        self._large = Places(large_places(maximum))
         self._turns = Turns(large)
         self._nodes: set[tuple[str, str]] = set()
         self._lock = threading.Lock()

@@ -5,6 +5,7 @@ from __future__ import annotations
 import socket
 
 from plugind.api.flask_port import Api
+from plugind.intake.admission import large_places
 from plugind.serve.allocator import return_large_blocks
 from plugind.serve.channel import Channel
 from plugind.serve.http_server import Server
@@ -30,7 +31,7 @@ def http_server(services: Services, app: Api, sock: socket.socket) -> Server:
         app,
         sock,
         max_parked=settings.max_parked + settings.max_waiting_reads,  # each waits in a thread
-        max_reports=2 * settings.max_reports,  # small and large ones
+        max_reports=settings.max_reports + large_places(settings.max_reports),
         limits=ConnectionLimits(
             max_connections=settings.max_connections,
             head_timeout=settings.head_timeout,
