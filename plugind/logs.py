@@ -7,7 +7,9 @@ import io
 import logging
 import os
 import sys
-from contextlib import suppress
+import threading
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
 from typing import Any, TextIO, cast
 
 import structlog
@@ -20,6 +22,13 @@ LEVELS = {
     "WARN": logging.WARNING,
     "ERROR": logging.ERROR,
 }
+
+
+AT_ONCE = 4_096
+"""Bytes that are written to a pipe as a whole, though others write to it (pipe(7), PIPE_BUF)."""
+
+_block = threading.local()
+"""``lines``: those that the thread has logged in a block of ``together``."""
 
 
 class _OneLine(logging.Formatter):
@@ -57,12 +66,18 @@ class _Lossy:
         self._stream = stream
 
     def write(self, text: str) -> None:
+        if (lines := getattr(_block, "lines", None)) is not None:
+            lines.append(text)
+            return
         with suppress(OSError, ValueError):
             self._stream.write(text)
 
     def flush(self) -> None:
         with suppress(OSError, ValueError):
             self._stream.flush()
+
+
+_lossy = _Lossy(sys.stderr)
 
 
 def _give_up_unwritten(stream: TextIO) -> None:
@@ -75,6 +90,26 @@ def _give_up_unwritten(stream: TextIO) -> None:
             os.dup2(nowhere.fileno(), stream.fileno())
     except ValueError:  # it is closed
         pass
+
+
+@contextmanager
+def together() -> Iterator[None]:
+    """Write the lines that the thread logs in the block at its end, by few calls of the system.
+
+    In each call a thread gives the interpreter away, and has to wait until it gets it again.
+    """
+    _block.lines = []
+    try:
+        yield
+    finally:
+        waiting = _block.__dict__.pop("lines")
+        text = ""
+        for line in waiting:
+            if text and len((text + line).encode()) > AT_ONCE:
+                _lossy.write(text)
+                text = ""
+            text += line
+        _lossy.write(text)
 
 
 def configure(level: str = "INFO", *, json: bool = False) -> None:
@@ -98,7 +133,9 @@ def configure(level: str = "INFO", *, json: bool = False) -> None:
     def make_safe(logger: object, name: str, line: Any) -> str:
         return json_line(line) if json else escaped(line)
 
-    stream = cast(TextIO, _Lossy(sys.stderr))
+    global _lossy
+    _lossy = _Lossy(sys.stderr)
+    stream = cast(TextIO, _lossy)
     atexit.unregister(_give_up_unwritten)
     atexit.register(_give_up_unwritten, sys.stderr)
     handler = logging.StreamHandler(stream)
@@ -112,7 +149,7 @@ def configure(level: str = "INFO", *, json: bool = False) -> None:
             make_safe,
         ],
         wrapper_class=structlog.make_filtering_bound_logger(LEVELS[level]),
-        logger_factory=structlog.PrintLoggerFactory(stream),
+        logger_factory=structlog.WriteLoggerFactory(stream),
         cache_logger_on_first_use=False,
     )
 

@@ -44,11 +44,11 @@ def test_one_report_of_a_node_at_a_time() -> None:
     assert hits.counts == {"reports_per_node": 2}
 
 
-def test_one_token_has_half_of_the_places() -> None:
-    subject = Admission(hits := Hits(), maximum=4)
+def test_one_token_has_three_quarters_of_the_places() -> None:
+    subject = Admission(hits := Hits(), maximum=8)
     with ExitStack() as until_end:
-        for node in ("n1", "n2"):
-            until_end.enter_context(subject.entered("greedy", node, "s"))
+        for number in range(6):
+            until_end.enter_context(subject.entered("greedy", f"g{number}", "s"))
         with pytest.raises(Busy), subject.entered("greedy", "n3", "s"):
             pass
         for node in ("n3", "n4"):
@@ -59,6 +59,17 @@ def test_one_token_has_half_of_the_places() -> None:
     assert hits.counts == {"max_reports": 2}
     with subject.entered("greedy", "n3", "s"), subject.entered("greedy", "n1", "s"):
         pass
+
+
+def test_there_are_a_quarter_as_many_places_for_large_ones() -> None:
+    subject = Admission(hits := Hits(), maximum=16, large=4)
+    with ExitStack() as until_end:
+        for token, node in (("a", "a1"), ("a", "a2"), ("a", "a3"), ("b", "b1")):
+            until_end.enter_context(large(subject, token, node))
+        for token in ("a", "b"):
+            with pytest.raises(Busy), large(subject, token, "n"):
+                pass
+    assert hits.counts == {"max_large_reports": 2}
 
 
 def test_large_ones_take_no_place_of_small_ones() -> None:

@@ -8,6 +8,7 @@ import sys
 from collections.abc import Iterator
 from io import TextIOWrapper
 from pathlib import Path
+from typing import BinaryIO
 
 import pytest
 
@@ -33,6 +34,36 @@ def nowhere(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
 
 def test_a_line_that_cannot_be_written_is_lost(nowhere: None) -> None:
     logs.get("test").error("nobody reads this")
+
+
+class Calls(TextIOWrapper):
+    """A standard error that keeps what each call wrote."""
+
+    def __init__(self, sink: BinaryIO) -> None:
+        super().__init__(sink, write_through=True)
+        self.texts: list[str] = []
+
+    def write(self, text: str) -> int:
+        self.texts.append(text)
+        return len(text)
+
+
+def test_lines_together_are_written_by_few_calls(monkeypatch: pytest.MonkeyPatch) -> None:
+    with Path("/dev/null").open("wb", buffering=0) as sink, monkeypatch.context() as patch:
+        patch.setattr(sys, "stderr", stderr := Calls(sink))
+        logs.configure()
+        log = logs.get("test")
+        with logs.together():
+            for number in range(30):
+                log.info("a line", number=number, text="x" * 300)
+            assert not stderr.texts
+        log.info("after them")
+    logs.configure()
+    assert len(stderr.texts) <= 5, "without it they are 31"
+    assert all(text.endswith("\n") and len(text) <= logs.AT_ONCE for text in stderr.texts)
+    numbers = re.findall(r"number=(\d+)", "".join(stderr.texts))
+    assert numbers == [str(number) for number in range(30)]
+    assert "after them" in stderr.texts[-1]
 
 
 def test_a_write_that_fails_is_answered_though_it_cannot_be_logged(

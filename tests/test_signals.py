@@ -120,7 +120,7 @@ def test_a_rest_ends_for_a_signal_to_stop_and_for_no_other() -> None:
 
 
 def test_a_process_that_hangs_once_it_has_taken_the_signal_ends_after_its_grace() -> None:
-    """The main thread waits for the signal and takes it, so that its clock must begin without it."""
+    """The main thread waits for the signal and takes it; the clock must begin all the same."""
     code = (
         "import os, signal, threading\n"
         "from plugind.cli.signals import Signals\n"

@@ -8,6 +8,7 @@ import threading
 from collections.abc import Callable, Iterator
 from contextlib import suppress
 from pathlib import Path
+from typing import Any
 
 import pytest
 from structlog.testing import capture_logs
@@ -80,23 +81,37 @@ def flips(api: Api) -> Callable[[], bool]:
     return flip
 
 
+WORKER = "the worker that answered last"
+"""It is the first that gets something to do, so that it notices that it is to die."""
+
+
 @pytest.mark.parametrize(
     "name",
-    ["feed", "pacing", "liveness", "hooks", "hooks of t-one of t-one 1.0", "http", "worker 0"],
+    ["feed", "pacing", "liveness", "hooks", "hooks of t-one of t-one 1.0", "http", WORKER],
 )
-def test_threads_of_the_server(server: LiveServer, name: str) -> None:
+def test_threads_of_the_server(
+    server: LiveServer, name: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
     api = Live(server.services, server.address)
     flip = flips(api)
+    answered_by: list[str] = []
+    beat = server.services.liveness.beat
+
+    def noted(node_id: str) -> Any:
+        answered_by.append(threading.current_thread().name)
+        return beat(node_id)
+
+    monkeypatch.setattr(server.services.liveness, "beat", noted)
     assert flip()
-    thread = owned(server, name)
-    if name in ("http", "worker 0"):  # they log whatever their work for one connection raises
+    thread = owned(server, answered_by[-1] if name == WORKER else name)
+    if name in ("http", WORKER):  # they log whatever their work for one connection raises
         eventually(lambda: is_idle(thread))
     kill(thread)
 
     def dies() -> bool:
         with suppress(OSError):  # its connection may be the one that the thread had in hand
             flip()
-        return shown(server, name)
+        return shown(server, thread.name)
 
     eventually(dies)
     assert server.services.condition().ok

@@ -146,10 +146,10 @@ def response_of(answer: Rendered) -> Response:
     """Return an answer as Flask sends it."""
     # Flask's own phrases are all in capitals.
     phrase = PHRASES.get(answer.status, "Unknown")
-    response = Response(answer.body, f"{answer.status} {phrase}")
+    headers = list(answer.headers.items())
+    response = Response(answer.body, f"{answer.status} {phrase}", headers)
     if "Content-Type" not in answer.headers:
         del response.headers["Content-Type"]  # Flask has set one of its own
-    response.headers.update(answer.headers)
     return response
 
 

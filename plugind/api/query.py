@@ -6,6 +6,7 @@ import random
 import re
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
+from functools import lru_cache
 from typing import Any
 
 from marshmallow import EXCLUDE, ValidationError, fields
@@ -158,14 +159,28 @@ class QuerySchema(Record):
 _SCHEMA = QuerySchema()
 
 
+CACHED_LENGTH = 256
+"""Characters of the longest query that is kept for the next request that has the same."""
+
+
 def read_query(arguments: Mapping[str, str], region: str) -> Query:
     """Return the query of a request. Raise BadRequest for its first mistake, and for a region other
     than the server's."""
-    try:
-        query: Query = _SCHEMA.load(arguments)
-    except ValidationError as error:
-        first = next(name for name in _SCHEMA.fields if name in error.messages_dict)
-        raise BadRequest(error.messages_dict[first][0]) from error
+    items = tuple(arguments.items())
+    is_short = sum(len(name) + len(value) for name, value in items) <= CACHED_LENGTH
+    query = _cached(items) if is_short else _load(items)
     if query.region not in ("", region):
         raise BadRequest("No path to region")
     return query
+
+
+def _load(items: tuple[tuple[str, str], ...]) -> Query:
+    try:
+        query: Query = _SCHEMA.load(dict(items))
+    except ValidationError as error:
+        first = next(name for name in _SCHEMA.fields if name in error.messages_dict)
+        raise BadRequest(error.messages_dict[first][0]) from error
+    return query
+
+
+_cached = lru_cache(maxsize=256)(_load)

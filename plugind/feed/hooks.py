@@ -24,6 +24,10 @@ from plugind.state import State
 QUEUE_MAXIMUM = 1_000
 """Changes that wait for a package; of more the oldest are dropped."""
 
+GATHER = 0.01
+"""Seconds that a change waits before it is logged, if none waits behind it. By then the client has
+its answer, which would else wait for the interpreter."""
+
 CLOSE_TIMEOUT = 2.0
 """Seconds that all packages together are given at the end for what still waits."""
 
@@ -80,6 +84,8 @@ class Announcer:
 
     def _run(self) -> None:
         while (change := self._queue.get()) is not None:
+            if self._queue.empty():
+                time.sleep(GATHER)
             log_health(_health, change.instances)
             for listener in self._listeners:
                 listener.put(change)

@@ -7,6 +7,7 @@ from collections.abc import Sequence
 
 from structlog.typing import FilteringBoundLogger
 
+from plugind import logs
 from plugind.model import CAME, HEALTHY, UNHEALTHY, WENT, InstanceChange
 
 LINES_MAXIMUM = 50
@@ -20,17 +21,18 @@ _EVENTS = {CAME: "appeared", WENT: "left", HEALTHY: "became healthy", UNHEALTHY:
 
 def log_health(log: FilteringBoundLogger, changes: Sequence[InstanceChange]) -> None:
     """Log what happened to instances at one moment, at level INFO."""
-    for each in changes[:LINES_MAXIMUM]:
-        log.info(
-            _EVENTS[each.kind],
-            type=each.type,
-            id=each.id,
-            role=each.role,
-            node=each.node,
-            node_id=each.node_id,
-            healthy=each.healthy,
-            reason=each.reason[:REASON_MAXIMUM],
-        )
-    if more := changes[LINES_MAXIMUM:]:
-        counts = Counter(_EVENTS[each.kind].replace(" ", "_") for each in more)
-        log.info("more changes of health at the same time", count=len(more), **counts)
+    with logs.together():
+        for each in changes[:LINES_MAXIMUM]:
+            log.info(
+                _EVENTS[each.kind],
+                type=each.type,
+                id=each.id,
+                role=each.role,
+                node=each.node,
+                node_id=each.node_id,
+                healthy=each.healthy,
+                reason=each.reason[:REASON_MAXIMUM],
+            )
+        if more := changes[LINES_MAXIMUM:]:
+            counts = Counter(_EVENTS[each.kind].replace(" ", "_") for each in more)
+            log.info("more changes of health at the same time", count=len(more), **counts)

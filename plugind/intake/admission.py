@@ -144,8 +144,8 @@ class Entry:
 
 
 class Admission:
-    """Admits ``maximum`` small reports at a time and ``large_places(maximum)`` large ones, ``large``
-    of these in work. Thread-safe."""
+    """Admits ``maximum`` small reports at a time, and ``large_places(maximum)`` large ones;
+    ``large`` of these are in work. Thread-safe."""
 
     def __init__(self, hits: Hits, *, maximum: int = 256, large: int = 2) -> None:
         self._hits = hits

@@ -7,12 +7,12 @@
    and its body read.
 4. A refused client gets its answer before the connection is closed: what it still sends is read
    and dropped for a moment, since a close with unread bytes is a reset that destroys the answer.
-5. Large answers are queued without a copy.
-6. A client that speaks TLS to this plain port is cut off at once: it waits for an answer to its
+5. A client that speaks TLS to this plain port is cut off at once: it waits for an answer to its
    first record, and a parser of HTTP for the end of a line.
-7. A request that has both Content-Length and Transfer-Encoding is the connection's last
+6. A request that has both Content-Length and Transfer-Encoding is the connection's last
    (RFC 9112, section 6.1).
-8. The bytes that clients have sent and no worker has taken yet are bounded over all connections.
+7. The bytes that clients have sent and no worker has taken yet are bounded over all connections.
+8. The loop is woken after an answer only where it has something to do for the connection.
 
 The loop's thread reads and parses, a worker answers; ``requests_lock`` is held while parsing. Only
 the loop's thread closes a connection: until then its descriptor is its own.
@@ -26,16 +26,13 @@ from collections.abc import Callable
 from contextlib import suppress
 from typing import Any, Protocol
 
-from waitress.channel import HTTPChannel
-
 from plugind.health import Hits
+from plugind.serve.answering import AnsweringChannel, AnsweringServer
 from plugind.serve.bodies import BodyMemory
 from plugind.serve.connections import Places
 from plugind.serve.limits import ConnectionLimits
-from plugind.serve.loop import Loop
-from plugind.serve.output import SHARED_MINIMUM, Queued, SharedOutput
-from plugind.serve.request import ApplicationTask, Refused, RefusingTask, Request
-from plugind.serve.workers import Workers
+from plugind.serve.output import Queued
+from plugind.serve.request import Refused, Request
 
 KEPT_MAXIMUM = 64 * 2**10
 """Bytes that a client may send behind the request that is in work."""
@@ -54,42 +51,34 @@ BODY_BYTES_PER_SECOND = 64 * 2**10
 """The slowest that a body may come, beyond ``body_timeout``."""
 
 
-class ChannelServer(Protocol):
+class ChannelServer(AnsweringServer, Protocol):
     """What a connection needs of its server."""
 
     limits: ConnectionLimits
     hits: Hits
-    queued: Queued
     bodies: BodyMemory[Request]
     received: Queued
     places: Places[Channel]
-    loop: Loop
-    task_dispatcher: Workers
 
     def take(self, channel: Channel) -> None: ...
     def admit(self, channel: Channel, request: Request) -> Refused | None: ...
     def refused(self, channel: Channel, request: Request, status: int) -> None: ...
-    def make_room_to_send(self, channel: Channel, size: int) -> None: ...
     def add_task(self, task: Channel) -> None: ...
     def pull_trigger(self) -> None: ...
 
 
-class Channel(HTTPChannel):  # type: ignore[misc]
+class Channel(AnsweringChannel):
     """A connection; the module says by which rules.
 
     ``address`` is the client's. ``is_agent``: it carried the right secret of a node. ``beyond``: it
     is one more than there may be. ``last_request`` is when the last head was complete.
-    ``stalled_since`` is when the client last took some of what waits to be sent (monotonic clock).
     ``is_pipelined``: the request in work was sent before the one before it was answered.
     """
 
-    task_class = ApplicationTask
-    error_task_class = RefusingTask
     parser_class = Request
 
     server: ChannelServer
     request: Request | None
-    close_when_flushed: bool
 
     def __init__(
         self, server: ChannelServer, sock: socket.socket, addr: Any, *rest: Any, **options: Any
@@ -102,12 +91,10 @@ class Channel(HTTPChannel):  # type: ignore[misc]
         self.beyond = False
         self.is_pipelined = self.is_read = self.is_refused = False
         self._pipelines = False  # whether the next request is pipelined, too
-        self._has_answered = False
         self.last_request = time.monotonic()
         self._deadline: float | None = None
         self._kept = b""
         self._counted = 0
-        self.stalled_since = self.last_request
         self._was_refused = False
         self._lingers_until: float | None = None
         self._dropped = 0
@@ -153,10 +140,6 @@ class Channel(HTTPChannel):  # type: ignore[misc]
             if not self.connected:
                 call()
 
-    def waits(self) -> None:
-        """Note that the request in work waits, so that another one may be answered."""
-        self.server.task_dispatcher.done(self)
-
     def limit_head(self, seconds: float) -> None:
         """Close the connection unless a head is complete within ``seconds`` from now."""
         self.beyond = True
@@ -188,7 +171,7 @@ class Channel(HTTPChannel):  # type: ignore[misc]
         request = self.request
         if self.will_close or self.close_when_flushed or (request and request.waits_for_room):
             return False
-        if self._has_answered and not self.is_idle and len(self._kept) >= KEPT_MAXIMUM:
+        if self.has_answered and not self.is_idle and len(self._kept) >= KEPT_MAXIMUM:
             return False  # it is the next request of a client that has its answer already
         return not any(each.error for each in self.requests[:1])
 
@@ -207,7 +190,7 @@ class Channel(HTTPChannel):  # type: ignore[misc]
         with self.requests_lock:
             if self.will_close or self.close_when_flushed:
                 return False
-            self._pipelines |= self.is_working and not self._has_answered
+            self._pipelines |= self.is_working and not self.has_answered
             self._kept = self._kept + data if self._kept else data
             self._parse()
             limit = self._exceeded()
@@ -218,7 +201,7 @@ class Channel(HTTPChannel):  # type: ignore[misc]
 
     def _exceeded(self) -> str:
         """Return the name of the limit on bytes that the connection has passed, "" for none."""
-        if self.is_working and not self._has_answered and len(self._kept) > KEPT_MAXIMUM:
+        if self.is_working and not self.has_answered and len(self._kept) > KEPT_MAXIMUM:
             return "pipelining"
         if self._counted > UNPARSED_FREE and self.server.received.excess:
             return "max_receive_memory"
@@ -279,7 +262,7 @@ class Channel(HTTPChannel):  # type: ignore[misc]
         self.sent_continue = False
         if not request.empty:
             self.is_pipelined, self._pipelines = self._pipelines, bool(self._kept)
-            self._has_answered, self.is_read = False, request.is_read or self.is_refused
+            self.has_answered, self.is_read = False, request.is_read or self.is_refused
             self.requests.append(request)
             self.server.add_task(self)
 
@@ -298,7 +281,7 @@ class Channel(HTTPChannel):  # type: ignore[misc]
         is_counted = self.server.task_dispatcher.queue.is_in_work(self)
         self._was_refused = self.is_refused = bool(request.error)
         started = time.thread_time()
-        super().service()
+        self.answer(request)
         self._release(request)
         if is_counted:  # else the next request of the connection may be in work already
             self.server.task_dispatcher.rest(self, request.cost + time.thread_time() - started)
@@ -307,7 +290,8 @@ class Channel(HTTPChannel):  # type: ignore[misc]
                 self._parse()
             self._count()
         self.server.loop.touch(self)
-        self.server.pull_trigger()
+        if not self.server.loop.watches(self):
+            self.server.pull_trigger()
 
     def check_client_disconnected(self) -> bool:
         """Return whether the client has gone; only requests that are parked ask."""
@@ -318,39 +302,6 @@ class Channel(HTTPChannel):  # type: ignore[misc]
         """Let other bodies have the memory that a request's body had."""
         for other in self.server.bodies.release(request):
             other.channel.resume(other)
-
-    def write_soon(self, data: Any) -> int:
-        """Queue a part of an answer, a large one by reference; return how many bytes it has."""
-        if self.total_outbufs_len > self.adj.outbuf_high_watermark:
-            self.waits()  # until the client has taken some
-        self._has_answered = True
-        self.server.loop.touch(self)  # this may wait until the loop has sent something
-        if not self.total_outbufs_len:
-            self.stalled_since = time.monotonic()
-        size = len(data)
-        if isinstance(data, bytes) and size >= SHARED_MINIMUM:
-            self.server.make_room_to_send(self, size)
-            shared = SharedOutput(data, self.server.queued.add)
-            try:
-                super().write_soon(shared)
-            except BaseException:  # the client is gone
-                shared.close()
-                raise
-        else:
-            super().write_soon(data)
-        self.server.loop.touch(self)
-        return size
-
-    def _flush_some(self, do_close: bool = True) -> bool:
-        sent: bool = super()._flush_some(do_close)
-        if sent:
-            self.stalled_since = time.monotonic()
-        return sent
-
-    def send(self, data: Any, do_close: bool = True) -> int:
-        """Send what the socket takes. A broken connection is left for the loop to close, since this
-        may be a worker's thread."""
-        return int(super().send(data, do_close=False))
 
     # Ending.
 

@@ -34,6 +34,11 @@ class Loop:
         """Look again, at the next turn, at what a dispatcher waits for."""
         self._touched.append(dispatcher)
 
+    def watches(self, dispatcher: Any) -> bool:
+        """Return whether the loop already watches for what a dispatcher waits for, so that it need
+        not turn for it."""
+        return self._wanted.get(dispatcher._fileno) == _wanted(dispatcher)
+
     def turn(self, timeout: float) -> None:
         """Wait for events for ``timeout`` seconds at most, and have them handled."""
         while self._touched:
@@ -64,11 +69,7 @@ class Loop:
         descriptor = dispatcher._fileno
         if descriptor is None:
             return  # closed
-        wanted = 0
-        if dispatcher.readable():
-            wanted |= select.EPOLLIN  # no EPOLLPRI: nothing reads urgent data, so it would stay
-        if dispatcher.writable() and not dispatcher.accepting:
-            wanted |= select.EPOLLOUT
+        wanted = _wanted(dispatcher)
         known = self._wanted.get(descriptor)
         if known == wanted:
             return
@@ -82,3 +83,13 @@ class Loop:
             dispatcher.handle_close()
         else:
             self._wanted[descriptor] = wanted
+
+
+def _wanted(dispatcher: Any) -> int:
+    """Return the events that a dispatcher waits for."""
+    wanted = 0
+    if dispatcher.readable():
+        wanted |= select.EPOLLIN  # no EPOLLPRI: nothing reads urgent data, so it would stay
+    if dispatcher.writable() and not dispatcher.accepting:
+        wanted |= select.EPOLLOUT
+    return wanted

@@ -177,7 +177,18 @@ REFUSALS = ("400", "403", "405", "413")
 """The statuses by which the application refuses a request that must not be sent again."""
 
 
-class RefusingTask(ErrorTask):  # type: ignore[misc]
+class _HeadKept:
+    """Has the head of an answer sent with its body."""
+
+    channel: Any
+
+    def build_response_header(self) -> bytes:
+        """Give the head to the connection, and nothing to waitress, which would send it at once."""
+        self.channel.begin_answer(super().build_response_header())  # type: ignore[misc]
+        return b""
+
+
+class RefusingTask(_HeadKept, ErrorTask):  # type: ignore[misc]
     """Answer what never reaches the application in one line of text, as the API does."""
 
     def execute(self) -> None:
@@ -196,7 +207,7 @@ class RefusingTask(ErrorTask):  # type: ignore[misc]
         self.write(b"" if getattr(self.request, "command", "") == "HEAD" else error.body)
 
 
-class ApplicationTask(WSGITask):  # type: ignore[misc]
+class ApplicationTask(_HeadKept, WSGITask):  # type: ignore[misc]
     """A request of the application, which can reach the connection by the environment, and have
     something called once the answer is queued to be sent or given up."""
 

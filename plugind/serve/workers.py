@@ -6,6 +6,7 @@ how many threads of one client compete for the interpreter is the queue, and not
 
 from __future__ import annotations
 
+import threading
 import time
 from collections import deque
 from collections.abc import Callable
@@ -159,12 +160,52 @@ class FairTasks:
         self._free((client, True))
 
 
+class LastIdleFirst:
+    """A condition that wakes the thread that began to wait last, for what it uses is still in the
+    processor's caches. So of hundreds of threads only those run that are needed at a time.
+
+    It has what waitress uses of ``threading.Condition``; ``lock`` is held when it is used.
+    """
+
+    def __init__(self, lock: threading.Lock) -> None:
+        self._lock = lock
+        self._idle: list[threading.Lock] = []
+
+    def wait(self) -> None:
+        """Wait for ``notify``."""
+        turn = threading.Lock()
+        turn.acquire()
+        self._idle.append(turn)
+        self._lock.release()
+        try:
+            turn.acquire()
+        except BaseException:  # the thread ends: another one has to be woken in its place
+            with self._lock:
+                if turn in self._idle:
+                    self._idle.remove(turn)
+                else:
+                    self.notify()
+            raise
+        finally:
+            self._lock.acquire()
+
+    def notify(self, count: int = 1) -> None:
+        """Wake ``count`` threads, or as many as there are."""
+        for _ in range(min(count, len(self._idle))):
+            self._idle.pop().release()
+
+    def notify_all(self) -> None:
+        """Wake all threads."""
+        self.notify(len(self._idle))
+
+
 class Workers(ThreadedTaskDispatcher):  # type: ignore[misc]
     """Waitress' threads with a fair queue."""
 
     def __init__(self) -> None:
         super().__init__()
         self.queue = FairTasks()
+        self.queue_cv = LastIdleFirst(self.lock)
         self.owned: list[OwnedThread] = []
 
     def start_new_thread(self, target: Callable[[int], None], number: int) -> None:

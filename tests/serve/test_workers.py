@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import ctypes
+import threading
 import time
 from collections import Counter
-from contextlib import ExitStack
+from contextlib import ExitStack, suppress
 from dataclasses import dataclass
 from ipaddress import ip_network
 from typing import Any
@@ -13,7 +15,7 @@ import pytest
 
 from plugind.serve.http_server import RefusedHead
 from plugind.serve.limits import ConnectionLimits
-from plugind.serve.workers import READS_MAXIMUM, REFUSED_PAUSE, FairTasks, Workers
+from plugind.serve.workers import READS_MAXIMUM, REFUSED_PAUSE, FairTasks, LastIdleFirst, Workers
 from tests.promises import promised
 from tests.serve.support import bare, get, until
 from tests.support import eventually
@@ -36,6 +38,57 @@ def test_addresses_are_served_in_turn() -> None:
     while tasks:
         order += tasks.popleft().client
     assert order == "abcabaa"
+
+
+class Idle:
+    """Threads that wait for a condition, and the order in which they were woken."""
+
+    def __init__(self, count: int) -> None:
+        self.lock = threading.Lock()
+        self.condition = LastIdleFirst(self.lock)
+        self.woken: list[int] = []
+        self.threads = [threading.Thread(target=self._wait, args=(each,)) for each in range(count)]
+        for number, thread in enumerate(self.threads, 1):
+            thread.start()
+            eventually(lambda number=number: len(self.condition._idle) == number)
+
+    def _wait(self, number: int) -> None:
+        with suppress(KeyboardInterrupt), self.lock:
+            self.condition.wait()
+            self.woken.append(number)
+
+    def wake(self, count: int) -> None:
+        with self.lock:
+            self.condition.notify(count)
+
+    def end(self) -> None:
+        with self.lock:
+            self.condition.notify_all()
+        for thread in self.threads:
+            thread.join()
+
+
+def test_the_thread_that_was_idle_last_is_woken_first() -> None:
+    idle = Idle(3)
+    for number in (2, 1):
+        idle.wake(1)
+        eventually(lambda number=number: idle.woken[-1:] == [number])
+    idle.end()
+    assert idle.woken == [2, 1, 0]
+    idle.wake(1)  # nobody waits
+    assert not idle.condition._idle
+
+
+def test_a_thread_that_dies_as_it_is_woken_has_another_one_woken() -> None:
+    idle = Idle(2)
+    last = idle.threads[1]
+    ident, killed = ctypes.c_ulong(last.ident or 0), ctypes.py_object(KeyboardInterrupt)
+    assert ctypes.pythonapi.PyThreadState_SetAsyncExc(ident, killed) == 1
+    idle.wake(1)
+    eventually(lambda: not last.is_alive())
+    eventually(lambda: idle.woken == [0])
+    idle.end()
+    assert idle.woken == [0]
 
 
 def test_the_reads_of_one_address_in_work_are_bounded() -> None:

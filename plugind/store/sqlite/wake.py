@@ -3,6 +3,9 @@
 After each commit its index is written to a small file beside the store, which the kernel reports to
 the processes that watch it (inotify(7)). The store's own log is no use for this: it is written
 before the change can be seen. A look every LOOK_SECONDS makes up for a report that is lost.
+
+Where one process has the store alone, a look is all there is: who commits then applies the change
+itself, and a thread woken besides would take the interpreter from the answer.
 """
 
 from __future__ import annotations
@@ -42,8 +45,6 @@ class Wake:
         # The change is durable whatever becomes of this; others then notice it by looking.
         with suppress(OSError):
             os.pwrite(self._file, b"%-20d\n" % index, 0)
-        with self._news:
-            self._news.notify_all()
 
     def interrupt(self) -> None:
         """Have waits return where no file is watched; the others look every LOOK_SECONDS."""
@@ -54,15 +55,16 @@ class Wake:
     def wait(self, after: int, timeout: float) -> bool:
         """Wait, for at most ``timeout`` seconds, until the index is greater than ``after``. Return
         whether it is."""
+        deadline = time.monotonic() + timeout
         if self._alone:
             with self._news:
                 interrupts = self._interrupts
-                self._news.wait_for(
-                    lambda: self._closed or self._interrupts > interrupts or self._index() > after,
-                    timeout,
-                )
-            return not self._closed and self._index() > after
-        deadline = time.monotonic() + timeout
+                while not self._closed and self._index() <= after:
+                    left = deadline - time.monotonic()
+                    if left <= 0 or self._interrupts > interrupts:
+                        return False
+                    self._news.wait(min(left, LOOK_SECONDS))
+            return not self._closed
         with self._watching() as watch:
             while not self._closed and self._index() <= after:
                 left = deadline - time.monotonic()

@@ -1,0 +1,133 @@
+"""What a connection sends: the answer to the request in work.
+
+1. Large answers are queued without a copy.
+2. The head of an answer is sent with the first part of its body: after each call of the system a
+   thread has to wait for the interpreter while others want it.
+3. The client's progress is noted, so that one that takes nothing can be cut off.
+
+A worker's thread answers. Only the loop's thread closes a connection.
+"""
+
+from __future__ import annotations
+
+import time
+from typing import Any, Protocol
+
+from waitress.channel import ClientDisconnected, HTTPChannel
+
+from plugind import logs
+from plugind.serve.loop import Loop
+from plugind.serve.output import SHARED_MINIMUM, Queued, SharedOutput
+from plugind.serve.request import ApplicationTask, Refused, RefusingTask, Request
+from plugind.serve.workers import Workers
+
+_log = logs.get("server")
+
+
+class AnsweringServer(Protocol):
+    """What a connection that answers needs of its server."""
+
+    queued: Queued
+    loop: Loop
+    task_dispatcher: Workers
+
+    def make_room_to_send(self, channel: Any, size: int) -> None: ...
+
+
+class AnsweringChannel(HTTPChannel):  # type: ignore[misc]
+    """A connection that sends answers; the module says by which rules.
+
+    ``stalled_since`` is when the client last took some of what waits to be sent (monotonic clock).
+    ``has_answered``: something of the answer to the request in work was sent, or is queued.
+    """
+
+    task_class = ApplicationTask
+    error_task_class = RefusingTask
+
+    server: AnsweringServer
+    close_when_flushed: bool
+    current_outbuf_count: int
+
+    def __init__(self, *arguments: Any, **options: Any) -> None:
+        self.stalled_since = time.monotonic()
+        self.has_answered = False
+        self._head = b""  # of the answer in work, until it is sent
+        super().__init__(*arguments, **options)
+
+    def waits(self) -> None:
+        """Note that the request in work waits, so that another one may be answered."""
+        self.server.task_dispatcher.done(self)
+
+    def answer(self, request: Request) -> None:
+        """Answer a request, with status 500 where the application fails."""
+        task = (self.error_task_class if request.error else self.task_class)(self, request)
+        try:
+            if not self.connected:
+                raise ClientDisconnected
+            task.service()
+            self.write_soon(self.take_head())  # where there was no body to send it with
+        except ClientDisconnected:
+            task.close_on_finish = True
+        except Exception as error:
+            _log.error("a request failed by a fault of plugind's own", exc_info=error)
+            if not (task.wrote_header or request.error):
+                text = "internal error; the server's log says more"
+                request.error = Refused.with_text("500 Internal Server Error", text)
+                self.answer(request)
+                return
+            task.close_on_finish = True
+        if self.current_outbuf_count:  # the next answer is to begin a buffer of its own
+            self.current_outbuf_count = self.adj.outbuf_high_watermark
+        request.close()
+        with self.requests_lock:
+            self.close_when_flushed |= task.close_on_finish
+            self.requests.clear()
+
+    def begin_answer(self, head: bytes) -> None:
+        """Keep the head of an answer for ``write_soon``."""
+        self._head = head
+
+    def take_head(self) -> bytes:
+        """Return the head of the answer, if it is still to be sent."""
+        head, self._head = self._head, b""
+        return head
+
+    def write_soon(self, data: Any) -> int:
+        """Queue a part of an answer, a large one by reference; return how many bytes it has."""
+        if not data:
+            return 0
+        head = self.take_head()
+        if head and isinstance(data, bytes) and len(data) < SHARED_MINIMUM:
+            data = head + data
+        elif head:
+            self.write_soon(head)
+        if self.total_outbufs_len > self.adj.outbuf_high_watermark:
+            self.waits()  # until the client has taken some
+        self.has_answered = True
+        self.server.loop.touch(self)  # this may wait until the loop has sent something
+        if not self.total_outbufs_len:
+            self.stalled_since = time.monotonic()
+        size = len(data)
+        if isinstance(data, bytes) and size >= SHARED_MINIMUM:
+            self.server.make_room_to_send(self, size)
+            shared = SharedOutput(data, self.server.queued.add)
+            try:
+                super().write_soon(shared)
+            except BaseException:  # the client is gone
+                shared.close()
+                raise
+        else:
+            super().write_soon(data)
+        self.server.loop.touch(self)
+        return size
+
+    def _flush_some(self, do_close: bool = True) -> bool:
+        sent: bool = super()._flush_some(do_close)
+        if sent:
+            self.stalled_since = time.monotonic()
+        return sent
+
+    def send(self, data: Any, do_close: bool = True) -> int:
+        """Send what the socket takes. A broken connection is left for the loop to close, since this
+        may be a worker's thread."""
+        return int(super().send(data, do_close=False))
