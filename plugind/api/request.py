@@ -62,11 +62,8 @@ class Request:
 
     @property
     def secret(self) -> str:
-        """Return the token, from Nomad's header or else as a bearer's (RFC 6750); "" for none."""
-        if token := self.header("X-Nomad-Token").strip():
-            return token
-        scheme, _, token = self.header("Authorization").partition(" ")
-        return token.strip() if scheme.lower() == "bearer" else ""
+        """Return the secret of the request's token, "" for none."""
+        return secret_in(self.header("X-Nomad-Token"), self.header("Authorization"))
 
     def document(self, maximum: int) -> object:
         """Return the body, as JSON of at most ``maximum`` bytes. Raise BadRequest and TooLarge."""
@@ -74,6 +71,17 @@ class Request:
         if len(body) > maximum:
             raise TooLarge(f"the body is larger than {maximum} bytes")
         return strict_json.parse(body)
+
+
+def secret_in(token: str, authorization: str) -> str:
+    """Return the secret of a token in Nomad's header, or else in a bearer's (RFC 6750).
+
+    The arguments are the values of the headers; "" stands for none.
+    """
+    if token := token.strip():
+        return token
+    scheme, _, token = authorization.partition(" ")
+    return token.strip() if scheme.lower() == "bearer" else ""
 
 
 class Signal(Protocol):

@@ -62,6 +62,7 @@ class ChannelServer(AnsweringServer, Protocol):
 
     def take(self, channel: Channel) -> None: ...
     def admit(self, channel: Channel, request: Request) -> Refused | None: ...
+    def accessor_of(self, request: Request) -> str: ...
     def refused(self, channel: Channel, request: Request, status: int) -> None: ...
     def add_task(self, task: Channel) -> None: ...
     def pull_trigger(self) -> None: ...
@@ -122,9 +123,14 @@ class Channel(AnsweringChannel):
 
     @property
     def client(self) -> str:
-        """Return the address that the request in work comes from, by a trusted proxy's word."""
-        forwarded = "".join(each.headers.get("X_FORWARDED_FOR", "") for each in self.requests)
-        return self.server.limits.client_of(self.address, forwarded) if forwarded else self.address
+        """Return who takes turns with the request in work: the address that it comes from, by a
+        trusted proxy's word, and the accessor of its token if it has a valid one."""
+        address, accessor = self.address, ""
+        for request in self.requests:
+            if forwarded := request.headers.get("X_FORWARDED_FOR", ""):
+                address = self.server.limits.client_of(address, forwarded)
+            accessor = self.server.accessor_of(request)
+        return f"{address} {accessor}" if accessor else address
 
     def verified_node(self) -> None:
         """Note that a request of this connection carried the right secret of a node."""

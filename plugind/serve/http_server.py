@@ -23,6 +23,7 @@ from waitress.server import TcpWSGIServer
 
 from plugind import logs
 from plugind.api.flask_port import RefusedHead
+from plugind.api.request import secret_in
 from plugind.catalogue.catalogue import SETTLED_MAXIMUM
 from plugind.errors import ListenError
 from plugind.health import Hits
@@ -67,7 +68,8 @@ class HttpServer(TcpWSGIServer):  # type: ignore[misc]
     """Waitress' server with plugind's connections and their limits.
 
     ``check_head`` decides about requests with large bodies; ``log_refused`` is called with each
-    connection, request and status that never reach the application.
+    connection, request and status that never reach the application. ``accessor_of_secret`` returns
+    the accessor of a token, "" where it is not valid.
     """
 
     channel_class = Channel
@@ -82,6 +84,7 @@ class HttpServer(TcpWSGIServer):  # type: ignore[misc]
         adjustments: Adjustments,
         check_head: HeadCheck | None,
         log_refused: Callable[[Channel, Request, int], None] | None,
+        accessor_of_secret: Callable[[str], str] | None,
     ) -> None:
         self.limits = limits
         self.hits = hits
@@ -96,6 +99,7 @@ class HttpServer(TcpWSGIServer):  # type: ignore[misc]
         self._has_ended = False
         self._check_head = check_head
         self._log_refused = log_refused
+        self._accessor_of_secret = accessor_of_secret
         workers = Workers()
         workers.set_thread_count(adjustments.threads)
         super().__init__(
@@ -219,6 +223,12 @@ class HttpServer(TcpWSGIServer):  # type: ignore[misc]
             request.body_maximum = found
         return None
 
+    def accessor_of(self, request: Request) -> str:
+        """Return the accessor of a request's token, "" for none that is valid."""
+        headers = request.headers
+        secret = secret_in(headers.get("X_NOMAD_TOKEN", ""), headers.get("AUTHORIZATION", ""))
+        return self._accessor_of_secret(secret) if secret and self._accessor_of_secret else ""
+
     def refused(self, channel: Channel, request: Request, status: int) -> None:
         """Note that a request got its answer from the HTTP server itself."""
         if self._log_refused is not None:
@@ -254,8 +264,8 @@ def _is_vital(request: Request) -> bool:
 class Server:
     """Serves ``application`` on ``sock`` from ``start`` until ``stop``.
 
-    ``check_head`` and ``log_refused`` are as for ``HttpServer``. Raises ListenError when the
-    process may not have the threads or open files that it takes.
+    ``check_head``, ``log_refused`` and ``accessor_of_secret`` are as for ``HttpServer``. Raises
+    ListenError when the process may not have the threads or open files that it takes.
     """
 
     def __init__(
@@ -269,6 +279,7 @@ class Server:
         hits: Hits | None = None,
         check_head: HeadCheck | None = None,
         log_refused: Callable[[Channel, Request, int], None] | None = None,
+        accessor_of_secret: Callable[[str], str] | None = None,
     ) -> None:
         logging.getLogger("waitress.queue").setLevel(logging.ERROR)
         limits = limits or ConnectionLimits()
@@ -298,6 +309,7 @@ class Server:
                 adjustments,
                 check_head,
                 log_refused,
+                accessor_of_secret,
             )
         except RuntimeError as error:
             raise ListenError(

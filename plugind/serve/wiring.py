@@ -3,8 +3,11 @@
 from __future__ import annotations
 
 import socket
+import time
+from contextlib import suppress
 
 from plugind.api.flask_port import Api
+from plugind.errors import TokenNotFound
 from plugind.intake.admission import large_places
 from plugind.serve.allocator import return_large_blocks
 from plugind.serve.channel import Channel
@@ -27,6 +30,11 @@ def http_server(services: Services, app: Api, sock: socket.socket) -> Server:
             method, path = getattr(request, "command", ""), getattr(request, "path", "")
             services.access_log.refused(channel.address, method, path, status)
 
+    def accessor_of_secret(secret: str) -> str:
+        with suppress(TokenNotFound):
+            return services.acl.caller(secret, time.time_ns()).accessor
+        return ""
+
     server = Server(
         app,
         sock,
@@ -46,6 +54,7 @@ def http_server(services: Services, app: Api, sock: socket.socket) -> Server:
         hits=services.hits,
         check_head=app.check_head,
         log_refused=log_refused,
+        accessor_of_secret=accessor_of_secret,
     )
     services.conditions.threads.append(lambda: server.threads)
     return server

@@ -137,6 +137,7 @@ def bare(
             hits=hits,
             check_head=check_head,
             log_refused=log_refused,
+            accessor_of_secret=lambda secret: "a token" if secret == "a secret" else "",
         )
         made = Bare(sock.getsockname()[1], server, hits)
         server.start()

@@ -153,6 +153,23 @@ def test_a_read_that_blocks_a_worker_lets_others_of_its_address_go_on() -> None:
         server.release.set()
 
 
+@pytest.mark.parametrize(
+    ("header", "client"),
+    [
+        ("X-Nomad-Token: a secret", "127.0.0.1 a token"),
+        ("Authorization: Bearer a secret", "127.0.0.1 a token"),
+        ("X-Nomad-Token: made up", "127.0.0.1"),
+        ("X-Other: a secret", "127.0.0.1"),
+    ],
+)
+def test_a_valid_token_takes_turns_of_its_own(header: str, client: str) -> None:
+    with bare() as server, server.connect() as sock:
+        sock.sendall(get("/busy", header))
+        eventually(lambda: server.server._http.task_dispatcher.queue._readers)
+        assert [*server.server._http.task_dispatcher.queue._readers] == [client]
+        server.release.set()
+
+
 def test_pipelined_requests_come_last_and_one_at_a_time() -> None:
     tasks = FairTasks()
     first, second, plain = Task("a", is_pipelined=True), Task("b", is_pipelined=True), Task("c")
