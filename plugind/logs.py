@@ -98,11 +98,13 @@ def together() -> Iterator[None]:
 
     In each call a thread gives the interpreter away, and has to wait until it gets it again.
     """
-    _block.lines = []
+    outer = getattr(_block, "lines", None)
+    waiting: list[str] = []
     try:
+        _block.lines = waiting
         yield
     finally:
-        waiting = _block.__dict__.pop("lines")
+        _block.lines = outer
         text = ""
         for line in waiting:
             if text and len((text + line).encode()) > AT_ONCE:

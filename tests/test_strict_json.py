@@ -39,6 +39,8 @@ def test_any_bytes_are_json_or_a_bad_request(body: bytes) -> None:
         (b"{", "line 1 column 2"),
         (b'{"a": NaN}', "NaN"),
         (b"[Infinity]", "Infinity"),
+        (b"[1e999]", "1e999"),
+        (b"[-1e999]", "-1e999"),
         (b"[-Infinity]", "-Infinity"),
         (b'{"a": 1, "b": {"x": 1, "x": 2}}', "'x' twice"),
         (b'"\xff"', "UTF-8 at byte 1"),

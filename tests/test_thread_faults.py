@@ -8,7 +8,6 @@ import threading
 from collections.abc import Callable, Iterator
 from contextlib import suppress
 from pathlib import Path
-from typing import Any
 
 import pytest
 from structlog.testing import capture_logs
@@ -17,6 +16,7 @@ from plugind.agent import Agent
 from plugind.agent.supervisor.orphans import Orphans
 from plugind.health import threads
 from plugind.health.threads import OwnedThread
+from plugind.serve.workers import LastIdleFirst
 from plugind.testing.serving import LiveServer, live_server, run_agent
 from tests.support import Api, FakeAgent, Live, down, eventually, up
 from tests.test_announcing import listener, received
@@ -58,6 +58,27 @@ def owned(server: LiveServer, name: str) -> OwnedThread:
     return found
 
 
+def next_worker(server: LiveServer) -> OwnedThread:
+    """Return the worker that gets the next request: the one that has been idle for least time."""
+    groups = server.services.conditions.threads
+    workers = [each for some in groups for each in some() if each.name.startswith("worker ")]
+
+    def found() -> OwnedThread | None:
+        frames = sys._current_frames()
+        waiting = [(each, frames[each.ident or 0]) for each in workers]
+        idle = {
+            each: frame.f_locals
+            for each, frame in waiting
+            if frame.f_code is LastIdleFirst.wait.__code__
+        }
+        for each, values in idle.items():
+            if values["self"]._idle[-1:] == [values["turn"]]:
+                return each if len(idle) == len(workers) else None
+        return None
+
+    return eventually(found)
+
+
 def is_idle(thread: OwnedThread) -> bool:
     """Return whether a thread of the HTTP server waits for something to do."""
     frame = sys._current_frames()[thread.ident or 0]
@@ -81,29 +102,19 @@ def flips(api: Api) -> Callable[[], bool]:
     return flip
 
 
-WORKER = "the worker that answered last"
-"""It is the first that gets something to do, so that it notices that it is to die."""
+WORKER = "the next worker"
+"""Others may get nothing to do for long, and so do not notice that they are to die."""
 
 
 @pytest.mark.parametrize(
     "name",
     ["feed", "pacing", "liveness", "hooks", "hooks of t-one of t-one 1.0", "http", WORKER],
 )
-def test_threads_of_the_server(
-    server: LiveServer, name: str, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_threads_of_the_server(server: LiveServer, name: str) -> None:
     api = Live(server.services, server.address)
     flip = flips(api)
-    answered_by: list[str] = []
-    beat = server.services.liveness.beat
-
-    def noted(node_id: str) -> Any:
-        answered_by.append(threading.current_thread().name)
-        return beat(node_id)
-
-    monkeypatch.setattr(server.services.liveness, "beat", noted)
     assert flip()
-    thread = owned(server, answered_by[-1] if name == WORKER else name)
+    thread = next_worker(server) if name == WORKER else owned(server, name)
     if name in ("http", WORKER):  # they log whatever their work for one connection raises
         eventually(lambda: is_idle(thread))
     kill(thread)

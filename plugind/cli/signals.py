@@ -85,7 +85,8 @@ class Signals:
         """Read signals until one is to end the process, and then look at the clock."""
         while not self._stop_signal:
             came = self._receiving.recv(_ALL)
-            self._stop_signal = self._stop_signal or next((n for n in came if n in STOP), 0)
+            if stop := next((number for number in came if number in STOP), 0):
+                self._stop_signal = stop
             self._came.set()
         self._came.set()
         self._stopping.set()

@@ -34,7 +34,7 @@ def of_node(
             [node.name, node.datacenter, node.version, node.address],
             [node.attributes, node.meta],
             sorted([*one.key, one.digest] for one in instances if one.missing_since is None),
-            *([ignored] if ignored else []),
+            *([[[*key] for key in ignored]] if ignored else []),
         ]
     )
 

@@ -70,7 +70,7 @@ class AnsweringChannel(HTTPChannel):  # type: ignore[misc]
             task.close_on_finish = True
         except Exception as error:
             _log.error("a request failed by a fault of plugind's own", exc_info=error)
-            if not (task.wrote_header or request.error):
+            if not (self.has_answered or request.error):
                 text = "internal error; the server's log says more"
                 request.error = Refused.with_text("500 Internal Server Error", text)
                 self.answer(request)

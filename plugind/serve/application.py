@@ -11,6 +11,7 @@ from plugind.api.allocations import AllocationParts
 from plugind.api.cluster import ClusterParts
 from plugind.api.flask_port import Api
 from plugind.api.flow import Flow
+from plugind.api.history import HistoryParts
 from plugind.api.nodes import NodeParts, fields_of_nodes
 from plugind.api.openapi import DocumentParts, rendered
 from plugind.api.plugins import PluginParts
@@ -61,6 +62,7 @@ def flow_of(
         AllocationParts(catalogue),
         ClusterParts(address, settings.region),
         DocumentParts(cache(partial(rendered, TABLE, schemas))),
+        HistoryParts(catalogue, services.store.history),
         NodeParts(
             catalogue=catalogue,
             intake=services.intake,

@@ -60,6 +60,8 @@ class ChannelServer(AnsweringServer, Protocol):
     received: Queued
     places: Places[Channel]
 
+    @property
+    def is_full(self) -> bool: ...
     def take(self, channel: Channel) -> None: ...
     def admit(self, channel: Channel, request: Request) -> Refused | None: ...
     def accessor_of(self, request: Request) -> str: ...
@@ -277,7 +279,7 @@ class Channel(AnsweringChannel):
         with self.requests_lock:
             request.has_room = True
             self._parse()
-        self.server.loop.touch(self)
+        self._look_again()
 
     # Answering: in a worker's thread.
 
@@ -287,16 +289,30 @@ class Channel(AnsweringChannel):
         is_counted = self.server.task_dispatcher.queue.is_in_work(self)
         self._was_refused = self.is_refused = bool(request.error)
         started = time.thread_time()
-        self.answer(request)
-        self._release(request)
+        try:
+            self.answer(request)
+        except BaseException:  # the thread ends, and the connection with it
+            with self.requests_lock:
+                self.requests.clear()
+                self.will_close = True
+            self.waits()
+            self._look_again()
+            raise
+        finally:
+            self._release(request)
         if is_counted:  # else the next request of the connection may be in work already
             self.server.task_dispatcher.rest(self, request.cost + time.thread_time() - started)
         with self.requests_lock:
             if not (self.will_close or self.close_when_flushed):
                 self._parse()
             self._count()
+        self._look_again()
+
+    def _look_again(self) -> None:
+        """Have the loop look at what the connection waits for, and at once if that is new to it, or
+        if there may be room for another connection now."""
         self.server.loop.touch(self)
-        if not self.server.loop.watches(self):
+        if self.server.is_full or not self.server.loop.watches(self):
             self.server.pull_trigger()
 
     def check_client_disconnected(self) -> bool:

@@ -122,7 +122,7 @@ class HttpServer(TcpWSGIServer):  # type: ignore[misc]
             self._closing.popleft().handle_close()
         self.loop.touch(self)
         workers = self.task_dispatcher
-        self.loop.turn(READ_LONG if workers.queue.is_holding else _TICK)
+        self.loop.turn(READ_LONG if workers.queue.has_reads else _TICK)
         if workers.queue.is_holding:
             workers.look()
         now = time.monotonic()
@@ -157,6 +157,11 @@ class HttpServer(TcpWSGIServer):  # type: ignore[misc]
         self.loop.close()
 
     # Accepting.
+
+    @property
+    def is_full(self) -> bool:
+        """Return whether as many connections are open as may be."""
+        return len(self.active_channels) >= self.limits.max_connections
 
     def readable(self) -> bool:
         """Return whether to accept: also beyond the limit, while there is a place for an answer."""

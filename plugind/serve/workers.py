@@ -102,6 +102,7 @@ class FairTasks:
         if client != self._last:
             self._last, self._last_change = client, time.monotonic()
         if is_read:
+            self._end_read(task)  # the one before it on the connection, whose pause is not over
             self._readers.setdefault(client, {})[task] = time.monotonic()
             self._reading[task] = client
         if tasks:
@@ -123,6 +124,11 @@ class FairTasks:
         """Let held reads be taken if there is a place."""
         if turn in self._held and not self._is_full(turn[0]):
             self._ready[turn] = self._held.pop(turn)
+
+    @property
+    def has_reads(self) -> bool:
+        """Return whether reads are in work or wait, so that ``look`` is to be called soon."""
+        return bool(self._readers or self._ready or self._held)
 
     @property
     def is_holding(self) -> bool:
@@ -151,6 +157,9 @@ class FairTasks:
     def release(self, task: Task) -> None:
         """Let other requests be taken, now that this one is not in work."""
         self.answering.discard(task)
+        self._end_read(task)
+
+    def _end_read(self, task: Task) -> None:
         client = self._reading.pop(task, None)
         if client is None:
             return

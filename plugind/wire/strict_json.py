@@ -1,12 +1,14 @@
 """Parses JSON of clients strictly: cases that RFC 8259 leaves open are errors here, in one line.
 
-Duplicate keys, NaN and Infinity, nesting beyond a limit, more values than a limit and text that is
-not UTF-8 are rejected. Lone surrogates pass, because it depends on the field whether they do harm.
+Duplicate keys, NaN, Infinity and 1e999, nesting beyond a limit, more values than a limit and text
+that is not UTF-8 are rejected. Lone surrogates pass, because it depends on the field whether they
+do harm.
 """
 
 from __future__ import annotations
 
 import json
+import math
 import re
 from collections import Counter
 from typing import Any
@@ -38,6 +40,7 @@ def parse(text: bytes) -> Any:
             value = json.loads(
                 text.decode(),
                 parse_constant=_refuse,
+                parse_float=_finite,
                 parse_int=lambda digits: int(digits[: _DIGITS_MAXIMUM + 1]),
                 object_pairs_hook=_object,
             )
@@ -89,6 +92,11 @@ def _check_depth(value: Any) -> None:
         ]
     if level:
         raise _too_deep()
+
+
+def _finite(digits: str) -> float:
+    number = float(digits)
+    return number if math.isfinite(number) else _refuse(digits[:_DIGITS_MAXIMUM])
 
 
 def _refuse(name: str) -> Any:

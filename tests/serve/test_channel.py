@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+import time
 from contextlib import ExitStack
 from typing import Any
 
@@ -13,6 +14,7 @@ from waitress.channel import ClientDisconnected
 from plugind.api.flask_port import RefusedHead
 from plugind.serve.channel import KEPT_MAXIMUM, LINGER_BYTES, Channel
 from plugind.serve.request import HEADERS_MAXIMUM, Request
+from plugind.serve.workers import READ_LONG
 from tests.promises import PATIENCE, promised
 from tests.serve.support import LARGE, bare, get, is_closed, rest, until
 from tests.support import eventually
@@ -214,6 +216,23 @@ def test_large_bodies_wait_for_memory_and_small_ones_do_not() -> None:
         assert rest(first).endswith(b"100000")
         assert rest(second).endswith(b"90000")
         eventually(lambda: server.server._http.bodies.bytes == 0)
+
+
+def test_a_body_that_waited_for_memory_goes_on_at_once(monkeypatch: pytest.MonkeyPatch) -> None:
+    """It does not wait for the next look that the loop takes at all connections."""
+    monkeypatch.setattr("plugind.serve.http_server._TICK", 10_000.0)
+    with bare(max_body_memory=150_000) as server, ExitStack() as clients:
+        head = b"PUT %b HTTP/1.1\r\nContent-Length: %d\r\n\r\n"
+        first, second = (clients.enter_context(server.connect()) for _ in range(2))
+        first.sendall(head % (b"/busy", 100_000) + b"x" * 100_000)
+        second.sendall(head % (b"/echo", 90_000) + b"x" * 90_000)
+        eventually(
+            lambda: any(each.request and each.request.waits_for_room for each in server.channels)
+        )
+        time.sleep(10 * READ_LONG)  # until the loop waits for longer than that
+        server.release.set()
+        assert until(first, b"/busy").endswith(b"/busy")
+        assert until(second, b"90000").endswith(b"90000")
 
 
 def test_a_request_of_two_lengths_is_the_last_of_its_connection() -> None:

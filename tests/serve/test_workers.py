@@ -79,6 +79,19 @@ def test_the_thread_that_was_idle_last_is_woken_first() -> None:
     assert not idle.condition._idle
 
 
+def test_a_connection_whose_reads_are_of_two_clients_is_forgotten() -> None:
+    """A client may show its token with a request while the pause after the last one is not over."""
+    tasks, task = FairTasks(), Task("a", is_read=True)
+    tasks.append(task)
+    assert tasks.popleft() is task
+    task.client = "a token"
+    tasks.append(task)
+    assert tasks.popleft() is task
+    for _ in range(2):
+        tasks.release(task)
+    assert not tasks._readers
+
+
 def test_a_thread_that_dies_as_it_is_woken_has_another_one_woken() -> None:
     idle = Idle(2)
     last = idle.threads[1]
