@@ -37,6 +37,8 @@ UNTESTED = {
     'eval "$(_PLUGIND_COMPLETE=bash_source plugind)"': "tests/test_cli.py runs it in a shell",
     "export NOMAD_ADDR=http://127.0.0.1:4646": "needs a Nomad",
     "nomad plugin status": "needs a Nomad",
+    "plugind plugin history ebs0 --since 24h": "tests/cli/test_history.py runs it",
+    "plugind node history vm1": "tests/cli/test_history.py runs it",
     "plugind acl token create --name grafana --policy dashboard --expires-in 2160h": (
         "draws a secret, another each time; tests/acl runs it"
     ),

@@ -86,7 +86,8 @@ class Source:
 
     ``missing`` is the text for one that does not exist; ``fields`` are those that a filter of a
     list may use, and ``beyond`` finds the values that its rows lack. ``personal``: the answer
-    depends on the caller, so no cache may keep it.
+    depends on the caller, so no cache may keep it. ``is_kept``: the server keeps what it makes of
+    the objects that ``look`` returns, which are the same until the resource changes.
     """
 
     resource: str
@@ -95,6 +96,7 @@ class Source:
     fields: Fields | None = None
     beyond: Beyond | None = None
     personal: bool = False
+    is_kept: bool = True
 
 
 def settled_list(

@@ -171,16 +171,17 @@ class Flow:
         if reading.found is None:
             return error_reply(source.missing, 404, reading.index)
         # An answer that no change touches is made for each caller: there is no key to keep it by.
-        is_kept = source.resource != SETTLED
+        is_kept = source.is_kept and source.resource != SETTLED
         keep = partial(catalogue.views.get, source.resource) if is_kept else made_now
-        found, headers = reading.found, {}
+        found, token = reading.found, reading.next_token
         if isinstance(found, Listing):
             if rows.selects(query):
                 made = partial(rows.select, found.rows, query, matches, source.beyond)
                 page = keep(found, rows.shape(query), made)
                 found = page.listing
-                headers = {"X-Nomad-NextToken": page.next_token} if page.next_token else {}
+                token = page.next_token or token
             self._check_size(len(found))
+        headers = {"X-Nomad-NextToken": token} if token else {}
         reply = Reply(found, index=reading.index, headers=headers, keep=keep)
         if source.personal:
             return replace(reply, headers={**headers, "Cache-Control": "no-store"})

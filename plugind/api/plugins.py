@@ -58,7 +58,7 @@ def _may_list(authorizer: Authorizer, asked: Asked) -> Decision:
     return any_of([authorizer.may_list(each, asked.namespace) for each in types])
 
 
-def _may_read(authorizer: Authorizer, asked: Asked) -> Decision:
+def may_read_plugin(authorizer: Authorizer, asked: Asked) -> Decision:
     """Require the capability `TYPE-read-plugin` in the namespace, or the `plugin` policy `read`."""
     return authorizer.may_read(asked.path["type_"], asked.namespace)
 
@@ -92,7 +92,7 @@ def list_plugins(call: Call[PluginParts]) -> Source:
     return Source(plugins_of(type_), lambda: catalogue.plugins(type_), fields=fields)
 
 
-@endpoints.read("/v1/plugin/<type_>/<id_>", need=_may_read, answer=plugin_body, errors=(404,))
+@endpoints.read("/v1/plugin/<type_>/<id_>", need=may_read_plugin, answer=plugin_body, errors=(404,))
 def read_plugin(call: Call[PluginParts], type_: str, id_: str) -> Source:
     """Read one plugin with all its instances.
 

@@ -38,6 +38,8 @@ class Reading:
     is_degraded: bool = False
     """Whether something of it is not as its plugin type would have it, since the type's code
     fails."""
+    next_token: str = ""
+    """The token of the next page, where ``found`` is not all that there is."""
 
     @property
     def body(self) -> bytes | None:
@@ -195,6 +197,13 @@ class Catalogue:
         if node is None:
             return Reading(state.index, None)
         return Reading(state.changed_at(node_of(node_id)), self._renderer(state).node(node))
+
+    def changed_at(self, resource: str) -> tuple[int, bool]:
+        """Return the index of a resource's last change, or of the store's where it does not exist;
+        and whether it does."""
+        state = self.state
+        stamp = state.stamps.get(resource)
+        return (state.index, False) if stamp is None else (state.changed_at(resource), True)
 
     def node_field(self, node_id: str, name: str) -> Any:
         """Return the value of one field of a node, by its name on the wire; None where there is no

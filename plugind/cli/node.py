@@ -8,13 +8,14 @@ from typing import Any
 import click
 from rich.console import Group as Lines
 
-from plugind.cli import output
+from plugind.cli import history, output
 from plugind.cli.commands import Group, examples
 from plugind.cli.connection import PluginTypeInfo, connected, plugin_types
 from plugind.cli.finding import find_node
 from plugind.cli.node_forget import Choice, age, forget_many, forget_one, nodes_table
 from plugind.cli.output import Column
 from plugind.client import Client
+from plugind.wire.fields import is_node_id
 
 _SHOWN = ("ID", "Name", "Datacenter", "Address", "Version", "Status", "StatusDescription")
 
@@ -45,6 +46,26 @@ def status(client: Client, id: str | None, as_json: bool) -> None:
         output.print_json(stubs)
     else:
         output.console().print(nodes_table(stubs) if stubs else "No nodes.")
+
+
+@node.command(
+    "history",
+    epilog=examples(
+        "plugind node history vm1              what happened to it and on it, newest first",
+        "plugind node history vm1 --since 24h  in the last 24 hours",
+    ),
+)
+@click.argument("id", metavar="NAME|ID")
+@history.SINCE
+@history.AS_JSON
+@connected
+def history_(client: Client, id: str, since: str, as_json: bool) -> None:
+    """Show what happened to a node and to the plugins on it, newest first.
+
+    The first characters of an ID are enough. A node that is gone keeps its history: give its ID.
+    """
+    node_id = id if is_node_id(id) else find_node(client.nodes().value, id)
+    history.show(client.node_history(node_id, since=since).value, as_json)
 
 
 @node.command(

@@ -8,7 +8,7 @@ from typing import Any, TypeVar
 import click
 from rich.console import RenderableType
 
-from plugind.cli import output, terminal
+from plugind.cli import history, output, terminal
 from plugind.cli.commands import Group, examples
 from plugind.cli.completion import type_names
 from plugind.cli.connection import connected, plugin_types
@@ -97,6 +97,31 @@ def status(
         _shower(plugin_tables, lambda shown: shown.body, watching, as_json),
         watching,
     )
+
+
+@plugin.command(
+    "history",
+    epilog=examples(
+        "plugind plugin history ebs0              what happened to it, newest first",
+        "plugind plugin history ebs0 --since 24h  in the last 24 hours",
+    ),
+)
+@click.argument("id", metavar="[TYPE/]ID")
+@_TYPE
+@history.SINCE
+@history.AS_JSON
+@connected
+def history_(client: Client, id: str, only: str | None, since: str, as_json: bool) -> None:
+    """Show what happened to a plugin's instances: where, when and why, newest first.
+
+    A plugin that is gone keeps its history: give its TYPE/ID.
+    """
+    if "/" in id:
+        type_name, _, plugin_id = id.partition("/")
+    else:
+        type_, plugin_id = find_plugin(client, plugin_types(client), id, only)
+        type_name = type_.name
+    history.show(client.plugin_history(type_name, plugin_id, since=since).value, as_json)
 
 
 @plugin.command(epilog=examples("plugind plugin forget ebs0"))

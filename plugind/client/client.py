@@ -138,6 +138,26 @@ class Client:
         """Return the processes behind a node's instances."""
         return self._read(f"/v1/node/{_segment(node_id)}/allocations", {}, index, wait)
 
+    def plugin_history(
+        self, type: str, id: str, *, since: str = "", index: int = 0, wait: float = 60.0
+    ) -> Answer:
+        """Return the newest 1,000 transitions of a plugin's instances, newest first.
+
+        ``since`` is a time (RFC 3339), or a span such as "24h".
+        """
+        path = f"/v1/plugin/{_segment(type)}/{_segment(id)}/history"
+        return self._read(path, {"since": since} if since else {}, index, wait)
+
+    def node_history(
+        self, node_id: str, *, since: str = "", index: int = 0, wait: float = 60.0
+    ) -> Answer:
+        """Return the newest 1,000 transitions of a node and of the instances on it.
+
+        ``since`` is as for ``plugin_history``.
+        """
+        path = f"/v1/node/{_segment(node_id)}/history"
+        return self._read(path, {"since": since} if since else {}, index, wait)
+
     def health(self) -> Answer:
         """Return the health of the server and of the agent in the same process."""
         return self._call("GET", "/v1/agent/health")

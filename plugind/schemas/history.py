@@ -1,0 +1,69 @@
+"""The wire shape of history: what became of instances, nodes and declarations."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from marshmallow import fields
+
+from plugind.model import VERSION, StoredTransition
+from plugind.plugin_type import WireSchema
+from plugind.wire import fields as wire
+
+
+class TransitionSchema(WireSchema):
+    """One transition. ``Event`` is its kind, ``Time`` when it was stored, and ``Since`` when it
+    began as far as known. ``Seq`` grows by one with each transition of the server.
+
+    ``Before`` and ``After`` are what changed: health, reasons, versions, a node's status, expected
+    numbers. ``Healthy`` is the health shown after it. ``Count`` and ``HealthySeconds`` are of
+    ``flapping``: for how many changes the row stands, and how long the instance was healthy.
+    """
+
+    Index = fields.Integer()
+    Seq = fields.Integer()
+    Time = wire.Time()
+    Since = wire.Time()
+    Type = fields.String()
+    ID = fields.String()
+    Role = fields.String()
+    NodeID = fields.String()
+    NodeName = fields.String()
+    Event = fields.String()
+    Before = fields.String()
+    After = fields.String()
+    Reason = fields.String()
+    Version = fields.String()
+    Healthy = fields.Boolean()
+    Count = fields.Integer()
+    HealthySeconds = fields.Integer()
+
+
+_SCHEMA = TransitionSchema()
+
+
+def wire_row(stored: StoredTransition) -> dict[str, Any]:
+    """Return a transition as clients see it."""
+    one = stored.transition
+    row: dict[str, Any] = _SCHEMA.dump(
+        {
+            "Index": stored.index,
+            "Seq": stored.seq,
+            "Time": one.time,
+            "Since": one.since,
+            "Type": one.type,
+            "ID": one.id,
+            "Role": one.role,
+            "NodeID": one.node_id,
+            "NodeName": one.node,
+            "Event": one.kind,
+            "Before": one.before,
+            "After": one.after,
+            "Reason": one.reason,
+            "Version": one.after if one.kind == VERSION else "",
+            "Healthy": one.healthy,
+            "Count": one.count,
+            "HealthySeconds": one.healthy_seconds,
+        }
+    )
+    return row

@@ -1,0 +1,217 @@
+"""What happened before: the history of a plugin and of a node."""
+
+from __future__ import annotations
+
+import threading
+import time
+from concurrent.futures import ThreadPoolExecutor
+from itertools import pairwise
+from pathlib import Path
+from typing import Any
+
+import pytest
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
+
+from plugind.api import history
+from plugind.api.history import LOOKED_AT_MAXIMUM
+from plugind.model.times import SECOND, format_time, parse_time
+from tests.promises import PATIENCE
+from tests.support import Api, FakeAgent, down, eventually, serving, up
+
+EBS0 = "/v1/plugin/csi/ebs0/history"
+
+
+def rows(api: Api, path: str = EBS0) -> list[dict[str, Any]]:
+    answer = api.call("GET", path)
+    assert answer.status == 200, answer.text
+    found: list[dict[str, Any]] = answer.json
+    return found
+
+
+def events(api: Api, path: str = EBS0) -> list[str]:
+    return [row["Event"] for row in rows(api, path)]
+
+
+@pytest.fixture
+def flipped(api: Api, agent: FakeAgent) -> FakeAgent:
+    """Return an agent whose driver appeared, failed for two reasons, and came back upgraded."""
+    for fingerprint in (
+        up(ProviderVersion="1.0"),
+        down("disk on fire", ProviderVersion="1.0"),
+        down("disk gone", ProviderVersion="1.0"),
+        up(ProviderVersion="1.1"),
+    ):
+        assert agent.report({"ebs0": {"node": fingerprint}}).status == 200
+    return agent
+
+
+def test_all_that_happened_newest_first(api: Api, flipped: FakeAgent) -> None:
+    found = rows(api)
+    assert {"healthy", "version", "reason", "unhealthy", "appeared"} == {
+        row["Event"] for row in found
+    }
+    kinds = [row["Event"] for row in found if row["Event"] != "version"]
+    assert kinds == ["healthy", "reason", "unhealthy", "appeared"]
+    reason = next(row for row in found if row["Event"] == "reason")
+    assert (reason["Before"], reason["After"]) == ("disk on fire", "disk gone")
+    assert reason["Healthy"] is False
+    version = next(row for row in found if row["Event"] == "version")
+    assert (version["Before"], version["Version"]) == ("1.0", "1.1")
+    for row in found:
+        assert (row["Type"], row["ID"], row["Role"]) == ("csi", "ebs0", "node")
+        assert (row["NodeID"], row["NodeName"]) == (flipped.node_id, flipped.name)
+        assert parse_time(row["Since"]) <= parse_time(row["Time"]) <= time.time_ns()
+    assert all(newer["Seq"] > older["Seq"] for newer, older in pairwise(found))
+    assert all(newer["Index"] >= older["Index"] for newer, older in pairwise(found))
+    assert found[0]["Index"] == api.call("GET", "/v1/plugin/csi/ebs0").index
+    assert rows(api, f"/v1/node/{flipped.node_id}/history") == found
+
+
+def test_it_outlives_what_it_is_about(api: Api, flipped: FakeAgent) -> None:
+    before = len(rows(api))
+    assert api.call("DELETE", f"/v1/node/{flipped.node_id}").status == 200
+    assert api.call("GET", "/v1/plugin/csi/ebs0").status == 404
+    assert events(api)[0] == "left"
+    assert len(rows(api)) == before + 1
+    assert rows(api, f"/v1/node/{flipped.node_id}/history") == rows(api)
+
+
+def test_what_never_was_is_404(api: Api, flipped: FakeAgent) -> None:
+    for path, text in (
+        ("/v1/plugin/csi/none/history", "plugin not found"),
+        ("/v1/plugin/nothing/ebs0/history", "plugin not found"),
+        ("/v1/node/11111111-2222-4333-8444-555555555555/history", "node not found"),
+    ):
+        answer = api.call("GET", path)
+        assert (answer.status, answer.text) == (404, text)
+
+
+def test_a_node_that_goes_down_takes_its_instances_along(api: Api, flipped: FakeAgent) -> None:
+    before = len(rows(api))
+    api.services.intake.silence([flipped.node_id])
+    assert events(api)[:-before] == ["unhealthy"]
+    of_node = rows(api, f"/v1/node/{flipped.node_id}/history")
+    assert {row["Event"] for row in of_node[:-before]} == {"down", "unhealthy"}
+    assert flipped.beat().status == 200
+    assert events(api)[0] == "healthy"
+    assert "up" in events(api, f"/v1/node/{flipped.node_id}/history")[:2]
+
+
+@pytest.mark.parametrize("per_page", [1, 2, 3, 5, 100])
+def test_pages_give_every_row_once(api: Api, flipped: FakeAgent, per_page: int) -> None:
+    whole = rows(api)
+    paged, token = [], ""
+    while True:
+        answer = api.call("GET", f"{EBS0}?per_page={per_page}&next_token={token}")
+        assert len(answer.json) <= per_page
+        paged += answer.json
+        token = answer.headers.get("x-nomad-nexttoken", "")
+        if not token:
+            break
+        # What happens meanwhile moves no page.
+        flipped.report({"other": {"node": up()}})
+    assert paged == whole
+
+
+def test_a_page_goes_on_where_too_much_was_looked_at(
+    api: Api, flipped: FakeAgent, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(history, "LOOKED_AT_MAXIMUM", 2)
+    assert LOOKED_AT_MAXIMUM > 1_000
+    path = f'{EBS0}?per_page=10&filter=Event+==+"appeared"'
+    found, token, asked = [], "", 0
+    while token or not asked:
+        answer = api.call("GET", f"{path}&next_token={token}")
+        found += answer.json
+        token = answer.headers.get("x-nomad-nexttoken", "")
+        asked += 1
+    assert [row["Event"] for row in found] == ["appeared"]
+    assert asked >= 2
+
+
+@pytest.mark.parametrize("maximum", [2, 3])
+def test_an_answer_that_is_full_says_where_to_go_on(
+    api: Api, flipped: FakeAgent, monkeypatch: pytest.MonkeyPatch, maximum: int
+) -> None:
+    whole = rows(api)
+    monkeypatch.setattr(history, "HISTORY_LIMIT", maximum)
+    for per_page in ("", "&per_page=1000"):
+        found, token = [], ""
+        while True:
+            answer = api.call("GET", f"{EBS0}?next_token={token}{per_page}")
+            assert len(answer.json) <= maximum
+            found += answer.json
+            token = answer.headers.get("x-nomad-nexttoken", "")
+            if not token:
+                break
+        assert found == whole
+
+
+def test_filters(api: Api, flipped: FakeAgent) -> None:
+    found = rows(api, f'{EBS0}?filter=Event+==+"unhealthy"+or+Reason+contains+"gone"')
+    assert [row["Event"] for row in found] == ["reason", "unhealthy"]
+    assert api.call("GET", f"{EBS0}?filter=Nothing+==+1").status == 400
+
+
+def test_since_and_until(api: Api, flipped: FakeAgent) -> None:
+    whole = rows(api)
+    middle = whole[2]["Time"]
+    later = [row for row in whole if parse_time(row["Time"]) >= parse_time(middle)]
+    assert rows(api, f"{EBS0}?since={middle}") == later
+    assert rows(api, f"{EBS0}?until={middle}") == whole[len(later) :]
+    assert rows(api, f"{EBS0}?since=1h") == whole
+    assert rows(api, f"{EBS0}?until=1h") == []
+    future = format_time(time.time_ns() + 3600 * SECOND)
+    assert rows(api, f"{EBS0}?since={future}") == []
+
+
+@pytest.mark.parametrize(
+    ("query", "text"),
+    [
+        ("since=yesterday", "Invalid since: it is a time"),
+        ("until=1", "Invalid until: it is a time"),
+        ("next_token=abc", "Invalid next_token"),
+        ("next_token=99999999999999999999", "Invalid next_token"),
+        ("prefix=e", "prefix and reverse are not for history"),
+        ("reverse=true", "prefix and reverse are not for history"),
+        ("per_page=-1", "Invalid per_page"),
+    ],
+)
+def test_mistakes(api: Api, flipped: FakeAgent, query: str, text: str) -> None:
+    answer = api.call("GET", f"{EBS0}?{query}")
+    assert answer.status == 400
+    assert answer.text.startswith(text)
+
+
+@settings(max_examples=50, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@given(token=st.text(max_size=30))
+def test_any_token_is_answered(api: Api, flipped: FakeAgent, token: str) -> None:
+    with_percents = "".join(f"%{byte:02x}" for byte in token.encode(errors="replace"))
+    assert api.call("GET", f"{EBS0}?next_token={with_percents}").status in (200, 400)
+
+
+def test_a_query_that_waits_is_woken_by_what_happens(tmp_path: Path) -> None:
+    with serving(tmp_path, live=True) as api, ThreadPoolExecutor(2) as pool:
+        agent = FakeAgent(api)
+        agent.report({"ebs0": {"node": up()}})
+        started = threading.Event()
+        paths = [EBS0, f"/v1/node/{agent.node_id}/history"]
+
+        def wait(path: str) -> list[str]:
+            index = api.call("GET", path).index
+            started.set()
+            answer = api.call("GET", f"{path}?index={index}&wait=2m")
+            assert answer.index > index
+            return [row["Event"] for row in answer.json]
+
+        answers = [pool.submit(wait, path) for path in paths]
+        eventually(lambda: api.services.catalogue.parked == 2)
+        agent.report({"ebs0": {"node": down()}})
+        assert [one.result(PATIENCE) for one in answers] == [["unhealthy", "appeared"]] * 2
+
+
+def test_no_cache_keeps_it(api: Api, flipped: FakeAgent) -> None:
+    answer = api.call("GET", EBS0)
+    assert answer.headers["cache-control"] == "no-store"
+    assert "etag" not in answer.headers
