@@ -19,6 +19,7 @@ from plugind.api.plugins import NOT_FOUND as NO_PLUGIN
 from plugind.api.plugins import may_read_plugin
 from plugind.api.query import Query
 from plugind.api.shapes import TEXT
+from plugind.api.yielding import in_slices
 from plugind.catalogue import Catalogue, Reading
 from plugind.catalogue.rendering import Listing, Row
 from plugind.errors import BadRequest
@@ -115,7 +116,7 @@ def _page(select: Select, first: HistoryQuery, query: Query, since: int, until: 
     matches = filtering.compile(query.filter, _FIELDS) if query.filter else None
     wanted = query.per_page + 1 if query.per_page else HISTORY_LIMIT
     rows: list[Row] = []
-    for number, one in enumerate(_newest_first(select, first)):
+    for number, one in enumerate(in_slices(_newest_first(select, first))):
         if number == LOOKED_AT_MAXIMUM:
             return _Page(rows, _token(one.seq))
         if one.transition.time < since:

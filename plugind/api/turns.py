@@ -38,6 +38,7 @@ _RECENT = 0.1  # seconds in which there was a plain request, so that another may
 _PARTIES_MAXIMUM = 1_024
 _COSTLY_PARAMETERS = OF_LISTS | {"pretty"}
 _COSTLY_PATHS = ("/v1/search",)
+_COSTLY_ENDS = ("/history",)
 _VITAL_PATHS = ("/v1/agent/health", "/v1/status/")
 
 
@@ -52,7 +53,7 @@ def kind_of(request: Request) -> str:
     """Return the kind of a costly request; "" for any other."""
     if not may_be_costly(request.method, request.path):
         return ""
-    if request.path.startswith(_COSTLY_PATHS):
+    if request.path.startswith(_COSTLY_PATHS) or request.path.endswith(_COSTLY_ENDS):
         return SELECTED
     if not _COSTLY_PARAMETERS.isdisjoint(request.query):
         return SELECTED

@@ -60,6 +60,7 @@ def test_other_parameters_that_make_a_kind() -> None:
     assert kind(LIST, accept="deflate, GZIP;q=1") == PACKED
     assert kind(f"{LIST}&pretty", "HEAD") == SELECTED
     assert kind("/v1/search", "POST") == kind("/v1/search/fuzzy", "PUT") == SELECTED
+    assert kind("/v1/plugin/csi/ebs0/history") == kind("/v1/node/x/history") == SELECTED
     assert kind("/v1/node/x/heartbeat", "PUT", "gzip") == ""
     assert kind("/v1/agent/health?pretty", accept="gzip") == ""
 

@@ -26,6 +26,7 @@ KINDS = {
     "pages": f"{LIST}&per_page={{number}}",
     "prefix": f"{LIST}&prefix=p{{digit}}",
     "gzip": LIST,
+    "history": "/v1/plugin/csi/p0/history",
     "watchers": f"{LIST}&prefix=p&wait=30s&index={{index}}",
 }
 
