@@ -24,7 +24,7 @@ _COLUMNS = (
     Column("ID", drop_empty=True),
     Column("Role", drop=3, drop_empty=True),
     Column("Node", drop_empty=True),
-    Column("Since", drop=1, whole_words=True),
+    Column("Since", drop=1, whole_words=True, drop_empty=True),
     Column("Details"),
 )
 
@@ -40,16 +40,11 @@ def show(rows: Iterable[Mapping[str, Any]], as_json: bool) -> None:
 
 def history_table(rows: Iterable[Mapping[str, Any]]) -> RenderableType | None:
     """Return a table of transitions; None where there are none."""
-    cells = [
-        [
-            output.since(row["Time"]),
-            row["Event"],
-            *(row["Type"], row["ID"], row["Role"], row["NodeName"]),
-            "" if row["Since"] == row["Time"] else output.since(row["Since"]),
-            _details(row),
-        ]
-        for row in rows
-    ]
+    cells = []
+    for row in rows:
+        time, since = output.since(row["Time"]), output.since(row["Since"])
+        names = row["Type"], row["ID"], row["Role"], row["NodeName"]
+        cells.append([time, row["Event"], *names, "" if since == time else since, _details(row)])
     return output.table(_COLUMNS, cells) if cells else None
 
 
