@@ -52,7 +52,7 @@ def _details(row: Mapping[str, Any]) -> str:
     """Return what changed, and why, in a few words."""
     if row["Event"] == "flapping":
         healthy = format_duration(row["HealthySeconds"] * SECOND)
-        return f"{row['Count']} changes, healthy for {healthy} of them: {row['Reason']}"
+        return f"{row['Count']} changes, healthy for {healthy} in all: {row['Reason']}"
     if row["Event"] in ("version", "expected"):
         return f"{row['Before'] or 'none'} -> {row['After'] or 'none'}"
     return str(row["Reason"])
