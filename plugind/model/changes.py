@@ -151,21 +151,32 @@ class StoredTransition:
 
 @dataclass(frozen=True, slots=True)
 class HistoryQuery:
-    """Selects transitions of a type, a plugin's ID and a node ID ("" for all of them), with a
-    ``seq`` smaller than ``before`` (None for the newest), at most ``limit``.
+    """Selects transitions of a type, a plugin's ID and a node ID ("" for all of them), at most
+    ``limit``: the newest first, with a ``seq`` smaller than ``before`` (None for the newest of
+    all); or the oldest first, with a ``seq`` greater than ``after`` and of changes after
+    ``after_index``, where either of these is given.
 
-    Raises ValueError for a limit that is not 1 to HISTORY_LIMIT.
+    Raises ValueError for a limit that is not 1 to HISTORY_LIMIT, and for both orders at once.
     """
 
     type: str = ""
     id: str = ""
     node_id: str = ""
     before: int | None = None
+    after: int | None = None
+    after_index: int | None = None
     limit: int = 100
 
     def __post_init__(self) -> None:
         if not 1 <= self.limit <= HISTORY_LIMIT:
             raise ValueError(f"limit must be 1 to {HISTORY_LIMIT}, not {self.limit}")
+        if self.before is not None and self.oldest_first:
+            raise ValueError("before is for the newest first, after for the oldest first")
+
+    @property
+    def oldest_first(self) -> bool:
+        """Return whether the oldest transitions come first."""
+        return self.after is not None or self.after_index is not None
 
 
 CAME = "came"

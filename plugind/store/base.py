@@ -182,7 +182,7 @@ class Store(ABC):
 
     @abstractmethod
     def history(self, query: HistoryQuery) -> Sequence[StoredTransition]:
-        """Return the transitions that a query selects, newest first."""
+        """Return the transitions that a query selects, in the order that it asks for."""
 
     @abstractmethod
     def beat(self, beats: Mapping[str, Beat]) -> None:

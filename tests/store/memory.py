@@ -181,12 +181,15 @@ class MemoryStore(Store):
     def history(self, query: HistoryQuery) -> Sequence[StoredTransition]:
         wanted = {"type": query.type, "id": query.id, "node_id": query.node_id}
         with self._server.call():
-            return [
+            found = [
                 each
-                for each in reversed(self._server.rows)
+                for each in self._server.rows
                 if all(not v or getattr(each.transition, k) == v for k, v in wanted.items())
                 and (query.before is None or each.seq < query.before)
-            ][: query.limit]
+                and each.seq > (query.after or 0)
+                and each.index > (query.after_index or 0)
+            ]
+            return (found if query.oldest_first else found[::-1])[: query.limit]
 
     def beat(self, beats: Mapping[str, Beat]) -> None:
         with self._server.call():

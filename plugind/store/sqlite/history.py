@@ -82,19 +82,42 @@ def _prune(db: sqlite3.Connection, newest: int, oldest_kept: int, maximum: int, 
 
 
 def select(db: sqlite3.Connection, query: HistoryQuery) -> list[StoredTransition]:
-    """Return the transitions that a query selects, newest first."""
+    """Return the transitions that a query selects, in the order that it asks for."""
     # With a type alone, the index on type and ID would not give the order.
     by_type = "type = ?" if query.id else "+type = ?"
     conditions = {by_type: query.type, "id = ?": query.id, "node_id = ?": query.node_id}
     wanted: dict[str, Any] = {each: value for each, value in conditions.items() if value}
     if query.before is not None:
         wanted["seq < ?"] = query.before
+    if query.oldest_first:
+        last = _last_until(db, query.after_index) if query.after_index is not None else 0
+        wanted["seq > ?"] = max(query.after or 0, last)
     where = " AND ".join(wanted) or "1"
+    order = "ASC" if query.oldest_first else "DESC"
+    columns = ", ".join(_COLUMNS)
     rows = db.execute(
-        f"SELECT {', '.join(_COLUMNS)} FROM transitions WHERE {where} ORDER BY seq DESC LIMIT ?",
+        f"SELECT {columns} FROM transitions WHERE {where} ORDER BY seq {order} LIMIT ?",
         (*wanted.values(), query.limit),
     ).fetchall()
     return [_stored(each) for each in rows]
+
+
+def _last_until(db: sqlite3.Connection, index: int) -> int:
+    """Return the ``seq`` of the last transition of a change up to an index, 0 for none. Both grow
+    together, so a search by halves finds it without an index of the table."""
+    first, last = db.execute(
+        "SELECT ifnull(min(seq), 1), ifnull(max(seq), 0) FROM transitions"
+    ).fetchone()
+    while first <= last:
+        middle = (first + last) // 2
+        (number,) = db.execute(
+            "SELECT number FROM transitions WHERE seq <= ? ORDER BY seq DESC LIMIT 1", (middle,)
+        ).fetchone()
+        if number <= index:
+            first = middle + 1
+        else:
+            last = middle - 1
+    return int(first - 1)
 
 
 def every(db: sqlite3.Connection) -> Iterator[StoredTransition]:

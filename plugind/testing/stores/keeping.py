@@ -94,6 +94,36 @@ def history_is_read_page_by_page(rig: Rig) -> None:
 
 
 @cases.add
+def history_is_read_from_a_change_on(rig: Rig) -> None:
+    store = rig.open()
+    for number in range(0, 24, 2):
+        note(store, at(number), at(number + 1))
+    indexes = [each.index for each in store.history(HistoryQuery(after=0, limit=1_000))]
+    assert indexes == sorted(indexes)
+    for index in (0, 1, *indexes, indexes[-1] + 1):
+        expected = [str(number) for number, one in enumerate(indexes) if one > index]
+        found: list[StoredTransition] = []
+        query = HistoryQuery(after_index=index, limit=7)
+        while page := store.history(query):
+            found += page
+            query = HistoryQuery(after=page[-1].seq, limit=7)
+        assert afters(found) == expected
+    assert not rig.restarted().history(HistoryQuery(after_index=indexes[-1]))
+
+
+@cases.add
+def history_is_read_from_the_oldest_that_is_kept(rig: Rig) -> None:
+    store = rig.open()
+    store.retention = Retention(maximum=5)
+    assert not store.history(HistoryQuery(after_index=0))
+    for number in range(30):
+        note(store, at(number))
+    kept = store.history(HistoryQuery(limit=1_000))
+    assert store.history(HistoryQuery(after_index=0, limit=1_000)) == kept[::-1]
+    assert store.history(HistoryQuery(after=kept[1].seq)) == kept[:1]
+
+
+@cases.add
 def a_clock_set_back_does_not_reorder_history(rig: Rig) -> None:
     store = rig.open()
     note(store, at(100))
