@@ -19,7 +19,7 @@ FLOORS = [
     ["errors", "printable", "handover", "logs", "model", "wire", "fields", "health", "toolbox"],
     ["plugin_type", "schemas", "filtering", "config", "acl", "client"],
     ["store", "state", "types", "agent"],
-    ["feed", "catalogue", "intake"],
+    ["feed", "catalogue", "events", "intake"],
     ["api"],
     ["serve"],
     ["testing", "cli", "init", "entry", "__main__"],

@@ -2,10 +2,21 @@
 
 from itertools import chain
 
-from plugind.api import acl, agent, allocations, cluster, history, nodes, openapi, plugins, search
+from plugind.api import (
+    acl,
+    agent,
+    allocations,
+    cluster,
+    events,
+    history,
+    nodes,
+    openapi,
+    plugins,
+    search,
+)
 from plugind.api.query import QuerySchema
 
-_RESOURCES = (plugins, nodes, history, allocations, search, acl, agent, cluster, openapi)
+_RESOURCES = (plugins, nodes, history, events, allocations, search, acl, agent, cluster, openapi)
 
 TABLE = tuple(chain.from_iterable(resource.endpoints.table for resource in _RESOURCES))
 

@@ -6,7 +6,7 @@ The table makes the routes, decides who may call them, and is what the OpenAPI d
 
 from __future__ import annotations
 
-from collections.abc import Callable, Collection, Iterable, Mapping
+from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any, Concatenate, Generic, TypeVar
 
@@ -38,7 +38,7 @@ class Asked:
     """The parts of a request that rights depend on: its caller, path and query.
 
     ``types`` are the names of all plugin types. ``shows_secret``: it comes with a node's secret,
-    right or wrong.
+    right or wrong. ``parameters`` are those of the query with all their values.
     """
 
     caller: Caller
@@ -46,6 +46,7 @@ class Asked:
     path: Mapping[str, str]
     query: Mapping[str, str]
     shows_secret: bool = False
+    parameters: Sequence[tuple[str, str]] = ()
 
     @property
     def namespace(self) -> str:
@@ -58,7 +59,8 @@ class Call(Generic[P]):
 
     ``acl`` has the policies and tokens that it was allowed by, which a reload does not change any
     more. ``secret`` is that of its token, "" for none. ``body_maximum`` is how many bytes its body
-    may have.
+    may have. ``check`` raises Forbidden or TokenNotFound where the request is not allowed any more
+    by those in force now.
     """
 
     parts: P
@@ -69,6 +71,7 @@ class Call(Generic[P]):
     query: Query
     secret: str = field(default="", repr=False)
     body_maximum: int = SMALL_BODY
+    check: Callable[[], object] = lambda: None
 
     @property
     def holder(self) -> str:
@@ -178,7 +181,8 @@ class Endpoint:
     200 and those that any endpoint may answer with; ``troubles`` are those that come with the same
     body as 200. ``decided_later`` names the right that its view requires beside ``need``, which
     depends on the body. ``check_size`` raises an error for a body that has too many bytes to be
-    worth reading.
+    worth reading. ``missing`` returns the rights that a caller lacks, in words, where these say
+    more than the docstring of ``need``. ``content_types`` are those that the answer may have.
     """
 
     method: str
@@ -196,6 +200,8 @@ class Endpoint:
     troubles: tuple[int, ...] = ()
     decided_later: str = ""
     check_size: Callable[[Call[Any], int], None] | None = None
+    missing: Callable[[Authorizer, Asked], str] | None = None
+    content_types: tuple[str, ...] = ("application/json",)
 
     @property
     def summary(self) -> str:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Sequence
+from dataclasses import replace
 from typing import Any
 from wsgiref.types import StartResponse, WSGIEnvironment
 
@@ -14,7 +15,7 @@ from plugind.api.endpoints import SMALL_BODY, Endpoint
 from plugind.api.exchange import Exchange
 from plugind.api.flow import Flow
 from plugind.api.reply import PHRASES, Rendered, Reply, error_reply, rendered
-from plugind.api.request import Server
+from plugind.api.request import Server, Stream
 from plugind.api.wsgi import WHEN_ANSWERED, request_of
 from plugind.errors import TooManyParked
 from plugind.wire.addresses import Networks
@@ -116,8 +117,11 @@ class Api(Flask):
 
         def respond(**path: str) -> Response:
             exchange = _current()
-            steps = self._flow.answer(exchange, endpoint, path)
-            return _response(self._server.run(steps, exchange.request.connection))
+            connection = exchange.request.connection
+            reply = self._server.run(self._flow.answer(exchange, endpoint, path), connection)
+            if isinstance(reply.body, Stream):
+                reply = replace(reply, body=self._server.send(reply.body, connection))
+            return _response(reply)
 
         return respond
 

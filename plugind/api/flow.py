@@ -22,7 +22,7 @@ from plugind.api.endpoints import Asked, Call, Endpoint, Source, no_token
 from plugind.api.exchange import Exchange
 from plugind.api.query import Query, read_query
 from plugind.api.reply import Reply, error_reply, made_now
-from plugind.api.request import Pause, Request, Signal, Steps
+from plugind.api.request import Pause, Request, Signal, Steps, Stream
 from plugind.api.turns import WOKEN, Turn, Turns, kind_of
 from plugind.catalogue import Catalogue
 from plugind.catalogue.rendering import Listing
@@ -101,7 +101,11 @@ class Flow:
             answer = endpoint.view(call, **path)
         elif exchange.request.may_block:
             yield from self._take_turn(exchange, call)
-        return self._read(call, answer) if isinstance(answer, Source) else answer
+        if isinstance(answer, Source):
+            return self._read(call, answer)
+        if isinstance(answer.body, Stream):
+            exchange.turn.end()  # to wait for its parts is no work
+        return answer
 
     def admit(self, exchange: Exchange, endpoint: Endpoint, path: Mapping[str, str]) -> Call[Any]:
         """Return the call that a request may make, by the policies and tokens in force now.
@@ -115,16 +119,21 @@ class Flow:
         exchange.accessor = caller.accessor
         authorizer = acl.authorizer(caller)
         shows_secret = bool(request.header(NODE_SECRET_HEADER))
-        asked = Asked(caller, self._types, path, request.query, shows_secret)
+        asked = Asked(caller, self._types, path, request.query, shows_secret, request.parameters)
         decision = endpoint.need(authorizer, asked)
         place = decision.rule and decision.rule.place
         exchange.decision = decision.effect
         exchange.rule = f"{place.source}:{place.line}" if place else ""
         if not decision.allowed:
+            if endpoint.missing is not None:
+                missing = endpoint.missing(authorizer, asked)
+                raise Forbidden(f"Permission denied: it needs {missing}")
             raise denied(endpoint.need, asked)
         query = read_query(asked.query if endpoint.reads else {}, self._region)
         parts = self._parts[endpoint.parts]
-        return Call(parts, request, acl, authorizer, asked, query, secret, endpoint.body_maximum)
+        check = partial(self.admit, exchange, endpoint, path)
+        maximum = endpoint.body_maximum
+        return Call(parts, request, acl, authorizer, asked, query, secret, maximum, check)
 
     def failed(self, exchange: Exchange, error: Exception) -> Reply:
         """Return the reply to a request that raised an error; log one that is plugind's fault."""

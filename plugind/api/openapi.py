@@ -191,7 +191,7 @@ def _is_list(shape: Any) -> bool:
 
 def _responses(endpoint: Endpoint, shape: Any) -> dict[str, Any]:
     """Return every status that the endpoint may answer with."""
-    made = {"200": _as_json("the answer", endpoint, shape)}
+    made = {"200": _as_answered("the answer", endpoint, shape)}
     if endpoint.reads:
         made["304"] = {
             "description": "the answer is the same",
@@ -207,7 +207,7 @@ def _responses(endpoint: Endpoint, shape: Any) -> dict[str, Any]:
             "content": {"text/plain": {"schema": TEXT}},
         }
     for status in endpoint.troubles:
-        made[str(status)] = _as_json("something is wrong", endpoint, shape)
+        made[str(status)] = _as_answered("something is wrong", endpoint, shape)
     return dict(sorted(made.items()))
 
 
@@ -223,13 +223,13 @@ def _statuses(endpoint: Endpoint) -> list[int]:
     return sorted(found)
 
 
-def _as_json(help: str, endpoint: Endpoint, shape: Any) -> dict[str, Any]:
+def _as_answered(help: str, endpoint: Endpoint, shape: Any) -> dict[str, Any]:
     next_token = ("X-Nomad-NextToken",) if _is_list(shape) else ()
     headers = _headers(_OF_READS, next_token, _TAGS) if endpoint.reads else {}
     return {
         "description": help,
         "headers": headers,
-        "content": {"application/json": {"schema": shape}},
+        "content": {each: {"schema": shape} for each in endpoint.content_types},
     }
 
 

@@ -12,7 +12,7 @@ import orjson
 from werkzeug.http import parse_accept_header, parse_etags
 
 from plugind.api.forms import gzipped, pretty
-from plugind.api.request import Request
+from plugind.api.request import Request, Stream
 from plugind.catalogue.rendering import Listing
 from plugind.catalogue.views import V
 from plugind.printable import ascii_line, one_line
@@ -41,12 +41,12 @@ def made_now(base: object, view: Hashable, make: Callable[[], V]) -> V:
 class Reply:
     """An answer: a body of ``content_type``, and the index it is from (None: it has none).
 
-    The body is whole, or parts that are made while it is sent.
+    The body is whole, or parts that are made while it is sent, or a stream.
     ``version`` identifies the body's sources, for the ETag; "" for none. ``keep`` returns other
     forms of the body, kept for other clients.
     """
 
-    body: bytes | Listing | Iterable[bytes]
+    body: bytes | Listing | Iterable[bytes] | Stream
     status: int = 200
     index: int | None = None
     content_type: str = _JSON
@@ -89,6 +89,7 @@ def rendered(reply: Reply, request: Request) -> Rendered:
         headers["X-Nomad-LastContact"] = "0"
     headers.update(reply.headers)
     body = reply.body
+    assert not isinstance(body, Stream), "a server makes parts of a stream before it is sent"
     is_whole = isinstance(body, bytes | Listing)
     # As Nomad reads it: "pretty" alone will do, and 0 takes it back.
     is_pretty = is_whole and reply.content_type == _JSON and request.query.get("pretty", "0") != "0"

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Generator, Mapping
+from collections.abc import Callable, Generator, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Protocol, TypeVar
 
@@ -35,7 +35,8 @@ class Connection(Protocol):
 class Request:
     """A request: its head, and ``read`` for as many bytes of its body as are left, at most.
 
-    ``path`` is decoded; ``query`` has the first value of each parameter. ``remote`` is the address
+    ``path`` is decoded; ``query`` has the first value of each parameter, and ``parameters`` has
+    every name and value in their order. ``remote`` is the address
     at the other end of the connection, ``client`` the one that the request comes from by the word
     of trusted proxies. ``has_left`` returns whether the client went away, in any thread.
     """
@@ -44,6 +45,7 @@ class Request:
     path: str
     query: Mapping[str, str]
     headers: Headers = field(repr=False)  # some are secrets
+    parameters: Sequence[tuple[str, str]] = ()
     remote: str = ""
     client: str = ""
     content_length: int = 0
@@ -108,6 +110,18 @@ Steps = Generator[Pause, None, T]
 """Work on a request that pauses. Its server goes on with it after each pause, until it returns."""
 
 
+@dataclass(frozen=True, slots=True)
+class Stream:
+    """A body that is sent part by part, as the parts come, with pauses between them.
+
+    A pause ends with its timeout like any other. ``close`` is called when the answer ends, for
+    whatever reason, and may be called twice.
+    """
+
+    parts: Iterator[bytes | Pause]
+    close: Callable[[], object]
+
+
 class Server(Protocol):
     """How a server parks requests."""
 
@@ -116,3 +130,6 @@ class Server(Protocol):
 
     def run(self, steps: Steps[T], connection: Connection | None) -> T:
         """Take steps, with their pauses, and return what they return."""
+
+    def send(self, stream: Stream, connection: Connection | None) -> Iterable[bytes]:
+        """Return the parts of a stream as a body of WSGI, which ends when the client leaves."""

@@ -23,6 +23,7 @@ Shape = Schema | Words | Callable[[Schemas], Schema | Words]
 
 TEXT: Words = {"type": "string"}
 FLAG: Words = {"type": "boolean"}
+NUMBER: Words = {"type": "integer", "minimum": 0}
 TEXTS: Words = {"type": "array", "items": TEXT}
 
 
@@ -78,7 +79,28 @@ class RoleHealthSchema(Schema):
     message = fields.String()
 
 
+class EventSchema(Schema):
+    """One event. ``Payload`` is a plugin, a node or a transition, by the topic."""
+
+    Topic = fields.String()
+    Type = fields.String()
+    Key = fields.String()
+    Namespace = fields.String()
+    FilterKeys = fields.List(fields.String())
+    Index = fields.Integer()
+    Payload = fields.Dict()
+
+
+class EventsSchema(Schema):
+    """A line of an event stream. A heartbeat has neither field, a last line may have ``Error``."""
+
+    Index = fields.Integer(metadata={"optional": True})
+    Events = fields.List(fields.Nested(EventSchema), metadata={"optional": True})
+    Error = fields.String(metadata={"optional": True})
+
+
 FORGOTTEN = IndexSchema()
+EVENTS = EventsSchema()
 TYPES = PluginTypeSchema(many=True)
 HEALTH: Words = {"type": "object", "additionalProperties": RoleHealthSchema()}
 OPENAPI: Words = {"type": "object"}

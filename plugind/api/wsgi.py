@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
 from typing import Any
 from urllib.parse import parse_qsl
 
@@ -22,11 +21,13 @@ WHEN_ANSWERED = "plugind.when_answered"
 def request_of(environ: dict[str, Any], trusted: Networks = ()) -> Request:
     """Return the request of an environment; ``trusted`` are the proxies to be believed."""
     remote = environ.get("REMOTE_ADDR", "")
+    parameters = _parameters(environ.get("QUERY_STRING", ""))
     return Request(
         method=environ["REQUEST_METHOD"],
         path="/" + _decoded(environ.get("PATH_INFO", "")).lstrip("/"),
-        query=_arguments(environ.get("QUERY_STRING", "")),
+        query=dict(reversed(parameters)),  # of each the first
         headers=EnvironHeaders(environ),
+        parameters=parameters,
         remote=remote,
         client=client_of(remote, environ.get("HTTP_X_FORWARDED_FOR", ""), trusted),
         content_length=get_content_length(environ) or 0,
@@ -41,11 +42,8 @@ def _decoded(text: str) -> str:
     return text if text.isascii() else text.encode("latin1").decode(errors="replace")
 
 
-def _arguments(query: str) -> Mapping[str, str]:
-    """Return the first value of each parameter; bytes that are no UTF-8 stay quoted."""
-    found: dict[str, str] = {}
-    if query:
-        pairs = parse_qsl(_decoded(query), keep_blank_values=True, errors="werkzeug.url_quote")
-        for name, value in pairs:
-            found.setdefault(name, value)
-    return found
+def _parameters(query: str) -> list[tuple[str, str]]:
+    """Return the parameters of a query in their order; bytes that are no UTF-8 stay quoted."""
+    if not query:
+        return []
+    return parse_qsl(_decoded(query), keep_blank_values=True, errors="werkzeug.url_quote")

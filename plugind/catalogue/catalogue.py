@@ -168,9 +168,9 @@ class Catalogue:
         found = self._renderer(state).plugins(type_)
         return Reading(state.changed_at(plugins_of(type_)), found, found.mark is not None)
 
-    def plugin(self, key: PluginKey) -> Reading:
-        """Return one plugin."""
-        state = self.state
+    def plugin(self, key: PluginKey, state: State | None = None) -> Reading:
+        """Return one plugin, as of ``state`` (None: now)."""
+        state = state or self.state
         stamp = state.stamps.get(key.resource)
         if stamp is None:
             return Reading(state.index, None)
@@ -190,9 +190,9 @@ class Catalogue:
         state = self.state
         return Reading(state.changed_at(NODES), self._renderer(state).nodes(wanted))
 
-    def node(self, node_id: str) -> Reading:
-        """Return one node."""
-        state = self.state
+    def node(self, node_id: str, state: State | None = None) -> Reading:
+        """Return one node, as of ``state`` (None: now)."""
+        state = state or self.state
         node = state.nodes.get(node_id)
         if node is None:
             return Reading(state.index, None)

@@ -26,6 +26,24 @@ CHANGED, GAVE_WAY, CLOSED = "changed", "gave way", "closed"
 """Why a subscription ended."""
 
 
+class Places(NamedTuple):
+    """What the places are for, as their limits name it, and what to do where there is none."""
+
+    limit: str
+    share: str
+    content: str
+    advice: str
+
+
+PARKED = Places(
+    "max_parked",
+    "max_parked_share",
+    "blocking queries",
+    "are parked already; try again later, or without index",
+)
+STREAMS = Places("max_streams", "max_streams", "event streams", "are open already; try again later")
+
+
 class Holder(NamedTuple):
     """The holder of places: a token's accessor or, without a token, an address."""
 
@@ -73,8 +91,15 @@ class Waiting:
     are called without a lock held.
     """
 
-    def __init__(self, maximum: int, share: int = 100, hits: Hits | None = None) -> None:
+    def __init__(
+        self,
+        maximum: int,
+        share: int = 100,
+        hits: Hits | None = None,
+        places: Places = PARKED,
+    ) -> None:
         self._maximum = maximum
+        self._places = places
         self._token_maximum = max(1, maximum * share // 100)
         self._hits = hits or Hits()
         self._lock = threading.Lock()
@@ -152,20 +177,16 @@ class Waiting:
         """
         held = len(self._held.get(holder.name, ()))
         if holder.has_token and held >= self._token_maximum:
-            self._hits.add("max_parked_share", accessor=holder.name)
+            self._hits.add(self._places.share, accessor=holder.name)
             raise TooManyParked(
-                f"{held} blocking queries of this token are parked already; "
-                "try again later, or without index"
+                f"{held} {self._places.content} of this token {self._places.advice}"
             )
         if self._count < self._maximum:
             return []
-        self._hits.add("max_parked", holder=holder.name)
+        self._hits.add(self._places.limit, holder=holder.name)
         most = max(self._held.values(), key=len)
         if len(most) <= held + 1:
-            raise TooManyParked(
-                f"{self._maximum} blocking queries are parked already; "
-                "try again later, or without index"
-            )
+            raise TooManyParked(f"{self._maximum} {self._places.content} {self._places.advice}")
         loser = next(iter(most))
         self._free(loser)
         if loser.ended:

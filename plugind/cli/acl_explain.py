@@ -99,11 +99,12 @@ def _explained(
     quoted, _, arguments = url.partition("?")
     endpoint, path = PATHS.match(method.upper(), unquote(quoted))
     query: dict[str, str] = {}
-    for name, value in parse_qsl(arguments, keep_blank_values=True):
+    parameters = parse_qsl(arguments, keep_blank_values=True)
+    for name, value in parameters:
         query.setdefault(name, value)  # The first of several counts, as in a server.
     token = _token(acl, accessor) if accessor else None
     caller = token.caller if token else acl.caller("", time.time_ns())
-    asked = Asked(caller, registry.types, path, query)
+    asked = Asked(caller, registry.types, path, query, parameters=parameters)
     if token and not token.is_valid(time.time_ns()):
         why = f"the token expired at {time_text(token.expires or 0)}"
         return Explained(endpoint, asked, Decision("none"), why)

@@ -25,6 +25,7 @@ from plugind.config.settings import (
     AclSettings,
     Advertise,
     ClientSettings,
+    EventsSettings,
     HistorySettings,
     PluginTypeChoice,
     Ports,
@@ -170,6 +171,15 @@ class ServerSchema(ServerLimitsSchema):
         load_default=ServerSettings.max_parked,
         metadata={"help": "how many blocking queries may wait at once; more are answered 429"},
     )
+    max_streams = Number(
+        minimum=1,
+        maximum=1_000,
+        load_default=ServerSettings.max_streams,
+        metadata={
+            "help": "how many event streams may be open at once, those of one token on "
+            "max_parked_share percent of the places; more are answered 429"
+        },
+    )
     access_log = FilePath(
         load_default=ServerSettings.access_log,
         metadata={
@@ -268,6 +278,25 @@ class HistorySchema(Record):
     )
 
 
+class EventsSchema(Record):
+    record = EventsSettings
+
+    replay = Number(
+        minimum=0,
+        maximum=10_000,
+        load_default=EventsSettings.replay,
+        metadata={"help": "from how many changes back an event stream begins that names no index"},
+    )
+    max_backlog = Number(
+        minimum=2**14,
+        load_default=EventsSettings.max_backlog,
+        metadata={
+            "help": "bytes of events that may wait for a client to read them; beyond that its "
+            "stream is ended"
+        },
+    )
+
+
 class PluginTypesSchema(Record):
     record = PluginTypeChoice
 
@@ -363,4 +392,5 @@ class CoreSchema(Record):
     client = fields.Nested(ClientSchema, load_default=Settings.client)
     acl = fields.Nested(AclSchema, load_default=Settings.acl)
     history = fields.Nested(HistorySchema, load_default=Settings.history)
+    events = fields.Nested(EventsSchema, load_default=Settings.events)
     plugin_types = fields.Nested(PluginTypesSchema, load_default=Settings.plugin_types)

@@ -81,6 +81,7 @@ class ServerSettings(ServerLimits):
     heartbeat_ttl: float = 30.0
     gc_threshold: float = 24 * HOUR
     max_parked: int = 200
+    max_streams: int = 50
     access_log: Path | None = None
 
 
@@ -114,6 +115,14 @@ class StoreSettings:
 
     name: str = "sqlite"
     settings: Any = None
+
+
+@dataclass(frozen=True)
+class EventsSettings:
+    """The settings of event streams; ``max_backlog`` is in bytes."""
+
+    replay: int = 100
+    max_backlog: int = 2**20
 
 
 @dataclass(frozen=True)
@@ -174,6 +183,7 @@ class Settings:
     client: ClientSettings = ClientSettings()
     store: StoreSettings = StoreSettings()
     history: HistorySettings = HistorySettings()
+    events: EventsSettings = EventsSettings()
     acl: AclSettings = AclSettings()
     wire: str = AS_NOMAD
     plugin_types: PluginTypeChoice = PluginTypeChoice()

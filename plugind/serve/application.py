@@ -9,6 +9,7 @@ from plugind.api import TABLE
 from plugind.api.agent import AgentParts
 from plugind.api.allocations import AllocationParts
 from plugind.api.cluster import ClusterParts
+from plugind.api.events import EventParts
 from plugind.api.flask_port import Api
 from plugind.api.flow import Flow
 from plugind.api.history import HistoryParts
@@ -63,6 +64,7 @@ def flow_of(
         ClusterParts(address, settings.region),
         DocumentParts(cache(partial(rendered, TABLE, schemas))),
         HistoryParts(catalogue, services.store.history),
+        EventParts(services.events, signal),
         NodeParts(
             catalogue=catalogue,
             intake=services.intake,

@@ -7,6 +7,7 @@ from itertools import chain
 
 from plugind.api.access_log import AccessLog
 from plugind.catalogue import Catalogue
+from plugind.events.broker import Broker
 from plugind.feed.feed import Feed
 from plugind.feed.hooks import Announcer
 from plugind.feed.liveness import Liveness
@@ -36,12 +37,14 @@ class Conditions:
         liveness: Liveness,
         registry: Registry,
         announcer: Announcer,
+        events: Broker,
         access_log: AccessLog | None,
         hits: Hits,
     ) -> None:
         self.refused_reload = ""
         self.threads: list[Callable[[], Iterable[OwnedThread]]] = [
-            lambda: (feed.thread, timer.thread, liveness.thread, *announcer.threads),
+            lambda: (feed.thread, timer.thread, liveness.thread, events.thread),
+            lambda: announcer.threads,
             lambda: [intake.thread, *(each.guard.thread for each in catalogue.typed.values())],
         ]
         """What returns the threads that health reports; the HTTP server adds its own."""

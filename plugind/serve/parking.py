@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import threading
+from collections.abc import Iterator
 from typing import TypeVar
 
-from plugind.api.request import Connection, Pause, Steps
+from plugind.api.request import Connection, Pause, Steps, Stream
 from plugind.errors import ClientGone
 
 T = TypeVar("T")
@@ -34,6 +35,29 @@ class Threads:
         except StopIteration as end:
             result: T = end.value
             return result
+
+    def send(self, stream: Stream, connection: Connection | None) -> Body:
+        """Return the parts of a stream as a body of WSGI, which ends when the client leaves."""
+        return Body(stream, connection)
+
+
+class Body:
+    """A stream as WSGI sends it: the thread that iterates over it sleeps while it pauses."""
+
+    def __init__(self, stream: Stream, connection: Connection | None) -> None:
+        self._stream = stream
+        self._connection = connection
+
+    def __iter__(self) -> Iterator[bytes]:
+        for each in self._stream.parts:
+            if not isinstance(each, Pause):
+                yield each
+            elif not _sleep(each, self._connection):
+                return
+
+    def close(self) -> None:
+        """End the stream; WSGI's servers call this in any case (PEP 3333)."""
+        self._stream.close()
 
 
 def _sleep(pause: Pause, connection: Connection | None) -> bool:

@@ -13,9 +13,12 @@ from plugind.acl.tokens import MANAGEMENT
 from plugind.api import PARAMETERS
 from plugind.api.access_log import AccessLog
 from plugind.catalogue import Catalogue
+from plugind.catalogue.waiting import STREAMS, Waiting
 from plugind.config.settings import AS_DOCUMENT, Settings
 from plugind.config.tree import raise_any
 from plugind.errors import Mistake, StoreError
+from plugind.events.broker import Broker
+from plugind.events.making import EventMaker
 from plugind.feed.feed import Feed
 from plugind.feed.hooks import Announcer
 from plugind.feed.liveness import Liveness
@@ -69,6 +72,15 @@ class Services:
             as_document=settings.wire == AS_DOCUMENT,
             packages=generations,
         )
+        self.events = Broker(
+            self.feed,
+            EventMaker(self.catalogue, schemas, self.store.history),
+            Waiting(
+                settings.server.max_streams, settings.server.max_parked_share, self.hits, STREAMS
+            ),
+            replay=settings.events.replay,
+            max_backlog=settings.events.max_backlog,
+        )
         self.announcer = Announcer(registry.receivers)
         self.feed.subscribe(self.announcer)
         self.feed.subscribe(NodeLog())
@@ -109,6 +121,7 @@ class Services:
             liveness=self.liveness,
             registry=registry,
             announcer=self.announcer,
+            events=self.events,
             access_log=self.access_log,
             hits=self.hits,
         )
@@ -155,8 +168,9 @@ class Services:
         self.conditions.refused_reload = reason
 
     def wake(self) -> None:
-        """Have every blocking query answered with the present state."""
+        """Have every blocking query answered with the present state, and end every stream."""
         self.catalogue.close()
+        self.events.end_streams()
 
     def close(self) -> None:
         """End everything, in the order of the flow; acknowledged changes are durable already."""
@@ -165,6 +179,7 @@ class Services:
         self.liveness.close()
         self.intake.close()
         self.feed.close()
+        self.events.close()
         self.announcer.close()
         for each in self.catalogue.typed.values():
             each.guard.close()

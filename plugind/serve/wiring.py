@@ -38,7 +38,8 @@ def http_server(services: Services, app: Api, sock: socket.socket) -> Server:
     server = Server(
         app,
         sock,
-        max_parked=settings.max_parked + settings.max_waiting_reads,  # each waits in a thread
+        # Each of them waits in a thread.
+        max_parked=settings.max_parked + settings.max_waiting_reads + settings.max_streams,
         max_reports=settings.max_reports + large_places(settings.max_reports),
         limits=ConnectionLimits(
             max_connections=settings.max_connections,

@@ -1,0 +1,235 @@
+"""Gives the events of each change to all who follow them, and the earlier ones to those who begin.
+
+A thread of this module's makes the events, so that no writer waits for it, and only while there are
+consumers. Each event is rendered once for all of them. A consumer that reads too slowly is cut off
+and delays nobody.
+"""
+
+from __future__ import annotations
+
+import threading
+from collections import deque
+from collections.abc import Callable, Collection, Iterator, Sequence
+
+from plugind import logs
+from plugind.catalogue.waiting import CLOSED, GAVE_WAY, Holder, Subscription, Waiting
+from plugind.errors import StoreError
+from plugind.events.event import PLUGIN, Moment, line
+from plugind.events.making import EventMaker
+from plugind.events.topics import Topics
+from plugind.feed.feed import Feed
+from plugind.health.threads import OwnedThread
+from plugind.model import Committed
+from plugind.state import State
+
+GATHER = 0.1
+"""Seconds in which changes of one plugin or node share an event."""
+
+RETRY = 1.0
+"""Seconds after which the history is read again where that failed."""
+
+TOO_SLOW, FAILED = "too slow", "failed"
+"""Why a consumer is given nothing more, beside the reasons for which a subscription ends."""
+
+_WHY = {
+    TOO_SLOW: "the events were not read fast enough: read on from the last index",
+    FAILED: "events could not be made, and the server's log says why: read on from the last index",
+    GAVE_WAY: "all places of server.max_streams are taken, and another client needs this one",
+    CLOSED: "the server stops: read on from the last index",
+}
+
+_log = logs.get("events")
+
+
+class Consumer:
+    """One client that follows events of ``topics``, on a ``place`` for streams.
+
+    ``wake`` is called when there are lines to take, or none will come any more. At most
+    ``max_backlog`` bytes wait for it, or one line.
+    """
+
+    def __init__(self, topics: Topics, max_backlog: int) -> None:
+        self.topics = topics
+        self.place: Subscription | None = None
+        self.wake: Callable[[], object] = lambda: None
+        self.after = 0
+        self._maximum = max_backlog
+        self._lock = threading.Lock()
+        self._waiting: deque[bytes] = deque()
+        self._size = 0
+        self._ended = ""
+
+    @property
+    def ended(self) -> str:
+        """Return why no more lines come, in a sentence; "" while there may be more."""
+        return _WHY.get(self._ended or (self.place.ended if self.place else ""), "")
+
+    def put(self, moment: Moment) -> None:
+        """Add the events of an index that are asked for, unless it has had that index."""
+        if moment.index <= self.after:
+            return
+        self.after = moment.index
+        if not (made := self.line(moment)):
+            return
+        with self._lock:
+            self._waiting.append(made)
+            self._size += len(made)
+            if self._size > self._maximum and len(self._waiting) > 1:
+                self._ended = self._ended or TOO_SLOW
+            if self._ended:
+                self._waiting.clear()
+        self.wake()
+
+    def line(self, moment: Moment) -> bytes:
+        """Return the line of those events that are asked for; b"" where there are none."""
+        events = list(self.topics.select(moment.events))
+        return line(moment.index, events) if events else b""
+
+    def take(self) -> Sequence[bytes]:
+        """Return the lines that wait, and let go of them."""
+        with self._lock:
+            lines, self._waiting = self._waiting, deque()
+            self._size = 0
+        return lines
+
+    def end(self, why: str) -> None:
+        """Give the consumer nothing more."""
+        with self._lock:
+            self._ended = self._ended or why
+            self._waiting.clear()
+        self.wake()
+
+
+class Broker:
+    """Follows a feed until ``close``; ``places`` are those of all streams.
+
+    A consumer that asks for no index begins ``replay`` changes back; ``max_backlog`` is in bytes.
+    """
+
+    def __init__(
+        self, feed: Feed, maker: EventMaker, places: Waiting, *, replay: int, max_backlog: int
+    ) -> None:
+        self._feed = feed
+        self._maker = maker
+        self._places = places
+        self._replay = replay
+        self._max_backlog = max_backlog
+        self._lock = threading.Lock()
+        self._consumers: set[Consumer] = set()
+        self._published = self._newest = feed.state
+        self._touched: set[str] = set()
+        self._news = threading.Event()
+        self._closed = threading.Event()
+        self.thread = OwnedThread("events", self._run, restarts=True, died=self._died)
+        feed.subscribe(self)
+        self.thread.start()
+
+    @property
+    def streams(self) -> int:
+        """Return how many streams are open."""
+        return self._places.count
+
+    def follow(self, old: State, new: State, batch: Sequence[Committed]) -> None:
+        """Note what changed."""
+        self._note(new, [each for one in batch for each in one.change.touched])
+
+    def missed(self, old: State, new: State) -> None:
+        """Note what changed: the history has the transitions that the log has no more."""
+        resources = old.stamps.keys() | new.stamps.keys()
+        self._note(
+            new, [each for each in resources if old.stamps.get(each) != new.stamps.get(each)]
+        )
+
+    def _note(self, new: State, touched: Collection[str]) -> None:
+        with self._lock:
+            self._newest = new
+            if self._consumers:
+                self._touched.update(touched)
+                self._news.set()
+            else:
+                self._touched.clear()
+                self._published = new
+
+    def open(self, topics: Topics, holder: Holder) -> Consumer:
+        """Return a new consumer, to be closed. Raise TooManyParked where there is no place."""
+        made = Consumer(topics, self._max_backlog)
+        made.place = self._places.subscribe("", lambda: False, lambda: made.wake(), holder)
+        return made
+
+    def close_consumer(self, consumer: Consumer) -> None:
+        """Let go of a consumer; again does nothing."""
+        with self._lock:
+            self._consumers.discard(consumer)
+        if consumer.place is not None:
+            consumer.place.close()
+
+    def earlier(self, consumer: Consumer, start: int) -> Iterator[bytes]:
+        """Yield the lines from the index ``start`` on until now, from when on the consumer has
+        further ones to take.
+
+        Of 0 these are those of the last changes. Raise StoreError.
+        """
+        now = self._feed.state.index
+        start = start or max(1, now - self._replay + 1)
+        if consumer.topics.keys_of(PLUGIN):
+            yield from map(consumer.line, self._maker.gap(start))
+        after = start - 1
+        for is_last in (False, True):
+            until = self._begin(consumer, after) if is_last else self._feed.state
+            touched = self._maker.changed_after(after, until)
+            for moment in self._maker.moments(after, until, touched):
+                if made := consumer.line(moment):
+                    yield made
+            after = max(after, until.index)
+
+    def _begin(self, consumer: Consumer, after: int) -> State:
+        """Give a consumer all events from now on; return the state that is before them."""
+        with self._lock:
+            self._consumers.add(consumer)
+            consumer.after = max(after, self._published.index)
+            return self._published
+
+    def end_streams(self) -> None:
+        """End all streams; from now on each ends when it begins."""
+        self._places.close()
+
+    def close(self) -> None:
+        """End all streams, and the thread."""
+        self.end_streams()
+        self._closed.set()
+        self._news.set()
+        self.thread.join()
+
+    def _run(self) -> None:
+        while not self._closed.is_set():
+            self._news.wait()
+            self._news.clear()
+            with self._lock:
+                old, new, touched = self._published, self._newest, self._touched
+                consumers = tuple(self._consumers)
+                self._published, self._touched = new, set()
+            if consumers:
+                self._publish(consumers, old, new, touched)
+            self._closed.wait(GATHER)
+
+    def _publish(
+        self, consumers: Sequence[Consumer], old: State, new: State, touched: Collection[str]
+    ) -> None:
+        """Give consumers the events between two states, once the history can be read."""
+        while not self._closed.is_set():
+            try:
+                for moment in self._maker.moments(old.index, new, touched, old):
+                    for consumer in consumers:
+                        consumer.put(moment)
+                return
+            except StoreError as error:
+                _log.error("the history cannot be read for events", reason=str(error))
+                self._closed.wait(RETRY)
+
+    def _died(self, error: BaseException) -> None:
+        """End the streams that may have missed the events that were in hand; they can be read on
+        from the last index."""
+        with self._lock:
+            consumers, self._consumers = self._consumers, set()
+        for consumer in consumers:
+            consumer.end(FAILED)

@@ -1,0 +1,59 @@
+"""One event, and the line of a stream that has the events of one index."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable
+from dataclasses import dataclass
+from functools import cached_property
+
+import orjson
+
+NODE, PLUGIN = "Node", "Plugin"
+"""The topics of nodes, and of the transitions of every plugin type."""
+
+REGISTERED, DEREGISTERED, STREAMED = ("NodeRegistration", "NodeDeregistration", "NodeStreamEvent")
+"""The types of events of plugins and nodes: a report, one that is gone, and a node down or up."""
+
+GAP = "Gap"
+"""The type of the event of topic PLUGIN which says that earlier transitions are not kept."""
+
+
+@dataclass(frozen=True)
+class Event:
+    """An event at an index. ``key`` and ``filter_keys`` are what consumers select it by; it is
+    rendered, with the JSON that ``make_payload`` returns, when the first of them takes it."""
+
+    index: int
+    topic: str
+    type: str
+    key: str
+    filter_keys: tuple[str, ...]
+    make_payload: Callable[[], bytes]
+
+    @cached_property
+    def body(self) -> bytes:
+        """Return the event as JSON (Nomad's API, "Event Stream")."""
+        return orjson.dumps(
+            {
+                "Topic": self.topic,
+                "Type": self.type,
+                "Key": self.key,
+                "Namespace": "",
+                "FilterKeys": self.filter_keys,
+                "Index": self.index,
+                "Payload": orjson.Fragment(self.make_payload()),
+            }
+        )
+
+
+@dataclass(frozen=True, slots=True)
+class Moment:
+    """The events of one index, in their order."""
+
+    index: int
+    events: tuple[Event, ...]
+
+
+def line(index: int, events: Iterable[Event]) -> bytes:
+    """Return the JSON of the events of one index, without an end of line."""
+    return b'{"Index":%d,"Events":[%b]}' % (index, b",".join(each.body for each in events))

@@ -1,0 +1,49 @@
+"""The topics that a consumer asks for, and which events they select."""
+
+from __future__ import annotations
+
+from collections import defaultdict
+from collections.abc import Iterable, Iterator, Mapping
+from dataclasses import dataclass
+
+from plugind.errors import BadRequest
+from plugind.events.event import Event
+
+ANY = "*"
+
+
+@dataclass(frozen=True, slots=True)
+class Topics:
+    """The keys that are asked for, by topic; ANY stands for all topics, or for all keys."""
+
+    keys: Mapping[str, frozenset[str]]
+
+    @classmethod
+    def of(cls, texts: Iterable[str]) -> Topics:
+        """Return the topics that texts such as ``Node:*`` name; all where there are no texts.
+
+        A topic without a key stands for all its keys. Raise BadRequest for a text that is none.
+        """
+        keys: dict[str, set[str]] = defaultdict(set)
+        for text in texts:
+            topic, *rest = text.split(":")
+            if not topic or len(rest) > 1 or rest == [""]:
+                shown = text[:64]
+                raise BadRequest(f"Invalid topic {shown!r}: write TOPIC or TOPIC:KEY, as Node:*")
+            keys[topic].update(rest or [ANY])
+        return cls({topic: frozenset(each) for topic, each in keys.items()} or {ANY: ALL_KEYS})
+
+    def keys_of(self, topic: str) -> frozenset[str]:
+        """Return the keys that are asked for of a topic, none where it is not asked for."""
+        return self.keys.get(topic, NO_KEYS) | self.keys.get(ANY, NO_KEYS)
+
+    def select(self, events: Iterable[Event]) -> Iterator[Event]:
+        """Yield those of the events that are asked for."""
+        for event in events:
+            keys = self.keys_of(event.topic)
+            if ANY in keys or event.key in keys or not keys.isdisjoint(event.filter_keys):
+                yield event
+
+
+ALL_KEYS = frozenset([ANY])
+NO_KEYS: frozenset[str] = frozenset()
