@@ -91,7 +91,7 @@ def test_more_threads_than_may_be(tmp_path: Path) -> None:
     with limited(tmp_path, resource.RLIMIT_AS, values, *options) as (process, log):
         assert process.wait(PATIENCE) == 1
         logged = log.read_text()
-    assert logged.startswith("Error: cannot start 4544 threads")
+    assert logged.startswith("Error: cannot start 4594 threads")
     assert logged.endswith("lower server.max_parked or server.max_reports\n")
     assert logged.count("\n") == 1
 

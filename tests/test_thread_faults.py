@@ -108,7 +108,16 @@ WORKER = "the next worker"
 
 @pytest.mark.parametrize(
     "name",
-    ["feed", "pacing", "liveness", "hooks", "hooks of t-one of t-one 1.0", "http", WORKER],
+    [
+        "feed",
+        "pacing",
+        "liveness",
+        "events",
+        "hooks",
+        "hooks of t-one of t-one 1.0",
+        "http",
+        WORKER,
+    ],
 )
 def test_threads_of_the_server(server: LiveServer, name: str) -> None:
     api = Live(server.services, server.address)

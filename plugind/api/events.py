@@ -17,7 +17,7 @@ from plugind.api.endpoints import Asked, Call, Endpoints, Given
 from plugind.api.reply import Reply
 from plugind.api.request import Pause, Signal, Stream
 from plugind.api.shapes import EVENTS, NUMBER
-from plugind.errors import BadRequest, Forbidden, PlugindError
+from plugind.errors import BadRequest, Forbidden, PlugindError, TokenNotFound
 from plugind.events.broker import Broker, Consumer
 from plugind.events.event import NODE, PLUGIN
 from plugind.events.making import topic_of
@@ -169,6 +169,8 @@ def _parts(
             call.check()
             yield form.line(line)
         yield from _live(call, consumer, form)
+    except TokenNotFound as error:
+        yield form.error(str(error))
     except Forbidden:
         yield form.error("Permission denied: the policies and tokens in force have changed")
     except PlugindError as error:

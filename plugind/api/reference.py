@@ -182,6 +182,8 @@ def _curl(method: str, path: str, operation: Words, whole: Words) -> str:
             given[each["in"]][each["name"]] = _example(schema, whole)
     query = f"?{urlencode(given['query'])}" if given["query"] else ""
     parts = ["curl", *([] if method == "get" else ["-X", method.upper()])]
+    if "text/event-stream" in operation["responses"]["200"]["content"]:
+        parts.append("-N")  # each event is shown as it comes
     parts += [f"-H '{name}: {value}'" for name, value in given["header"].items()]
     if body := operation.get("requestBody"):
         parts.append(f"-d '{json.dumps(_example(_json_schema(body), whole))}'")

@@ -25,6 +25,9 @@ from plugind.state import State
 GATHER = 0.1
 """Seconds in which changes of one plugin or node share an event."""
 
+LOOK_EVERY = 1.0
+"""Seconds after which the thread looks for changes without being woken."""
+
 RETRY = 1.0
 """Seconds after which the history is read again where that failed."""
 
@@ -110,7 +113,7 @@ class Broker:
         self, feed: Feed, maker: EventMaker, places: Waiting, *, replay: int, max_backlog: int
     ) -> None:
         self._feed = feed
-        self._maker = maker
+        self.maker = maker
         self._places = places
         self._replay = replay
         self._max_backlog = max_backlog
@@ -123,6 +126,11 @@ class Broker:
         self.thread = OwnedThread("events", self._run, restarts=True, died=self._died)
         feed.subscribe(self)
         self.thread.start()
+
+    @property
+    def consumers(self) -> Sequence[Consumer]:
+        """Return the consumers that are given events as they happen."""
+        return tuple(self._consumers)
 
     @property
     def streams(self) -> int:
@@ -172,12 +180,12 @@ class Broker:
         now = self._feed.state.index
         start = start or max(1, now - self._replay + 1)
         if consumer.topics.keys_of(PLUGIN):
-            yield from map(consumer.line, self._maker.gap(start))
+            yield from map(consumer.line, self.maker.gap(start))
         after = start - 1
         for is_last in (False, True):
             until = self._begin(consumer, after) if is_last else self._feed.state
-            touched = self._maker.changed_after(after, until)
-            for moment in self._maker.moments(after, until, touched):
+            touched = self.maker.changed_after(after, until)
+            for moment in self.maker.moments(after, until, touched):
                 if made := consumer.line(moment):
                     yield made
             after = max(after, until.index)
@@ -202,7 +210,7 @@ class Broker:
 
     def _run(self) -> None:
         while not self._closed.is_set():
-            self._news.wait()
+            self._news.wait(LOOK_EVERY)
             self._news.clear()
             with self._lock:
                 old, new, touched = self._published, self._newest, self._touched
@@ -218,7 +226,7 @@ class Broker:
         """Give consumers the events between two states, once the history can be read."""
         while not self._closed.is_set():
             try:
-                for moment in self._maker.moments(old.index, new, touched, old):
+                for moment in self.maker.moments(old.index, new, touched, old):
                     for consumer in consumers:
                         consumer.put(moment)
                 return

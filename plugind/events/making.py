@@ -50,7 +50,7 @@ class EventMaker:
     ) -> None:
         self._catalogue = catalogue
         self._types = {name: each.type for name, each in schemas.items()}
-        self._select = select
+        self.select = select
 
     def moments(
         self, after: int, new: State, touched: Collection[str], old: State | None = None
@@ -86,14 +86,14 @@ class EventMaker:
     def gap(self, wanted: int) -> Iterator[Moment]:
         """Yield the event which says that transitions from an index on are not kept any more, if
         that is so."""
-        oldest = self._select(HistoryQuery(after=0, limit=1))
+        oldest = self.select(HistoryQuery(after=0, limit=1))
         if oldest and oldest[0].seq > 1 and wanted < oldest[0].index:
             payload = orjson.dumps({"From": wanted, "To": oldest[0].index - 1})
             yield Moment(wanted, (Event(wanted, PLUGIN, GAP, "", (), lambda: payload),))
 
     def _rows(self, after: int, until: int) -> Iterator[StoredTransition]:
         query = HistoryQuery(after_index=after, limit=HISTORY_LIMIT)
-        while found := self._select(query):
+        while found := self.select(query):
             for each in found:
                 if each.index > until:
                     return

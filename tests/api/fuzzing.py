@@ -125,6 +125,9 @@ class Asker:
 def fuzz(askers: Iterable[Asker], examples: int, *, derandomize: bool, document: Any) -> None:
     """Have the askers call each operation ``examples`` times with valid and with other requests."""
     everybody = tuple(askers)
+    for path in list(document["paths"].values()):
+        for method in [each for each, one in path.items() if _is_endless(one)]:
+            del path[method]
     schema = schemathesis.openapi.from_dict(strict(document))
     often = settings(_OFTEN, max_examples=examples, derandomize=derandomize)
     with ExitStack() as until_end:
@@ -133,6 +136,11 @@ def fuzz(askers: Iterable[Asker], examples: int, *, derandomize: bool, document:
         for operation in schema.get_all_operations():
             for mode in (GenerationMode.POSITIVE, GenerationMode.NEGATIVE):
                 _fuzz(everybody, operation.ok(), mode, often)
+
+
+def _is_endless(operation: Any) -> bool:
+    """Return whether an answer is a stream, which ends only when its client leaves."""
+    return "text/event-stream" in operation["responses"]["200"]["content"]
 
 
 def _fuzz(askers: Sequence[Asker], operation: Any, mode: GenerationMode, often: settings) -> None:

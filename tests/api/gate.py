@@ -74,6 +74,9 @@ _NODES = only("node-read", "node-write")
 _KNOW = _LIST_CSI | _LIST_EXEC | _READ_CSI | _NODES | only("exec-read", "apps")
 _BEAT = only("csi-register", "exec-register", "node-write")
 _SEE = _READ_CSI | _NODES | only("exec-read")
+_FOLLOW = only()
+"""No caller here has both the nodes and the plugins."""
+
 _NAMESPACE = _LIST_CSI | _LIST_EXEC | _READ_CSI | _BEAT | only("exec-read")
 _AGENT = only("agent-read", "agent-write")
 _OF_CSI_LIST = only("csi-list", "denied list")
@@ -166,6 +169,21 @@ REQUESTS = [
     Request("GET", "/v1/acl/tokens", VALID),
     Request("GET", "/v1/acl/token/self", VALID),
     Request("GET", f"/v1/acl/token/{NO_ALLOCATION}", only(), 404),
+    # The answer to a GET does not end; tests/events has some.
+    Request("HEAD", "/v1/event/stream", _FOLLOW),
+    Request("HEAD", "/v1/event/stream?topic=*", _FOLLOW),
+    Request("HEAD", "/v1/event/stream?topic=*:ebs0", _FOLLOW),
+    Request("HEAD", "/v1/event/stream?topic=Node", _NODES),
+    Request("HEAD", "/v1/event/stream?topic=CSIPlugin:ebs0", _READ_CSI),
+    Request("HEAD", "/v1/event/stream?topic=CSIPlugin&namespace=*", _READ_CSI | only("apps")),
+    Request("HEAD", "/v1/event/stream?topic=EXECPlugin", _LOOK | only("exec-read")),
+    Request("HEAD", "/v1/event/stream?topic=Plugin", _LOOK),
+    Request("HEAD", "/v1/event/stream?topic=Plugin:csi/ebs0", _READ_CSI),
+    Request("HEAD", "/v1/event/stream?topic=Plugin:csi/ebs0&topic=Plugin:ebs0", _LOOK),
+    Request("HEAD", "/v1/event/stream?topic=CSIPlugin&topic=Node", _FOLLOW),
+    Request("HEAD", "/v1/event/stream?topic=Job", ANYBODY),
+    Request("HEAD", "/v1/event/stream?topic=a:b:c", _FOLLOW, 400),
+    Request("GET", "/v1/event/stream?index=x", _FOLLOW, 400),
     Request("GET", "/v1/agent/health", EVERYBODY),
     Request("GET", "/v1/agent/members", _NODES),
     Request("GET", "/v1/agent/servers", _AGENT),

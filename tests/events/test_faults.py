@@ -1,0 +1,227 @@
+"""Event streams when something goes wrong: slow clients, dead threads, a store that fails."""
+
+from __future__ import annotations
+
+import queue
+import random
+import socket
+import threading
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+from typing import Any
+
+import nomad
+import pytest
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
+from structlog.testing import capture_logs
+
+from plugind.errors import StoreError
+from plugind.events import broker
+from plugind.health import threads
+from plugind.model import HistoryQuery, StoredTransition
+from tests.api.conftest import FEW_THREADS
+from tests.events.client import stream
+from tests.events.test_stream import report, transitions
+from tests.promises import PATIENCE, promised
+from tests.support import FakeAgent, Live, down, eventually, serving, up
+from tests.test_thread_faults import kill
+
+
+@pytest.fixture
+def api(tmp_path: Path) -> Iterator[Live]:
+    config = "events { max_backlog = 16384 }"
+    with serving(tmp_path, live=True, config=config, **FEW_THREADS) as served:
+        assert isinstance(served, Live)
+        yield served
+
+
+def connected(api: Live) -> socket.socket:
+    host, port = api.address.removeprefix("http://").split(":")
+    return socket.create_connection((host, int(port)), PATIENCE)
+
+
+def test_a_slow_client_is_cut_off_and_delays_nobody(api: Live) -> None:
+    agent = FakeAgent(api)
+    with connected(api) as slow, stream(api) as quick:
+        slow.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 2**16)
+        slow.sendall(b"GET /v1/event/stream HTTP/1.0\r\n\r\n")
+        assert quick.raw() == b"{}\n"
+        eventually(lambda: api.services.events.streams == 2)
+
+        def flips() -> bool:
+            for is_up in (True, False):
+                fingerprint = up() if is_up else down("x" * 200)
+                plugins = {f"p{number}": {"node": fingerprint} for number in range(100)}
+                with promised(1.0):
+                    index = agent.report(plugins).json["Index"]
+                    assert quick.line()["Index"] == index
+            return any(each.ended for each in api.services.events.consumers)
+
+        for _ in range(200):
+            if flips():
+                break
+        else:
+            raise AssertionError("the slow client was never cut off")
+        text = b""
+        while more := slow.recv(2**20):
+            text = (text + more)[-200:]
+    last = text.splitlines()[-1]
+    assert last == (
+        b'{"Error":"the events were not read fast enough: read on from the last index"}'
+    )
+
+
+def test_a_dead_thread_ends_streams_that_can_go_on(
+    api: Live, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(threads, "RESTART_AFTER", 0.001)
+    agent = FakeAgent(api)
+    first = report(agent, up())
+    with capture_logs(), stream(api, "?index=1") as found:
+        assert found.line()["Index"] == first
+        kill(api.services.events.thread)
+        second = report(agent, down())
+        line = found.line()
+        if "Error" not in line:  # the thread may have sent it before it noticed
+            assert line["Index"] == second
+            report(agent, up())
+            line = found.line()
+        assert line["Error"].endswith("read on from the last index")
+        assert found.raw() == b""
+    eventually(lambda: "the thread events died once" in api.services.condition().message)
+    with stream(api, f"?index={first + 1}") as found:
+        assert found.line()["Index"] == second
+        last = report(agent, down("again"))
+        assert found.until(last)
+
+
+def test_events_wait_for_a_store_that_cannot_be_read(
+    api: Live, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(broker, "RETRY", 0.01)
+    agent = FakeAgent(api)
+    maker, failures = api.services.events.maker, []
+    select = maker.select
+
+    def fails(query: HistoryQuery) -> Sequence[StoredTransition]:
+        if len(failures) < 3:
+            failures.append(query)
+            raise StoreError("the disk is gone")
+        return select(query)
+
+    with capture_logs() as logged, stream(api, "?topic=Plugin&index=1") as found:
+        assert found.raw() == b"{}\n"
+        eventually(lambda: api.services.events.consumers)
+        monkeypatch.setattr(maker, "select", fails)
+        for number in range(5):
+            last = report(agent, up() if number % 2 else down(str(number)))
+        assert [each["Payload"] for each in found.until(last)] == transitions(api)
+    assert len(failures) == 3
+    assert {"the history cannot be read for events"} == {
+        each["event"] for each in logged if each["log_level"] == "error"
+    }
+
+
+def test_a_replay_that_fails_says_why(api: Live, monkeypatch: pytest.MonkeyPatch) -> None:
+    report(FakeAgent(api), up())
+
+    def fails(query: HistoryQuery) -> Sequence[StoredTransition]:
+        raise errors[0]
+
+    monkeypatch.setattr(api.services.events.maker, "select", fails)
+    errors = [StoreError("the disk is gone"), ValueError("x")]
+    with capture_logs():
+        for text in ("the disk is gone", "internal error; the server's log says more"):
+            with stream(api, "?index=1") as found:
+                assert found.line() == {"Error": text}
+                assert found.raw() == b""
+            errors.pop(0)
+
+
+def test_python_nomad_reads_it(api: Live) -> None:
+    agent = FakeAgent(api)
+    first = report(agent, up())
+    host, port = api.address.removeprefix("http://").split(":")
+    client = nomad.Nomad(host=host, port=int(port), timeout=PATIENCE)
+    events: queue.Queue[Any] = queue.Queue()
+    thread, ended, _ = client.event.stream.get_stream(
+        index=first, topic={"CSIPlugin": "ebs0"}, event_queue=events
+    )
+    thread.start()
+    try:
+        assert events.get(timeout=PATIENCE)["Index"] == first
+        second = report(agent, down())
+        line = events.get(timeout=PATIENCE)
+        assert (line["Index"], line["Events"][0]["Key"]) == (second, "ebs0")
+    finally:
+        ended.set()
+        report(agent, up())  # it looks for its end after each line
+        thread.join(PATIENCE)
+    assert not thread.is_alive()
+
+
+STEPS = st.lists(
+    st.tuples(st.integers(0, 2), st.sampled_from(["up", "down", "reason", "version", "gone"])),
+    min_size=1,
+    max_size=30,
+)
+
+
+class Follower:
+    """Reads all transitions until that of a plugin named "last", and connects again now and then
+    with the index after the one before."""
+
+    def __init__(self, api: Live, random: random.Random) -> None:
+        self.rows: list[Any] = []
+        self._api = api
+        self._random = random
+        self._thread = threading.Thread(target=self._follow)
+        self._thread.start()
+
+    def _follow(self) -> None:
+        index = 1
+        while not self.rows or self.rows[-1]["ID"] != "last":
+            with stream(self._api, f"?index={index}&topic=Plugin") as found:
+                for _ in range(self._random.randrange(1, 6)):
+                    line = found.line()
+                    assert "Error" not in line, line
+                    self.rows += [each["Payload"] for each in line["Events"]]
+                    index = line["Index"] + 1
+                    if self.rows[-1]["ID"] == "last":
+                        break
+
+    def end(self) -> list[Any]:
+        """Return all that it read."""
+        self._thread.join(PATIENCE)
+        assert not self._thread.is_alive()
+        return self.rows
+
+
+@settings(
+    max_examples=15,
+    deadline=None,
+    suppress_health_check=[HealthCheck.function_scoped_fixture],
+)
+@given(steps=STEPS, seed=st.integers(0, 1_000))
+def test_those_who_connect_again_miss_nothing_and_get_nothing_twice(
+    tmp_path_factory: pytest.TempPathFactory, steps: list[tuple[int, str]], seed: int
+) -> None:
+    folder = tmp_path_factory.mktemp("stream")
+    with serving(folder, live=True, **FEW_THREADS) as api:
+        assert isinstance(api, Live)
+        agents = [FakeAgent(api, name=f"vm{number}") for number in range(3)]
+        followers = [Follower(api, random.Random(seed + number)) for number in range(2)]
+        for number, (which, what) in enumerate(steps):
+            fingerprint = {
+                "up": up(ProviderVersion="1"),
+                "down": down("burns", ProviderVersion="1"),
+                "reason": down(f"reason {number}", ProviderVersion="1"),
+                "version": up(ProviderVersion=str(number)),
+                "gone": None,
+            }[what]
+            report(agents[which], fingerprint)
+        report(FakeAgent(api, name="last"), up(), "last")
+        wanted = transitions(api)
+        for each in followers:
+            assert each.end() == wanted
