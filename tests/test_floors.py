@@ -18,7 +18,7 @@ ROOT = Path(__file__).parent.parent
 FLOORS = [
     ["errors", "printable", "handover", "logs", "model", "wire", "fields", "health", "toolbox"],
     ["plugin_type", "schemas", "filtering", "config", "acl", "client"],
-    ["store", "state", "types", "agent"],
+    ["store", "state", "availability", "types", "agent"],
     ["feed", "catalogue", "events", "intake"],
     ["api"],
     ["serve"],

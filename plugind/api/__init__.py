@@ -6,17 +6,32 @@ from plugind.api import (
     acl,
     agent,
     allocations,
+    availability,
     cluster,
     events,
     history,
     nodes,
     openapi,
     plugins,
+    problems,
     search,
 )
 from plugind.api.query import QuerySchema
 
-_RESOURCES = (plugins, nodes, history, events, allocations, search, acl, agent, cluster, openapi)
+_RESOURCES = (
+    plugins,
+    nodes,
+    history,
+    availability,
+    problems,
+    events,
+    allocations,
+    search,
+    acl,
+    agent,
+    cluster,
+    openapi,
+)
 
 TABLE = tuple(chain.from_iterable(resource.endpoints.table for resource in _RESOURCES))
 

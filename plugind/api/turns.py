@@ -37,8 +37,8 @@ REST_MAXIMUM = 0.01
 _RECENT = 0.1  # seconds in which there was a plain request, so that another may come
 _PARTIES_MAXIMUM = 1_024
 _COSTLY_PARAMETERS = OF_LISTS | {"pretty"}
-_COSTLY_PATHS = ("/v1/search",)
-_COSTLY_ENDS = ("/history",)
+_COSTLY_PATHS = ("/v1/search", "/v1/problems")
+_COSTLY_ENDS = ("/history", "/availability")
 _VITAL_PATHS = ("/v1/agent/health", "/v1/status/")
 
 

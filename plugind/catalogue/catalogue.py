@@ -15,10 +15,22 @@ from plugind.catalogue.views import Views
 from plugind.catalogue.waiting import ANYBODY, Holder, Subscription, Waiting
 from plugind.feed.feed import Feed
 from plugind.health import Hits
-from plugind.model import NODES, SETTLED, Committed, PluginKey, is_list, node_of, plugins_of
+from plugind.model import (
+    HISTORY,
+    NODES,
+    SETTLED,
+    Committed,
+    PluginKey,
+    history_of,
+    is_history,
+    is_list,
+    node_of,
+    plugins_of,
+)
 from plugind.schemas.nodes import STUBS, Wanted
 from plugind.schemas.plugins import PluginSchemas
 from plugind.state import State
+from plugind.state.news import touched_by
 from plugind.state.state import CUT_AT, cut_ids
 from plugind.store.base import FIRST_INDEX
 from plugind.types.guard import Guard
@@ -117,6 +129,8 @@ class Catalogue:
             change = committed.change
             self._caches.drop(old, change)
             touched |= change.touched
+            if change.transitions:
+                touched |= touched_by(change.transitions)
             come_or_gone = {
                 each
                 for each in change.touched
@@ -136,6 +150,9 @@ class Catalogue:
         resources = {*old.stamps, *new.stamps}
         changed = {each for each in resources if old.stamps.get(each) != new.stamps.get(each)}
         changed |= set(cut_ids(changed))
+        if old.news != new.news:
+            plugins = {*old.declarations, *new.declarations, *old.by_plugin, *new.by_plugin}
+            changed |= {HISTORY, *map(history_of, plugins)}
         self.views.drop(changed)
         self._wake(changed, new.index)
 
@@ -200,8 +217,10 @@ class Catalogue:
 
     def changed_at(self, resource: str) -> tuple[int, bool]:
         """Return the index of a resource's last change, or of the store's where it does not exist;
-        and whether it does."""
+        and whether it does. History always exists."""
         state = self.state
+        if is_history(resource):
+            return state.changed_at(resource), True
         stamp = state.stamps.get(resource)
         return (state.index, False) if stamp is None else (state.changed_at(resource), True)
 
@@ -243,6 +262,9 @@ class Catalogue:
     def plugin_ids(self, type_: str) -> Iterable[str]:
         """Return the IDs of a type's plugins, in order."""
         return self.state.ids_of(type_)
+
+    def has_plugin(self, key: PluginKey) -> bool:
+        return self.state.has_plugin(key)
 
     def has_node(self, node_id: str) -> bool:
         return node_id in self.state.nodes

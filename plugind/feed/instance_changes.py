@@ -20,8 +20,6 @@ from plugind.model import (
 )
 from plugind.state import State
 
-_KINDS = {APPEARED: CAME, HEALTHY: HEALTHY, UNHEALTHY: UNHEALTHY, LEFT: WENT}
-
 
 def instance_changes(change: Change, old: State, new: State) -> Iterator[InstanceChange]:
     """Yield what becomes of instances. ``old`` and ``new`` are states before and after the change,
@@ -36,13 +34,12 @@ def instance_changes(change: Change, old: State, new: State) -> Iterator[Instanc
 
 def _kind(row: Transition) -> str | None:
     """Return what a transition is to a hook; None for those that it is not called for."""
-    if row.kind != FLAPPING:
-        return _KINDS.get(row.kind)
-    if not row.before:
-        return CAME
-    if not row.after:
-        return WENT
-    return row.after if row.before != row.after else None
+    if row.kind in (APPEARED, LEFT) or (row.kind == FLAPPING and not (row.before and row.after)):
+        return WENT if row.is_gone else CAME
+    if row.kind not in (HEALTHY, UNHEALTHY, FLAPPING):
+        return None
+    is_same = (row.before == HEALTHY) is (row.after == HEALTHY)
+    return None if is_same else HEALTHY if row.after == HEALTHY else UNHEALTHY
 
 
 def _reason(key: InstanceKey, row: Transition, state: State) -> str:

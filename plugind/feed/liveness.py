@@ -31,10 +31,14 @@ write SAVE_RATE of them a second."""
 
 SAVE_RATE = 200
 
+MARK_INTERVAL = 55.0
+"""Seconds between two marks that say that the process runs: the last is never older than 60 s."""
+
 _KEPT_AFTER_RESTART = (
     600.0  # seconds for which lost items are kept at least, of a shorter threshold all
 )
 
+_MARK_FAILED = "that this server runs could not be written"
 _SAVE_FAILED = "the times at which nodes were last heard could not be written"
 
 _log = logs.get("liveness")
@@ -43,7 +47,8 @@ _log = logs.get("liveness")
 class Liveness:
     """Calls ``silence(node_ids, last_heard)`` for nodes that were not heard within the time to live
     that their last answer gave, ``collect(expired)`` at times, with what has been ``lost()`` for
-    ``gc_threshold``, and ``remember(beats)`` with when nodes were last heard.
+    ``gc_threshold``, ``remember(beats)`` with when nodes were last heard, and ``mark()`` to have it
+    kept that the process runs.
 
     ``last_heard(node_id)`` returns when a node was last heard, or None when it is late no more.
 
@@ -62,6 +67,7 @@ class Liveness:
         lost: Callable[[], Collection[Lost]],
         collect: Callable[[Collection[Lost]], object],
         remember: Callable[[Mapping[str, Beat]], object] = lambda beats: None,
+        mark: Callable[[], object] = lambda: None,
         rate: float = 250.0,
     ) -> None:
         self._shortest = ttl
@@ -71,6 +77,7 @@ class Liveness:
         self._lost = lost
         self._collect = collect
         self._remember = remember
+        self._mark = mark
         self._wake = threading.Condition()
         self._closed = False
         self._failures: dict[str, str] = {}
@@ -118,19 +125,23 @@ class Liveness:
                     self._deadlines.forget(node_id)
 
     def close(self) -> None:
-        """End the thread; when nodes were last heard is written first."""
+        """End the thread; when nodes were last heard, and this process ran, is written first."""
         with self._wake:
             self._closed = True
             self._wake.notify()
         self.thread.join()
-        self._do(_SAVE_FAILED, self._save)
+        if self._do(_SAVE_FAILED, self._save):
+            self._do(_MARK_FAILED, self._mark)
 
     def _run(self) -> None:
         sweep_every = min(60.0, self._gc_threshold / 20)
-        sweep_at = 0.0
+        sweep_at = mark_at = 0.0
         regular = min(self._pause, sweep_every)
-        pause = regular
+        pause = 0.0  # the first mark says when the process began
         while not self._is_closed_after(pause):
+            if time.monotonic() >= mark_at:
+                self._do(_MARK_FAILED, self._mark)
+                mark_at = time.monotonic() + MARK_INTERVAL
             is_well = self._do("silent nodes could not be marked as down", self._silence_late)
             if time.monotonic() >= sweep_at:
                 self._do("what is lost could not be forgotten", self._collect_expired)
@@ -139,7 +150,7 @@ class Liveness:
                 self._do(_SAVE_FAILED, self._save)
             pause = regular if is_well else max(regular, RETRY)
 
-    def _do(self, failure: str, task: Callable[[], None]) -> bool:
+    def _do(self, failure: str, task: Callable[[], object]) -> bool:
         """Do a task; return whether it succeeded. One that fails is tried again later, whatever it
         failed of, and logged once for as long as it fails in the same way."""
         error: Exception | None = None

@@ -46,7 +46,7 @@ def with_effects(
         if before is not None or after is not None:
             is_reported = step.before is not step.after
             shown = Step(before, after)
-            transitions += made.of_instance(key, node.some, shown, is_reported=is_reported)
+            transitions += made.of_instance(key, node, shown, is_reported=is_reported)
     touched = {key.resource for key in plugins} | {plugins_of(key.type) for key in plugins}
     if node_ids:
         touched |= {NODES, *(node_of(node_id) for node_id in node_ids)}

@@ -177,6 +177,16 @@ class Intake:
 
         self._submit(plan, is_bounded=False)
 
+    def mark(self, run: str) -> None:
+        """Keep that the server process ``run`` runs now; this is no change and takes no index.
+        Raises StoreError."""
+
+        def plan(planner: Planner, now: int) -> Change:
+            self._store.mark(run, now)
+            return Change(now)
+
+        self._submit(plan, is_bounded=False)
+
     def forget_node(self, node_id: str, secret: str | None = None, token: str = "") -> int:
         """Remove a node and its instances. Raise NotFound, and Forbidden when a secret is given
         and it is not the node's."""

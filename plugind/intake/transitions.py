@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from plugind.model import (
     APPEARED,
@@ -24,7 +24,7 @@ from plugind.model import (
     Step,
     Transition,
 )
-from plugind.model.changes import REASON_BYTES
+from plugind.model.changes import REASON_BYTES, expected_text
 from plugind.model.times import SECOND
 from plugind.state.flaps import ROWS, Flaps
 
@@ -42,42 +42,49 @@ class Transitions:
     def of_instance(
         self,
         key: InstanceKey,
-        node: Node,
+        nodes: Step[Node],
         shown: Step[Fingerprint],
         *,
         is_reported: bool,
     ) -> list[Transition]:
-        """Return what becomes of an instance that is shown differently. ``is_reported``: the
-        instance itself changed, not just its node."""
-        rows = list(self._rows(key, node, shown, is_reported))
+        """Return what becomes of an instance that is shown differently, on a node that may have
+        changed. ``is_reported``: the instance itself did, not just its node."""
+        node = nodes.some
+        words = _health(shown.before, nodes.before), _health(shown.after, nodes.after)
+        rows = list(self._rows(key, node, shown, words, is_reported))
         flap = self.flaps.of(key, self.now)
         if not rows or flap.number < ROWS:
             return rows
         count = flap.number - ROWS + len(rows)
         seconds = flap.healthy_until(self.now) // SECOND
-        words = _health(shown.before), _health(shown.after)
         since = flap.since or self.now
-        return [self._row(FLAPPING, since, key, node, words, shown.some, count, seconds)]
+        row = self._row(FLAPPING, since, key, node, words, shown.some)
+        return [replace(row, count=count, healthy_seconds=seconds, until=self.now)]
 
     def _rows(
-        self, key: InstanceKey, node: Node, shown: Step[Fingerprint], is_reported: bool
+        self,
+        key: InstanceKey,
+        node: Node,
+        shown: Step[Fingerprint],
+        words: tuple[str, str],
+        is_reported: bool,
     ) -> Iterator[Transition]:
         before, after, one = shown.before, shown.after, shown.some
-        words = _health(before), _health(after)
         if before is None:
             yield self._row(APPEARED, one.updated, key, node, words, one)
         elif after is None:
             yield self._row(LEFT, self.now, key, node, words, one, reason=self.left)
-        elif before.healthy != after.healthy:
+        elif words[0] != words[1]:
             kind = HEALTHY if after.healthy else UNHEALTHY
-            yield self._row(kind, after.updated, key, node, words, after)
+            since = node.heard if words[1] == DOWN else after.updated
+            yield self._row(kind, since, key, node, words, after)
         elif is_reported and before.description != after.description:
             texts = cut(before.description), cut(after.description)
             yield self._row(REASON, after.updated, key, node, texts, after)
-        if before and after and (name := self.versions.get(key.type)):
-            old, new = (str(each.details.get(name) or "") for each in (before, after))
+        if before and after:
+            old, new = self._version(key, before), self._version(key, after)
             if old != new:
-                yield self._row(VERSION, self.now, key, node, (cut(old), cut(new)), after)
+                yield self._row(VERSION, self.now, key, node, (old, new), after)
 
     def _row(
         self,
@@ -87,8 +94,6 @@ class Transitions:
         node: Node,
         words: tuple[str, str],
         shown: Fingerprint,
-        count: int = 0,
-        seconds: int = 0,
         reason: str | None = None,
     ) -> Transition:
         text = shown.description if reason is None else reason
@@ -100,9 +105,12 @@ class Transitions:
             *words,
             cut(text),
             shown.healthy,
-            count,
-            seconds,
+            version=self._version(key, shown),
         )
+
+    def _version(self, key: InstanceKey, shown: Fingerprint) -> str:
+        name = self.versions.get(key.type)
+        return cut(str(shown.details.get(name) or "")) if name else ""
 
     def of_nodes(self, steps: Iterable[Step[Node]]) -> Iterator[Transition]:
         """Yield what becomes of nodes: those that go down or come back."""
@@ -121,7 +129,9 @@ class Transitions:
     def of_declarations(self, steps: Iterable[Step[Declaration]]) -> Iterator[Transition]:
         """Yield where configuration expects other numbers of instances from now on."""
         for step in steps:
-            before, after = _expected(step.before), _expected(step.after)
+            before, after = (
+                expected_text(each.expected if each else None) for each in (step.before, step.after)
+            )
             if before != after:
                 names = step.some.key.type, step.some.key.id, "", "", ""
                 words = cut(before), cut(after)
@@ -135,13 +145,9 @@ def cut(text: str) -> str:
     return text.encode()[:REASON_BYTES].decode(errors="ignore")
 
 
-def _health(shown: Fingerprint | None) -> str:
-    if shown is None:
+def _health(shown: Fingerprint | None, node: Node | None) -> str:
+    if shown is None or node is None:
         return ""
+    if node.status == DOWN:
+        return DOWN
     return HEALTHY if shown.healthy else UNHEALTHY
-
-
-def _expected(declaration: Declaration | None) -> str:
-    if declaration is None:
-        return ""
-    return ", ".join(f"{role}: {count}" for role, count in sorted(declaration.expected.items()))

@@ -2,7 +2,8 @@
 
 Times are integers, nanoseconds since the Unix epoch, in UTC. A resource is what can be read and
 waited for, named by its path: ``plugin/TYPE/ID``, ``plugins/TYPE``, ``node/NODE_ID``, ``nodes``.
-A resource that only configuration files decide is ``settled``: no change touches it.
+A resource that only configuration files decide is ``settled``: no change touches it. ``history``
+and ``history/TYPE/ID`` are touched by transitions.
 """
 
 from plugind.model.changes import (
@@ -37,8 +38,19 @@ from plugind.model.instances import (
     Lost,
     description_or_default,
 )
-from plugind.model.keys import NODES, SETTLED, InstanceKey, PluginKey, is_list, node_of, plugins_of
-from plugind.model.nodes import DOWN, NODE_CLASS, READY, Beat, KeptSecret, Node
+from plugind.model.keys import (
+    HISTORY,
+    NODES,
+    SETTLED,
+    InstanceKey,
+    PluginKey,
+    history_of,
+    is_history,
+    is_list,
+    node_of,
+    plugins_of,
+)
+from plugind.model.nodes import DOWN, NODE_CLASS, READY, Beat, KeptSecret, Node, Run
 from plugind.model.scopes import scopes_of
 from plugind.model.shown_health import seen
 
@@ -49,6 +61,7 @@ __all__ = [
     "EXPECTED",
     "FLAPPING",
     "HEALTHY",
+    "HISTORY",
     "LEFT",
     "NODES",
     "NODE_CLASS",
@@ -76,11 +89,14 @@ __all__ = [
     "Lost",
     "Node",
     "PluginKey",
+    "Run",
     "Stamp",
     "Step",
     "StoredTransition",
     "Transition",
     "description_or_default",
+    "history_of",
+    "is_history",
     "is_list",
     "node_of",
     "plugins_of",

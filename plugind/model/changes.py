@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from typing import Generic, TypeVar
 
@@ -64,13 +65,16 @@ class Transition:
     ``kind`` is one of the constants above. ``type``, ``id`` and ``role`` are "" for a node;
     ``role``, ``node_id`` and ``node`` (its name) are "" for a declaration. ``time`` is the server's
     clock at the commit, ``since`` when the event began as far as known, both in nanoseconds.
-    ``before`` and ``after`` are what changed: "healthy" or "unhealthy", reasons, versions, a node's
-    status, expected numbers; "" where there is none. ``reason`` has at most REASON_BYTES.
-    ``healthy`` is the health shown after it, or the last one of what left.
+    ``before`` and ``after`` are what changed: the health of an instance, reasons, versions, the
+    status of a node, expected numbers; "" where there is none. Health is "healthy", "unhealthy", or
+    "down" on a node that is down. ``reason`` has at most REASON_BYTES. ``healthy`` is the health
+    shown after it, or the last one of what left. ``version`` is that of the instance, "" where it
+    has none.
 
     Of FLAPPING there is one row for an instance and a ``since``: a later one takes the place of the
-    one before it. ``count`` is its number of changes, ``healthy_seconds`` for how long it was
-    healthy; other kinds have 0.
+    one before it, whose ``time`` and ``before`` stay. ``count`` is its number of changes,
+    ``healthy_seconds`` for how long it was healthy from ``since`` ``until`` the last of them; other
+    kinds have 0.
     """
 
     kind: str
@@ -87,6 +91,27 @@ class Transition:
     healthy: bool
     count: int = 0
     healthy_seconds: int = 0
+    version: str = ""
+    until: int = 0
+
+    @property
+    def is_gone(self) -> bool:
+        """Return whether the instance is not there any more after it."""
+        return self.kind == LEFT or (self.kind == FLAPPING and not self.after)
+
+
+def expected_text(expected: Mapping[str, int] | None) -> str:
+    """Return expected numbers by role as EXPECTED has them; "" where none are declared."""
+    return ", ".join(f"{role}: {count}" for role, count in sorted((expected or {}).items()))
+
+
+def expected_in(text: str) -> dict[str, int]:
+    """Return the expected numbers in a text of EXPECTED. Of one that was cut the last is left out,
+    for some of its digits may be missing."""
+    items = [item.rpartition(": ") for item in text.split(", ")]
+    if len(text.encode()) > REASON_BYTES - 4:
+        items.pop()
+    return {role: int(count) for role, _, count in items if count.isdecimal()}
 
 
 @dataclass(frozen=True, slots=True)

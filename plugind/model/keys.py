@@ -6,6 +6,8 @@ from typing import NamedTuple
 
 NODES = "nodes"
 SETTLED = "settled"
+HISTORY = "history"
+"""The resource that every transition touches. Its index is derived: no stamp is stored."""
 
 
 def plugins_of(type: str) -> str:
@@ -18,9 +20,20 @@ def node_of(node_id: str) -> str:
     return f"node/{node_id}"
 
 
+def history_of(key: PluginKey) -> str:
+    """Return the resource that the transitions of one plugin touch, also those that do not show in
+    the plugin itself."""
+    return f"{HISTORY}/{key.type}/{key.id}"
+
+
+def is_history(resource: str) -> bool:
+    """Return whether a resource is the history, or that of one plugin."""
+    return resource == HISTORY or resource.startswith(f"{HISTORY}/")
+
+
 def is_list(resource: str) -> bool:
     """Return whether a resource is a list, which always exists, even when it is empty."""
-    return resource == NODES or resource.startswith(plugins_of(""))
+    return resource in (NODES, HISTORY) or resource.startswith(plugins_of(""))
 
 
 class PluginKey(NamedTuple):

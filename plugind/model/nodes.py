@@ -52,6 +52,15 @@ class Beat(NamedTuple):
     ttl: int = 0
 
 
+class Run(NamedTuple):
+    """When a server process was started, and when it is known to have run last. ``id`` is drawn by
+    the process."""
+
+    id: str
+    start: int
+    end: int
+
+
 @dataclass(frozen=True, slots=True)
 class KeptSecret:
     """The hash of the secret of a node that was removed at ``time``. While this is kept, only the

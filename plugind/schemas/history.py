@@ -15,9 +15,11 @@ class TransitionSchema(WireSchema):
     """One transition. ``Event`` is its kind, ``Time`` when it was stored, and ``Since`` when it
     began as far as known. ``Seq`` grows by one with each transition of the server.
 
-    ``Before`` and ``After`` are what changed: health, reasons, versions, a node's status, expected
-    numbers. ``Healthy`` is the health shown after it. ``Count`` and ``HealthySeconds`` are of
-    ``flapping``: for how many changes the row stands, and how long the instance was healthy.
+    ``Before`` and ``After`` are what changed: health (``down`` on a node that is down), reasons,
+    versions, a node's status, expected numbers. ``Healthy`` is the health shown after it.
+    ``Version`` is that of the instance. ``Count``, ``HealthySeconds`` and ``Until`` are of
+    ``flapping``: for how many changes the row stands, how long the instance was healthy, and when
+    the last of these changes was (null for other rows).
     """
 
     Index = fields.Integer()
@@ -37,6 +39,7 @@ class TransitionSchema(WireSchema):
     Healthy = fields.Boolean()
     Count = fields.Integer()
     HealthySeconds = fields.Integer()
+    Until = wire.Time(allow_none=True)
 
 
 _SCHEMA = TransitionSchema()
@@ -60,10 +63,11 @@ def wire_row(stored: StoredTransition) -> dict[str, Any]:
             "Before": one.before,
             "After": one.after,
             "Reason": one.reason,
-            "Version": one.after if one.kind == VERSION else "",
+            "Version": one.version or (one.after if one.kind == VERSION else ""),
             "Healthy": one.healthy,
             "Count": one.count,
             "HealthySeconds": one.healthy_seconds,
+            "Until": one.until or None,
         }
     )
     return row

@@ -8,6 +8,7 @@ from functools import cache, partial
 from plugind.api import TABLE
 from plugind.api.agent import AgentParts
 from plugind.api.allocations import AllocationParts
+from plugind.api.availability import AvailabilityParts
 from plugind.api.cluster import ClusterParts
 from plugind.api.events import EventParts
 from plugind.api.flask_port import Api
@@ -16,6 +17,7 @@ from plugind.api.history import HistoryParts
 from plugind.api.nodes import NodeParts, fields_of_nodes
 from plugind.api.openapi import DocumentParts, rendered
 from plugind.api.plugins import PluginParts
+from plugind.api.problems import ProblemParts
 from plugind.api.request import Signal
 from plugind.api.search import SearchParts
 from plugind.api.type_rows import type_rows
@@ -61,6 +63,7 @@ def flow_of(
             address=address,
         ),
         AllocationParts(catalogue),
+        AvailabilityParts(catalogue, services.availability),
         ClusterParts(address, settings.region),
         DocumentParts(cache(partial(rendered, TABLE, schemas))),
         HistoryParts(catalogue, services.store.history),
@@ -79,6 +82,7 @@ def flow_of(
             row_fields={name: fields_of(each.row) for name, each in schemas.items()},
             type_rows=cache(partial(type_rows, services.registry, schemas)),
         ),
+        ProblemParts(catalogue),
         SearchParts(catalogue),
         None,  # all that the endpoints of ACLs need comes with the call
     )

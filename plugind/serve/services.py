@@ -3,15 +3,20 @@
 from __future__ import annotations
 
 import hashlib
+import time
 from collections.abc import Iterator, Mapping
 from contextlib import suppress
+from functools import partial
 from pathlib import Path
+from uuid import uuid4
 
 from plugind import __version__, logs
 from plugind.acl import Acl, acl_of
 from plugind.acl.tokens import MANAGEMENT
 from plugind.api import PARAMETERS
 from plugind.api.access_log import AccessLog
+from plugind.availability.reading import Availability
+from plugind.availability.strips import Strips
 from plugind.catalogue import Catalogue
 from plugind.catalogue.waiting import STREAMS, Waiting
 from plugind.config.settings import AS_DOCUMENT, Settings
@@ -59,6 +64,7 @@ class Services:
         self.feed = Feed(self.store, State.of(contents))
         self.hits = Hits()
         self.timer = Timer("pacing")
+        self.run_id = uuid4().hex
         generations = {name: str(registry.origins[name]) for name in registry.types}
         self.catalogue = Catalogue(
             self.feed,
@@ -81,6 +87,8 @@ class Services:
             replay=settings.events.replay,
             max_backlog=settings.events.max_backlog,
         )
+        self.availability = Availability(self.store.history, self.store.runs, time.time_ns())
+        self.strips = Strips(self.availability)
         self.announcer = Announcer(registry.receivers)
         self.feed.subscribe(self.announcer)
         self.feed.subscribe(NodeLog())
@@ -109,6 +117,7 @@ class Services:
             lost=lambda: set(self.feed.state.lost()),
             collect=self.intake.collect,
             remember=self.intake.remember,
+            mark=partial(self.intake.mark, self.run_id),
             rate=settings.server.max_heartbeats_per_second,
         )
         self.feed.subscribe(self.liveness)

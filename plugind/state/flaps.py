@@ -57,11 +57,12 @@ class Flaps:
                 hour = row.time // HOUR
                 found.clear()
             key = InstanceKey(row.node_id, row.type, row.id, row.role)
+            is_healthy = row.healthy and not row.is_gone
             old = found.get(key) or (self.of(key, row.time) if hour == self.hour else Flap())
             if row.kind == FLAPPING:
                 time = old.healthy_until(row.time)
-                found[key] = Flap(ROWS + row.count, row.since, time, row.time, row.healthy)
+                found[key] = Flap(ROWS + row.count, row.since, time, row.time, is_healthy)
             else:
-                found[key] = Flap(old.number + 1, 0, 0, row.time, row.healthy)
+                found[key] = Flap(old.number + 1, 0, 0, row.time, is_healthy)
         known = self.by_instance if hour == self.hour else {}
         return Flaps(hour, replaced(known, found)) if found else self

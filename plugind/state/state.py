@@ -24,10 +24,12 @@ from plugind.model import (
     PluginKey,
     Stamp,
     Step,
+    is_history,
     is_list,
 )
 from plugind.state.flaps import Flaps
 from plugind.state.maps import replaced, replaced_in
+from plugind.state.news import News
 from plugind.state.ordered import Ordered, changed_in
 from plugind.state.removals import Removals
 from plugind.state.steps import InstanceSteps, by_node
@@ -60,6 +62,7 @@ class State:
     removals: Removals
     usage: Usage
     flaps: Flaps
+    news: News
     node_ids: Ordered[str]
     plugin_ids: Mapping[str, Ordered[str]]
 
@@ -67,7 +70,8 @@ class State:
     def of(cls, contents: Contents) -> State:
         """Return the state that a store's contents are."""
         removals = Removals(contents.index)
-        empty = cls(0, {}, {}, {}, {}, {}, {}, {}, {}, {}, removals, Usage(), Flaps(), NO_IDS, {})
+        derived = removals, Usage(), Flaps(), News.since(contents.index)
+        empty = cls(0, {}, {}, {}, {}, {}, {}, {}, {}, {}, *derived, NO_IDS, {})
         change = Change(
             0,
             tuple(Step(None, node) for node in contents.nodes),
@@ -130,6 +134,7 @@ class State:
                 [(self.nodes.get(each), node) for each, node in nodes.items()], steps.pairs
             ),
             flaps=self.flaps.changed(change.transitions),
+            news=self.news.changed(index, change.transitions),
             node_ids=self.node_ids.changed(new_nodes, old_nodes),
             plugin_ids=changed_in(self.plugin_ids, plugin_ids),
         )
@@ -206,7 +211,9 @@ class State:
 
     def changed_at(self, resource: str) -> int:
         """Return the index at which a resource last changed. One that does not exist changed when
-        it went; a list always exists."""
+        it went; a list always exists, and so does history."""
+        if is_history(resource):
+            return self.news.index_of(resource)
         if (stamp := self.stamps.get(resource)) is not None:
             return stamp.modify_index
         if is_list(resource):

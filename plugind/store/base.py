@@ -24,6 +24,7 @@ from plugind.model import (
     Instance,
     KeptSecret,
     Node,
+    Run,
     Stamp,
     StoredTransition,
 )
@@ -33,14 +34,17 @@ from plugind.wire.fields import Record
 FIRST_INDEX = 1
 """The index of an empty store: X-Nomad-Index is never 0, for a client that sends 0 would spin."""
 
+RUNS_KEPT = 10_000
+"""Runs of server processes that a store keeps at least."""
+
 STOP_SECONDS = 0.25
 """Within how many seconds a follower notices that it has to stop."""
 
 
 @dataclass(frozen=True, slots=True)
 class Contents:
-    """All that a store holds, as of ``index``. ``stamps`` are by resource, lists included, and
-    ``beats`` by node ID."""
+    """All that a store holds, as of ``index``. ``stamps`` are by resource, lists included,
+    ``beats`` by node ID, and ``runs`` in the order of their starts."""
 
     index: int
     nodes: Sequence[Node]
@@ -50,6 +54,7 @@ class Contents:
     forgotten: Sequence[Forgotten] = ()
     beats: Mapping[str, Beat] = field(default_factory=dict)
     kept_secrets: Sequence[KeptSecret] = ()
+    runs: Sequence[Run] = ()
 
 
 class Conflict(NamedTuple):
@@ -111,9 +116,9 @@ class Restored:
 class Store(ABC):
     """Keeps changes for good, in an order that all processes on the same store agree on.
 
-    ``load``, ``commit`` and ``close`` are called from one thread at a time, all other methods from
-    any. Every method raises StoreError, with what an operator can do about it, when the store
-    cannot do its work; then nothing of it was done.
+    ``load``, ``commit``, ``mark`` and ``close`` are called from one thread at a time, all other
+    methods from any. Every method raises StoreError, with what an operator can do about it, when
+    the store cannot do its work; then nothing of it was done.
     """
 
     settings_schema: ClassVar[type[Record]]
@@ -195,6 +200,17 @@ class Store(ABC):
     @abstractmethod
     def expired(self, now: int) -> Mapping[str, Beat]:
         """Return the beats of nodes whose time to live ended before ``now`` (nanoseconds)."""
+
+    @abstractmethod
+    def mark(self, run: str, now: int) -> None:
+        """Keep for good that the server process ``run`` ran ``now`` (nanoseconds): it did so from
+        its first mark on. This is no change and takes no index. The last RUNS_KEPT runs are kept at
+        least; one whose clock was set back ends earlier, but never before its start."""
+
+    @abstractmethod
+    def runs(self, since: int) -> Sequence[Run]:
+        """Return the runs of server processes that ended at ``since`` or later, in the order of
+        their starts."""
 
     @abstractmethod
     def close(self) -> None:

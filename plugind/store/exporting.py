@@ -22,6 +22,7 @@ from plugind.model import (
     Instance,
     KeptSecret,
     Node,
+    Run,
     Stamp,
     StoredTransition,
 )
@@ -60,6 +61,7 @@ _KINDS: dict[str, Any] = {
     "kept_secret": KeptSecret,
     "stamp": _Stamped,
     "beat": _Heard,
+    "run": Run,
     "transition": StoredTransition,
     _END: str,
 }
@@ -85,6 +87,7 @@ def write(
         "kept_secret": list(contents.kept_secrets),
         "stamp": [_Stamped(*each) for each in sorted(contents.stamps.items())],
         "beat": [_Heard(*each) for each in sorted(contents.beats.items())],
+        "run": list(contents.runs),
     }
     total = sum(map(len, groups.values())) + transition_count
     values = chain(
@@ -170,6 +173,7 @@ class _Found:
             groups["forgotten"],
             {each.node_id: each.beat for each in groups["beat"]},
             groups["kept_secret"],
+            groups["run"],
         )
 
 

@@ -15,7 +15,9 @@ from hypothesis import strategies as st
 
 from plugind.api import history
 from plugind.api.history import LOOKED_AT_MAXIMUM
+from plugind.model import Declaration, PluginKey
 from plugind.model.times import SECOND, format_time, parse_time
+from tests.api.gate import CLIENTS, gate
 from tests.promises import PATIENCE
 from tests.support import Api, FakeAgent, down, eventually, serving, up
 
@@ -215,3 +217,87 @@ def test_no_cache_keeps_it(api: Api, flipped: FakeAgent) -> None:
     answer = api.call("GET", EBS0)
     assert answer.headers["cache-control"] == "no-store"
     assert "etag" not in answer.headers
+
+
+def test_all_that_happened_anywhere(api: Api, flipped: FakeAgent) -> None:
+    other = FakeAgent(api, name="vm2")
+    other.report({"nfs": {"node": up()}})
+    api.services.intake.declare([Declaration(PluginKey("csi", "nfs"), {"node": 3})])
+    api.services.intake.silence([other.node_id])
+    found = rows(api, "/v1/history")
+    assert [row["Seq"] for row in found] == sorted((row["Seq"] for row in found), reverse=True)
+    assert [row for row in found if row["ID"] == "ebs0"] == rows(api)
+    of_node = rows(api, f"/v1/node/{other.node_id}/history")
+    assert [row for row in found if row["NodeID"] == other.node_id] == of_node
+    assert [row["Event"] for row in found][:4] == ["unhealthy", "down", "expected", "appeared"]
+    assert rows(api, "/v1/history?per_page=2") == found[:2]
+    assert api.call("GET", "/v1/history").index == found[0]["Index"]
+
+
+def test_a_new_server_has_no_history(asked: Api) -> None:
+    answer = asked.call("GET", "/v1/history")
+    assert (answer.status, answer.json) == (200, [])
+
+
+@pytest.mark.parametrize("path", ["/v1/history", EBS0])
+def test_what_the_plugin_does_not_show_wakes_its_history(tmp_path: Path, path: str) -> None:
+    """To expect as many instances as are known is not seen in the plugin, but it is in history."""
+    with serving(tmp_path, live=True) as api, ThreadPoolExecutor(1) as pool:
+        FakeAgent(api).report({"ebs0": {"node": up()}})
+        index = api.call("GET", path).index
+        body = api.call("GET", "/v1/plugin/csi/ebs0").index
+        waiting = pool.submit(api.call, "GET", f"{path}?index={index}&wait=2m")
+        eventually(lambda: api.services.catalogue.parked == 1)
+        api.services.intake.declare([Declaration(PluginKey("csi", "ebs0"), {"node": 1})])
+        answer = waiting.result(PATIENCE)
+        assert answer.index > index
+        assert answer.json[0]["Event"] == "expected"
+        assert api.call("GET", "/v1/plugin/csi/ebs0").index == body
+
+
+def test_after_a_restart_a_query_that_waits_for_history_misses_nothing(tmp_path: Path) -> None:
+    with serving(tmp_path, live=False) as api:
+        FakeAgent(api).report({"ebs0": {"node": up()}})
+        known = {path: api.call("GET", path).index for path in ("/v1/history", EBS0)}
+        api.services.intake.declare([Declaration(PluginKey("csi", "ebs0"), {"node": 1})])
+    config = 'plugin "csi" "ebs0" {\n  nodes_expected = 1\n}\n'
+    with serving(tmp_path, live=False, config=config) as api:
+        for path, index in known.items():
+            answer = api.call("GET", f"{path}?index={index}&wait=1ms")
+            assert answer.index > index
+            assert answer.json[0]["Event"] == "expected"
+
+
+SEEN = {
+    "csi-read": {"csi"},
+    "exec-read": {"exec"},
+    "node-read": {""},
+    "csi-read and node-read": {"csi", ""},
+    "plugin-read": {"csi", "exec"},
+    "management": {"csi", "exec", ""},
+}
+"""The types of the rows that a token sees; "" is that of a node's own rows."""
+
+
+def test_nothing_of_another_type_or_of_nodes_leaks(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setitem(CLIENTS, "csi-read and node-read", ["csi-read", "node-read"])
+    made = gate(tmp_path, *(name for name in SEEN if name != "management"))
+    with serving(tmp_path, live=False, config=made.config) as api:
+        agent = FakeAgent(api, token=made.secrets["management"])
+        agent.report({"ebs0": {"node": up()}})
+        body = {"Name": "vm1", "Plugins": {"exec": {"backup": {"check": up()}}}}
+        api.call("PUT", f"/v1/node/{agent.node_id}", body, agent.headers)
+        api.services.intake.silence([agent.node_id])
+        for name, types in SEEN.items():
+            answer = api.call("GET", "/v1/history", headers=made.headers(name))
+            assert {row["Type"] for row in answer.json} == types, name
+            paged, token = [], ""
+            while True:
+                path = f"/v1/history?per_page=1&next_token={token}"
+                answer = api.call("GET", path, headers=made.headers(name))
+                paged += answer.json
+                if not (token := answer.headers.get("x-nomad-nexttoken", "")):
+                    break
+            assert {row["Type"] for row in paged} == types, name

@@ -20,6 +20,7 @@ from plugind.model import (
     Change,
     Committed,
     HistoryQuery,
+    Run,
     Stamp,
     Step,
     StoredTransition,
@@ -29,6 +30,7 @@ from plugind.model.times import SECOND
 from plugind.store import exporting
 from plugind.store.base import (
     FIRST_INDEX,
+    RUNS_KEPT,
     Conflict,
     Contents,
     Outcome,
@@ -57,6 +59,7 @@ class Server:
     values: dict[str, dict[Any, Any]] = field(default_factory=dict)
     stamps: dict[str, Stamp] = field(default_factory=dict)
     beats: dict[str, Beat] = field(default_factory=dict)
+    runs: dict[str, Run] = field(default_factory=dict)
     log: list[tuple[int, int, bytes]] = field(default_factory=list)
     start: int = FIRST_INDEX
     moved: dict[str, int] = field(default_factory=dict)
@@ -156,7 +159,9 @@ class MemoryStore(Store):
             same = [n for n, each in enumerate(rows) if _flapping(each) == _flapping(row)]
             if one.kind == FLAPPING and same:
                 old = rows[same[0]]
-                rows[same[0]] = replace(old, transition=replace(one, time=old.transition.time))
+                first = old.transition
+                renewed = replace(one, time=first.time, before=first.before)
+                rows[same[0]] = replace(old, transition=renewed)
                 continue
             earliest = rows[-1].transition.time if rows else 0
             rows.append(replace(row, transition=replace(one, time=max(one.time, earliest))))
@@ -199,6 +204,18 @@ class MemoryStore(Store):
         with self._server.call():
             beats = self._server.beats.items()
             return {key: beat for key, beat in beats if beat.heard + beat.ttl < now}
+
+    def mark(self, run: str, now: int) -> None:
+        with self._server.call():
+            runs = self._server.runs
+            start = runs[run].start if run in runs else now
+            runs[run] = Run(run, start, max(start, now))
+            for each in sorted(runs.values(), key=_start)[:-RUNS_KEPT]:
+                del runs[each.id]
+
+    def runs(self, since: int) -> Sequence[Run]:
+        with self._server.call():
+            return [each for each in _runs(self._server) if each.end >= since]
 
     def close(self) -> None:
         self._server.users -= 1
@@ -251,6 +268,7 @@ class MemoryStore(Store):
         for name, key in _GROUPS.items():
             new.values[name] = {key(value): value for value in getattr(found, name)}
         new.beats = dict(found.beats)
+        new.runs = {run.id: run for run in found.runs}
         new.seq = new.rows[-1].seq if new.rows else 0
         now = time.time_ns()
         touched = {*found.stamps, *lists, *filter(is_list, old.stamps)}
@@ -276,5 +294,17 @@ def _flapping(row: StoredTransition) -> tuple[Any, ...]:
 def _contents(server: Server) -> Contents:
     groups = {name: list(server.values.get(name, {}).values()) for name in _GROUPS}
     return Contents(
-        server.index, **cast(Any, groups), stamps=dict(server.stamps), beats=dict(server.beats)
+        server.index,
+        **cast(Any, groups),
+        stamps=dict(server.stamps),
+        beats=dict(server.beats),
+        runs=_runs(server),
     )
+
+
+def _start(run: Run) -> tuple[int, str]:
+    return run.start, run.id
+
+
+def _runs(server: Server) -> list[Run]:
+    return sorted(server.runs.values(), key=_start)

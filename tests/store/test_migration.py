@@ -29,6 +29,7 @@ ADDED: Mapping[int, frozenset[str]] = {
     3: frozenset(),
     4: frozenset(),
     5: frozenset(),
+    6: frozenset(),
 }
 """For each schema before today's, the keys that answers have gained since it was recorded."""
 

@@ -90,6 +90,13 @@ MIGRATIONS = (
     CREATE INDEX transitions_flapping ON transitions (node_id, type, id, role, since)
         WHERE kind = 'flapping';
     """,
+    """
+    ALTER TABLE transitions ADD COLUMN version TEXT NOT NULL DEFAULT '';
+    ALTER TABLE transitions ADD COLUMN until INTEGER NOT NULL DEFAULT 0;
+    CREATE TABLE runs (
+        id TEXT PRIMARY KEY, start INTEGER NOT NULL, last INTEGER NOT NULL
+    ) WITHOUT ROWID;
+    """,
 )
 """The schema's history: the script at position N takes a file from user_version N to N + 1."""
 

@@ -21,10 +21,11 @@ PRUNED_AT_ONCE = 200
 _FIELDS = tuple(field.name for field in fields(Transition))
 _COLUMNS = ("seq", "number", *_FIELDS)
 _values = attrgetter(*_FIELDS)
-_UPDATE = """
-    UPDATE transitions SET before = ?, after = ?, reason = ?, healthy = ?, count = ?,
-    healthy_seconds = ? WHERE kind = 'flapping' AND node_id = ? AND type = ? AND id = ?
-    AND role = ? AND since = ?
+_RENEWED = ("after", "reason", "healthy", "count", "healthy_seconds", "version", "until")
+_renewed = attrgetter(*_RENEWED)
+_UPDATE = f"""
+    UPDATE transitions SET {", ".join(f"{name} = ?" for name in _RENEWED)}
+    WHERE kind = 'flapping' AND node_id = ? AND type = ? AND id = ? AND role = ? AND since = ?
 """
 
 
@@ -64,9 +65,8 @@ def row(stored: StoredTransition) -> tuple[Any, ...]:
 
 
 def _update(db: sqlite3.Connection, one: Transition) -> bool:
-    values = (one.before, one.after, one.reason, one.healthy, one.count, one.healthy_seconds)
     key = (one.node_id, one.type, one.id, one.role, one.since)
-    return db.execute(_UPDATE, (*values, *key)).rowcount > 0
+    return db.execute(_UPDATE, (*_renewed(one), *key)).rowcount > 0
 
 
 def _prune(db: sqlite3.Connection, newest: int, oldest_kept: int, maximum: int, most: int) -> None:

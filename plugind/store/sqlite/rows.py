@@ -20,6 +20,7 @@ from plugind.model import (
     KeptSecret,
     Node,
     PluginKey,
+    Run,
     Stamp,
 )
 from plugind.store.base import Contents
@@ -141,6 +142,7 @@ BEATS = Table("beats", ("node_id",), dict.fromkeys(("heard", "ttl"), _number))
 KEPT_SECRETS = Table(
     "kept_secrets", ("node_id",), {"secret_hash": _text, "accessor": _text, "time": _number}
 )
+RUNS = Table("runs", ("id",), dict.fromkeys(("start", "last"), _number))
 STAMPS = Table(
     "stamps",
     ("resource",),
@@ -172,6 +174,7 @@ def contents(db: sqlite3.Connection) -> Contents:
         [Forgotten(InstanceKey(*row[:4]), *row[4:]) for row in FORGOTTEN.rows(db)],
         {node_id: Beat(*rest) for node_id, *rest in BEATS.rows(db)},
         [KeptSecret(*row) for row in KEPT_SECRETS.rows(db)],
+        sorted((Run(*row) for row in RUNS.rows(db)), key=lambda run: (run.start, run.id)),
     )
     if fault := next(faults(found), ""):
         raise Damaged(fault)

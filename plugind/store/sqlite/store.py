@@ -17,7 +17,7 @@ from pathlib import Path
 from typing import Any, ClassVar
 
 from plugind.errors import StoreError
-from plugind.model import Beat, Change, Committed, HistoryQuery, StoredTransition
+from plugind.model import Beat, Change, Committed, HistoryQuery, Run, StoredTransition
 from plugind.plugin_type import hookimpl
 from plugind.store.base import (
     Contents,
@@ -29,7 +29,7 @@ from plugind.store.base import (
     no_progress,
 )
 from plugind.store.conflicts import conflicts
-from plugind.store.sqlite import bulk, history, log, maintenance, restoring, transfer
+from plugind.store.sqlite import bulk, history, log, maintenance, restoring, runs, transfer
 from plugind.store.sqlite.beats import FILE_NAME as BEATS_FILE_NAME
 from plugind.store.sqlite.beats import Beats
 from plugind.store.sqlite.file import (
@@ -228,6 +228,14 @@ class SqliteStore(Store):
 
     def expired(self, now: int) -> Mapping[str, Beat]:
         return self._beats.expired(now)
+
+    def mark(self, run: str, now: int) -> None:
+        with translated(self._path), self._turn(), transaction(self._db):
+            runs.mark(self._db, run, now)
+
+    def runs(self, since: int) -> Sequence[Run]:
+        with self._read():
+            return runs.select(self._reader, since)
 
     def _holds(self, index: int) -> bool:
         """Return whether the files, when they are opened again, are this store at an index."""

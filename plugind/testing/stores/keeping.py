@@ -6,8 +6,17 @@ from dataclasses import replace
 from itertools import pairwise
 from typing import Any
 
-from plugind.model import FLAPPING, Beat, HistoryQuery, StoredTransition, Transition
-from plugind.store.base import Conflict, Retention, Store
+from plugind.model import FLAPPING, Beat, HistoryQuery, Run, StoredTransition, Transition
+from plugind.store import exporting
+from plugind.store.base import (
+    FIRST_INDEX,
+    RUNS_KEPT,
+    Conflict,
+    Contents,
+    Retention,
+    Store,
+    no_progress,
+)
 from plugind.testing.stores.conflicting import run
 from plugind.testing.stores.making import (
     TIME,
@@ -46,8 +55,9 @@ def afters(found: Any) -> list[str]:
 @cases.add
 def transitions_come_back_whole_newest_first(rig: Rig) -> None:
     store = rig.open()
+    more = {"version": "v1.2", "until": TIME + 3}
     of_node = Transition("down", TIME, TIME, "", "", "", "n", "vm", "ready", "down", "ä", False)
-    first = note(store, at(1), at(2, count=3, healthy_seconds=4))
+    first = note(store, at(1), at(2, count=3, healthy_seconds=4, **more))
     second = note(store, replace(of_node, time=TIME + 9 * SECOND))
     for reader in rig.readers(store):
         found = reader.history(HistoryQuery())
@@ -55,7 +65,7 @@ def transitions_come_back_whole_newest_first(rig: Rig) -> None:
         assert [each.seq for each in found] == sorted((each.seq for each in found), reverse=True)
         assert [each.transition for each in found] == [
             replace(of_node, time=TIME + 9 * SECOND),
-            at(2, count=3, healthy_seconds=4),
+            at(2, count=3, healthy_seconds=4, **more),
             at(1),
         ]
 
@@ -186,12 +196,20 @@ def flapping_of_an_hour_is_one_row(rig: Rig) -> None:
     note(store, at(2, type="x"))
     place = store.history(HistoryQuery(type="sample"))[0].seq
     more = replace(flapping, time=TIME + 9 * SECOND, count=70, healthy_seconds=9, healthy=False)
-    note(rig.open(), replace(more, reason="böse", after="unhealthy"))
+    changed: dict[str, Any] = {
+        "before": "x",
+        "after": "unhealthy",
+        "version": "v2",
+        "until": TIME + 9 * SECOND,
+    }
+    note(rig.open(), replace(more, reason="böse", **changed))
     found = rig.restarted().history(HistoryQuery())
     assert afters(found) == ["2", "unhealthy", "0"]
     assert found[1].seq == place
     row = found[1].transition
     assert (row.count, row.healthy_seconds, row.healthy, row.reason) == (70, 9, False, "böse")
+    assert (row.before, row.version, row.until) == (flapping.before, "v2", TIME + 9 * SECOND)
+    assert row.time == flapping.time
 
 
 @cases.for_each("since", "node_id", "id", "role")
@@ -291,3 +309,54 @@ def many_beats_are_kept_at_once(rig: Rig) -> None:
     commit(store, put(*(node(number) for number in range(1_000))))
     store.beat({node_id(number): Beat(TIME + number, 5) for number in range(1_000)})
     assert len(store.expired(TIME + 505)) == 500
+
+
+@cases.add
+def runs_are_kept_from_their_first_mark_to_their_last(rig: Rig) -> None:
+    store, other = rig.open(), rig.open()
+    assert not store.runs(0)
+    assert not store.load().runs
+    store.mark("b", TIME + 5)
+    other.mark("a", TIME)
+    store.mark("b", TIME + 60)
+    wanted = [Run("a", TIME, TIME), Run("b", TIME + 5, TIME + 60)]
+    for reader in rig.readers(store):
+        assert list(reader.runs(0)) == list(reader.load().runs) == wanted
+        assert list(reader.runs(TIME + 1)) == wanted[1:]
+        assert list(reader.runs(TIME + 60)) == wanted[1:]
+        assert not reader.runs(TIME + 61)
+
+
+@cases.add
+def a_run_whose_clock_is_set_back_does_not_end_before_its_start(rig: Rig) -> None:
+    store = rig.open()
+    for moment in (TIME, TIME + 60, TIME - 60):
+        store.mark("a", moment)
+    assert list(store.runs(0)) == [Run("a", TIME, TIME)]
+    store.mark("a", TIME + 9)
+    assert list(store.runs(0)) == [Run("a", TIME, TIME + 9)]
+
+
+@cases.add
+def a_mark_is_no_change(rig: Rig) -> None:
+    store = rig.open()
+    (index,) = commit(store, put(node()))
+    store.mark("a", TIME)
+    assert store.load().index == index
+    assert not store.read(index)
+    (after,) = commit(store, put(node(2), base=index))
+    assert after > index
+
+
+@cases.add
+def the_oldest_of_too_many_runs_leave(rig: Rig) -> None:
+    runs = [Run(str(number), TIME + number, TIME + number) for number in range(RUNS_KEPT)]
+    many = Contents(FIRST_INDEX, (), (), (), {}, runs=runs)
+    file = rig.data_dir / "many"
+    exporting.write(file, "x", many, (), 0, no_progress)
+    rig.kind.import_(rig.settings(), rig.data_dir, file, [])
+    store = rig.open()
+    assert list(store.runs(0)) == runs
+    last = Run("last", TIME + RUNS_KEPT, TIME + RUNS_KEPT)
+    store.mark(*last[:2])
+    assert list(store.runs(0)) == [*runs[1:], last]

@@ -6,7 +6,7 @@ from collections.abc import Callable
 from pathlib import Path
 
 from plugind.errors import Compacted, StoreError
-from plugind.model import NODES, Beat, HistoryQuery, node_of
+from plugind.model import NODES, Beat, HistoryQuery, Run, node_of
 from plugind.store.base import Contents, Restored, Store
 from plugind.testing.stores.commits import values
 from plugind.testing.stores.making import (
@@ -39,6 +39,7 @@ def fill(rig: Rig) -> Store:
         put(kept_secret()),
     )
     store.beat({node_id(1): Beat(TIME, 5)})
+    store.mark("run", TIME)
     return store
 
 
@@ -97,6 +98,7 @@ def a_copy_has_everything(rig: Rig, way: str) -> None:
         found = store.load()
         assert same(found, contents)
         assert found.beats == contents.beats
+        assert list(found.runs) == list(contents.runs) == [Run("run", TIME, TIME)]
         history = [each.transition for each in rig.open().history(HistoryQuery())]
         assert [each.transition for each in store.history(HistoryQuery())] == history
         commit(store, put(node(3), base=found.index, transitions=(transition(after="new"),)))

@@ -6,7 +6,7 @@ from collections.abc import Collection, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from plugind.model import Beat, Change, Committed, HistoryQuery, StoredTransition
+from plugind.model import Beat, Change, Committed, HistoryQuery, Run, StoredTransition
 from plugind.store.base import (
     Contents,
     Outcome,
@@ -69,6 +69,12 @@ class Wrapped(Store):
 
     def expired(self, now: int) -> Mapping[str, Beat]:
         return self.inner.expired(now)
+
+    def mark(self, run: str, now: int) -> None:
+        self.inner.mark(run, now)
+
+    def runs(self, since: int) -> Sequence[Run]:
+        return self.inner.runs(since)
 
     def close(self) -> None:
         self.inner.close()

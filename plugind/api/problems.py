@@ -1,0 +1,77 @@
+"""``/v1/problems``: all that is wrong now."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, replace
+from typing import Any
+
+from plugind.api.endpoints import Call, Endpoints
+from plugind.api.history import may_read_any, types_read
+from plugind.api.reply import Reply, json_reply
+from plugind.catalogue import Catalogue
+from plugind.schemas.problems import ProblemsSchema
+from plugind.state.problems import Overview, Problem, overview
+
+MAXIMUM = 500
+"""Problems of an answer."""
+
+_ANSWER = ProblemsSchema()
+
+
+@dataclass(frozen=True, slots=True)
+class ProblemParts:
+    """The parts that the endpoint of problems needs."""
+
+    catalogue: Catalogue
+
+
+endpoints = Endpoints(ProblemParts)
+
+
+@endpoints(
+    "GET",
+    "/v1/problems",
+    need=may_read_any,
+    answer=_ANSWER,
+    parameters={"namespace": "the namespace whose capabilities count; * for any"},
+)
+def list_problems(call: Call[ProblemParts]) -> Reply:
+    """List the problems of now, grouped, as far as the caller may read them.
+
+    A node that is down is one problem, with the number of its instances. Instances of a plugin that
+    are unhealthy for the same reason are one, with the number of their nodes.
+    """
+    state = call.parts.catalogue.state
+    nodes = call.authorizer.may_read_nodes().allowed
+    found = overview(state, types_read(call), with_nodes=nodes)
+    reply = json_reply(_ANSWER.dump(_shown(found)), state.index)
+    return replace(reply, headers={"Cache-Control": "no-store"})
+
+
+def _shown(found: Overview) -> Mapping[str, Any]:
+    return {
+        "Severity": found.severity,
+        "Plugins": found.plugins,
+        "PluginsDegraded": found.degraded,
+        "PluginsDown": found.down,
+        "Nodes": found.nodes,
+        "NodesDown": found.nodes_down,
+        "ProblemCount": len(found.problems),
+        "Problems": [_row(each) for each in found.problems[:MAXIMUM]],
+    }
+
+
+def _row(problem: Problem) -> Mapping[str, Any]:
+    return {
+        "Kind": problem.kind,
+        "Severity": problem.severity,
+        "Type": problem.type,
+        "ID": problem.id,
+        "Roles": problem.roles,
+        "Reason": problem.reason,
+        "Since": problem.since or None,
+        "NodeCount": problem.nodes,
+        "Nodes": [{"Name": name, "ID": node_id} for name, node_id in problem.named],
+        "InstanceCount": problem.instances,
+    }

@@ -1,0 +1,87 @@
+"""The last 24 hours of many plugins, hour by hour, for lists: kept, and worked out anew only for
+plugins to which something happened.
+
+While nothing happens to a plugin, each hour goes on as the moment is, so nothing has to be read.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from dataclasses import dataclass
+
+from plugind.availability.reading import Availability, present_of
+from plugind.availability.sums import Sums, Window, rate
+from plugind.model import PluginKey, history_of
+from plugind.model.times import SECOND
+from plugind.state import State
+from plugind.state.flaps import HOUR
+
+HOURS = 24
+AGE = 10 * SECOND
+"""Nanoseconds for which the hours of a plugin that changes without pause are kept."""
+
+ROWS_MAXIMUM = 2_000
+"""Transitions of a plugin that are looked at; of earlier hours nothing is known then."""
+
+KEPT_MAXIMUM = 20_000
+
+_NONE = Sums()
+
+Strip = list[Sums]
+"""The sums of each of the last hours by the clock, in their order; the last one goes on."""
+
+
+@dataclass(frozen=True, slots=True)
+class _Kept:
+    """Sums of hours as of a time, counted since the epoch, and what each nanosecond adds to the
+    last. ``index`` is that of the last transition."""
+
+    index: int
+    at: int
+    by_hour: dict[int, Sums]
+    rate: Sums
+
+    def until(self, now: int) -> Strip:
+        """Return the strip at a time, if nothing happened until then."""
+        last = now // HOUR
+        strip = [self.by_hour.get(hour, _NONE) for hour in range(last - HOURS + 1, last + 1)]
+        for hour in range(max(self.at // HOUR, last - HOURS + 1), last + 1):
+            span = min(now, (hour + 1) * HOUR) - max(self.at, hour * HOUR)
+            strip[hour - last - 1] = strip[hour - last - 1].plus(self.rate, span)
+        return strip
+
+
+class Strips:
+    """Keeps the strips of plugins. Safe for threads: at worst, one is worked out twice."""
+
+    def __init__(self, availability: Availability) -> None:
+        self._availability = availability
+        self._kept: dict[PluginKey, _Kept] = {}
+
+    def of(self, state: State, keys: Iterable[PluginKey], now: int) -> dict[PluginKey, Strip]:
+        """Return the strip of each plugin, over all its roles. Raise StoreError."""
+        if len(self._kept) > KEPT_MAXIMUM:
+            self._kept = {}
+        found = {}
+        for key in keys:
+            kept = self._kept.get(key)
+            if kept is None or self._is_outdated(kept, state, key, now):
+                kept = self._kept[key] = self._read(state, key, now)
+            found[key] = kept.until(now)
+        return found
+
+    def _is_outdated(self, kept: _Kept, state: State, key: PluginKey, now: int) -> bool:
+        is_same = kept.index == state.changed_at(history_of(key))
+        return now < kept.at or (not is_same and now - kept.at >= AGE)
+
+    def _read(self, state: State, key: PluginKey, now: int) -> _Kept:
+        last = now // HOUR
+        hours = range(last - HOURS + 1, last + 1)
+        windows = [Window(hour * HOUR, min((hour + 1) * HOUR, now)) for hour in hours]
+        measured = self._availability.of_plugin(state, key, windows, now, most=ROWS_MAXIMUM)
+        by_hour = dict.fromkeys(hours, Sums())
+        for of_group in measured.sums.values():
+            for hour, sums in zip(hours, of_group, strict=True):
+                by_hour[hour] = by_hour[hour].plus(sums)
+        index = state.changed_at(history_of(key))
+        return _Kept(index, now, by_hour, rate(present_of(state, key)))

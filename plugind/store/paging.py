@@ -1,0 +1,22 @@
+"""Reads a store's history further back than one query goes."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import replace
+
+from plugind.model import HistoryQuery, StoredTransition
+from plugind.model.changes import HISTORY_LIMIT
+
+Select = Callable[[HistoryQuery], Sequence[StoredTransition]]
+"""Returns the transitions that a query selects, newest first: ``Store.history``."""
+
+
+def newest_first(select: Select, query: HistoryQuery) -> Iterator[StoredTransition]:
+    """Yield all that a query selects, newest first, read from the store in batches."""
+    query = replace(query, limit=HISTORY_LIMIT)
+    while found := select(query):
+        yield from found
+        if len(found) < query.limit:
+            return
+        query = replace(query, before=found[-1].seq)

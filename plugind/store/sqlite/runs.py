@@ -1,0 +1,28 @@
+"""When server processes ran, in SQLite's tables."""
+
+from __future__ import annotations
+
+import sqlite3
+
+from plugind.model import Run
+from plugind.store.base import RUNS_KEPT
+
+_MARK = """
+    INSERT INTO runs (id, start, last) VALUES (?1, ?2, ?2)
+    ON CONFLICT (id) DO UPDATE SET last = max(start, ?2)
+"""
+_PRUNE = """
+    DELETE FROM runs WHERE start < (SELECT start FROM runs ORDER BY start DESC LIMIT 1 OFFSET ?)
+"""
+
+
+def mark(db: sqlite3.Connection, run: str, now: int) -> None:
+    """Note that a process ran; forget the oldest runs where there are too many."""
+    db.execute(_MARK, (run, now))
+    db.execute(_PRUNE, (RUNS_KEPT - 1,))
+
+
+def select(db: sqlite3.Connection, since: int) -> list[Run]:
+    """Return the runs that ended at a time or later, in the order of their starts."""
+    query = "SELECT id, start, last FROM runs WHERE last >= ? ORDER BY start, id"
+    return [Run(*row) for row in db.execute(query, (since,))]

@@ -1,0 +1,77 @@
+"""Strips of hours: kept, and the same as if they were worked out each time."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from plugind.availability.strips import AGE, HOURS, Strip, Strips
+from plugind.model import HistoryQuery, StoredTransition
+from plugind.model.times import SECOND
+from tests.availability.test_reading import KEY, NODES, Server
+
+
+class Counting:
+    """The history of a server, with how often it was read."""
+
+    def __init__(self, server: Server) -> None:
+        self.reads = 0
+        self._history = server.store.history
+
+    def __call__(self, query: HistoryQuery) -> list[StoredTransition]:
+        self.reads += 1
+        return list(self._history(query))
+
+
+def test_they_are_kept_while_nothing_happens(tmp_path: Path) -> None:
+    server = Server(tmp_path)
+    counting = Counting(server)
+    server.availability._history = counting
+    kept = Strips(server.availability)
+
+    def strip(strips: Strips) -> Strip:
+        return strips.of(server.feed.state, [KEY], server.now * SECOND)[KEY]
+
+    try:
+        server.do("report", NODES[0], {"node": True, "controller": True})
+        server.do("report", NODES[1], {"node": False})
+        server.do("declare", {"node": 3})
+        first = strip(kept)
+        assert len(first) == HOURS
+        assert counting.reads == 1
+        for pause in (100, 3500, 2 * 3600, 30 * 3600):
+            server.now += pause
+            found = strip(kept)
+            assert counting.reads == 1
+            assert found == strip(Strips(server.availability))
+            counting.reads = 1
+        server.do("report", NODES[1], {"node": True})
+        server.now += AGE // SECOND
+        changed = strip(kept)
+        assert counting.reads == 2
+        assert changed == strip(Strips(server.availability))
+    finally:
+        server.close()
+
+
+def test_what_changes_without_pause_is_read_now_and_then(tmp_path: Path) -> None:
+    server = Server(tmp_path)
+    counting = Counting(server)
+    server.availability._history = counting
+    kept = Strips(server.availability)
+    try:
+        for number in range(60):
+            server.do("report", NODES[0], {"node": number % 2 == 0})
+            server.now += 1
+            kept.of(server.feed.state, [KEY], server.now * SECOND)
+        assert counting.reads == 6
+    finally:
+        server.close()
+
+
+def test_a_plugin_that_is_not_there_has_an_empty_strip(tmp_path: Path) -> None:
+    server = Server(tmp_path)
+    try:
+        strip = Strips(server.availability).of(server.feed.state, [KEY], server.now * SECOND)[KEY]
+        assert all(sums.availability is None for sums in strip)
+    finally:
+        server.close()
