@@ -15,6 +15,7 @@ from typing import Any, TextIO, cast
 import structlog
 
 from plugind.printable import escaped, json_line, lines
+from plugind.tally import Tally
 
 LEVELS = {
     "DEBUG": logging.DEBUG,
@@ -27,8 +28,18 @@ LEVELS = {
 AT_ONCE = 4_096
 """Bytes that are written to a pipe as a whole, though others write to it (pipe(7), PIPE_BUF)."""
 
+written = Tally(known=[(level.lower(),) for level in LEVELS])
+"""The lines that this process logged, by level."""
+
+_COUNTED_AS = {"DEBUG": "debug", "INFO": "info", "WARNING": "warn", "WARN": "warn"}
+
 _block = threading.local()
 """``lines``: those that the thread has logged in a block of ``together``."""
+
+
+def _count(level: str) -> None:
+    """Count a line by its level, in any case."""
+    written.add((_COUNTED_AS.get(level.upper(), "error"),))
 
 
 class _OneLine(logging.Formatter):
@@ -37,6 +48,7 @@ class _OneLine(logging.Formatter):
     """
 
     def format(self, record: logging.LogRecord) -> str:
+        _count(record.levelname)
         return escaped(super().format(record))
 
 
@@ -133,6 +145,7 @@ def configure(level: str = "INFO", *, json: bool = False) -> None:
     )
 
     def make_safe(logger: object, name: str, line: Any) -> str:
+        _count(name)
         return json_line(line) if json else escaped(line)
 
     global _lossy

@@ -16,10 +16,21 @@ ROOT = Path(__file__).parent.parent
 
 # A room may import the rooms of lower floors, and those named before it on its own.
 FLOORS = [
-    ["errors", "printable", "handover", "logs", "model", "wire", "fields", "health", "toolbox"],
+    [
+        "errors",
+        "printable",
+        "handover",
+        "tally",
+        "logs",
+        "model",
+        "wire",
+        "fields",
+        "health",
+        "toolbox",
+    ],
     ["plugin_type", "schemas", "filtering", "config", "acl", "client"],
     ["store", "state", "availability", "types", "agent"],
-    ["feed", "catalogue", "events", "intake"],
+    ["feed", "catalogue", "events", "intake", "metrics"],
     ["api"],
     ["serve"],
     ["testing", "cli", "init", "entry", "__main__"],

@@ -48,6 +48,12 @@ server {
 #     tokens   = "acl/tokens.hcl"
 #   }
 
+# Metrics for Prometheus: docs/metrics.md. Public ones have no names of plugins and nodes.
+metrics {
+  # public = false
+  # instances = "unhealthy"
+}
+
 # The embedded store: one SQLite file in data_dir.
 store "sqlite" {}
 

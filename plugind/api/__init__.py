@@ -10,6 +10,7 @@ from plugind.api import (
     cluster,
     events,
     history,
+    metrics,
     nodes,
     openapi,
     plugins,
@@ -29,6 +30,7 @@ _RESOURCES = (
     search,
     acl,
     agent,
+    metrics,
     cluster,
     openapi,
 )

@@ -39,6 +39,7 @@ class Asked:
 
     ``types`` are the names of all plugin types. ``shows_secret``: it comes with a node's secret,
     right or wrong. ``parameters`` are those of the query with all their values.
+    ``has_public_metrics``: the server's configuration has metrics readable by everybody.
     """
 
     caller: Caller
@@ -47,6 +48,7 @@ class Asked:
     query: Mapping[str, str]
     shows_secret: bool = False
     parameters: Sequence[tuple[str, str]] = ()
+    has_public_metrics: bool = False
 
     @property
     def namespace(self) -> str:
@@ -182,7 +184,8 @@ class Endpoint:
     body as 200. ``decided_later`` names the right that its view requires beside ``need``, which
     depends on the body. ``check_size`` raises an error for a body that has too many bytes to be
     worth reading. ``missing`` returns the rights that a caller lacks, in words, where these say
-    more than the docstring of ``need``. ``content_types`` are those that the answer may have.
+    more than the docstring of ``need``. ``other_types`` are media types of text that may be asked
+    for instead of JSON.
     """
 
     method: str
@@ -201,7 +204,7 @@ class Endpoint:
     decided_later: str = ""
     check_size: Callable[[Call[Any], int], None] | None = None
     missing: Callable[[Authorizer, Asked], str] | None = None
-    content_types: tuple[str, ...] = ("application/json",)
+    other_types: tuple[str, ...] = ()
 
     @property
     def summary(self) -> str:

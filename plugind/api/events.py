@@ -100,7 +100,7 @@ def _missing(authorizer: Authorizer, asked: Asked) -> str:
         "Last-Event-ID": Given("begin after this index, as browsers do that connect again", NUMBER),
     },
     errors=(400, 429),
-    content_types=(_NDJSON, _SSE),
+    other_types=(_SSE,),
 )
 def stream_events(call: Call[EventParts]) -> Reply:
     """Send what changes, as it happens: a line of JSON for each index, with all its events.

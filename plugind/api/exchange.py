@@ -15,11 +15,13 @@ class Exchange:
     """A request, its turn, and the facts that are logged once it is answered.
 
     ``acl`` has the policies and tokens that were looked up before, for the first use of them.
+    ``parked`` is for how many seconds it waited for a change.
     """
 
     request: Request
     turn: Turn
     began: float = field(default_factory=time.monotonic)
+    parked: float = 0.0
     acl: Acl | None = None
     accessor: str = ""
     decision: str = ""

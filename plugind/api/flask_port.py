@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import replace
 from typing import Any
@@ -14,10 +15,12 @@ from plugind.api.access_log import AccessLog
 from plugind.api.endpoints import SMALL_BODY, Endpoint
 from plugind.api.exchange import Exchange
 from plugind.api.flow import Flow
+from plugind.api.openapi import template_of
 from plugind.api.reply import PHRASES, Rendered, Reply, error_reply, rendered
 from plugind.api.request import Server, Stream
 from plugind.api.wsgi import WHEN_ANSWERED, request_of
 from plugind.errors import TooManyParked
+from plugind.tally import Tally
 from plugind.wire.addresses import Networks
 
 _NO_PATH = "no such path; /v1/openapi.json lists those of the API"
@@ -26,6 +29,8 @@ _ROOT = Reply(
     b"/v1/plugins?type=TYPE answers with it, and /v1/openapi.json lists the whole API\n",
     content_type="text/plain; charset=utf-8",
 )
+
+_METHODS = frozenset({"GET", "HEAD", "PUT", "POST", "DELETE"})
 
 _EXCHANGE = "plugind.exchange"
 _REFUSAL = "plugind.refusal"
@@ -38,7 +43,8 @@ RefusedHead = tuple[str, list[tuple[str, str]], bytes]
 class Api(Flask):
     """Flask, without the answers that it gives by itself; every endpoint through one flow.
 
-    ``server`` parks requests; ``trusted`` are the proxies whose word on addresses is believed.
+    ``server`` parks requests; ``trusted`` are the proxies whose word on addresses is believed;
+    ``requests`` gets each answer, by method, path and status, and the seconds that it took.
     """
 
     def __init__(
@@ -49,6 +55,7 @@ class Api(Flask):
         server: Server,
         trusted: Networks = (),
         access_log: AccessLog | None = None,
+        requests: Tally | None = None,
     ) -> None:
         super().__init__(name, static_folder=None)
         self.config["PROVIDE_AUTOMATIC_OPTIONS"] = False
@@ -57,15 +64,19 @@ class Api(Flask):
         self._server = server
         self._trusted = trusted
         self._access_log = access_log
+        self._requests = requests
         self.before_request(_refuse)
         self.after_request(self._log)
+        self.after_request(self._count)
         self.register_error_handler(HTTPException, _http_error)
         self.register_error_handler(Exception, self._failed)
         self.add_url_rule("/", "root", lambda: _response(_ROOT), methods=["GET"])
         self._endpoints: dict[str, Endpoint] = {}
+        self._templates: dict[str, str] = {}
         for endpoint in table:
             name = f"{endpoint.method} {endpoint.path}".replace(".", "_")
             self._endpoints[name] = endpoint
+            self._templates[endpoint.path] = template_of(endpoint.path)
             self.add_url_rule(endpoint.path, name, self._view(endpoint), methods=[endpoint.method])
 
     def wsgi_app(self, environ: WSGIEnvironment, start_response: StartResponse) -> Iterable[bytes]:
@@ -132,6 +143,17 @@ class Api(Flask):
         if self._access_log is not None:
             index = response.headers.get("X-Nomad-Index", 0, int)
             self._access_log.answered(_current(), response.status_code, index)
+        return response
+
+    def _count(self, response: Response) -> Response:
+        if self._requests is not None:
+            exchange = _current()
+            took = time.monotonic() - exchange.began - exchange.parked
+            rule, method = request.url_rule, request.method
+            # Clients choose paths and methods, and there must be few labels.
+            path = "" if rule is None else self._templates.get(rule.rule, rule.rule)
+            known = method if method in _METHODS else "other"
+            self._requests.add((known, path, str(response.status_code)), took)
         return response
 
 

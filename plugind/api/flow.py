@@ -41,6 +41,7 @@ class Flow:
     ``acl`` returns the policies and tokens in force now, ``types`` are the names of the plugin
     types, ``parts`` has for each group of endpoints what it needs, and ``signal`` makes signals of
     the server that the requests come to.
+    ``has_public_metrics``: the configuration has metrics readable by everybody.
     """
 
     def __init__(
@@ -54,7 +55,9 @@ class Flow:
         hits: Hits,
         parts: Iterable[object],
         signal: Callable[[], Signal],
+        has_public_metrics: bool = False,
     ) -> None:
+        self._has_public_metrics = has_public_metrics
         self._catalogue = catalogue
         self._acl = acl
         self._types = types
@@ -119,7 +122,15 @@ class Flow:
         exchange.accessor = caller.accessor
         authorizer = acl.authorizer(caller)
         shows_secret = bool(request.header(NODE_SECRET_HEADER))
-        asked = Asked(caller, self._types, path, request.query, shows_secret, request.parameters)
+        asked = Asked(
+            caller,
+            self._types,
+            path,
+            request.query,
+            shows_secret,
+            request.parameters,
+            self._has_public_metrics,
+        )
         decision = endpoint.need(authorizer, asked)
         place = decision.rule and decision.rule.place
         exchange.decision = decision.effect
@@ -160,7 +171,11 @@ class Flow:
         place = self._catalogue.subscribe(source.resource, query.index, signal.set, holder)
         try:
             if place.was_parked:
-                yield Pause(signal, query.timeout, ends_with_client=True)
+                parked_at = time.monotonic()
+                try:
+                    yield Pause(signal, query.timeout, ends_with_client=True)
+                finally:
+                    exchange.parked = time.monotonic() - parked_at
                 yield from exchange.turn.begin(WOKEN, holder.name)
         finally:
             place.close()

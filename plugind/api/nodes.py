@@ -63,6 +63,7 @@ from plugind.schemas.nodes import (
     load,
 )
 from plugind.schemas.plugins import PluginSchemas
+from plugind.tally import Tally
 from plugind.wire.fields import is_node_id
 
 NOT_FOUND = "node not found"
@@ -83,7 +84,8 @@ _SECRET = {
 
 @dataclass(frozen=True, slots=True)
 class NodeParts:
-    """The parts that the endpoints of nodes need. ``fields`` are those of a whole node."""
+    """The parts that the endpoints of nodes need. ``fields`` are those of a whole node, and
+    ``rejected`` counts what was not taken of reports, by plugin type."""
 
     catalogue: Catalogue
     intake: Intake
@@ -91,6 +93,7 @@ class NodeParts:
     liveness: Liveness
     hits: Hits
     fields: filtering.Fields
+    rejected: Tally
 
 
 endpoints = Endpoints(NodeParts)
@@ -187,6 +190,8 @@ def report(call: Call[NodeParts], node_id: str) -> Reply:
         if parts.catalogue.has_node(node_id):
             parts.liveness.beat(node_id)  # it was heard of, though nothing can be written now
         raise
+    for item in accepted.rejected:
+        parts.rejected.add((item.type if item.type in call.asked.types else "",))
     if limits := {item.limit for item in accepted.rejected if item.limit}:
         for limit in limits:
             parts.hits.add(limit, node_id=node_id, accessor=accessor)

@@ -112,6 +112,11 @@ def openapi(call: Call[DocumentParts]) -> Reply:
     return Reply(call.parts.document())
 
 
+def template_of(path: str) -> str:
+    """Return the path of an endpoint as documents write it: ``/v1/plugin/{type}/{id}``."""
+    return PART.sub(r"{\1}", path)
+
+
 def rendered(table: Sequence[Endpoint], schemas: Schemas) -> bytes:
     """Return the document as JSON."""
     return orjson.dumps(document(table, schemas), option=orjson.OPT_SORT_KEYS)
@@ -134,8 +139,9 @@ class _Writer:
     def document(self) -> dict[str, Any]:
         paths: dict[str, dict[str, Any]] = {}
         for endpoint in self._table:
-            path = PART.sub(r"{\1}", endpoint.path)
-            paths.setdefault(path, {})[endpoint.method.lower()] = self._operation(endpoint)
+            paths.setdefault(template_of(endpoint.path), {})[endpoint.method.lower()] = (
+                self._operation(endpoint)
+            )
         return {
             "openapi": VERSION,
             "info": {"title": "plugind", "version": __version__, "description": _INTRODUCTION},
@@ -191,7 +197,9 @@ def _is_list(shape: Any) -> bool:
 
 def _responses(endpoint: Endpoint, shape: Any) -> dict[str, Any]:
     """Return every status that the endpoint may answer with."""
-    made = {"200": _as_answered("the answer", endpoint, shape)}
+    made = {"200": _as_json("the answer", endpoint, shape)}
+    for other in endpoint.other_types:
+        made["200"]["content"][other.partition(";")[0]] = {"schema": TEXT}
     if endpoint.reads:
         made["304"] = {
             "description": "the answer is the same",
@@ -207,7 +215,7 @@ def _responses(endpoint: Endpoint, shape: Any) -> dict[str, Any]:
             "content": {"text/plain": {"schema": TEXT}},
         }
     for status in endpoint.troubles:
-        made[str(status)] = _as_answered("something is wrong", endpoint, shape)
+        made[str(status)] = _as_json("something is wrong", endpoint, shape)
     return dict(sorted(made.items()))
 
 
@@ -223,13 +231,13 @@ def _statuses(endpoint: Endpoint) -> list[int]:
     return sorted(found)
 
 
-def _as_answered(help: str, endpoint: Endpoint, shape: Any) -> dict[str, Any]:
+def _as_json(help: str, endpoint: Endpoint, shape: Any) -> dict[str, Any]:
     next_token = ("X-Nomad-NextToken",) if _is_list(shape) else ()
     headers = _headers(_OF_READS, next_token, _TAGS) if endpoint.reads else {}
     return {
         "description": help,
         "headers": headers,
-        "content": {each: {"schema": shape} for each in endpoint.content_types},
+        "content": {"application/json": {"schema": shape}},
     }
 
 

@@ -23,7 +23,7 @@ from plugind.api.request import Pause, Request, Signal, Steps
 from plugind.errors import TooManyParked
 from plugind.health import Hits
 
-SELECTED, PACKED, WOKEN = ("selected", "packed", "woken")
+SELECTED, PACKED, WOKEN, SCRAPED = ("selected", "packed", "woken", "scraped")
 
 Begin = Callable[[], None]
 """Called when a request's turn has come."""
@@ -39,6 +39,7 @@ _PARTIES_MAXIMUM = 1_024
 _COSTLY_PARAMETERS = OF_LISTS | {"pretty"}
 _COSTLY_PATHS = ("/v1/search", "/v1/problems")
 _COSTLY_ENDS = ("/history", "/availability")
+_SCRAPED_PATH = "/v1/metrics"
 _VITAL_PATHS = ("/v1/agent/health", "/v1/status/")
 
 
@@ -53,6 +54,8 @@ def kind_of(request: Request) -> str:
     """Return the kind of a costly request; "" for any other."""
     if not may_be_costly(request.method, request.path):
         return ""
+    if request.path == _SCRAPED_PATH:
+        return SCRAPED  # a kind of its own, so that a flood of lists does not blind the monitoring
     if request.path.startswith(_COSTLY_PATHS) or request.path.endswith(_COSTLY_ENDS):
         return SELECTED
     if not _COSTLY_PARAMETERS.isdisjoint(request.query):

@@ -83,7 +83,8 @@ def explain(
     try:
         settings, registry = load_settings(paths, {}, None)
         acl = acl_of(settings.acl, registry.installed.values())
-        explained = _explained(acl, registry, method, url, accessor)
+        has_public_metrics = settings.metrics.public
+        explained = _explained(acl, registry, method, url, accessor, has_public_metrics)
     except PlugindError as error:
         raise Mistake(str(error)) from error
     if as_json:
@@ -94,7 +95,12 @@ def explain(
 
 
 def _explained(
-    acl: Acl, registry: Registry, method: str, url: str, accessor: str | None
+    acl: Acl,
+    registry: Registry,
+    method: str,
+    url: str,
+    accessor: str | None,
+    has_public_metrics: bool = False,
 ) -> Explained:
     quoted, _, arguments = url.partition("?")
     endpoint, path = PATHS.match(method.upper(), unquote(quoted))
@@ -104,7 +110,14 @@ def _explained(
         query.setdefault(name, value)  # The first of several counts, as in a server.
     token = _token(acl, accessor) if accessor else None
     caller = token.caller if token else acl.caller("", time.time_ns())
-    asked = Asked(caller, registry.types, path, query, parameters=parameters)
+    asked = Asked(
+        caller,
+        registry.types,
+        path,
+        query,
+        parameters=parameters,
+        has_public_metrics=has_public_metrics,
+    )
     if token and not token.is_valid(time.time_ns()):
         why = f"the token expired at {time_text(token.expires or 0)}"
         return Explained(endpoint, asked, Decision("none"), why)

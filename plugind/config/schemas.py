@@ -18,6 +18,7 @@ from urllib.parse import urlsplit
 from marshmallow import ValidationError, fields, validate
 
 from plugind.config.limits import ServerLimitsSchema, Several
+from plugind.config.metrics import MetricsSchema
 from plugind.config.settings import (
     CLIENT,
     SERVER,
@@ -393,4 +394,5 @@ class CoreSchema(Record):
     acl = fields.Nested(AclSchema, load_default=Settings.acl)
     history = fields.Nested(HistorySchema, load_default=Settings.history)
     events = fields.Nested(EventsSchema, load_default=Settings.events)
+    metrics = fields.Nested(MetricsSchema, load_default=Settings.metrics)
     plugin_types = fields.Nested(PluginTypesSchema, load_default=Settings.plugin_types)

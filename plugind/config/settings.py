@@ -17,6 +17,7 @@ from plugind.model import Declaration
 
 HOUR = 3600.0
 AS_NOMAD, AS_DOCUMENT = WIRES = ("nomad", "document")
+NO_INSTANCES, UNHEALTHY_INSTANCES, ALL_INSTANCES = INSTANCES_SHOWN = ("none", "unhealthy", "all")
 SERVER, CLIENT = "server", "client"
 """The roles that a process may have."""
 
@@ -134,6 +135,15 @@ class HistorySettings:
 
 
 @dataclass(frozen=True)
+class MetricsSettings:
+    """Whether everybody may read metrics (then without names), and which ``instances`` get a series
+    of their own: one of INSTANCES_SHOWN."""
+
+    public: bool = False
+    instances: str = UNHEALTHY_INSTANCES
+
+
+@dataclass(frozen=True)
 class PluginTypeChoice:
     """The types to use: all that are installed (``enabled`` None) or those named, without those
     disabled.
@@ -184,6 +194,7 @@ class Settings:
     store: StoreSettings = StoreSettings()
     history: HistorySettings = HistorySettings()
     events: EventsSettings = EventsSettings()
+    metrics: MetricsSettings = MetricsSettings()
     acl: AclSettings = AclSettings()
     wire: str = AS_NOMAD
     plugin_types: PluginTypeChoice = PluginTypeChoice()

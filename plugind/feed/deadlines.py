@@ -66,6 +66,10 @@ class Deadlines:
         due = self._due.get(node_id)
         return due.beat.heard if due and due.at <= now else None
 
+    def beats(self) -> Mapping[str, Beat]:
+        """Return the last beat of each node that is expected to be heard."""
+        return {node_id: due.beat for node_id, due in self._due.items()}
+
     def drop(self, node_id: str, now: float) -> None:
         """Expect nothing more of a node, unless it was heard meanwhile."""
         if self.late_since(node_id, now) is not None:

@@ -103,6 +103,11 @@ class Liveness:
             beat = Beat(time.time_ns(), round(ttl * SECOND))
             return ttl, self._deadlines.heard(node_id, beat, time.monotonic())
 
+    def heard(self) -> Mapping[str, Beat]:
+        """Return the last beat of each node that is expected to be heard."""
+        with self._wake:
+            return self._deadlines.beats()
+
     @property
     def ttl(self) -> float:
         """Return the seconds within which a node that is answered now must be heard again."""

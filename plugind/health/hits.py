@@ -4,11 +4,11 @@ from __future__ import annotations
 
 import threading
 import time
-from collections import Counter
 from collections.abc import Mapping
 from types import MappingProxyType
 
 from plugind import logs
+from plugind.tally import Tally
 
 LOG_EVERY = 60.0
 """Seconds between two log lines about the same limit."""
@@ -23,7 +23,7 @@ class Hits:
     """
 
     def __init__(self) -> None:
-        self._counts: Counter[str] = Counter()
+        self.tally = Tally()
         self._logged: dict[str, float] = {}
         self._lock = threading.Lock()
 
@@ -31,8 +31,8 @@ class Hits:
         """Count one more; ``details`` go into the log line."""
         now = time.monotonic()
         with self._lock:
-            self._counts[limit] += 1
-            count = self._counts[limit]
+            self.tally.add((limit,))
+            count = self.counts[limit]
             if now - self._logged.get(limit, -LOG_EVERY) < LOG_EVERY:
                 return
             self._logged[limit] = now
@@ -41,5 +41,5 @@ class Hits:
     @property
     def counts(self) -> Mapping[str, int]:
         """Return how often each limit was reached since the start, by name."""
-        with self._lock:
-            return MappingProxyType(dict(sorted(self._counts.items())))
+        totals = self.tally.totals()
+        return MappingProxyType({limit: total.count for (limit,), total in totals.items()})

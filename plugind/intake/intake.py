@@ -23,6 +23,7 @@ from plugind.schemas.nodes import Report
 from plugind.schemas.plugins import PluginSchemas
 from plugind.state import State
 from plugind.store.base import Store
+from plugind.tally import Tally
 
 Plan = Callable[[Planner, int], Change]
 
@@ -79,6 +80,11 @@ class Intake:
     def waiting(self) -> tuple[int, float]:
         """Return how many requests wait to be written, and for how many seconds the oldest has."""
         return self._writer.waiting
+
+    @property
+    def commits(self) -> Tally:
+        """Return the commits, and how many seconds each took."""
+        return self._writer.commits
 
     def _planner(self) -> Planner:
         """Return a planner of the state that is durable now."""

@@ -25,6 +25,7 @@ from plugind.intake.fair_queue import FairQueue
 from plugind.model import Change, Committed
 from plugind.state import State
 from plugind.store.base import Conflict, Outcome, OutcomeUnknown, Store
+from plugind.tally import Tally
 
 PROOF_EVERY = 1.0
 """Seconds between two tries to write, while the store cannot be written and nobody else tries."""
@@ -34,6 +35,9 @@ TRIES = 8
 
 SLOW = 5.0
 """Seconds of a commit after which health says so."""
+
+COMMITS = (0.0005, 0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0)
+"""The bounds of buckets of the seconds that commits take."""
 
 _DEAD = "nothing is written any more; restart the server"
 
@@ -79,6 +83,8 @@ class Writer:
         self._taken_at: float | None = None  # when the write in progress was taken
         self._committing_at: float | None = None
         self._unknown: dict[str, tuple[_Planned, float]] = {}
+        self.commits = Tally(COMMITS, known=[()])
+        """The commits that had changes, and how many seconds each took."""
         self._trouble = ""
         self._prove_at = 0.0
         self._gate = threading.Lock()
@@ -228,12 +234,14 @@ class Writer:
         return planned, states
 
     def _commit(self, changes: Sequence[Change]) -> Sequence[Outcome]:
-        self._committing_at = time.monotonic()
+        self._committing_at = began = time.monotonic()
         try:
             with self._feed.writing:
                 outcomes = self._store.commit(changes)
         finally:
             self._committing_at = None
+        if changes:
+            self.commits.add((), time.monotonic() - began)
         if len(outcomes) != len(changes):  # a store may be another package's code
             raise StoreError(f"the store gave {len(outcomes)} outcomes to {len(changes)} changes")
         if self._trouble:

@@ -50,6 +50,11 @@ NODE_UP = "up"
 NODE_DOWN = "down"
 EXPECTED = "expected"
 FLAPPING = "flapping"
+KINDS = {
+    True: (NODE_UP, NODE_DOWN),
+    False: (APPEARED, HEALTHY, UNHEALTHY, REASON, VERSION, LEFT, EXPECTED, FLAPPING),
+}
+"""The kinds of transitions: those of nodes (True), and those of instances and declarations."""
 
 HISTORY_LIMIT = 1_000
 """Transitions that one query gives at most."""

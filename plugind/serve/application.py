@@ -14,6 +14,7 @@ from plugind.api.events import EventParts
 from plugind.api.flask_port import Api
 from plugind.api.flow import Flow
 from plugind.api.history import HistoryParts
+from plugind.api.metrics import MetricsParts
 from plugind.api.nodes import NodeParts, fields_of_nodes
 from plugind.api.openapi import DocumentParts, rendered
 from plugind.api.plugins import PluginParts
@@ -39,7 +40,9 @@ def create_app(
     """
     server, settings = Threads(), services.settings.server
     flow = flow_of(services, address, server.signal, checks or {}, stats or {})
-    return Api("plugind", flow, TABLE, server, settings.trusted_proxies, services.access_log)
+    requests = services.metrics.server.requests
+    proxies, access_log = settings.trusted_proxies, services.access_log
+    return Api("plugind", flow, TABLE, server, proxies, access_log, requests)
 
 
 def flow_of(
@@ -68,6 +71,7 @@ def flow_of(
         DocumentParts(cache(partial(rendered, TABLE, schemas))),
         HistoryParts(catalogue, services.store.history),
         EventParts(services.events, signal),
+        MetricsParts(services.metrics),
         NodeParts(
             catalogue=catalogue,
             intake=services.intake,
@@ -75,6 +79,7 @@ def flow_of(
             liveness=services.liveness,
             hits=services.hits,
             fields=fields_of_nodes(schemas.values()),
+            rejected=services.metrics.server.rejected,
         ),
         PluginParts(
             catalogue=catalogue,
@@ -95,4 +100,5 @@ def flow_of(
         hits=services.hits,
         parts=parts,
         signal=signal,
+        has_public_metrics=settings.metrics.public,
     )

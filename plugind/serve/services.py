@@ -15,6 +15,7 @@ from plugind.acl import Acl, acl_of
 from plugind.acl.tokens import MANAGEMENT
 from plugind.api import PARAMETERS
 from plugind.api.access_log import AccessLog
+from plugind.api.yielding import in_slices
 from plugind.availability.reading import Availability
 from plugind.availability.strips import Strips
 from plugind.catalogue import Catalogue
@@ -31,6 +32,9 @@ from plugind.feed.node_log import NodeLog
 from plugind.health import Health, Hits
 from plugind.intake import Intake
 from plugind.intake.admission import Admission
+from plugind.metrics import Metrics
+from plugind.metrics.catalogue import CatalogueMetrics
+from plugind.metrics.server import ServerMetrics
 from plugind.model import READY, Beat, node_of
 from plugind.model.times import SECOND
 from plugind.schemas.plugins import PluginSchemas
@@ -121,6 +125,7 @@ class Services:
             rate=settings.server.max_heartbeats_per_second,
         )
         self.feed.subscribe(self.liveness)
+        self.metrics = self._metrics()
         self.feed.start()
         self.conditions = Conditions(
             feed=self.feed,
@@ -135,6 +140,21 @@ class Services:
             hits=self.hits,
         )
         self.intake.declare(settings.declarations)
+
+    def _metrics(self) -> Metrics:
+        instances = self.settings.metrics.instances
+        heard = self.liveness.heard
+        catalogue = CatalogueMetrics(self.catalogue, self.schemas, heard, instances, in_slices)
+        server = ServerMetrics(
+            feed=self.feed,
+            store=self.store,
+            intake=self.intake,
+            hits=self.hits,
+            parked=lambda: self.catalogue.parked,
+            streams=lambda: self.events.streams,
+            types=tuple(self.schemas),
+        )
+        return Metrics(catalogue, server, in_slices)
 
     def health(self) -> tuple[bool, str]:
         """Return whether the server does its work, and a line with all details."""

@@ -136,6 +136,11 @@ class Store(ABC):
     def identity(self) -> str:
         """Return a UUID drawn when the store was made: an index has a meaning in one store only."""
 
+    @property
+    def size(self) -> int | None:
+        """Return how many bytes the store takes; None where that is not known."""
+        return None
+
     @abstractmethod
     def load(self) -> Contents:
         """Return everything that the store holds, as of one index."""

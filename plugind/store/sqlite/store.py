@@ -149,6 +149,11 @@ class SqliteStore(Store):
     def identity(self) -> str:
         return self._identity
 
+    @property
+    def size(self) -> int:
+        files = (self._path.with_name(name) for name in FILES)
+        return sum(path.stat().st_size for path in files if path.exists())
+
     def load(self) -> Contents:
         with self._read(), transaction(self._reader, "DEFERRED"):
             found = contents(self._reader)

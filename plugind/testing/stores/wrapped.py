@@ -46,6 +46,10 @@ class Wrapped(Store):
     def identity(self) -> str:
         return self.inner.identity
 
+    @property
+    def size(self) -> int | None:
+        return self.inner.size
+
     def load(self) -> Contents:
         return self.inner.load()
 

@@ -1,0 +1,124 @@
+"""The metrics of a server in two forms: Prometheus' text, and the JSON of Nomad's servers."""
+
+from __future__ import annotations
+
+import math
+import time
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from datetime import UTC, datetime
+from itertools import chain, islice
+from typing import Any
+
+from prometheus_client import CollectorRegistry, ProcessCollector, generate_latest
+from prometheus_client.exposition import CONTENT_TYPE_PLAIN_0_0_4
+from prometheus_client.metrics_core import Metric
+
+from plugind.metrics.catalogue import CatalogueMetrics
+from plugind.metrics.families import BY_NAME, COUNTER, Family
+from plugind.metrics.readings import Collector, Pace, Reading
+from plugind.metrics.server import ServerMetrics
+from plugind.tally import INTERVAL, Recent, Tally
+
+CONTENT_TYPE = CONTENT_TYPE_PLAIN_0_0_4
+
+
+CHUNK = 1_000
+"""Samples that are made into text at a time: one call makes all that it is given into one text."""
+
+
+class _One:
+    """A registry of one metric."""
+
+    def __init__(self, metric: Metric) -> None:
+        self._metric = metric
+
+    def collect(self) -> Iterable[Metric]:
+        return [self._metric]
+
+
+def _texts(metric: Metric) -> Iterator[bytes]:
+    """Yield the text of a metric, in parts that are short enough for other threads."""
+    samples = iter(metric.samples)
+    metric.samples = list(islice(samples, CHUNK))
+    yield generate_latest(_One(metric))
+    while chunk := list(islice(samples, CHUNK)):
+        metric.samples = chunk
+        _help, _type, lines = generate_latest(_One(metric)).split(b"\n", 2)
+        yield lines
+
+
+class Metrics:
+    """All metrics: those of the ``catalogue``, and those of the ``server``.
+
+    Both forms may leave out all that names a plugin, an instance or a node.
+    """
+
+    def __init__(self, catalogue: CatalogueMetrics, server: ServerMetrics, pace: Pace) -> None:
+        self.server = server
+        self._pace = pace
+        public: list[Callable[[], Iterable[Reading]]] = [catalogue.totals, server.read]
+        self._sources = {False: public, True: [catalogue.named, *public]}
+        self._registries = {
+            has_names: self._registry(sources) for has_names, sources in self._sources.items()
+        }
+
+    def _registry(self, sources: Iterable[Callable[[], Iterable[Reading]]]) -> CollectorRegistry:
+        registry = CollectorRegistry()
+        for source in sources:
+            registry.register(Collector(source, self._pace))
+        ProcessCollector(registry=registry)
+        return registry
+
+    def text(self, *, has_names: bool) -> bytes:
+        """Return the metrics in Prometheus' text format, version 0.0.4."""
+        found = self._registries[has_names].collect()
+        return b"".join(text for metric in found for text in _texts(metric))
+
+    def summary(self, *, has_names: bool) -> Mapping[str, Any]:
+        """Return the metrics as Nomad's servers summarise theirs: gauges as they are now, and what
+        happened in the last full interval."""
+        number = int(time.time() // INTERVAL) - 1
+        gauges, counters, samples = [], list[dict[str, Any]](), list[dict[str, Any]]()
+        for name, found in chain.from_iterable(each() for each in self._sources[has_names]):
+            family = BY_NAME[name]
+            if isinstance(found, Tally):
+                made = counters if family.kind == COUNTER else samples
+                made += [
+                    {**_entry(family, labels), **_aggregate(family, recent)}
+                    for labels, recent in found.recent(number).items()
+                ]
+                continue
+            gauges += [
+                {**_entry(family, labels), "Value": value}
+                for labels, value in self._pace(found)
+                if math.isfinite(value)
+            ]
+        began = datetime.fromtimestamp(number * INTERVAL, UTC)
+        return {
+            "Timestamp": f"{began:%Y-%m-%d %H:%M:%S} +0000 UTC",
+            "Gauges": gauges,
+            "Points": [],
+            "Counters": counters,
+            "Samples": samples,
+        }
+
+
+def _entry(family: Family, labels: tuple[str, ...]) -> dict[str, Any]:
+    """Return the name of a metric in Nomad's style, and its labels."""
+    name = family.name.removesuffix("_total").replace("plugind_", "plugind.", 1)
+    return {"Name": name, "Labels": dict(zip(family.labels, labels, strict=True))}
+
+
+def _aggregate(family: Family, recent: Recent) -> dict[str, Any]:
+    """Return the figures of an interval; each event of a counter counts 1."""
+    if family.kind == COUNTER:
+        recent = Recent(recent.count, recent.count, recent.count, 1.0, 1.0)
+    return {
+        "Count": recent.count,
+        "Rate": recent.sum / INTERVAL,
+        "Sum": recent.sum,
+        "Min": recent.minimum,
+        "Max": recent.maximum,
+        "Mean": recent.mean,
+        "Stddev": recent.deviation,
+    }

@@ -1,0 +1,110 @@
+"""Metrics of the server itself: its store, its requests, its process."""
+
+from __future__ import annotations
+
+import math
+import platform
+import time
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from dataclasses import dataclass, field
+from itertools import product
+
+from plugind import __version__, logs
+from plugind.errors import PlugindError
+from plugind.feed.feed import Feed
+from plugind.health import Hits
+from plugind.intake import Intake
+from plugind.metrics.readings import Reading
+from plugind.model import Committed
+from plugind.model.changes import KINDS
+from plugind.model.times import SECOND
+from plugind.state import State
+from plugind.store.base import Store
+from plugind.tally import Tally
+
+DURATIONS = (0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0)
+"""The bounds of buckets of durations, in seconds."""
+
+
+class TransitionCounter:
+    """Counts transitions of the log's changes; a subscriber of the feed."""
+
+    def __init__(self, types: Iterable[str]) -> None:
+        self.tally = Tally(known=_kinds(types))
+
+    def follow(self, old: State, new: State, batch: Sequence[Committed]) -> None:
+        """Count the transitions of changes."""
+        for committed in batch:
+            for each in committed.change.transitions:
+                self.tally.add((each.type, each.kind))
+
+    def missed(self, old: State, new: State) -> None:
+        """Leave out the transitions of changes that are not known any more."""
+
+
+def _kinds(types: Iterable[str]) -> Iterator[tuple[str, str]]:
+    """Yield the transitions that nodes, which have no type, and each plugin type may have."""
+    yield from (("", kind) for kind in KINDS[True])
+    yield from product(types, KINDS[False])
+
+
+@dataclass
+class ServerMetrics:
+    """Reads the parts of a server. ``parked`` and ``streams`` return how many requests wait for
+    changes and get events; ``types`` are the names of the plugin types."""
+
+    feed: Feed
+    store: Store
+    intake: Intake
+    hits: Hits
+    parked: Callable[[], int]
+    types: Iterable[str]
+    streams: Callable[[], int] = lambda: 0
+    requests: Tally = field(default_factory=lambda: Tally(DURATIONS))
+    """The requests that were answered, by method, endpoint and status, and how long each took."""
+
+    def __post_init__(self) -> None:
+        known = [(type_,) for type_ in self.types]
+        self.rejected = Tally(known=[("",), *known])
+        self.probes = Tally(known=known)
+        self.probe_failures = Tally(known=known)
+        self.transitions = TransitionCounter(self.types)
+        self.feed.subscribe(self.transitions)
+
+    def read(self) -> Iterator[Reading]:
+        """Yield the values as they are now."""
+        yield "plugind_transitions_total", self.transitions.tally
+        yield "plugind_rejected_items_total", self.rejected
+        yield "plugind_probe_duration_seconds", self.probes
+        yield "plugind_probe_failures_total", self.probe_failures
+        yield from self._of_store()
+        yield "plugind_http_requests_total", self.requests
+        yield "plugind_http_request_duration_seconds", self.requests
+        yield "plugind_parked_queries", [((), self.parked())]
+        yield "plugind_streams", [((), self.streams())]
+        yield "plugind_limit_hits_total", self.hits.tally
+        yield "plugind_log_messages_total", logs.written
+        yield "plugind_build_info", [((__version__, platform.python_version()), 1)]
+
+    def _of_store(self) -> Iterator[Reading]:
+        waiting, age = self.intake.waiting
+        yield "plugind_store_writable", [((), float(not self.intake.trouble))]
+        size = self.store.size
+        yield "plugind_store_size_bytes", [] if size is None else [((), size)]
+        yield "plugind_store_commit_duration_seconds", self.intake.commits
+        yield "plugind_intake_queue_length", [((), waiting)]
+        yield "plugind_intake_queue_oldest_age_seconds", [((), age)]
+        yield "plugind_state_index", [((), self.feed.state.index)]
+        yield "plugind_follow_lag_seconds", [((), self._lag())]
+
+    def _lag(self) -> float:
+        """Return for how many seconds the oldest change that the state lacks has been stored."""
+        index = self.feed.state.index
+        try:
+            if not self.store.wait(index, 0):
+                return 0.0
+            behind = self.store.read(index, 1)
+        except PlugindError:
+            return math.inf
+        times = (each.change.time for each in behind)
+        return max(0.0, (time.time_ns() - next(times, time.time_ns())) / SECOND)
