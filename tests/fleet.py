@@ -5,7 +5,7 @@ from __future__ import annotations
 import signal
 import time
 from collections.abc import Iterator
-from contextlib import suppress
+from contextlib import closing, suppress
 from dataclasses import dataclass, field
 from functools import partial
 from random import Random
@@ -13,6 +13,7 @@ from typing import Any
 
 from plugind.client import Answer, Client
 from plugind.errors import Refused, Unreachable
+from tests.events.following import Follower
 from tests.processes import Machine, Process
 from tests.promises import PATIENCE
 
@@ -82,6 +83,7 @@ class Fleet:
         self.port = self.machine.port()
         self.server, self.client = self._serve()
         self.index = self.client.plugins("csi").index
+        self.follower = self.machine.places.enter_context(closing(Follower(self.client.address)))
         for node in NODES:
             self.agents[node] = Agent(self.machine.agent(node, self.client.address))
         for node in NODES:
@@ -238,6 +240,45 @@ class Fleet:
         self._check_creation(answer.value)
         for id_ in PLUGINS:
             self._settle_body(id_)
+        self._check_history()
+
+    def _check_history(self) -> None:
+        """Check that the history ends in what is shown, and that the stream has the same rows."""
+        rows = [row for id_ in PLUGINS for row in self._history(id_)]
+        health: dict[str, dict[tuple[str, str], bool]] = {id_: {} for id_ in PLUGINS}
+        for row in sorted(rows, key=lambda row: int(row["Seq"])):
+            key = row["NodeName"], row["Role"]
+            if row["After"] == "" and row["Event"] in ("left", "flapping"):
+                del health[row["ID"]][key]
+            else:
+                is_new = key not in health[row["ID"]]
+                assert is_new or row["Event"] != "appeared", self._with_story(f"twice: {row}")
+                health[row["ID"]][key] = row["Healthy"]
+        for id_ in PLUGINS:
+            body = self._true_body(id_)
+            shown = {
+                (node, role): bool(version)
+                for role, nodes in body.items()
+                for node, version in nodes.items()
+            }
+            assert health[id_] == shown, self._with_story(f"the history of {id_} is not that")
+        steady = [row for row in rows if row["Event"] != "flapping"]  # its row changes in place
+        wanted = sorted(row["Seq"] for row in steady)
+        deadline = time.monotonic() + PATIENCE
+        while time.monotonic() < deadline:
+            found = [row for row in list(self.follower.rows) if row["Event"] != "flapping"]
+            if [row["Seq"] for row in found] == wanted:
+                assert sorted(steady, key=lambda row: int(row["Seq"])) == found
+                return
+            time.sleep(0.05)
+        raise AssertionError(self._with_story("the stream does not have the history's rows"))
+
+    def _history(self, id_: str) -> list[dict[str, Any]]:
+        try:
+            rows: list[dict[str, Any]] = self.client.plugin_history("csi", id_).value
+        except Refused:  # it never was there
+            return []
+        return rows
 
     def _settle_body(self, id_: str) -> None:
         want, deadline = self._true_body(id_), time.monotonic() + PATIENCE
