@@ -20,6 +20,7 @@ from plugind.api.request import Request
 from plugind.cli import Commands, output, terminal
 from plugind.errors import PlugindError
 from plugind.wire.fields import tame
+from tests.events.client import stream
 from tests.hostile_texts import HOSTILE, SENDABLE, unsafe
 from tests.processes import PLUGIND
 from tests.promises import COMMAND_MAXIMUM
@@ -151,6 +152,8 @@ COMMANDS = [
     ("plugin", "status", "--json"),
     ("plugin", "status", "p0"),
     ("plugin", "check", "p0"),
+    ("plugin", "history", "p0"),
+    ("node", "history", "00000000"),
     ("plugin", "status", "x\x1b[31m"),
     ("plugin", "status", "--type", "x\x1b[31m"),
     ("plugin", "\x1b[31m"),
@@ -184,6 +187,34 @@ def check(api: Live, words: tuple[str, ...], **environ: str) -> None:
     assert "Traceback" not in done.stderr
     assert not unsafe(done.stdout + done.stderr)
     assert done.stdout or done.stderr.count("\n") <= 4
+
+
+@pytest.mark.parametrize("form", ["application/json", "text/event-stream"])
+def test_event_streams_keep_their_lines(api: Live, form: str) -> None:
+    """A text never ends a line of the stream, nor a field of an event, and arrives as it is."""
+    last = api.call("GET", "/v1/plugins?type=csi").index
+    reasons = {}
+    with stream(api, "?index=1", {"Accept": form}) as found:
+        index = 0
+        while index < last:
+            raw = found.raw()
+            assert raw.endswith(b"\n")
+            assert b"\r" not in raw
+            field, _, data = raw.strip().partition(b" ")
+            if form == "text/event-stream" and field != b"data:":
+                assert field in (b"", b":", b"id:"), raw
+                continue
+            line = json.loads(raw if form == "application/json" else data)
+            index = line.get("Index", 0)
+            for event in line.get("Events", ()):
+                if event["Topic"] == "Plugin":
+                    reasons[event["Payload"]["ID"]] = event["Payload"]["Reason"]
+    assert reasons == {
+        row["ID"]: row["Reason"]
+        for number in range(len(SENDABLE))
+        for row in api.call("GET", f"/v1/plugin/csi/p{number}/history").json
+    }
+    assert len(reasons) == len(SENDABLE)
 
 
 def test_escapes_show_what_was_there(api: Live) -> None:
