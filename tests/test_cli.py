@@ -7,7 +7,9 @@ import os
 import signal
 import socket
 import subprocess
+import threading
 from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
 import pytest
@@ -30,6 +32,30 @@ def plugind(
         timeout=COMMAND_MAXIMUM,
         env={**clean, **environ},
     )
+
+
+@contextmanager
+def printing(*words: str, address: str) -> Iterator[list[str]]:
+    """Run a command until the block ends, with Ctrl-C; yield the lines that it prints so far."""
+    clean = {k: v for k, v in os.environ.items() if not k.startswith(("PLUGIND_", "NOMAD_"))}
+    process = subprocess.Popen(
+        [PLUGIND, *words],
+        stdout=subprocess.PIPE,
+        stderr=subprocess.STDOUT,
+        text=True,
+        env={**clean, "PLUGIND_ADDR": address, "PYTHONUNBUFFERED": "1"},
+    )
+    found: list[str] = []
+    assert process.stdout
+    reader = threading.Thread(target=lambda: found.extend(process.stdout or ()))
+    reader.start()
+    try:
+        yield found
+    finally:
+        process.send_signal(signal.SIGINT)
+        assert process.wait(PATIENCE) == 130
+        reader.join()
+        process.stdout.close()
 
 
 @pytest.fixture

@@ -24,8 +24,8 @@ from tests.events.client import stream
 from tests.hostile_texts import HOSTILE, SENDABLE, unsafe
 from tests.processes import PLUGIND
 from tests.promises import COMMAND_MAXIMUM
-from tests.support import FakeAgent, Live, down, serving
-from tests.test_cli import plugind
+from tests.support import FakeAgent, Live, down, eventually, serving
+from tests.test_cli import plugind, printing
 
 ROOT = Path(__file__).parent.parent
 hostile = pytest.mark.parametrize("text", HOSTILE.values(), ids=HOSTILE)
@@ -162,6 +162,13 @@ COMMANDS = [
     ("node", "status", "--json"),
     ("node", "status", "\x9b31m\udcff"),
     ("plugin", "status", "\udcff"),
+    ("plugin", "history", "p0"),
+    ("plugin", "history", "x\x1b[31m/p0"),
+    ("node", "history", "00000000", "--since", "x\x1b[31m"),
+    ("history",),
+    ("history", "--json"),
+    ("status",),
+    ("status", "--json"),
 ]
 
 
@@ -215,6 +222,10 @@ def test_event_streams_keep_their_lines(api: Live, form: str) -> None:
         for row in api.call("GET", f"/v1/plugin/csi/p{number}/history").json
     }
     assert len(reasons) == len(SENDABLE)
+def test_history_that_is_watched(api: Live) -> None:
+    with printing("history", "--watch", address=api.address) as out:
+        eventually(lambda: len(out) >= len(SENDABLE))
+    assert not unsafe("".join(out))
 
 
 def test_escapes_show_what_was_there(api: Live) -> None:

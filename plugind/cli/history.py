@@ -1,19 +1,35 @@
-"""The table of history: what became of instances and nodes, newest first."""
+"""``plugind history``, and the tables of history: what happened, newest first."""
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
-from typing import Any
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from math import floor
+from typing import Any, NoReturn
 
 import click
+from rich.console import Group as Lines
 from rich.console import RenderableType
 
-from plugind.cli import output
+from plugind import printable
+from plugind.cli import output, terminal
+from plugind.cli.commands import Command, examples
+from plugind.cli.connection import connected
+from plugind.cli.following import WAIT, Look, watch
 from plugind.cli.output import Column
+from plugind.client import Client
+from plugind.model.changes import HISTORY_LIMIT
 from plugind.model.times import SECOND, format_duration
+
+Row = Mapping[str, Any]
 
 SINCE = click.option(
     "--since", default="", metavar="DURATION|TIME", help="Only what happened since then, as 24h."
+)
+WATCH = click.option(
+    "--watch",
+    "watching",
+    is_flag=True,
+    help="Print a line for each transition, the newest last, and go on until Ctrl-C.",
 )
 AS_JSON = click.option("--json", "as_json", is_flag=True, help="Print JSON, for programs.")
 
@@ -29,16 +45,78 @@ _COLUMNS = (
 )
 
 
-def show(rows: Iterable[Mapping[str, Any]], as_json: bool) -> None:
-    """Print the rows of an answer with history."""
-    if as_json:
+@click.command(
+    cls=Command,
+    epilog=examples(
+        "plugind history --since 1h  what happened in the last hour",
+        "plugind history --watch     what happens from now on, until Ctrl-C",
+    ),
+)
+@SINCE
+@WATCH
+@AS_JSON
+@connected
+def history(client: Client, since: str, watching: bool, as_json: bool) -> None:
+    """Show what happened to all plugins and nodes: where, when and why, newest first."""
+    show(
+        client,
+        lambda client, index: client.history(since=since, index=index, wait=WAIT),
+        watching=watching,
+        as_json=as_json,
+    )
+
+
+def show(
+    client: Client,
+    look: Look,
+    availability: Callable[[], Sequence[Row]] = lambda: (),
+    *,
+    watching: bool,
+    as_json: bool,
+) -> None:
+    """Print history, and above it ``availability``; with ``watching`` what comes, line by line."""
+    rows = look(client, 0).value
+    if as_json and not watching:
         output.print_json(rows)
         return
+    if not as_json and (available := availability_table(availability())):
+        output.console().print(Lines(available, ""))
+    if watching:
+        _follow(client, look, as_json)
     table = history_table(rows)
     output.console().print(table or "Nothing happened, as far as the history goes back.")
 
 
-def history_table(rows: Iterable[Mapping[str, Any]]) -> RenderableType | None:
+def _follow(client: Client, look: Look, as_json: bool) -> NoReturn:
+    """Print each transition once, the newest last."""
+    last, said = [0], [""]
+
+    def print_new(rows: Sequence[Row] | None, away: str, is_new: bool) -> None:
+        if away != said[0]:
+            said[0] = away
+            if away:
+                terminal.echo(away, err=True)
+        new = [row for row in rows or () if row["Seq"] > last[0]]
+        if last[0] and len(new) == HISTORY_LIMIT:
+            terminal.echo("more happened than is shown here", err=True)
+        for row in reversed(new):
+            if as_json:
+                output.print_json(row, one_line=True)
+            else:
+                terminal.echo(_line(row))
+        last[0] = max([last[0], *(row["Seq"] for row in new)])
+
+    watch(client, {"": look}, lambda values: values[""], print_new)
+
+
+def _line(row: Row) -> str:
+    """Return a transition in one line."""
+    plugin = f"{row['Type']}/{row['ID']}" if row["ID"] else ""
+    words = row["Time"], row["Event"], plugin, row["Role"], row["NodeName"], _details(row)
+    return printable.one_line(" ".join(word for word in words if word))
+
+
+def history_table(rows: Iterable[Row]) -> RenderableType | None:
     """Return a table of transitions; None where there are none."""
     cells = []
     for row in rows:
@@ -48,7 +126,34 @@ def history_table(rows: Iterable[Mapping[str, Any]]) -> RenderableType | None:
     return output.table(_COLUMNS, cells) if cells else None
 
 
-def _details(row: Mapping[str, Any]) -> str:
+def availability_table(rows: Sequence[Row]) -> RenderableType | None:
+    """Return a table of how much of the time instances were healthy; None where there are none."""
+    if not rows:
+        return None
+    names = [window["Window"] for window in rows[0]["Windows"]]
+    columns = [
+        Column("Type"),
+        Column("Role"),
+        *(Column(f"Healthy {name}") for name in names),
+        *(Column(f"At least one {name}", drop=1) for name in names),
+    ]
+    cells = [
+        [
+            *(row["Type"], row["Role"]),
+            *(_percent(window["Availability"]) for window in row["Windows"]),
+            *(_percent(window["AnyHealthy"]) for window in row["Windows"]),
+        ]
+        for row in rows
+    ]
+    return output.table(columns, cells)
+
+
+def _percent(share: float | None) -> str:
+    """Return a share, rounded down, so that a short failure does not show as none."""
+    return "-" if share is None else f"{floor(round(share * 100_000, 3)) / 1000:g}%"
+
+
+def _details(row: Row) -> str:
     """Return what changed, and why, in a few words."""
     if row["Event"] == "flapping":
         healthy = format_duration(row["HealthySeconds"] * SECOND)

@@ -12,6 +12,7 @@ from plugind.cli import history, output
 from plugind.cli.commands import Group, examples
 from plugind.cli.connection import PluginTypeInfo, connected, plugin_types
 from plugind.cli.finding import find_node
+from plugind.cli.following import WAIT
 from plugind.cli.node_forget import Choice, age, forget_many, forget_one, nodes_table
 from plugind.cli.output import Column
 from plugind.client import Client
@@ -53,19 +54,29 @@ def status(client: Client, id: str | None, as_json: bool) -> None:
     epilog=examples(
         "plugind node history vm1              what happened to it and on it, newest first",
         "plugind node history vm1 --since 24h  in the last 24 hours",
+        "plugind node history vm1 --watch      what happens from now on, until Ctrl-C",
     ),
 )
 @click.argument("id", metavar="NAME|ID")
 @history.SINCE
+@history.WATCH
 @history.AS_JSON
 @connected
-def history_(client: Client, id: str, since: str, as_json: bool) -> None:
+def history_(client: Client, id: str, since: str, watching: bool, as_json: bool) -> None:
     """Show what happened to a node and to the plugins on it, newest first.
 
-    The first characters of an ID are enough. A node that is gone keeps its history: give its ID.
+    Above it is how much of the time its instances were healthy, and how much of it at least one
+    was. The first characters of an ID are enough. A node that is gone keeps its history: give its
+    ID.
     """
     node_id = id if is_node_id(id) else find_node(client.nodes().value, id)
-    history.show(client.node_history(node_id, since=since).value, as_json)
+    history.show(
+        client,
+        lambda client, index: client.node_history(node_id, since=since, index=index, wait=WAIT),
+        lambda: client.node_availability(node_id).value,
+        watching=watching,
+        as_json=as_json,
+    )
 
 
 @node.command(

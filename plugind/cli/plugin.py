@@ -104,24 +104,36 @@ def status(
     epilog=examples(
         "plugind plugin history ebs0              what happened to it, newest first",
         "plugind plugin history ebs0 --since 24h  in the last 24 hours",
+        "plugind plugin history ebs0 --watch      what happens from now on, until Ctrl-C",
     ),
 )
 @click.argument("id", metavar="[TYPE/]ID")
 @_TYPE
 @history.SINCE
+@history.WATCH
 @history.AS_JSON
 @connected
-def history_(client: Client, id: str, only: str | None, since: str, as_json: bool) -> None:
+def history_(
+    client: Client, id: str, only: str | None, since: str, watching: bool, as_json: bool
+) -> None:
     """Show what happened to a plugin's instances: where, when and why, newest first.
 
-    A plugin that is gone keeps its history: give its TYPE/ID.
+    Above it is how much of the time the expected instances were healthy, and how much of it at
+    least one was. A plugin that is gone keeps its history: give its TYPE/ID.
     """
     if "/" in id:
         type_name, _, plugin_id = id.partition("/")
     else:
         type_, plugin_id = find_plugin(client, plugin_types(client), id, only)
         type_name = type_.name
-    history.show(client.plugin_history(type_name, plugin_id, since=since).value, as_json)
+    named = type_name, plugin_id
+    history.show(
+        client,
+        lambda client, index: client.plugin_history(*named, since=since, index=index, wait=WAIT),
+        lambda: client.plugin_availability(*named).value,
+        watching=watching,
+        as_json=as_json,
+    )
 
 
 @plugin.command(epilog=examples("plugind plugin forget ebs0"))

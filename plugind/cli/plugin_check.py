@@ -29,11 +29,19 @@ _STATUSES = {"healthy": (0, "OK"), "degraded": (1, "WARNING"), "unhealthy": (2, 
 class CheckCommand(Command):
     """A command whose every failure, a wrong option too, is one line and means unknown."""
 
+    def say(self, reason: str) -> None:
+        """Print why it is unknown."""
+        terminal.echo(f"PLUGIND UNKNOWN - {reason}")
+
+    def _give_up(self, reason: str) -> NoReturn:
+        self.say(_line(reason))
+        raise click.exceptions.Exit(UNKNOWN)
+
     def make_context(self, *args: Any, **kwargs: Any) -> click.Context:
         try:
             return super().make_context(*args, **kwargs)
         except click.UsageError as error:
-            _give_up(error.format_message())
+            self._give_up(error.format_message())
 
     def invoke(self, ctx: click.Context) -> Any:
         try:
@@ -41,9 +49,9 @@ class CheckCommand(Command):
         except click.exceptions.Exit:
             raise
         except PlugindError as error:
-            _give_up(str(error))
+            self._give_up(str(error))
         except Exception as error:  # Python's own exit status would mean a warning.
-            _give_up(f"{type(error).__name__}: {error}")
+            self._give_up(f"{type(error).__name__}: {error}")
 
 
 def check_plugin(client: Client, type_: PluginTypeInfo, plugin_id: str) -> int:
@@ -70,11 +78,6 @@ def _first_reason(client: Client, type_: PluginTypeInfo, body: dict[str, Any]) -
     more = f" (and {len(broken) - 1} more)" if len(broken) > 1 else ""
     reason = first.fingerprint["HealthDescription"]
     return f"{first.role} on {first.node_name} since {since}: {reason}{more}"
-
-
-def _give_up(reason: str) -> NoReturn:
-    terminal.echo(f"PLUGIND UNKNOWN - {_line(reason)}")
-    raise click.exceptions.Exit(UNKNOWN)
 
 
 def _line(text: str) -> str:

@@ -158,6 +158,25 @@ class Client:
         path = f"/v1/node/{_segment(node_id)}/history"
         return self._read(path, {"since": since} if since else {}, index, wait)
 
+    def history(self, *, since: str = "", index: int = 0, wait: float = 60.0) -> Answer:
+        """Return the newest 1,000 transitions of all that the token may read.
+
+        ``since`` is as for ``plugin_history``.
+        """
+        return self._read("/v1/history", {"since": since} if since else {}, index, wait)
+
+    def plugin_availability(self, type: str, id: str) -> Answer:
+        """Return how much of the time a plugin was healthy, by role."""
+        return self._call("GET", f"/v1/plugin/{_segment(type)}/{_segment(id)}/availability")
+
+    def node_availability(self, node_id: str) -> Answer:
+        """Return how much of the time a node's instances were healthy, by type and role."""
+        return self._call("GET", f"/v1/node/{_segment(node_id)}/availability")
+
+    def problems(self) -> Answer:
+        """Return all that is wrong now, grouped, as far as the token may read it."""
+        return self._call("GET", "/v1/problems")
+
     def health(self) -> Answer:
         """Return the health of the server and of the agent in the same process."""
         return self._call("GET", "/v1/agent/health")

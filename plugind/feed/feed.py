@@ -15,6 +15,7 @@ from plugind.errors import Compacted
 from plugind.health.threads import OwnedThread
 from plugind.model import Committed
 from plugind.state import State
+from plugind.state.flaps import of_the_last_hour
 from plugind.store.base import Store
 
 WAIT = 0.1
@@ -115,7 +116,8 @@ class Feed:
     def _reload(self) -> None:
         old = self._state
         with self.writing:
-            self._state = State.of(self._store.load())
+            contents = self._store.load()
+            self._state = State.of(contents, of_the_last_hour(self._store.history))
         _log.warning("the log was compacted: changes were missed", after=old.index)
         for subscriber in self._subscribers:
             try:

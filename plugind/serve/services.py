@@ -41,6 +41,7 @@ from plugind.schemas.plugins import PluginSchemas
 from plugind.serve.conditions import Conditions
 from plugind.serve.timer import Timer
 from plugind.state import State
+from plugind.state.flaps import of_the_last_hour
 from plugind.store.base import Contents, Retention, Store
 from plugind.types.registry import Registry
 
@@ -65,7 +66,7 @@ class Services:
         kept = settings.history
         self.store.retention = Retention(round(kept.keep * SECOND), kept.max_transitions)
         contents = self.store.load()
-        self.feed = Feed(self.store, State.of(contents))
+        self.feed = Feed(self.store, State.of(contents, of_the_last_hour(self.store.history)))
         self.hits = Hits()
         self.timer = Timer("pacing")
         self.run_id = uuid4().hex

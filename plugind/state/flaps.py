@@ -7,16 +7,22 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
+from itertools import islice
 from typing import NamedTuple
 
-from plugind.model import FLAPPING, InstanceKey, Transition
+from plugind.model import FLAPPING, HistoryQuery, InstanceKey, StoredTransition, Transition
 from plugind.model.times import SECOND
 from plugind.state.maps import replaced
+from plugind.store.paging import Select, newest_first
 
 HOUR = 3600 * SECOND
 
 ROWS = 60
 """Transitions that an instance has in an hour before it counts as flapping."""
+
+
+LOADED_MAXIMUM = 50_000
+"""Transitions that are looked at when a state is loaded."""
 
 
 class Flap(NamedTuple):
@@ -33,6 +39,17 @@ class Flap(NamedTuple):
         """Return for how many nanoseconds it was healthy until ``now``."""
         more = now - self.at if self.since and self.healthy else 0
         return self.healthy_time + max(0, more)
+
+
+def of_the_last_hour(select: Select) -> list[StoredTransition]:
+    """Return the transitions of the hour that the last one was in, newest first, of too many the
+    newest ones."""
+    found: list[StoredTransition] = []
+    for row in islice(newest_first(select, HistoryQuery()), LOADED_MAXIMUM):
+        if found and row.transition.time // HOUR != found[0].transition.time // HOUR:
+            break
+        found.append(row)
+    return found
 
 
 @dataclass(frozen=True, slots=True)
@@ -60,9 +77,11 @@ class Flaps:
             is_healthy = row.healthy and not row.is_gone
             old = found.get(key) or (self.of(key, row.time) if hour == self.hour else Flap())
             if row.kind == FLAPPING:
-                time = old.healthy_until(row.time)
-                found[key] = Flap(ROWS + row.count, row.since, time, row.time, is_healthy)
+                # A row from the store stands for changes that were not followed one by one.
+                known = old.healthy_until(row.time) if old.since else row.healthy_seconds * SECOND
+                at = max(row.time, row.until)
+                found[key] = Flap(ROWS + row.count, row.since, known, at, is_healthy)
             else:
                 found[key] = Flap(old.number + 1, 0, 0, row.time, is_healthy)
-        known = self.by_instance if hour == self.hour else {}
-        return Flaps(hour, replaced(known, found)) if found else self
+        kept = self.by_instance if hour == self.hour else {}
+        return Flaps(hour, replaced(kept, found)) if found else self

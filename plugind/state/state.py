@@ -24,6 +24,7 @@ from plugind.model import (
     PluginKey,
     Stamp,
     Step,
+    StoredTransition,
     is_history,
     is_list,
 )
@@ -67,10 +68,13 @@ class State:
     plugin_ids: Mapping[str, Ordered[str]]
 
     @classmethod
-    def of(cls, contents: Contents) -> State:
-        """Return the state that a store's contents are."""
+    def of(cls, contents: Contents, rows: Iterable[StoredTransition] = ()) -> State:
+        """Return the state that a store's contents are. ``rows`` are the transitions of the last
+        hour, newest first, by which flapping goes on."""
         removals = Removals(contents.index)
-        derived = removals, Usage(), Flaps(), News.since(contents.index)
+        known = [row.transition for row in rows if row.index <= contents.index]
+        flaps = Flaps().changed(reversed(known))
+        derived = removals, Usage(), flaps, News.since(contents.index)
         empty = cls(0, {}, {}, {}, {}, {}, {}, {}, {}, {}, *derived, NO_IDS, {})
         change = Change(
             0,

@@ -65,7 +65,8 @@ class Server:
 
     def start(self) -> None:
         self.store = SqliteStore(None, self.folder)
-        self.feed = Feed(self.store, State.of(self.store.load()))
+        rows = flaps.of_the_last_hour(self.store.history)
+        self.feed = Feed(self.store, State.of(self.store.load(), rows))
         generations = {name: str(origin) for name, origin in REGISTRY.origins.items()}
         self.intake = Intake(
             self.store, self.feed, SCHEMAS, generations, clock=lambda: self.now * SECOND

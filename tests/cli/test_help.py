@@ -92,7 +92,7 @@ def test_the_version_may_be_an_option() -> None:
         (("plugn",), "did you mean 'plugin'?"),
         (("plugin", "statu"), "did you mean 'status'?"),
         (("plugin", "stats", "ebs0"), "did you mean 'status'?"),
-        (("status",), "did you mean 'node status' or 'plugin status'?"),
+        (("forget",), "did you mean 'node forget' or 'plugin forget'?"),
         (("acl", "tokn"), "did you mean 'token'?"),
         (("type", "chek"), "did you mean 'check'?"),
         (("csi-tel",), "did you mean 'csi-tell'"),

@@ -7,15 +7,16 @@ import json
 import pytest
 
 from tests.cli.conftest import NODE, REASON
-from tests.support import FakeAgent, Live, up
-from tests.test_cli import plugind
+from tests.support import FakeAgent, Live, down, eventually, up
+from tests.test_cli import plugind, printing
 
 
 def lines(api: Live, *command: str) -> list[str]:
-    """Return the lines of a table, without its head."""
+    """Return the lines of the table of transitions, without its head."""
     done = plugind(*command, address=api.address)
     assert (done.returncode, done.stderr) == (0, "")
-    return done.stdout.splitlines()[1:]
+    *_, table = done.stdout.rpartition("\n\n")
+    return table.splitlines()[1:]
 
 
 def test_a_plugin_and_a_node(api: Live, agent: FakeAgent) -> None:
@@ -47,7 +48,63 @@ def test_json_and_since(api: Live, agent: FakeAgent, command: tuple[str, ...]) -
     assert {row["Event"] for row in rows} >= {"appeared"}
     assert json.loads(plugind(*command, "--json", "--since", "1h", address=api.address).stdout)
     done = plugind(*command, "--since", "2200-01-01T00:00:00Z", address=api.address)
-    assert done.stdout == "Nothing happened, as far as the history goes back.\n"
+    assert done.stdout.endswith("\nNothing happened, as far as the history goes back.\n")
     done = plugind(*command, "--since", "yesterday", address=api.address)
     assert done.returncode == 1
     assert done.stderr.startswith("Error: Invalid since: it is a time, as 2026-")
+
+
+def test_everything_anywhere(api: Live, agent: FakeAgent) -> None:
+    found = lines(api, "history")
+    assert {"vm1", "vm2"} <= {word for line in found for word in line.split()}
+    rows = json.loads(plugind("history", "--json", address=api.address).stdout)
+    assert len(rows) == len(found)
+    assert rows == api.call("GET", "/v1/history").json
+
+
+def test_availability_stands_above(api: Live, agent: FakeAgent) -> None:
+    agent.report({"aws-ebs0": {"controller": up(), "node": down(REASON)}})
+    done = plugind("plugin", "history", "nfs", address=api.address)
+    head, row = done.stdout.splitlines()[:2]
+    assert head.split("  ")[:1] == ["Type"]
+    assert "Healthy 24h" in head
+    assert "At least one 30d" in head
+    assert row.split() == ["csi", "node", "0%", "0%", "0%", "0%", "0%", "0%"] or "%" in row
+    of_node = plugind("node", "history", "vm1", address=api.address).stdout.splitlines()
+    assert [line.split()[:2] for line in of_node[1:3]] == [["csi", "controller"], ["csi", "node"]]
+    assert of_node[1].split()[2:] == ["100%"] * 6
+
+
+@pytest.mark.parametrize(
+    "command", [("plugin", "history", "nfs"), ("node", "history", "vm1"), ("history",)]
+)
+@pytest.mark.parametrize("as_json", [False, True])
+def test_watch_prints_each_transition_once(
+    api: Live, agent: FakeAgent, command: tuple[str, ...], as_json: bool
+) -> None:
+    with printing(
+        *command, "--watch", *(["--json"] if as_json else []), address=api.address
+    ) as out:
+        eventually(lambda: any("appeared" in line for line in out))
+        for reason in ("flood", "fire", "frost"):
+            before = len(out)
+            agent.report({"nfs": {"node": down(reason)}})
+            eventually(lambda before=before: len(out) > before)
+    of_nfs = [line for line in out if "nfs" in line and "%" not in line]
+    assert len(of_nfs) == 4
+    for line, reason in zip(of_nfs[1:], ("flood", "fire", "frost"), strict=True):
+        if as_json:
+            row = json.loads(line)
+            assert row["Reason"] == reason
+            assert row in api.call("GET", "/v1/history").json
+        else:
+            assert f" csi/nfs node vm1 {reason}\n" in line
+
+
+def test_watching_goes_on_after_a_plugin_is_gone(api: Live, agent: FakeAgent) -> None:
+    with printing("plugin", "history", "csi/nfs", "--watch", address=api.address) as out:
+        eventually(lambda: any("appeared" in line for line in out))
+        agent.report({"nfs": {"node": None}})
+        eventually(lambda: any("left" in line for line in out))
+        agent.report({"nfs": {"node": up()}})
+        eventually(lambda: len([line for line in out if "appeared" in line]) == 2)

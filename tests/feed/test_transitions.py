@@ -31,7 +31,7 @@ from plugind.model.times import SECOND
 from plugind.schemas.nodes import Report
 from plugind.schemas.plugins import PluginSchemas
 from plugind.state import State
-from plugind.state.flaps import ROWS
+from plugind.state.flaps import ROWS, of_the_last_hour
 from plugind.store.sqlite import SqliteStore
 from plugind.types.registry import load_registry
 
@@ -47,7 +47,8 @@ class Server:
     def __init__(self, folder: Path) -> None:
         self.now = START
         self.store = SqliteStore(None, folder, shared=True)
-        self.feed = Feed(self.store, State.of(self.store.load()))
+        rows = of_the_last_hour(self.store.history)
+        self.feed = Feed(self.store, State.of(self.store.load(), rows))
         self.intake = Intake(
             self.store,
             self.feed,
@@ -119,6 +120,23 @@ def test_an_instance_that_flaps_has_one_row_for_the_rest_of_the_hour(server: Ser
     server.now = START + 3600 * SECOND
     server.report(a={"Healthy": True})
     assert [each.kind for each in server.rows()[-2:]] == [FLAPPING, "healthy"]
+
+
+def test_flapping_goes_on_after_a_restart(tmp_path: Path) -> None:
+    server = Server(tmp_path)
+    for number in range(2 * ROWS):
+        server.report(a={"Healthy": number % 2 == 0}, b={"Healthy": number < 4})
+        server.now += 5 * SECOND
+        if number % 7 == 0:
+            server.close()
+            now, server = server.now, Server(tmp_path)
+            server.now = now
+    *rows, last = (each for each in server.rows() if each.id == "a")
+    assert (len(rows), last.kind) == (ROWS, FLAPPING)
+    assert (last.count, last.healthy_seconds) == (ROWS, 5 * ROWS // 2)
+    assert last.until == server.now - 5 * SECOND
+    assert [each.kind for each in server.rows() if each.id == "b"] == [APPEARED, UNHEALTHY]
+    server.close()
 
 
 def test_a_reason_is_cut_between_characters() -> None:
