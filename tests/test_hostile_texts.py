@@ -222,6 +222,8 @@ def test_event_streams_keep_their_lines(api: Live, form: str) -> None:
         for row in api.call("GET", f"/v1/plugin/csi/p{number}/history").json
     }
     assert len(reasons) == len(SENDABLE)
+
+
 def test_history_that_is_watched(api: Live) -> None:
     with printing("history", "--watch", address=api.address) as out:
         eventually(lambda: len(out) >= len(SENDABLE))

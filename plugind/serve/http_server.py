@@ -290,19 +290,6 @@ class Server:
         limits = limits or ConnectionLimits()
         threads = max_parked + max_reports + WORKERS
         allowed = connections_allowed(limits.max_connections + BEYOND_MAXIMUM) - BEYOND_MAXIMUM
-        adjustments = Adjustments(
-            sockets=[sock],
-            threads=threads,
-            backlog=BACKLOG,
-            ident=None,
-            recv_bytes=2**16,
-            inbuf_overflow=_UNBOUNDED,
-            outbuf_overflow=_UNBOUNDED,
-            outbuf_high_watermark=256 * 2**10,
-            max_request_header_size=HEAD_MAXIMUM,
-            max_request_body_size=_BODY_MAXIMUM,
-            clear_untrusted_proxy_headers=False,  # nothing reads them but by trusted_proxies
-        )
         self._map: dict[int, Any] = {}
         try:
             self._http = HttpServer(
@@ -311,7 +298,7 @@ class Server:
                 self._map,
                 replace(limits, max_connections=allowed),
                 hits or Hits(),
-                adjustments,
+                _adjustments(sock, threads),
                 check_head,
                 log_refused,
                 accessor_of_secret,
@@ -368,3 +355,20 @@ class Server:
         self._http.accepting = False
         self._http.del_channel()
         self._http.socket.close()
+
+
+def _adjustments(sock: socket.socket, threads: int) -> Adjustments:
+    """Return waitress' settings, for a socket that listens and a number of worker threads."""
+    return Adjustments(
+        sockets=[sock],
+        threads=threads,
+        backlog=BACKLOG,
+        ident=None,
+        recv_bytes=2**16,
+        inbuf_overflow=_UNBOUNDED,
+        outbuf_overflow=_UNBOUNDED,
+        outbuf_high_watermark=256 * 2**10,
+        max_request_header_size=HEAD_MAXIMUM,
+        max_request_body_size=_BODY_MAXIMUM,
+        clear_untrusted_proxy_headers=False,  # nothing reads them but by trusted_proxies
+    )

@@ -1,0 +1,152 @@
+"""Makes the parts of a server from its settings and from the parts that were made before them."""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Mapping
+from functools import partial
+from pathlib import Path
+from typing import Protocol
+from uuid import uuid4
+
+from plugind import __version__
+from plugind.api.yielding import in_slices
+from plugind.catalogue import Catalogue
+from plugind.catalogue.waiting import STREAMS, Waiting
+from plugind.config.settings import AS_DOCUMENT, Settings
+from plugind.events.broker import Broker
+from plugind.events.making import EventMaker
+from plugind.feed.feed import Feed
+from plugind.feed.liveness import Liveness
+from plugind.health import Hits
+from plugind.intake import Intake
+from plugind.intake.admission import Admission
+from plugind.metrics import Metrics
+from plugind.metrics.catalogue import CatalogueMetrics
+from plugind.metrics.server import ServerMetrics
+from plugind.model import READY, Beat, node_of
+from plugind.model.times import SECOND
+from plugind.schemas.plugins import PluginSchemas
+from plugind.serve.timer import Timer
+from plugind.store.base import Contents, Retention, Store
+from plugind.types.registry import Registry
+
+_CALM_TTLS = 3  # a clone that is alive is heard of within one
+
+
+class Made(Protocol):
+    """The parts of a server that others are made from."""
+
+    settings: Settings
+    registry: Registry
+    schemas: Mapping[str, PluginSchemas]
+    store: Store
+    feed: Feed
+    hits: Hits
+    timer: Timer
+    catalogue: Catalogue
+    events: Broker
+    intake: Intake
+    liveness: Liveness
+
+
+def store_of(settings: Settings, registry: Registry, data_dir: Path) -> Store:
+    """Return the store that the settings name, opened. Raise StoreError."""
+    store = registry.stores[settings.store.name](settings.store.settings, data_dir)
+    kept = settings.history
+    store.retention = Retention(round(kept.keep * SECOND), kept.max_transitions)
+    return store
+
+
+def catalogue_of(made: Made) -> Catalogue:
+    """Return the catalogue of a feed."""
+    settings, packages = made.settings, _packages(made.registry)
+    parts = [made.store.identity, __version__, settings.wire, *sorted(packages.items())]
+    # Beside the index, answers depend on the store and its renderers.
+    generation = hashlib.blake2b(repr(parts).encode(), digest_size=8).hexdigest()
+    return Catalogue(
+        made.feed,
+        made.schemas,
+        max_parked=settings.server.max_parked,
+        max_parked_share=settings.server.max_parked_share,
+        max_view_memory=settings.server.max_view_memory,
+        later=made.timer.later,
+        hits=made.hits,
+        generation=generation,
+        as_document=settings.wire == AS_DOCUMENT,
+        packages=packages,
+    )
+
+
+def events_of(made: Made) -> Broker:
+    """Return what gives events to streams."""
+    limits, events = made.settings.server, made.settings.events
+    return Broker(
+        made.feed,
+        EventMaker(made.catalogue, made.schemas, made.store.history),
+        Waiting(limits.max_streams, limits.max_parked_share, made.hits, STREAMS),
+        replay=events.replay,
+        max_backlog=events.max_backlog,
+    )
+
+
+def admission_of(made: Made) -> Admission:
+    """Return what admits reports."""
+    limits = made.settings.server
+    return Admission(made.hits, maximum=limits.max_reports, large=limits.max_large_reports)
+
+
+def intake_of(made: Made) -> Intake:
+    """Return what plans and writes changes."""
+    return Intake(
+        made.store,
+        made.feed,
+        made.schemas,
+        _packages(made.registry),
+        calm=lambda: _CALM_TTLS * made.liveness.ttl,
+        limits=made.settings.server,
+    )
+
+
+def liveness_of(made: Made, contents: Contents) -> Liveness:
+    """Return what takes nodes down, which begins with the nodes that ``contents`` have as up."""
+    server, intake = made.settings.server, made.intake
+    ready = (node.id for node in contents.nodes if node.status == READY)
+    return Liveness(
+        server.heartbeat_ttl,
+        server.gc_threshold,
+        {node_id: _last_beat(contents, node_id) for node_id in ready},
+        silence=intake.silence,
+        lost=lambda: set(made.feed.state.lost()),
+        collect=intake.collect,
+        remember=intake.remember,
+        mark=partial(intake.mark, uuid4().hex),
+        rate=server.max_heartbeats_per_second,
+    )
+
+
+def metrics_of(made: Made) -> Metrics:
+    """Return the metrics of all other parts."""
+    instances, heard = made.settings.metrics.instances, made.liveness.heard
+    catalogue = CatalogueMetrics(made.catalogue, made.schemas, heard, instances, in_slices)
+    server = ServerMetrics(
+        feed=made.feed,
+        store=made.store,
+        intake=made.intake,
+        hits=made.hits,
+        parked=lambda: made.catalogue.parked,
+        streams=lambda: made.events.streams,
+        types=tuple(made.schemas),
+    )
+    return Metrics(catalogue, server, in_slices)
+
+
+def _packages(registry: Registry) -> dict[str, str]:
+    """Return the package of each plugin type."""
+    return {name: str(registry.origins[name]) for name in registry.types}
+
+
+def _last_beat(contents: Contents, node_id: str) -> Beat:
+    """Return the last beat of a node that the store knows of. Where none was written yet, the node
+    was heard when it last changed."""
+    return contents.beats.get(node_id) or Beat(contents.stamps[node_of(node_id)].modify_time)
