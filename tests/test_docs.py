@@ -39,6 +39,8 @@ UNTESTED = {
     "nomad plugin status": "needs a Nomad",
     "plugind plugin history ebs0 --since 24h": "tests/cli/test_history.py runs it",
     "plugind node history vm1": "tests/cli/test_history.py runs it",
+    "plugind history --watch": "tests/cli/test_history.py runs it",
+    "plugind status": "tests/cli/test_status.py runs it",
     "plugind acl token create --name grafana --policy dashboard --expires-in 2160h": (
         "draws a secret, another each time; tests/acl runs it"
     ),

@@ -99,6 +99,7 @@ class Agent:
                 build=lambda: self._report(origin),
                 ready=lambda: all(each.state.complete for each in self._supervisors.values()),
                 acknowledged=self._acknowledged,
+                probes=self._probes,
             )
             for supervisor in self._supervisors.values():
                 supervisor.start()
@@ -263,6 +264,15 @@ class Agent:
         self._reported = plugins
         allocations = bounds.named(whole["Allocations"], plugins)
         return {**whole, "Plugins": plugins, "Allocations": allocations}
+
+    def _probes(self) -> dict[str, dict[str, int]]:
+        """Return the probes since the start, by plugin type, as a server takes them."""
+        found = {type: each.probes for type, each in self._supervisors.items()}
+        return {
+            type: {"Count": each.number, "Failures": each.failures, "Time": each.time}
+            for type, each in found.items()
+            if each.number
+        }
 
     def _acknowledged(self, reported: Mapping[str, Any]) -> None:
         for type, supervisor in self._supervisors.items():

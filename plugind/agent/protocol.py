@@ -16,6 +16,7 @@ One message a line::
     {"trouble": TEXT}                                       a problem of the type itself; "" when
                                                             it is over
     {"alive": N}                                            every second
+    {"alive": N, "probes": [COUNT, FAILURES, NS]}           and the probes since the start
     {"idle": true}                                          this type has nothing to probe
 """
 
@@ -27,6 +28,8 @@ from dataclasses import dataclass
 from typing import Any
 
 from plugind.errors import BadRequest, PlugindError
+from plugind.model.probes import NO_PROBES, Probes
+from plugind.model.times import INT64_MAX
 from plugind.wire import strict_json
 
 LINE_MAXIMUM = 1 << 20
@@ -88,9 +91,11 @@ class Trouble:
 
 @dataclass(frozen=True, slots=True)
 class Alive:
-    """The process runs, and has said so ``count`` times before."""
+    """The process runs, and has said so ``count`` times before; ``probes`` are those since its
+    start."""
 
     count: int
+    probes: Probes = NO_PROBES
 
 
 @dataclass(frozen=True, slots=True)
@@ -128,8 +133,8 @@ def _value(message: Message) -> dict[str, Any]:
             return {"target": target, "time": time, "failure": reason, **keys}
         case Trouble(text):
             return {"trouble": text}
-        case Alive(count):
-            return {"alive": count}
+        case Alive(count, probes):
+            return {"alive": count, **({"probes": list(probes)} if probes.number else {})}
         case Idle():
             return {"idle": True}
 
@@ -152,7 +157,7 @@ def decode(line: bytes) -> Message:
         case {"trouble": str(text)}:
             return Trouble(text)
         case {"alive": int(count)}:
-            return Alive(count)
+            return Alive(count, _probes(value.get("probes", NO_PROBES)))
         case {"idle": True}:
             return Idle()
     raise _no_message(value)
@@ -188,6 +193,15 @@ def _key(item: Any) -> Key:
         case [str(id), str(role)]:
             return id, role
     raise _no_message(item)
+
+
+def _probes(items: Any) -> Probes:
+    match items:
+        case [int(number), int(failures), int(time)]:
+            found = Probes(number, failures, time)
+            if all(0 <= each <= INT64_MAX for each in found):
+                return found
+    raise _no_message(items)
 
 
 def _instance(item: Any) -> tuple[Key, Mapping[str, Any]]:

@@ -20,7 +20,6 @@ from plugind.api.reply import PHRASES, Rendered, Reply, error_reply, rendered
 from plugind.api.request import Server, Stream
 from plugind.api.wsgi import WHEN_ANSWERED, request_of
 from plugind.errors import TooManyParked
-from plugind.tally import Tally
 from plugind.wire.addresses import Networks
 
 _NO_PATH = "no such path; /v1/openapi.json lists those of the API"
@@ -30,7 +29,9 @@ _ROOT = Reply(
     content_type="text/plain; charset=utf-8",
 )
 
-_METHODS = frozenset({"GET", "HEAD", "PUT", "POST", "DELETE"})
+Answered = Callable[[str, str, int, float], object]
+"""Called with a request's method, the path of its endpoint ("" for none), the answer's status, and
+the seconds that it took."""
 
 _EXCHANGE = "plugind.exchange"
 _REFUSAL = "plugind.refusal"
@@ -44,7 +45,7 @@ class Api(Flask):
     """Flask, without the answers that it gives by itself; every endpoint through one flow.
 
     ``server`` parks requests; ``trusted`` are the proxies whose word on addresses is believed;
-    ``requests`` gets each answer, by method, path and status, and the seconds that it took.
+    ``answered`` is called with each answer.
     """
 
     def __init__(
@@ -55,7 +56,7 @@ class Api(Flask):
         server: Server,
         trusted: Networks = (),
         access_log: AccessLog | None = None,
-        requests: Tally | None = None,
+        answered: Answered | None = None,
     ) -> None:
         super().__init__(name, static_folder=None)
         self.config["PROVIDE_AUTOMATIC_OPTIONS"] = False
@@ -64,7 +65,7 @@ class Api(Flask):
         self._server = server
         self._trusted = trusted
         self._access_log = access_log
-        self._requests = requests
+        self._answered = answered
         self.before_request(_refuse)
         self.after_request(self._log)
         self.after_request(self._count)
@@ -146,14 +147,12 @@ class Api(Flask):
         return response
 
     def _count(self, response: Response) -> Response:
-        if self._requests is not None:
+        if self._answered is not None:
             exchange = _current()
             took = time.monotonic() - exchange.began - exchange.parked
-            rule, method = request.url_rule, request.method
-            # Clients choose paths and methods, and there must be few labels.
+            rule = request.url_rule
             path = "" if rule is None else self._templates.get(rule.rule, rule.rule)
-            known = method if method in _METHODS else "other"
-            self._requests.add((known, path, str(response.status_code)), took)
+            self._answered(request.method, path, response.status_code, took)
         return response
 
 

@@ -49,6 +49,7 @@ from plugind.health import Hits
 from plugind.intake import Accepted, Intake
 from plugind.intake.admission import LARGE_BYTES, Admission, Entry
 from plugind.intake.fair_queue import LARGE
+from plugind.metrics.probes import ProbeCounter
 from plugind.model import NODES, node_of
 from plugind.model.times import SECOND
 from plugind.schemas.allocations import NodeAllocationSchema
@@ -85,7 +86,9 @@ _SECRET = {
 @dataclass(frozen=True, slots=True)
 class NodeParts:
     """The parts that the endpoints of nodes need. ``fields`` are those of a whole node, and
-    ``rejected`` counts what was not taken of reports, by plugin type."""
+    ``rejected`` counts what was not taken of reports, by plugin type. ``probes`` counts those that
+    agents report.
+    """
 
     catalogue: Catalogue
     intake: Intake
@@ -94,6 +97,7 @@ class NodeParts:
     hits: Hits
     fields: filtering.Fields
     rejected: Tally
+    probes: ProbeCounter
 
 
 endpoints = Endpoints(NodeParts)
@@ -206,7 +210,10 @@ def _take(call: Call[NodeParts], node_id: str, secret: str, entry: Entry) -> Acc
     if instances_in(given.plugins) >= LARGE:
         entry.become_large()
     refused, accessor = _not_permitted(call, given.plugins), call.asked.caller.accessor
-    return call.parts.intake.report(node_id, secret, given, refused, accessor, call.holder)
+    parts, holder = call.parts, call.holder
+    accepted = parts.intake.report(node_id, secret, given, refused, accessor, holder)
+    parts.probes.hear(node_id, given.run_id, given.probes)
+    return accepted
 
 
 @endpoints(
@@ -227,6 +234,7 @@ def heartbeat(call: Call[NodeParts], node_id: str) -> Reply:
     accepted = call.parts.intake.heartbeat(
         node_id, secret, digest if is_same else "", beat["RunID"]
     )
+    call.parts.probes.hear(node_id, beat["RunID"], beat["Probes"])
     return _heard_of(call, node_id, accepted)
 
 

@@ -10,7 +10,7 @@ import json
 import os
 from collections.abc import Mapping
 from dataclasses import dataclass
-from types import TracebackType
+from types import MappingProxyType, TracebackType
 from typing import Any, Self
 from urllib.parse import quote, urlsplit
 
@@ -189,15 +189,23 @@ class Client:
         return self._object("PUT", path, report, {NODE_SECRET_HEADER: secret})
 
     def heartbeat(
-        self, node_id: str, secret: str, digest: str, run_id: str = ""
+        self,
+        node_id: str,
+        secret: str,
+        digest: str,
+        run_id: str = "",
+        probes: Mapping[str, Any] = MappingProxyType({}),
     ) -> Mapping[str, Any]:
         """Keep a node alive; raise Refused with status 409 when the server needs the whole report.
+
+        ``probes`` are those since the agent's start, by plugin type.
 
         The connection is closed afterwards: the next request is usually seconds away, and thousands
         of idle connections would use up what the server may have open.
         """
         path = f"/v1/node/{_segment(node_id)}/heartbeat"
-        beat = {"Digest": digest, **({"RunID": run_id} if run_id else {})}
+        more = {"RunID": run_id, "Probes": dict(probes)}
+        beat = {"Digest": digest, **{name: value for name, value in more.items() if value}}
         headers = {NODE_SECRET_HEADER: secret, "Connection": "close"}
         return self._object("PUT", path, beat, headers)
 

@@ -136,7 +136,7 @@ FAMILIES = (
     Family(
         "plugind_probe_failures_total",
         COUNTER,
-        "Probes that raised or did not answer in time, as agents report it.",
+        "Probes that found something unhealthy, or failed themselves, as agents report it.",
         ("type",),
     ),
     # The store, and how changes get into it and out of it.

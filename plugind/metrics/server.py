@@ -6,7 +6,7 @@ import math
 import platform
 import time
 from collections.abc import Callable, Iterable, Iterator, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from itertools import product
 
 from plugind import __version__, logs
@@ -14,6 +14,7 @@ from plugind.errors import PlugindError
 from plugind.feed.feed import Feed
 from plugind.health import Hits
 from plugind.intake import Intake
+from plugind.metrics.probes import ProbeCounter
 from plugind.metrics.readings import Reading
 from plugind.model import Committed
 from plugind.model.changes import KINDS
@@ -24,6 +25,9 @@ from plugind.tally import Tally
 
 DURATIONS = (0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0)
 """The bounds of buckets of durations, in seconds."""
+
+
+METHODS = frozenset({"GET", "HEAD", "PUT", "POST", "DELETE"})
 
 
 class TransitionCounter:
@@ -60,23 +64,29 @@ class ServerMetrics:
     parked: Callable[[], int]
     types: Iterable[str]
     streams: Callable[[], int] = lambda: 0
-    requests: Tally = field(default_factory=lambda: Tally(DURATIONS))
-    """The requests that were answered, by method, endpoint and status, and how long each took."""
 
     def __post_init__(self) -> None:
+        self.requests = Tally(DURATIONS)
         known = [(type_,) for type_ in self.types]
         self.rejected = Tally(known=[("",), *known])
-        self.probes = Tally(known=known)
-        self.probe_failures = Tally(known=known)
+        self.probes = ProbeCounter(self.types)
         self.transitions = TransitionCounter(self.types)
         self.feed.subscribe(self.transitions)
+        self.feed.subscribe(self.probes)
+
+    def answered(self, method: str, path: str, status: int, seconds: float) -> None:
+        """Count a request; ``path`` is its endpoint's, "" for none.
+
+        All unknown methods, which a client may choose, count as one.
+        """
+        self.requests.add((method if method in METHODS else "other", path, str(status)), seconds)
 
     def read(self) -> Iterator[Reading]:
         """Yield the values as they are now."""
         yield "plugind_transitions_total", self.transitions.tally
         yield "plugind_rejected_items_total", self.rejected
-        yield "plugind_probe_duration_seconds", self.probes
-        yield "plugind_probe_failures_total", self.probe_failures
+        yield "plugind_probe_duration_seconds", self.probes.durations
+        yield "plugind_probe_failures_total", self.probes.failures
         yield from self._of_store()
         yield "plugind_http_requests_total", self.requests
         yield "plugind_http_request_duration_seconds", self.requests

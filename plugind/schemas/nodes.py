@@ -14,11 +14,12 @@ from marshmallow import EXCLUDE, Schema, ValidationError, fields, validate, vali
 
 from plugind.errors import BadRequest
 from plugind.model import Node
+from plugind.model.probes import Probes
 from plugind.model.times import SECOND
 from plugind.schemas.allocations import NO_RESOURCES
 from plugind.schemas.plugins import StampedSchema
 from plugind.wire import addresses
-from plugind.wire.fields import Record, Text, tame
+from plugind.wire.fields import Number, Record, Text, tame
 
 INSTANCES_MAXIMUM = 4096
 """Instances in one report."""
@@ -38,6 +39,7 @@ META_VALUE_MAXIMUM = 4096
 NODE_CLASS_MAXIMUM = 128
 ADDRESS_MAXIMUM = 260
 REASONS_MAXIMUM = 16
+TYPES_MAXIMUM = 256
 NAME_MAXIMUM = 64
 """Characters that are shown of a name in a client's request."""
 
@@ -67,6 +69,7 @@ class Report:
     node_class: str = ""
     plugins: Mapping[str, Any] = field(default_factory=dict)
     allocations: Mapping[str, Any] = field(default_factory=dict)
+    probes: Mapping[str, Probes] = field(default_factory=dict)
 
 
 def _bounded(plugins: Mapping[str, Any]) -> None:
@@ -99,6 +102,31 @@ def instances_in(value: Any, levels: int = 3) -> int:
     return sum(instances_in(inner, levels - 1) for inner in value.values()) or 1
 
 
+class ProbesSchema(Record):
+    """The probes of one plugin type since the start of an agent; Time is in nanoseconds."""
+
+    record = Probes
+
+    class Meta:
+        unknown = EXCLUDE
+
+    number = Number(load_default=0, data_key="Count")
+    failures = Number(load_default=0, data_key="Failures")
+    time = Number(load_default=0, data_key="Time")
+
+
+def _probes() -> fields.Field[Any]:
+    """Return the field with which agents say how many probes there were, by plugin type."""
+    return fields.Dict(
+        Text(maximum=128),
+        fields.Nested(ProbesSchema),
+        load_default=dict,
+        data_key="Probes",
+        validate=_at_most(TYPES_MAXIMUM),
+        metadata={"description": "the probes since the start of the agent, by plugin type"},
+    )
+
+
 class ReportSchema(Record):
     """The body of ``PUT /v1/node/:node_id``."""
 
@@ -129,6 +157,7 @@ class ReportSchema(Record):
     node_class = Text(load_default="", data_key="NodeClass", maximum=NODE_CLASS_MAXIMUM)
     plugins = fields.Dict(required=True, data_key="Plugins", validate=_bounded)
     allocations = fields.Dict(load_default=dict, data_key="Allocations", validate=_few)
+    probes = _probes()
 
     @validates_schema
     def _bound_labels(self, data: Mapping[str, Any], **kwargs: Any) -> None:
@@ -149,6 +178,7 @@ class HeartbeatSchema(Schema):
 
     Digest = Text(required=True, maximum=128)
     RunID = Text(load_default="", maximum=128)
+    Probes = _probes()
 
 
 class NodeStubSchema(StampedSchema):

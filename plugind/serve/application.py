@@ -40,9 +40,9 @@ def create_app(
     """
     server, settings = Threads(), services.settings.server
     flow = flow_of(services, address, server.signal, checks or {}, stats or {})
-    requests = services.metrics.server.requests
     proxies, access_log = settings.trusted_proxies, services.access_log
-    return Api("plugind", flow, TABLE, server, proxies, access_log, requests)
+    answered = services.metrics.server.answered
+    return Api("plugind", flow, TABLE, server, proxies, access_log, answered)
 
 
 def flow_of(
@@ -80,6 +80,7 @@ def flow_of(
             hits=services.hits,
             fields=fields_of_nodes(schemas.values()),
             rejected=services.metrics.server.rejected,
+            probes=services.metrics.server.probes,
         ),
         PluginParts(
             catalogue=catalogue,

@@ -26,8 +26,9 @@ def http_server(services: Services, app: Api, sock: socket.socket) -> Server:
     return_large_blocks()
 
     def log_refused(channel: Channel, request: Request, status: int) -> None:
+        method, path = getattr(request, "command", ""), getattr(request, "path", "")
+        services.metrics.server.answered(method, "", status, 0.0)
         if services.access_log is not None:
-            method, path = getattr(request, "command", ""), getattr(request, "path", "")
             services.access_log.refused(channel.address, method, path, status)
 
     def accessor_of_secret(secret: str) -> str:

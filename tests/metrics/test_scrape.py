@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+import socket
 import subprocess
 import time
 from collections.abc import Iterator
@@ -18,6 +19,8 @@ from plugind.tally import INTERVAL
 from tests.api.gate import gate
 from tests.hostile_texts import SENDABLE, unsafe
 from tests.metrics.scrapes import PROMTOOL, ROOT, SCRAPE, families, scrape, series, values
+from tests.processes import PLUGIND
+from tests.promises import PATIENCE
 from tests.support import Api, FakeAgent, Live, down, eventually, needs, serving, up
 
 DECLARED = """
@@ -376,3 +379,41 @@ def test_limits_are_counted_by_name() -> None:
         hits.add("max_nodes", node_id="x")
     assert hits.counts == {"max_nodes": 3}
     assert hits.tally.totals()["max_nodes",].count == 3
+
+
+def test_requests_that_the_http_server_refuses_are_counted(tmp_path: Path) -> None:
+    with serving(tmp_path, live=True) as api:
+        assert isinstance(api, Live)
+        host, port = api.address.removeprefix("http://").split(":")
+        with socket.create_connection((host, int(port)), PATIENCE) as client:
+            client.sendall(b"GET / HTTP/1.1\r\nContent-Length: x\r\n\r\n")
+            assert client.recv(1_000).startswith(b"HTTP/1.1 400 ")
+        found = values(scrape(api)["plugind_http_requests"], "endpoint", "code")
+    assert found["", "400"] == 1
+
+
+def test_acl_explain_knows_of_public_metrics(tmp_path: Path) -> None:
+    made = gate(tmp_path, "csi-list")
+    for public, status in (("true", 0), ("false", 1)):
+        (tmp_path / "config.hcl").write_text(f"{made.config}metrics {{ public = {public} }}\n")
+        config = ("--config", str(tmp_path / "config.hcl"))
+        command = [PLUGIND, "acl", "explain", "GET", "/v1/metrics", *config]
+        done = subprocess.run(command, capture_output=True, text=True, check=False)
+        assert done.returncode == status, done.stdout + done.stderr
+        assert "the agent policy read or write, or that metrics.public is set" in done.stdout
+
+
+@pytest.mark.parametrize(
+    ("setting", "reason"),
+    [
+        ('instances = "some"', "must be one of none, unhealthy, all"),
+        ("public = 1", "true or false"),
+    ],
+)
+def test_a_mistake_in_the_settings_is_named(tmp_path: Path, setting: str, reason: str) -> None:
+    file = tmp_path / "config.hcl"
+    file.write_text(f'data_dir = "/tmp"\nmetrics {{\n  {setting}\n}}\n')
+    command = [PLUGIND, "config", "validate", file]
+    done = subprocess.run(command, capture_output=True, text=True, check=False)
+    assert done.returncode == 1
+    assert re.search(rf"config.hcl:3:\d+: metrics\.{setting.split()[0]}.*{reason}", done.stderr)

@@ -153,3 +153,11 @@ def test_a_client_without_rights(api: Live, reader: Any, session: requests.Sessi
         with pytest.raises((URLNotAuthorizedNomadException, BaseNomadException)) as raised:
             refused()
         assert raised.value.nomad_resp.status_code == 403
+
+
+def test_metrics(manager: Any, api: Live, session: requests.Session) -> None:
+    found = manager.metrics.get_metrics()
+    values = {each["Name"]: each["Value"] for each in found["Gauges"] if not each["Labels"]}
+    assert values["plugind.store_writable"] == 1
+    with pytest.raises(URLNotAuthorizedNomadException):
+        client(api, session, READERS).metrics.get_metrics()

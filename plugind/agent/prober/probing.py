@@ -17,6 +17,7 @@ from typing import Any, NoReturn
 from plugind import logs
 from plugind.agent import protocol
 from plugind.agent.bounds import TARGETS_MAXIMUM, Room
+from plugind.agent.prober.counter import ProbeCounter
 from plugind.agent.prober.health_filter import HealthFilter, Instances
 from plugind.agent.prober.results import clean, examine, keys_of, targets_of
 from plugind.agent.protocol import Alive, BadLine, Failed, Found, Message, Targets, Trouble
@@ -68,6 +69,7 @@ class Probing:
         self._looking_since: float | None = None
         self._complaint = ""
         self._room = Room(settings.max_instances)
+        self._counter = ProbeCounter()
         self._trouble = ""
 
     def run(self) -> NoReturn:
@@ -75,7 +77,7 @@ class Probing:
         for job in (self._discover_forever, self._watch):
             threading.Thread(target=job, name=job.__name__, daemon=True).start()
         for number in count():
-            self._send(Alive(number))
+            self._send(Alive(number, self._counter.probes))
             self._report_trouble()
             self._keep_time(time.monotonic() + ALIVE_INTERVAL)
         raise AssertionError("count() has no end")
@@ -201,7 +203,15 @@ class Probing:
         )
         named, problems = self._named(name, target)
         new = _Target(
-            name, target, settings, health_filter, self._probe, self._send, self._room, named
+            name,
+            target,
+            settings,
+            health_filter,
+            self._probe,
+            self._send,
+            self._room,
+            self._counter,
+            named,
         )
         new.problems = problems
         threading.Thread(target=new.run, name=f"probe {name}", daemon=True).start()
@@ -266,6 +276,7 @@ class _Target:
         probe: _Probe,
         send: Callable[[Message], None],
         room: Room,
+        counter: ProbeCounter,
         named: frozenset[protocol.Key] = frozenset(),
     ) -> None:
         self.name = name
@@ -276,6 +287,7 @@ class _Target:
         self._probe = probe
         self._send = send
         self._room = room
+        self._counter = counter
         self._lock = threading.Lock()  # keeps the messages on a target in order
         self._shut = False
         self._limit = settings.probe_timeout + SLACK
@@ -312,6 +324,7 @@ class _Target:
             if took > self._limit + ABSENCE:
                 self.wake.set()  # it was stopped meanwhile, so its result means nothing: ask again
                 return
+            self._counter.add(outcome, took)
             self._report(self.health_filter.report(outcome, took))
 
     def shut(self) -> None:
@@ -334,6 +347,7 @@ class _Target:
             if now >= self._overdue_at:
                 limit = format_duration(round(self._settings.probe_timeout * SECOND))
                 failed = self._failed(f"no answer within {limit}")
+                self._counter.add(failed, self._limit)
                 self._report(self.health_filter.report(failed, now - self._started))
                 self._overdue = True
                 self._overdue_at = now + max(self._settings.probe_interval, self._limit)

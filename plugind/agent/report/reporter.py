@@ -52,7 +52,8 @@ class Reporter:
     """Reports for ``identity`` to the first of ``servers`` (addresses) that answers.
 
     ``build`` returns the current report; ``ready`` returns whether every target has been probed
-    once; ``acknowledged`` is handed every report that a server accepted.
+    once; ``acknowledged`` is handed every report that a server accepted. ``probes`` returns
+    the number of probes so far, which each report and heartbeat has.
     """
 
     def __init__(
@@ -65,6 +66,7 @@ class Reporter:
         build: Callable[[], Mapping[str, Any]],
         ready: Callable[[], bool] = lambda: True,
         acknowledged: Callable[[Mapping[str, Any]], None] = lambda report: None,
+        probes: Callable[[], Mapping[str, Any]] = dict,
         backoff: Backoff = BACKOFF,
         timeout: float = 10.0,
     ) -> None:
@@ -72,6 +74,7 @@ class Reporter:
         self._build = build
         self._ready = ready
         self._acknowledged = acknowledged
+        self._probes = probes
         self._backoff = backoff
         self._line = Line(servers, TokenFile(token_file), ca_file, timeout)
         self._connection = Connection()
@@ -177,7 +180,11 @@ class Reporter:
         if self._digest and not self._dirty.is_set():
             node, client = self._identity, self._line.client()
             try:
-                self._took(client.heartbeat(node.node_id, node.secret, self._digest, self._run_id))
+                self._took(
+                    client.heartbeat(
+                        node.node_id, node.secret, self._digest, self._run_id, self._probes()
+                    )
+                )
             except Refused as error:
                 if error.status != 409:
                     raise
@@ -191,7 +198,9 @@ class Reporter:
         report = self._build()
         try:
             node = self._identity
-            answer = self._line.client().report(node.node_id, node.secret, report)
+            probes = self._probes()
+            sent = {**report, **({"Probes": probes} if probes else {})}
+            answer = self._line.client().report(node.node_id, node.secret, sent)
             self._took(answer)
         except BaseException:
             self._dirty.set()

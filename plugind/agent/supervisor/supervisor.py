@@ -23,6 +23,7 @@ from plugind.agent.backoff import Backoff
 from plugind.agent.bounds import SIZE_MAXIMUM, TARGETS_MAXIMUM
 from plugind.agent.protocol import (
     LINE_MAXIMUM,
+    Alive,
     BadLine,
     Failed,
     Found,
@@ -36,6 +37,7 @@ from plugind.agent.protocol import (
 )
 from plugind.agent.state import TypeState
 from plugind.health.threads import OwnedThread
+from plugind.model.probes import NO_PROBES, Probes
 from plugind.plugin_type import MEBIBYTE
 
 PATIENCE = 5.0
@@ -116,6 +118,7 @@ class Supervisor:
         self._reported_trouble = ""
         self._memory_limit = int(block.get("memory_limit") or 0)
         self._weigh_at = 0.0
+        self._probes = NO_PROBES, NO_PROBES  # those of earlier processes, and of this one
         self._child: subprocess.Popen[bytes] | None = None
         self.thread = OwnedThread(f"supervise {type}", self._run, restarts=True)
 
@@ -134,6 +137,12 @@ class Supervisor:
         death = "" if steady else self._death
         words = (death, self._reported_trouble, self._problem, self._state.hidden)
         return "; ".join(filter(None, words))[:TROUBLE_MAXIMUM]
+
+    @property
+    def probes(self) -> Probes:
+        """Return the probes since the start, over all processes."""
+        earlier, own = self._probes
+        return earlier.plus(own)
 
     @property
     def pid(self) -> int | None:
@@ -216,6 +225,7 @@ class Supervisor:
         with self._lock:
             if self._stopping.is_set():
                 return None
+            self._probes = self.probes, NO_PROBES
             pipe = subprocess.PIPE
             self._child = subprocess.Popen(self._command, stdin=pipe, stdout=pipe, bufsize=0)
             return self._child
@@ -292,6 +302,8 @@ class Supervisor:
             if self._bad_lines <= BAD_LINES_LOGGED:
                 _log.warning("invalid message of a prober", type=self.type, flaw=str(error))
             return
+        if isinstance(message, Alive):
+            self._probes = self._probes[0], message.probes
         if isinstance(message, Trouble):
             self._reported_trouble = message.text
         self._idle = self._idle or message == Idle()
