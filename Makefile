@@ -6,7 +6,7 @@ BIN := $(VENV)/bin
 # Where it is set, each of the suite's many processes would compile plugind again.
 unexport PYTHONDONTWRITEBYTECODE
 
-.PHONY: run test soak check format proto clean
+.PHONY: run test soak check format proto screenshots clean
 
 run: $(VENV)/installed  ## a server, an agent and two sample drivers, until Ctrl-C
 	@exec $(BIN)/python examples/run.py
@@ -41,6 +41,9 @@ proto: $(VENV)/tested  ## makes the stubs of CSI's services anew, and those of t
 		plugin_types/csi/csi.proto
 	cd examples/grpc-health && $(CURDIR)/$(BIN)/python -m grpc_tools.protoc -I. --python_out=. \
 		--pyi_out=. --grpc_python_out=. plugind_grpc_health/health.proto
+
+screenshots: $(VENV)/tested  ## makes the pictures of the web page in docs/ anew
+	$(BIN)/python tools/screenshots.py
 
 clean:
 	rm -rf $(VENV) build dist *.egg-info

@@ -71,7 +71,7 @@ class InProcess:
         self, method: str, path: str, body: Any = None, headers: Mapping[str, str] | None = None
     ) -> Answer:
         data = body if isinstance(body, bytes) or body is None else json.dumps(body).encode()
-        got = self.app.test_client().open(
+        got = self.app.test_client(use_cookies=False).open(
             path, method=method, data=data, headers=dict(headers or {})
         )
         return Answer(got.status_code, {k.lower(): v for k, v in got.headers}, got.data)

@@ -32,6 +32,7 @@ FLOORS = [
     ["store", "state", "availability", "types", "agent"],
     ["feed", "catalogue", "events", "intake", "metrics"],
     ["api"],
+    ["ui"],
     ["serve"],
     ["testing", "cli", "init", "entry", "__main__"],
 ]

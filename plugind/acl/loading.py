@@ -43,6 +43,9 @@ class Acl:
     _authorizers: dict[tuple[str, ...], Authorizer] = field(
         default_factory=dict, init=False, repr=False, compare=False
     )
+    _by_accessor: dict[str, Token] = field(
+        default_factory=dict, init=False, repr=False, compare=False
+    )
 
     def caller(self, secret: str, now: int) -> Caller:
         """Return the caller with a secret ("" for none) at a time in nanoseconds since the epoch.
@@ -57,6 +60,19 @@ class Acl:
         if token is None or not token.is_valid(now):
             raise TokenNotFound
         return token.caller
+
+    def held_by(self, accessor: str, now: int) -> Token:
+        """Return the token with an accessor, without its secret: for what was begun with the token
+        and goes on.
+
+        Raise TokenNotFound when there is no such token any more, or it is expired.
+        """
+        if not self._by_accessor:
+            self._by_accessor.update({each.caller.accessor: each for each in self.tokens.values()})
+        token = self._by_accessor.get(accessor)
+        if token is None or not token.is_valid(now):
+            raise TokenNotFound
+        return token
 
     def authorizer(self, caller: Caller) -> Authorizer:
         """Return the rights of a caller, cached by set of policies."""

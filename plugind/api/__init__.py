@@ -7,6 +7,7 @@ from plugind.api import (
     agent,
     allocations,
     availability,
+    badge,
     cluster,
     events,
     history,
@@ -21,6 +22,7 @@ from plugind.api.query import QuerySchema
 
 _RESOURCES = (
     plugins,
+    badge,
     nodes,
     history,
     availability,

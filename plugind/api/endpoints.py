@@ -16,7 +16,7 @@ from marshmallow import Schema
 from plugind.acl import Acl, Authorizer, Caller, Decision
 from plugind.acl.authorizer import ALLOWED, NO_RULE
 from plugind.api.query import Query
-from plugind.api.reply import Reply
+from plugind.api.reply import JSON, Reply
 from plugind.api.request import Request
 from plugind.api.rows import Beyond
 from plugind.api.shapes import TEXT, Shape
@@ -178,6 +178,7 @@ class Endpoint:
 
     The call has those ``parts`` of the server that are of this type.
     ``body_maximum`` is in bytes. The docstring of ``need`` describes the right that it requires.
+    ``content_type`` is that of an ``answer`` which is a Source.
     ``reads``: it takes the parameters of every read. ``parameters`` are further ones, with their
     meaning; they may be any text unless a Given says otherwise. ``errors`` are the statuses beside
     200 and those that any endpoint may answer with; ``troubles`` are those that come with the same
@@ -185,7 +186,8 @@ class Endpoint:
     depends on the body. ``check_size`` raises an error for a body that has too many bytes to be
     worth reading. ``missing`` returns the rights that a caller lacks, in words, where these say
     more than the docstring of ``need``. ``other_types`` are media types of text that may be asked
-    for instead of JSON.
+    for instead of JSON. ``caller`` finds who sent a request, where that is not only by the token of
+    a header, given the parts. ``refused`` makes another answer of an error, for people.
     """
 
     method: str
@@ -194,6 +196,7 @@ class Endpoint:
     parts: type[Any]
     need: Need
     answer: Shape
+    content_type: str = JSON
     body: Shape | None = None
     body_maximum: int = SMALL_BODY
     reads: bool = False
@@ -205,6 +208,8 @@ class Endpoint:
     check_size: Callable[[Call[Any], int], None] | None = None
     missing: Callable[[Authorizer, Asked], str] | None = None
     other_types: tuple[str, ...] = ()
+    caller: Callable[[Any, Acl, Request], Caller] | None = None
+    refused: Callable[[Request, Reply], Reply] | None = None
 
     @property
     def summary(self) -> str:

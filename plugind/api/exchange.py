@@ -6,6 +6,7 @@ import time
 from dataclasses import dataclass, field
 
 from plugind.acl import Acl
+from plugind.api.endpoints import Endpoint
 from plugind.api.request import Request
 from plugind.api.turns import Turn
 
@@ -16,6 +17,7 @@ class Exchange:
 
     ``acl`` has the policies and tokens that were looked up before, for the first use of them.
     ``parked`` is for how many seconds it waited for a change.
+    ``endpoint`` is the one that the request came to, if any.
     """
 
     request: Request
@@ -23,6 +25,7 @@ class Exchange:
     began: float = field(default_factory=time.monotonic)
     parked: float = 0.0
     acl: Acl | None = None
+    endpoint: Endpoint | None = None
     accessor: str = ""
     decision: str = ""
     rule: str = ""

@@ -23,11 +23,14 @@ from plugind.errors import TooManyParked
 from plugind.wire.addresses import Networks
 
 _NO_PATH = "no such path; /v1/openapi.json lists those of the API"
+_BY_ACCEPT = {"Vary": "Accept, Accept-Encoding"}
 _ROOT = Reply(
     b"plugind keeps a catalogue of plugins: 'plugind plugin status' shows it, "
     b"/v1/plugins?type=TYPE answers with it, and /v1/openapi.json lists the whole API\n",
     content_type="text/plain; charset=utf-8",
+    headers=_BY_ACCEPT,
 )
+_TO_PAGES = Reply(b"", 303, content_type="", headers={**_BY_ACCEPT, "Location": "ui/"})
 
 Answered = Callable[[str, str, int, float], object]
 """Called with a request's method, the path of its endpoint ("" for none), the answer's status, and
@@ -71,7 +74,7 @@ class Api(Flask):
         self.after_request(self._count)
         self.register_error_handler(HTTPException, _http_error)
         self.register_error_handler(Exception, self._failed)
-        self.add_url_rule("/", "root", lambda: _response(_ROOT), methods=["GET"])
+        self.add_url_rule("/", "root", lambda: _response(_root()), methods=["GET"])
         self._endpoints: dict[str, Endpoint] = {}
         self._templates: dict[str, str] = {}
         for endpoint in table:
@@ -176,6 +179,12 @@ def response_of(answer: Rendered) -> Response:
     if "Content-Type" not in answer.headers:
         del response.headers["Content-Type"]  # Flask has set one of its own
     return response
+
+
+def _root() -> Reply:
+    """Return the way to the pages for a browser, and for any other client what to ask for."""
+    wants_page = "text/html" in _current().request.header("Accept").lower()
+    return _TO_PAGES if wants_page else _ROOT
 
 
 def _refuse() -> None:

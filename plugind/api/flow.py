@@ -105,7 +105,7 @@ class Flow:
         elif exchange.request.may_block:
             yield from self._take_turn(exchange, call)
         if isinstance(answer, Source):
-            return self._read(call, answer)
+            return self._read(call, answer, endpoint.content_type)
         if isinstance(answer.body, Stream):
             exchange.turn.end()  # to wait for its parts is no work
         return answer
@@ -117,8 +117,12 @@ class Flow:
         """
         request = exchange.request
         acl, exchange.acl = exchange.acl or self._acl(), None
-        secret = request.secret
-        caller = _caller(acl, endpoint, secret)
+        exchange.endpoint, secret = endpoint, request.secret
+        parts = self._parts[endpoint.parts]
+        if endpoint.caller is None:
+            caller = _caller(acl, endpoint, secret)
+        else:
+            caller = endpoint.caller(parts, acl, request)
         exchange.accessor = caller.accessor
         authorizer = acl.authorizer(caller)
         shows_secret = bool(request.header(NODE_SECRET_HEADER))
@@ -141,7 +145,6 @@ class Flow:
                 raise Forbidden(f"Permission denied: it needs {missing}")
             raise denied(endpoint.need, asked)
         query = read_query(asked.query if endpoint.reads else {}, self._region)
-        parts = self._parts[endpoint.parts]
         check = partial(self.admit, exchange, endpoint, path)
         maximum = endpoint.body_maximum
         return Call(parts, request, acl, authorizer, asked, query, secret, maximum, check)
@@ -155,7 +158,9 @@ class Flow:
             # The view found more to ask for: the body, or a secret.
             exchange.decision, exchange.rule = "none", ""
         headers = {"Retry-After": str(error.retry_after)} if error.retry_after else {}
-        return error_reply(str(error), error.status, headers=headers)
+        reply = error_reply(str(error), error.status, headers=headers)
+        refused = exchange.endpoint and exchange.endpoint.refused
+        return refused(exchange.request, reply) if refused else reply
 
     def _wait(self, exchange: Exchange, call: Call[Any], source: Source) -> Steps[None]:
         """Wait until a resource is newer than its reader knows it, and then for a turn.
@@ -187,7 +192,7 @@ class Flow:
             holder = holder_of(exchange.request, call.acl, time.time_ns())
             yield from exchange.turn.begin(kind_of(exchange.request), holder.name)
 
-    def _read(self, call: Call[Any], source: Source) -> Reply:
+    def _read(self, call: Call[Any], source: Source, content_type: str) -> Reply:
         """Return what a source has now, as the query asks for it. Raise BadRequest."""
         query, catalogue = call.query, self._catalogue
         matches = _filter(query, source)
@@ -206,7 +211,9 @@ class Flow:
                 token = page.next_token or token
             self._check_size(len(found))
         headers = {"X-Nomad-NextToken": token} if token else {}
-        reply = Reply(found, index=reading.index, headers=headers, keep=keep)
+        reply = Reply(
+            found, index=reading.index, content_type=content_type, headers=headers, keep=keep
+        )
         if source.personal:
             return replace(reply, headers={**headers, "Cache-Control": "no-store"})
         # The answer depends on the store and its renderers, the rights, the index, and the query.

@@ -237,7 +237,7 @@ def _as_json(help: str, endpoint: Endpoint, shape: Any) -> dict[str, Any]:
     return {
         "description": help,
         "headers": headers,
-        "content": {"application/json": {"schema": shape}},
+        "content": {endpoint.content_type: {"schema": shape}},
     }
 
 

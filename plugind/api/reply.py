@@ -20,7 +20,7 @@ from plugind.printable import ascii_line, one_line
 CACHE_CONTROL = "private, no-cache"
 """Of every answer that says no other: by it, clients know plugind's own 503 from a proxy's."""
 
-_JSON = "application/json"
+JSON = "application/json"
 _TEXT = "text/plain; charset=utf-8"
 PHRASES = {each.value: each.phrase for each in HTTPStatus} | {499: "Client Closed Request"}
 """What each status is called."""
@@ -49,7 +49,7 @@ class Reply:
     body: bytes | Listing | Iterable[bytes] | Stream
     status: int = 200
     index: int | None = None
-    content_type: str = _JSON
+    content_type: str = JSON
     headers: Mapping[str, str] = field(default_factory=dict)
     version: str = ""
     keep: Keep = made_now
@@ -92,7 +92,7 @@ def rendered(reply: Reply, request: Request) -> Rendered:
     assert not isinstance(body, Stream), "a server makes parts of a stream before it is sent"
     is_whole = isinstance(body, bytes | Listing)
     # As Nomad reads it: "pretty" alone will do, and 0 takes it back.
-    is_pretty = is_whole and reply.content_type == _JSON and request.query.get("pretty", "0") != "0"
+    is_pretty = is_whole and reply.content_type == JSON and request.query.get("pretty", "0") != "0"
     is_packed = (
         isinstance(body, bytes | Listing)
         and len(body) > 0

@@ -1,7 +1,7 @@
 """Lets costly reads take turns: few are in work at a time, so that plain requests are not held up.
 
-A read is costly when its answer is selected, indented or packed, or when a change woke it together
-with others. A blocking query takes its turn after its wait.
+A read is costly when its answer is selected, indented, packed or a page for people, or when a
+change woke it together with others. A blocking query takes its turn after its wait.
 
 1. Plain reads never wait here. A costly one begins while none is in work, or after a moment.
 2. While there are plain reads, a costly one that had to wait begins only after a rest as long as
@@ -37,15 +37,16 @@ REST_MAXIMUM = 0.01
 _RECENT = 0.1  # seconds in which there was a plain request, so that another may come
 _PARTIES_MAXIMUM = 1_024
 _COSTLY_PARAMETERS = OF_LISTS | {"pretty"}
-_COSTLY_PATHS = ("/v1/search", "/v1/problems")
+_SEARCH = "/v1/search"
+_COSTLY_PATHS = (_SEARCH, "/v1/problems", "/ui/")
 _COSTLY_ENDS = ("/history", "/availability")
 _SCRAPED_PATH = "/v1/metrics"
-_VITAL_PATHS = ("/v1/agent/health", "/v1/status/")
+_VITAL_PATHS = ("/v1/agent/health", "/v1/status/", "/ui/static/", "/ui/events")
 
 
 def may_be_costly(method: str, path: str) -> bool:
     """Return whether requests of a method and path may be costly."""
-    if path.startswith(_COSTLY_PATHS):
+    if path.startswith(_SEARCH):
         return True
     return method in ("GET", "HEAD") and not path.startswith(_VITAL_PATHS)
 

@@ -194,6 +194,15 @@ class Catalogue:
         found = self._renderer(state).plugin(key)
         return Reading(stamp.modify_index, found.body, found.mark is not None)
 
+    def counts(self, key: PluginKey) -> tuple[int, Mapping[str, tuple[int, int]] | None]:
+        """Return the index of a plugin's last change, and how many of its instances are healthy
+        and how many are expected, by the plural of their role; None where there is no plugin."""
+        state = self.state
+        stamp = state.stamps.get(key.resource)
+        if stamp is None or key.type not in self._schemas:
+            return state.index, None
+        return stamp.modify_index, self._renderer(state).counts(key)
+
     def named(self, key: PluginKey) -> PluginKey:
         """Return the key of the plugin that an ID means: the one of that ID, else the only one
         whose ID was cut to it; the same key where there is none."""

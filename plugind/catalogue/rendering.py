@@ -291,20 +291,39 @@ class Renderer:
     def _seen(self, key: InstanceKey) -> Fingerprint:
         return seen(self._state.on_node(key.node_id)[key], self._state.nodes[key.node_id])
 
-    def _about(self, key: PluginKey) -> About:
-        """Return what the core knows of a plugin. Each count is that of the existing instances, or
-        that of the declaration."""
-        type_ = self._schemas[key.type].type
-        shown: dict[str, list[Fingerprint]] = {role: [] for role in type_.roles}
+    def counts(self, key: PluginKey) -> dict[str, tuple[int, int]]:
+        """Return how many instances of a plugin are healthy, and how many are expected, by the
+        plural of their role."""
+        return self._counts(key, self._shown(key))
+
+    def _shown(self, key: PluginKey) -> dict[str, list[Fingerprint]]:
+        """Return the fingerprints of a plugin by role."""
+        shown: dict[str, list[Fingerprint]] = {
+            role: [] for role in self._schemas[key.type].type.roles
+        }
         for one in self._state.of_plugin(key):
             if one.role in shown:  # another version of the type may have had more roles
                 shown[one.role].append(self._seen(one))
+        return shown
+
+    def _counts(
+        self, key: PluginKey, shown: Mapping[str, list[Fingerprint]]
+    ) -> dict[str, tuple[int, int]]:
+        """Return the counts by the plural of the role. Each is that of the existing instances, or
+        that of the declaration."""
         declaration = self._state.declarations.get(key)
         expected = declaration.expected if declaration else {}
+        return {
+            plural: (sum(one.healthy for one in shown[role]), expected.get(role, len(shown[role])))
+            for role, plural in self._schemas[key.type].type.roles.items()
+        }
+
+    def _about(self, key: PluginKey) -> About:
+        """Return what the core knows of a plugin."""
+        shown = self._shown(key)
         counts = {}
-        for role, plural in type_.roles.items():
-            counts[f"{plural}Healthy"] = sum(one.healthy for one in shown[role])
-            counts[f"{plural}Expected"] = expected.get(role, len(shown[role]))
+        for plural, (healthy, expected) in self._counts(key, shown).items():
+            counts[f"{plural}Healthy"], counts[f"{plural}Expected"] = healthy, expected
         stamp = self._state.stamps[key.resource]
         return About({"ID": key.id, **counts, **stamp_fields(stamp)}, shown)
 

@@ -18,7 +18,7 @@ from plugind.intake.plan import Planner, check_secret
 from plugind.intake.rejected import Rejected
 from plugind.intake.runs import Runs
 from plugind.intake.writer import Request, Writer
-from plugind.model import DOWN, Beat, Change, Declaration, Lost, PluginKey
+from plugind.model import DOWN, Beat, Change, Declaration, Lost, PluginKey, Session
 from plugind.schemas.nodes import Report
 from plugind.schemas.plugins import PluginSchemas
 from plugind.state import State
@@ -217,6 +217,14 @@ class Intake:
         """Replace all declarations by these."""
         wanted = tuple(declarations)
         return self._submit(lambda planner, now: planner.declare(wanted, now), is_bounded=False)
+
+    def sign_in(self, session: Session, ended: str = "") -> int:
+        """Begin the session of a browser, and end the one with the key ``ended``."""
+        return self._submit(lambda planner, now: planner.sign_in(session, ended, now))
+
+    def sign_out(self, key: str) -> int:
+        """End a session, if it is there."""
+        return self._submit(lambda planner, now: planner.sign_out(key, now))
 
     def close(self) -> None:
         """End after the requests made before; later requests fail."""

@@ -12,7 +12,7 @@ from uuid import uuid4
 
 from plugind.config.settings import DEFAULT_LIMITS, ServerLimits
 from plugind.errors import Forbidden, NotFound
-from plugind.intake import forgetting, kept_secrets
+from plugind.intake import forgetting, kept_secrets, sessions
 from plugind.intake.effects import with_effects
 from plugind.intake.fingerprints import REFUSED, Reported, items_of, read, refuse
 from plugind.intake.preparing import Prepared, Reading, prepare, without_items
@@ -32,6 +32,7 @@ from plugind.model import (
     Lost,
     Node,
     PluginKey,
+    Session,
     Step,
     scopes_of,
     seen,
@@ -317,6 +318,14 @@ class Planner:
         ]
         return self.change(now, declarations=steps)
 
+    def sign_in(self, session: Session, ended: str, now: int) -> Change:
+        """Return the change that begins a session, and ends the one with the key ``ended``."""
+        return self.change(now, signed=sessions.begin(self.state, session, ended, now))
+
+    def sign_out(self, key: str, now: int) -> Change:
+        """Return the change that ends a session; one that is not there changes nothing."""
+        return self.change(now, signed=sessions.end(self.state, {key}))
+
     def change(
         self,
         now: int,
@@ -325,6 +334,7 @@ class Planner:
         declarations: Iterable[Step[Declaration]] = (),
         forgotten: Iterable[Step[Forgotten]] = (),
         secrets: Iterable[Step[KeptSecret]] = (),
+        signed: Iterable[Step[Session]] = (),
         left: str = "",
     ) -> Change:
         """Return the change that these steps make, with the resources that read differently after
@@ -336,6 +346,7 @@ class Planner:
             tuple(declarations),
             forgotten=tuple(forgotten),
             kept_secrets=tuple(secrets),
+            sessions=tuple(signed),
         )
         if not change:
             return change

@@ -52,6 +52,7 @@ from plugind.model.keys import (
 )
 from plugind.model.nodes import DOWN, NODE_CLASS, READY, Beat, KeptSecret, Node, Run
 from plugind.model.scopes import scopes_of
+from plugind.model.sessions import Session
 from plugind.model.shown_health import seen
 
 __all__ = [
@@ -90,6 +91,7 @@ __all__ = [
     "Node",
     "PluginKey",
     "Run",
+    "Session",
     "Stamp",
     "Step",
     "StoredTransition",

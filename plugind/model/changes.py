@@ -8,6 +8,7 @@ from typing import Generic, TypeVar
 
 from plugind.model.instances import Declaration, Forgotten, Instance
 from plugind.model.nodes import KeptSecret, Node
+from plugind.model.sessions import Session
 
 T = TypeVar("T")
 
@@ -139,14 +140,15 @@ class Change:
     forgotten: tuple[Step[Forgotten], ...] = ()
     transitions: tuple[Transition, ...] = ()
     kept_secrets: tuple[Step[KeptSecret], ...] = ()
+    sessions: tuple[Step[Session], ...] = ()
     id: str = ""
     base: int = 0
     reads: frozenset[str] = frozenset()
     writes: frozenset[str] = frozenset()
 
     def __bool__(self) -> bool:
-        steps = (self.nodes, self.instances, self.declarations, self.forgotten, self.kept_secrets)
-        return any(steps)
+        held = (self.nodes, self.instances, self.declarations, self.forgotten)
+        return any((*held, self.kept_secrets, self.sessions))
 
     def back(self) -> Change:
         """Return the change that reverses this one in the state (not in what it touches)."""
@@ -157,6 +159,7 @@ class Change:
             declarations=tuple(step.back() for step in self.declarations),
             forgotten=tuple(step.back() for step in self.forgotten),
             kept_secrets=tuple(step.back() for step in self.kept_secrets),
+            sessions=tuple(step.back() for step in self.sessions),
         )
 
 

@@ -2,7 +2,7 @@
 
 A scope is ``node/NODE_ID`` (all that is stored under a node: the node itself, its instances,
 forgotten marks, a kept secret), ``plugin/TYPE/ID`` (which instances and declaration a plugin has),
-or ``declarations``.
+``declarations``, or ``sessions``.
 """
 
 from __future__ import annotations
@@ -13,6 +13,7 @@ from plugind.model.changes import Change
 from plugind.model.keys import node_of
 
 DECLARATIONS = "declarations"
+SESSIONS = "sessions"
 
 
 class Scopes(NamedTuple):
@@ -40,6 +41,8 @@ def scopes_of(change: Change) -> Scopes:
             reads.add(step.some.key.plugin.resource)
         elif step.before is None:
             appeared.add(step.some.key.plugin.resource)
+    if change.sessions:
+        reads.add(SESSIONS)  # their number is bounded
     if change.declarations:
         reads |= {DECLARATIONS, *(step.some.key.resource for step in change.declarations)}
     return Scopes(frozenset(reads), frozenset(reads | appeared))

@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Callable, Mapping
+from contextlib import suppress
 from functools import cache, partial
+from pathlib import Path
 
 from plugind.api import TABLE
 from plugind.api.agent import AgentParts
@@ -26,6 +29,9 @@ from plugind.filtering import fields_of
 from plugind.health import Health
 from plugind.serve.parking import Threads
 from plugind.serve.services import Services
+from plugind.ui import PAGES, UiParts
+from plugind.ui.facts import FactsOf
+from plugind.ui.throttle import Throttle
 
 Checks = Mapping[str, Callable[[], Health]]
 Stats = Mapping[str, Callable[[], Mapping[str, str]]]
@@ -42,7 +48,7 @@ def create_app(
     flow = flow_of(services, address, server.signal, checks or {}, stats or {})
     proxies, access_log = settings.trusted_proxies, services.access_log
     answered = services.metrics.server.answered
-    return Api("plugind", flow, TABLE, server, proxies, access_log, answered)
+    return Api("plugind", flow, (*TABLE, *PAGES), server, proxies, access_log, answered)
 
 
 def flow_of(
@@ -90,6 +96,7 @@ def flow_of(
         ),
         ProblemParts(catalogue),
         SearchParts(catalogue),
+        ui_parts(services),
         None,  # all that the endpoints of ACLs need comes with the call
     )
     return Flow(
@@ -103,3 +110,36 @@ def flow_of(
         signal=signal,
         has_public_metrics=settings.metrics.public,
     )
+
+
+def ui_parts(services: Services) -> UiParts:
+    """Return what the pages need of a server."""
+    settings, registry = services.settings, services.registry
+    return UiParts(
+        catalogue=services.catalogue,
+        intake=services.intake,
+        facts=FactsOf(registry.types),
+        select=services.store.history,
+        types=registry.types,
+        row_fields={name: fields_of(each.row) for name, each in services.schemas.items()},
+        condition=services.condition,
+        limits_reached=lambda: services.hits.counts,
+        packages={name: str(registry.origins[name]) for name in registry.types},
+        broken=lambda: registry.broken,
+        store_size=partial(_size_of, services.data_dir),
+        throttle=Throttle(services.hits),
+        names=(settings.name, settings.advertise.http.partition(":")[0]),
+        name=settings.name,
+        region=settings.region,
+        trusted=settings.server.trusted_proxies,
+    )
+
+
+def _size_of(folder: Path) -> int:
+    """Return the bytes of the files in a folder; some may go meanwhile."""
+    size = 0
+    with suppress(OSError), os.scandir(folder) as files:
+        for each in files:
+            with suppress(OSError):
+                size += each.stat().st_size if each.is_file() else 0
+    return size

@@ -28,6 +28,7 @@ from plugind.serve.timer import Timer
 from plugind.state import State
 from plugind.state.flaps import of_the_last_hour
 from plugind.types.registry import Registry
+from plugind.ui import PARAMETERS as UI_PARAMETERS
 
 _log = logs.get("server")
 
@@ -38,10 +39,11 @@ class Services:
     def __init__(self, settings: Settings, registry: Registry, data_dir: Path) -> None:
         self.settings = settings
         self.registry = registry
+        self.data_dir = data_dir
         self.acl = acl_of(settings.acl, registry.installed.values())
         _log_warnings(self.acl)
         file = settings.server.access_log
-        self.access_log = AccessLog(file, PARAMETERS) if file else None
+        self.access_log = AccessLog(file, PARAMETERS | UI_PARAMETERS) if file else None
         self.schemas: Mapping[str, PluginSchemas] = {
             name: PluginSchemas.of(type_) for name, type_ in registry.types.items()
         }

@@ -22,6 +22,7 @@ from plugind.model import (
     Lost,
     Node,
     PluginKey,
+    Session,
     Stamp,
     Step,
     StoredTransition,
@@ -59,6 +60,7 @@ class State:
     forgotten: Mapping[InstanceKey, Forgotten]
     forgotten_by_node: Mapping[str, Mapping[InstanceKey, Forgotten]]
     kept_secrets: Mapping[str, KeptSecret]
+    sessions: Mapping[str, Session]
     stamps: Mapping[str, Stamp]
     removals: Removals
     usage: Usage
@@ -75,7 +77,7 @@ class State:
         known = [row.transition for row in rows if row.index <= contents.index]
         flaps = Flaps().changed(reversed(known))
         derived = removals, Usage(), flaps, News.since(contents.index)
-        empty = cls(0, {}, {}, {}, {}, {}, {}, {}, {}, {}, *derived, NO_IDS, {})
+        empty = cls(0, {}, {}, {}, {}, {}, {}, {}, {}, {}, {}, *derived, NO_IDS, {})
         change = Change(
             0,
             tuple(Step(None, node) for node in contents.nodes),
@@ -83,6 +85,7 @@ class State:
             tuple(Step(None, declaration) for declaration in contents.declarations),
             forgotten=tuple(Step(None, mark) for mark in contents.forgotten),
             kept_secrets=tuple(Step(None, each) for each in contents.kept_secrets),
+            sessions=tuple(Step(None, each) for each in contents.sessions),
         )
         return empty._after(contents.index, change, replaced({}, contents.stamps), removals)
 
@@ -131,6 +134,9 @@ class State:
             forgotten_by_node=replaced_in(self.forgotten_by_node, by_node(marks)),
             kept_secrets=replaced(
                 self.kept_secrets, {step.some.node_id: step.after for step in change.kept_secrets}
+            ),
+            sessions=replaced(
+                self.sessions, {step.some.key: step.after for step in change.sessions}
             ),
             stamps=stamps,
             removals=removals,

@@ -25,6 +25,7 @@ from plugind.model import (
     KeptSecret,
     Node,
     Run,
+    Session,
     Stamp,
     StoredTransition,
 )
@@ -55,6 +56,7 @@ class Contents:
     beats: Mapping[str, Beat] = field(default_factory=dict)
     kept_secrets: Sequence[KeptSecret] = ()
     runs: Sequence[Run] = ()
+    sessions: Sequence[Session] = ()
 
 
 class Conflict(NamedTuple):
@@ -240,7 +242,8 @@ class Store(ABC):
         """Replace what the store holds by a backup, while no server runs.
 
         Indexes go on from what clients may have seen, under a new identity, and every resource
-        reads as changed, ``lists`` included. A source with any fault replaces nothing.
+        reads as changed, ``lists`` included. Sessions end: one that was ended since the backup must
+        not be open again. A source with any fault replaces nothing.
         """
 
     @classmethod
@@ -248,8 +251,8 @@ class Store(ABC):
     def export(
         cls, settings: Any, data_dir: Path, target: Path, progress: Progress = no_progress
     ) -> Summary:
-        """Write what the store holds, history included, as JSON lines that every store can import,
-        to a file that must not exist yet; also while servers run."""
+        """Write what the store holds, history included and sessions left out, as JSON lines that
+        every store can import, to a file that must not exist yet; also while servers run."""
 
     @classmethod
     @abstractmethod

@@ -20,6 +20,7 @@ from plugind.model import (
     KeptSecret,
     Node,
     PluginKey,
+    Session,
     Step,
     Transition,
 )
@@ -40,6 +41,7 @@ class _Logged(msgspec.Struct, omit_defaults=True):
     forgotten: tuple[Forgotten | InstanceKey, ...] = ()
     transitions: tuple[Transition, ...] = ()
     kept_secrets: tuple[KeptSecret | str, ...] = ()
+    sessions: tuple[Session | str, ...] = ()
     id: str = ""
     base: int = 0
     reads: frozenset[str] = frozenset()
@@ -63,6 +65,7 @@ def encode(change: Change) -> bytes:
             _after(change.forgotten, lambda gone: gone.key),
             change.transitions,
             _after(change.kept_secrets, lambda gone: gone.node_id),
+            _after(change.sessions, lambda gone: gone.key),
             change.id,
             change.base,
             change.reads,
@@ -85,6 +88,7 @@ def decode(text: bytes) -> Change:
         _steps(found.forgotten, Forgotten, lambda key: Forgotten(key, 0)),
         found.transitions,
         _steps(found.kept_secrets, KeptSecret, lambda key: KeptSecret(key, "", "", 0)),
+        _steps(found.sessions, Session, lambda key: Session(key, "", 0, 0)),
         found.id,
         found.base,
         found.reads,

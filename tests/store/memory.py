@@ -85,6 +85,7 @@ _GROUPS: dict[str, Callable[[Any], Any]] = {
     "declarations": lambda value: value.key,
     "forgotten": lambda value: value.key,
     "kept_secrets": lambda value: value.node_id,
+    "sessions": lambda value: value.key,
 }
 
 

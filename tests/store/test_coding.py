@@ -20,6 +20,7 @@ from plugind.model import (
     KeptSecret,
     Node,
     PluginKey,
+    Session,
     Step,
     Transition,
 )
@@ -50,6 +51,7 @@ DECLARATIONS = st.builds(
     Declaration, st.builds(PluginKey, TEXT, TEXT), st.dictionaries(TEXT, NUMBER, max_size=3)
 )
 FORGOTTEN = st.builds(Forgotten, KEYS, NUMBER, st.booleans())
+SESSIONS = st.builds(Session, TEXT, TEXT, NUMBER, NUMBER)
 SECRETS = st.builds(KeptSecret, TEXT, TEXT, TEXT, NUMBER)
 TRANSITIONS = st.builds(
     Transition,
@@ -75,6 +77,7 @@ CHANGES = st.builds(
     steps(FORGOTTEN),
     st.lists(TRANSITIONS, max_size=2).map(tuple),
     steps(SECRETS),
+    steps(SESSIONS),
     id=TEXT,
     base=NUMBER,
     reads=NAMES,
@@ -93,7 +96,7 @@ def key_of(value: Any) -> Any:
 def test_a_decoded_change_is_the_one_that_was_committed(change: Change) -> None:
     """A decoded change has all but the states before its steps, and of these the keys."""
     found = decode(encode(change))
-    groups = ("nodes", "instances", "declarations", "forgotten", "kept_secrets")
+    groups = ("nodes", "instances", "declarations", "forgotten", "kept_secrets", "sessions")
     for name in groups:
         own, logged = getattr(change, name), getattr(found, name)
         assert [step.after for step in own] == [step.after for step in logged]

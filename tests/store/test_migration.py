@@ -30,6 +30,7 @@ ADDED: Mapping[int, frozenset[str]] = {
     4: frozenset(),
     5: frozenset(),
     6: frozenset(),
+    7: frozenset(),
 }
 """For each schema before today's, the keys that answers have gained since it was recorded."""
 

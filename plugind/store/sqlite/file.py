@@ -97,6 +97,11 @@ MIGRATIONS = (
         id TEXT PRIMARY KEY, start INTEGER NOT NULL, last INTEGER NOT NULL
     ) WITHOUT ROWID;
     """,
+    """
+    CREATE TABLE sessions (
+        key TEXT PRIMARY KEY, accessor TEXT NOT NULL, began INTEGER NOT NULL, ends INTEGER NOT NULL
+    ) WITHOUT ROWID;
+    """,
 )
 """The schema's history: the script at position N takes a file from user_version N to N + 1."""
 

@@ -87,6 +87,7 @@ def _renumber(
     touched = {*found, *lists, *(each for each in old or () if is_list(each))}
     with transaction(db):
         clear_log(db)
+        db.execute("DELETE FROM sessions")  # one that was ended since must not be open again
         db.execute("UPDATE store SET identity = ?, last_index = ?", (str(uuid.uuid4()), index))
         db.executemany("DELETE FROM stamps WHERE resource = ?", [(each,) for each in anew])
         db.executemany(STAMP, [(each, index, now) for each in touched])

@@ -21,6 +21,7 @@ from plugind.model import (
     Node,
     PluginKey,
     Run,
+    Session,
     Stamp,
 )
 from plugind.store.base import Contents
@@ -143,6 +144,7 @@ KEPT_SECRETS = Table(
     "kept_secrets", ("node_id",), {"secret_hash": _text, "accessor": _text, "time": _number}
 )
 RUNS = Table("runs", ("id",), dict.fromkeys(("start", "last"), _number))
+SESSIONS = Table("sessions", ("key",), {"accessor": _text, "began": _number, "ends": _number})
 STAMPS = Table(
     "stamps",
     ("resource",),
@@ -175,6 +177,7 @@ def contents(db: sqlite3.Connection) -> Contents:
         {node_id: Beat(*rest) for node_id, *rest in BEATS.rows(db)},
         [KeptSecret(*row) for row in KEPT_SECRETS.rows(db)],
         sorted((Run(*row) for row in RUNS.rows(db)), key=lambda run: (run.start, run.id)),
+        [Session(*row) for row in SESSIONS.rows(db)],
     )
     if fault := next(faults(found), ""):
         raise Damaged(fault)
@@ -229,6 +232,10 @@ def forgotten_row(value: Forgotten) -> tuple[Any, ...]:
 
 def kept_secret_row(value: KeptSecret) -> tuple[Any, ...]:
     return (value.node_id, value.secret_hash, value.accessor, value.time)
+
+
+def session_row(value: Session) -> tuple[Any, ...]:
+    return (value.key, value.accessor, value.began, value.ends)
 
 
 def _instance(row: Sequence[Any]) -> Instance:

@@ -50,6 +50,7 @@ from plugind.store.sqlite.rows import (
     INSTANCES,
     KEPT_SECRETS,
     NODES,
+    SESSIONS,
     STAMPS,
     Table,
     contents,
@@ -59,6 +60,7 @@ from plugind.store.sqlite.rows import (
     instance_row,
     kept_secret_row,
     node_row,
+    session_row,
 )
 from plugind.store.sqlite.wake import FILE_NAME as WAKE_FILE_NAME
 from plugind.store.sqlite.wake import Wake
@@ -293,6 +295,7 @@ class SqliteStore(Store):
         self._put(DECLARATIONS, ((s.before, s.after, declaration_row) for s in change.declarations))
         self._put(FORGOTTEN, ((s.before, s.after, forgotten_row) for s in change.forgotten))
         self._put(KEPT_SECRETS, ((s.before, s.after, kept_secret_row) for s in change.kept_secrets))
+        self._put(SESSIONS, ((s.before, s.after, session_row) for s in change.sessions))
         bulk.stamp(self._db, list(change.touched - change.removed), index, change.time)
         bulk.delete(self._db, STAMPS, [(resource,) for resource in change.removed])
 

@@ -16,6 +16,7 @@ from plugind.testing.stores.making import (
     kept_secret,
     node,
     put,
+    session,
     swap,
 )
 from plugind.testing.stores.rig import Cases, Rig
@@ -28,6 +29,7 @@ KINDS = {
     "declaration": declaration(),
     "forgotten": forgotten(),
     "kept_secret": kept_secret(),
+    "session": session(),
 }
 TEXTS = (
     "",
@@ -48,6 +50,7 @@ def values(contents: Contents) -> list[Any]:
         contents.declarations,
         contents.forgotten,
         contents.kept_secrets,
+        contents.sessions,
     )
     return [each for group in groups for each in group]
 

@@ -21,6 +21,7 @@ from plugind.testing.stores.making import (
     node,
     node_id,
     put,
+    session,
     swap,
     transition,
 )
@@ -36,6 +37,7 @@ OUTDATED: dict[str, tuple[Change, Change, str]] = {
     "instance of the node": (put(instance(1, "new")), swap(node(), node(name="y")), ONE),
     "forgotten mark": (put(forgotten()), put(instance(1, "new")), ONE),
     "kept secret": (put(kept_secret(5)), put(node(5)), f"node/{node_id(5)}"),
+    "sessions": (put(session(1)), put(session(2)), "sessions"),
     "plugin that grew": (put(node(2), instance(2)), drop(instance()), EBS),
     "declarations": (put(declaration("a")), put(declaration("b")), "declarations"),
     "declared plugin": (put(node(2), instance(2, "a")), put(declaration("a")), "plugin/sample/a"),

@@ -26,6 +26,7 @@ from plugind.testing.stores.making import (
     kept_secret,
     node,
     put,
+    session,
     swap,
     transition,
 )
@@ -98,6 +99,7 @@ def a_change_is_read_as_it_was_committed(rig: Rig) -> None:
         declaration(),
         forgotten(),
         kept_secret(),
+        session(),
         base=FIRST_INDEX,
         transitions=(transition(), transition("reason", reason="ä", before="a", after="b")),
     )
@@ -110,7 +112,7 @@ def a_change_is_read_as_it_was_committed(rig: Rig) -> None:
 
 @cases.add
 def what_goes_is_read_with_its_key(rig: Rig) -> None:
-    all_of_it = (node(), instance(), declaration(), forgotten(), kept_secret())
+    all_of_it = (node(), instance(), declaration(), forgotten(), kept_secret(), session())
     commit(rig.open(), put(*all_of_it), drop(*all_of_it))
     gone = rig.restarted().read(FIRST_INDEX)[-1].change
     assert (gone.nodes[0].after, gone.instances[0].after) == (None, None)
@@ -119,6 +121,7 @@ def what_goes_is_read_with_its_key(rig: Rig) -> None:
     assert gone.declarations[0].some.key == declaration().key
     assert gone.forgotten[0].some.key == forgotten().key
     assert gone.kept_secrets[0].some.node_id == kept_secret().node_id
+    assert gone.sessions[0].some.key == session().key
 
 
 @cases.add
@@ -317,6 +320,7 @@ def _random_change(random: Random, held: dict[Any, Any], base: int) -> Change:
             node(number, name=random.choice("ab")),
             declaration(random.choice("ab"), node=random.randrange(3)),
             kept_secret(number + 50),
+            session(number),
         ]
     )
     there = held.get(_key(value))
@@ -332,6 +336,7 @@ def _apply(state: dict[Any, Any], change: Change) -> None:
         change.declarations,
         change.forgotten,
         change.kept_secrets,
+        change.sessions,
     )
     for step in (step for group in groups for step in group):
         if step.after is None:

@@ -19,6 +19,7 @@ from plugind.model import (
     KeptSecret,
     Node,
     PluginKey,
+    Session,
     Step,
     Transition,
     node_of,
@@ -61,6 +62,10 @@ def kept_secret(number: int = 9) -> KeptSecret:
     return KeptSecret(node_id(number), "hash", "accessor", 3)
 
 
+def session(number: int = 1) -> Session:
+    return Session(f"key {number}", "accessor", 3, 9)
+
+
 def put(*values: Any, base: int = NOW, time: int = TIME, **more: Any) -> Change:
     """Return a change after which values are there that were not before."""
     return change([Step(None, each) for each in values], base=base, time=time, **more)
@@ -80,9 +85,9 @@ def change(steps: Iterable[Step[Any]], *, base: int = NOW, time: int = TIME, **m
     by_kind: dict[type[Any], list[Step[Any]]] = {}
     for step in steps:
         by_kind.setdefault(type(step.some), []).append(step)
-    nodes, instances, declarations, marks, secrets = (
+    nodes, instances, declarations, marks, secrets, sessions = (
         tuple(by_kind.get(kind, ()))
-        for kind in (Node, Instance, Declaration, Forgotten, KeptSecret)
+        for kind in (Node, Instance, Declaration, Forgotten, KeptSecret, Session)
     )
     touched = {node_of(step.some.id) for step in nodes}
     gone = {node_of(step.some.id) for step in nodes if step.after is None}
@@ -105,6 +110,7 @@ def change(steps: Iterable[Step[Any]], *, base: int = NOW, time: int = TIME, **m
         frozenset(gone),
         marks,
         kept_secrets=secrets,
+        sessions=sessions,
         id=uuid.uuid4().hex,
         base=base,
     )

@@ -19,6 +19,7 @@ from plugind.testing.stores.making import (
     node,
     node_id,
     put,
+    session,
     transition,
 )
 from plugind.testing.stores.rig import Cases, Rig
@@ -103,6 +104,15 @@ def a_copy_has_everything(rig: Rig, way: str) -> None:
         assert [each.transition for each in store.history(HistoryQuery())] == history
         commit(store, put(node(3), base=found.index, transitions=(transition(after="new"),)))
         assert store.history(HistoryQuery())[0].transition.after == "new"
+
+
+@cases.for_each(*WAYS)
+def a_copy_opens_no_session_again(rig: Rig, way: str) -> None:
+    commit(fill(rig), put(session()))  # it may be ended after the copy was made
+    file = rig.data_dir / "copy"
+    write(rig, way, file)
+    put_back(rig, way, file)
+    assert not rig.open().load().sessions
 
 
 @cases.for_each(*WAYS)

@@ -1,0 +1,13 @@
+"""The web page: every page is in PAGES, and comes through the same flow as the API."""
+
+from itertools import chain
+
+from plugind.ui import assets, forms, icon, nodes, overview, plugin, plugins, server
+from plugind.ui.pages import PARAMETERS
+from plugind.ui.parts import UiParts
+
+_MODULES = (overview, plugins, plugin, nodes, server, forms, assets, icon)
+
+PAGES = tuple(chain.from_iterable(module.endpoints.table for module in _MODULES))
+
+__all__ = ["PAGES", "PARAMETERS", "UiParts"]

@@ -1,0 +1,204 @@
+"""Makes pages of templates: text escaped, links relative, headers strict."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Mapping
+from functools import partial
+from typing import Any
+from urllib.parse import quote, urlencode
+
+from jinja2 import Environment, PackageLoader, StrictUndefined
+from markupsafe import Markup
+
+from plugind import __version__
+from plugind.api.endpoints import Call, Endpoints, Need, View
+from plugind.api.reply import PHRASES, Reply
+from plugind.api.request import Request
+from plugind.model.times import format_time, time_text
+from plugind.printable import lines
+from plugind.ui.assets import ASSETS_VERSION, asset_url
+from plugind.ui.icon import icon_url
+from plugind.ui.parts import Look, UiParts
+from plugind.ui.problems import amount, problems, worst
+from plugind.ui.session import COOKIE, caller_of, cookie, form_token, session_of
+
+PARAMETERS = frozenset(
+    (
+        *("before", "class", "csv", "datacenter", "filter", "nodes", "page", "q", "sort", "state"),
+        "version",
+    )
+)
+"""The query parameters that any page takes."""
+
+HTML = {"type": "string"}
+"""The shape of a page, for the table of endpoints."""
+
+CONTENT_SECURITY_POLICY = "; ".join(
+    (
+        "default-src 'none'",
+        *(f"{kind} 'self'" for kind in ("script-src", "style-src", "img-src", "connect-src")),
+        "form-action 'self'",
+        "base-uri 'none'",
+        "frame-ancestors 'none'",
+    )
+)
+HEADERS = {
+    "Content-Security-Policy": CONTENT_SECURITY_POLICY,
+    "Cross-Origin-Opener-Policy": "same-origin",
+    "Cross-Origin-Resource-Policy": "same-origin",
+    "Referrer-Policy": "same-origin",
+    "X-Content-Type-Options": "nosniff",
+    "Vary": "Accept-Encoding, Cookie, X-Nomad-Token, Authorization",
+}
+_CONTENT_TYPE = "text/html; charset=utf-8"
+
+
+class Pages(Endpoints[UiParts]):
+    """A table of pages, whose callers may be signed in, and whose errors are pages as well."""
+
+    def __init__(self) -> None:
+        super().__init__(UiParts)
+
+    def form(self, path: str, *, need: Need) -> Callable[[View[UiParts]], View[UiParts]]:
+        """Declare what takes the form of a page at a path directly below ``/ui/``."""
+        return self("POST", path, need=need, answer=HTML, caller=caller_of, refused=error_page)
+
+    def page(self, path: str, *, need: Need) -> Callable[[View[UiParts]], View[UiParts]]:
+        """Declare a page at a path below ``/ui/``."""
+        return self("GET", path, need=need, answer=HTML, caller=caller_of, refused=error_page)
+
+
+def see_other(location: str, headers: Mapping[str, str] | None = None) -> Reply:
+    """Return the way to another page, relative, after a form."""
+    given = {**HEADERS, **(headers or {}), "Cache-Control": "no-store", "Location": location}
+    return Reply(b"", 303, content_type="", headers=given)
+
+
+def root_of(path: str) -> str:
+    """Return the way from a page's path to ``/ui/``, relative, so that a prefix is kept."""
+    return "../" * path.removeprefix("/ui/").count("/")
+
+
+def link(root: str, *steps: str, **query: str) -> str:
+    """Return a relative link to a page; parameters that are "" are left out."""
+    given = {name: value for name, value in query.items() if value}
+    path = root + "/".join(quote(step, safe="") for step in steps) or "./"
+    return f"{path}?{urlencode(given)}" if given else path
+
+
+def _same(request: Request, **changed: str | int) -> str:
+    """Return a link to the same page with other parameters; those that are "" or 0 are left out."""
+    asked = {name: value for name, value in request.query.items() if name in PARAMETERS}
+    given = {name: value for name, value in {**asked, **changed}.items() if value}
+    return f"?{urlencode(given)}"
+
+
+def _shown(value: object) -> object:
+    """Return a value of a template's expression with control characters as escapes; escaping for
+    HTML follows."""
+    return lines(value) if isinstance(value, str) and not isinstance(value, Markup) else value
+
+
+_environment = Environment(
+    loader=PackageLoader("plugind.ui"),
+    autoescape=True,
+    undefined=StrictUndefined,
+    finalize=_shown,
+    trim_blocks=True,
+    lstrip_blocks=True,
+    auto_reload=False,
+)
+_environment.filters |= {
+    "machine_time": format_time,
+    "human_time": lambda value: time_text(value).replace("T", " ").replace("Z", " UTC"),
+    "number": "{:,}".format,
+    "amount": amount,
+}
+
+
+def reply(
+    look: Look,
+    template: str,
+    values: Mapping[str, Any],
+    *,
+    status: int = 200,
+    is_kept: bool = True,
+    is_live: bool = True,
+    headers: Mapping[str, str] | None = None,
+) -> Reply:
+    """Return a page. ``is_kept``: it is the same until the state changes. ``is_live``: it follows
+    the state while it is open, as the answer to a form does not."""
+    call, request = look.call, look.call.request
+    found = values.get("problems")
+    found = problems(look.facts, look.sight) if found is None else found
+    state = look.facts.state
+    root = root_of(request.path)
+    caller = call.asked.caller
+    secret = _session_secret(call)
+    body = _environment.get_template(template).render(
+        **_common(root),
+        **{**values, "problems": found},
+        look=look,
+        is_live=is_live,
+        sight=look.sight,
+        types=[look.parts.types[name] for name in sorted(look.sight.lists)],
+        here=request.path,
+        icon=icon_url(root, worst(found), len(found)),
+        index=state.index,
+        caller=caller,
+        sign_out=form_token(secret) if secret else "",
+        acl_enabled=call.acl.enabled,
+        server_name=look.parts.name,
+        to=partial(link, root),
+        same=partial(_same, request),
+    )
+    version = [ASSETS_VERSION, look.parts.catalogue.generation, call.acl.generation]
+    version += [caller.accessor, form_token(secret)[:8] if secret else "", str(state.index)]
+    return Reply(
+        body.encode(),
+        status,
+        content_type=_CONTENT_TYPE,
+        headers={**HEADERS, **(headers or {})},
+        version="-".join(version) if is_kept and status == 200 else "",
+    )
+
+
+def _common(root: str) -> dict[str, Any]:
+    """Return what every template has, that of an error included."""
+    return {
+        "asset": lambda name: asset_url(root, name),
+        "root": root,
+        "version": __version__,
+        "now": time.time_ns(),
+    }
+
+
+def _session_secret(call: Call[UiParts]) -> str:
+    """Return the secret of the session that a call is of, "" where it is of none."""
+    if not call.acl.enabled or call.secret:
+        return ""
+    is_there = session_of(call.parts, call.acl, call.request, time.time_ns())
+    return cookie(call.request, COOKIE) if is_there else ""
+
+
+def error_page(request: Request, refused: Reply) -> Reply:
+    """Return the page that says why there is no other one, with the status of the error."""
+    root = root_of(request.path)
+    text = refused.body.decode() if isinstance(refused.body, bytes) else ""
+    body = _environment.get_template("error.html").render(
+        **_common(root),
+        status=refused.status,
+        phrase=PHRASES.get(refused.status, ""),
+        text=text,
+        icon=icon_url(root, "healthy", 0),
+        to=partial(link, root),
+        may_sign_in=refused.status == 403 and not request.path.startswith("/ui/sign"),
+        next=request.path.removeprefix("/ui/"),
+    )
+    return Reply(
+        body.encode(),
+        refused.status,
+        content_type=_CONTENT_TYPE,
+        headers={**refused.headers, **HEADERS},
+    )

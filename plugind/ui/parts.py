@@ -1,0 +1,73 @@
+"""What the pages need of the server, and what every view of a page starts from."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Collection, Mapping, Sequence
+from dataclasses import dataclass
+
+from plugind.api.endpoints import Call
+from plugind.catalogue import Catalogue
+from plugind.filtering import Fields
+from plugind.health import Health
+from plugind.intake import Intake
+from plugind.model import HistoryQuery, StoredTransition
+from plugind.plugin_type import PluginType
+from plugind.ui.facts import Facts, FactsOf
+from plugind.ui.sight import Sight
+from plugind.ui.throttle import Throttle
+from plugind.wire.addresses import Networks
+
+Select = Callable[[HistoryQuery], Sequence[StoredTransition]]
+
+
+@dataclass(frozen=True, slots=True)
+class UiParts:
+    """The parts that the pages need.
+
+    ``select`` reads the history, ``row_fields`` are by plugin type, ``condition`` is the server's
+    health, ``limits_reached`` counts by limit, ``packages`` names the package of each type, and
+    ``broken`` are packages that cannot be used. ``store_size`` returns the bytes of the store's
+    files. ``throttle`` bounds attempts to sign in; ``names`` are hosts that the server is known by.
+    ``trusted`` are the proxies that are believed.
+    """
+
+    catalogue: Catalogue
+    intake: Intake
+    facts: FactsOf
+    select: Select
+    types: Mapping[str, PluginType]
+    row_fields: Mapping[str, Fields]
+    condition: Callable[[], Health]
+    limits_reached: Callable[[], Mapping[str, int]]
+    packages: Mapping[str, str]
+    broken: Callable[[], Sequence[str]]
+    store_size: Callable[[], int]
+    throttle: Throttle
+    names: Collection[str]
+    name: str
+    region: str
+    trusted: Networks = ()
+
+
+@dataclass(frozen=True, slots=True)
+class Look:
+    """One look at the catalogue for a page: what its caller may see, and one state."""
+
+    call: Call[UiParts]
+    sight: Sight
+    facts: Facts
+
+    @classmethod
+    def of(cls, call: Call[UiParts]) -> Look:
+        """Begin a look, at the present state."""
+        parts = call.parts
+        sight = Sight.of(call.authorizer, call.asked.types)
+        return cls(call, sight, parts.facts.of(parts.catalogue.state))
+
+    @property
+    def parts(self) -> UiParts:
+        return self.call.parts
+
+    def asked(self, name: str) -> str:
+        """Return a parameter of the query, "" where it is not given."""
+        return self.call.asked.query.get(name, "")

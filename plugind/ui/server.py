@@ -1,0 +1,102 @@
+"""``/ui/server``: how the server itself is."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+from plugind.api.endpoints import Call, agent_read
+from plugind.api.reply import Reply
+from plugind.intake.rejected import WAS_REJECTED
+from plugind.ui.facts import Placed
+from plugind.ui.pages import Pages, reply
+from plugind.ui.parts import Look, UiParts
+from plugind.ui.tables import Table, csv_reply, when
+
+endpoints = Pages()
+
+REJECTED_SHOWN = 100
+"""Rejected items that the page shows; the CSV has all of them."""
+
+
+@dataclass(frozen=True, slots=True)
+class PackagedType:
+    """A plugin type, and the package that brings it."""
+
+    name: str
+    title: str
+    package: str
+
+
+@endpoints.page("/ui/server", need=agent_read)
+def server(call: Call[UiParts]) -> Reply:
+    """Show the server: its store, what waits, its clients, and what it refused."""
+    look, parts = Look.of(call), call.parts
+    state, health = look.facts.state, parts.condition()
+    rejected = _rejected(look)
+    match look.asked("csv"):
+        case "rejected":
+            return csv_reply("rejected", _table(rejected))
+        case "agents":
+            return csv_reply("agents", Table(("Version", "Agents"), _agents(look)))
+        case "limits":
+            reached = parts.limits_reached().items()
+            return csv_reply("limits", Table(("Limit", "Reached"), reached))
+    waiting, age = parts.intake.waiting
+    usage = state.usage.total
+    values = {
+        "health": health,
+        "facts": {
+            "Index": f"{state.index:,}",
+            "Store": f"{parts.store_size() / 2**20:,.1f} MiB on disk",
+            "Stored": f"{usage.instances:,} instances on {usage.nodes:,} nodes, "
+            f"{usage.size / 2**20:,.1f} MiB",
+            "Changes waiting": f"{waiting:,}, the oldest for {age:.1f} s" if waiting else "none",
+            "Queries waiting": f"{parts.catalogue.parked:,}",
+            "Answers kept": f"{parts.catalogue.views.bytes / 2**20:,.1f} MiB",
+            "Region": parts.region,
+        },
+        "agents": _agents(look),
+        "clones": _clones(look),
+        "rejected": rejected[:REJECTED_SHOWN],
+        "rejected_count": len(rejected),
+        "limits": parts.limits_reached(),
+        "broken": parts.broken(),
+        "packages": [
+            PackagedType(name, parts.types[name].title, package)
+            for name, package in sorted(parts.packages.items())
+        ],
+    }
+    return reply(look, "server.html", values, is_kept=False)
+
+
+def _agents(look: Look) -> list[tuple[str, int]]:
+    """Return the versions of agents with their numbers, if the caller may read nodes."""
+    nodes = look.facts.state.nodes.values() if look.sight.nodes else ()
+    return Counter(node.version or "not known" for node in nodes).most_common()
+
+
+def _clones(look: Look) -> list[tuple[str, str, int]]:
+    nodes = look.facts.state.nodes.values() if look.sight.nodes else ()
+    return [(node.name, node.id, node.cloned_since) for node in nodes if node.cloned_since]
+
+
+def _rejected(look: Look) -> list[Placed]:
+    """Return the stored instances whose last report was rejected, that the caller may see."""
+    return [
+        each
+        for key, unhealthy in look.facts.unhealthy.items()
+        if key.type in look.sight.shows
+        for each in unhealthy
+        if WAS_REJECTED in each.shown.description
+    ]
+
+
+def _table(rejected: Sequence[Placed]) -> Table:
+    rows = (
+        (*each.key.plugin, each.key.role, each.node.name, when(each.shown.updated),
+         each.shown.description)
+        for each in rejected
+    )  # fmt: skip
+    return Table(("Type", "ID", "Role", "Node", "Since", "Reason"), rows)

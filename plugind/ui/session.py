@@ -1,0 +1,119 @@
+"""Finds who asks for a page: by the session of a browser, or by a token in a header.
+
+A browser that signed in has the secret of its session in a cookie; the store has its hash. The
+session gives what its token may do now: once the token is revoked or expired it gives nothing.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import hmac
+import re
+import secrets
+import time
+from contextlib import suppress
+from http.cookies import CookieError, SimpleCookie
+
+from plugind.acl import Acl
+from plugind.acl.tokens import Caller, Token
+from plugind.api.request import Request
+from plugind.errors import Forbidden, TokenNotFound
+from plugind.model import Session
+from plugind.model.times import SECOND
+from plugind.ui.origin import cookie_attributes
+from plugind.ui.parts import UiParts
+
+COOKIE = "plugind-session"
+"""Holds the secret of a session."""
+
+FORM_COOKIE = "plugind-form"
+"""Holds a secret of a browser that is not signed in, to which its forms are bound."""
+
+LIFETIME = 12 * 3600 * SECOND
+"""Nanoseconds until a session ends, unless its token expires before."""
+
+_SECRET = re.compile(r"[A-Za-z0-9_-]{43}")
+
+
+def caller_of(parts: UiParts, acl: Acl, request: Request) -> Caller:
+    """Return the caller of a page. Raise TokenNotFound for a header's token that is not valid."""
+    now = time.time_ns()
+    if acl.enabled and not request.secret and (found := session_of(parts, acl, request, now)):
+        return found[1].caller
+    return acl.caller(request.secret, now)
+
+
+def session_of(
+    parts: UiParts, acl: Acl, request: Request, now: int
+) -> tuple[Session, Token] | None:
+    """Return the session of a browser with its token; None unless both are valid."""
+    secret = cookie(request, COOKIE)
+    session = parts.catalogue.state.sessions.get(key_of(secret)) if secret else None
+    if session is None or session.ends <= now:
+        return None
+    with suppress(TokenNotFound):
+        return session, acl.held_by(session.accessor, now)
+    return None
+
+
+def begin(parts: UiParts, token: Token, request: Request, now: int) -> str:
+    """Begin a session of a token, with a new secret, in place of the browser's last one. Return the
+    header that gives the browser the secret."""
+    secret, old = draw(), cookie(request, COOKIE)
+    ends = min(now + LIFETIME, token.expires or now + LIFETIME)
+    session = Session(key_of(secret), token.caller.accessor, now, ends)
+    parts.intake.sign_in(session, key_of(old) if old else "")
+    return set_cookie(parts, request, COOKIE, secret, (ends - now) // SECOND)
+
+
+def end(parts: UiParts, request: Request) -> str:
+    """End the session of a browser. Return the header that takes the cookie away."""
+    if secret := cookie(request, COOKIE):
+        parts.intake.sign_out(key_of(secret))
+    return set_cookie(parts, request, COOKIE, "", 0)
+
+
+def set_cookie(parts: UiParts, request: Request, name: str, value: str, seconds: int) -> str:
+    """Return the header that sets a cookie, which no script and no other path may read."""
+    attributes = cookie_attributes(request, parts.trusted)
+    return f"{name}={value}; Max-Age={seconds}; HttpOnly; SameSite=Lax{attributes}"
+
+
+def form_token(secret: str) -> str:
+    """Return what a form must carry to be from a page of the browser that has a secret."""
+    return hashlib.sha256(f"form {secret}".encode()).hexdigest()
+
+
+def form_secret(parts: UiParts, acl: Acl, request: Request) -> str:
+    """Return the secret that forms of a browser are bound to: its session's, else that of the
+    cookie for forms; "" where it has none yet."""
+    if acl.enabled and session_of(parts, acl, request, time.time_ns()):
+        return cookie(request, COOKIE)
+    return cookie(request, FORM_COOKIE)
+
+
+def check_form(parts: UiParts, acl: Acl, request: Request, given: str) -> None:
+    """Raise Forbidden unless a form carries the token of the browser that sends it."""
+    secret = form_secret(parts, acl, request)
+    wanted = form_token(secret) if secret else ""
+    if not wanted or not hmac.compare_digest(wanted.encode(), given.encode(errors="replace")):
+        raise Forbidden("the form is out of date: go back, load the page again, and send it again")
+
+
+def draw() -> str:
+    """Return a new secret of 256 random bits."""
+    return secrets.token_urlsafe(32)
+
+
+def key_of(secret: str) -> str:
+    """Return the hash by which the store has a session."""
+    return hashlib.sha256(secret.encode()).hexdigest()
+
+
+def cookie(request: Request, name: str) -> str:
+    """Return the secret in a cookie of a request, "" where there is none that plugind drew."""
+    found: SimpleCookie = SimpleCookie()
+    with suppress(CookieError):
+        found.load(request.header("Cookie"))
+    value = found[name].value if name in found else ""
+    return value if _SECRET.fullmatch(value) else ""

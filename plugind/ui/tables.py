@@ -1,0 +1,52 @@
+"""Tables as CSV, for spreadsheets (RFC 4180)."""
+
+from __future__ import annotations
+
+import csv
+import io
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+
+from plugind.api.reply import Reply
+from plugind.model.times import format_time
+from plugind.printable import escaped
+
+_FORMULA = ("=", "+", "-", "@", "\t", "\r")
+"""What a spreadsheet takes for the beginning of a formula."""
+
+Cell = str | int | None
+
+
+@dataclass(frozen=True, slots=True)
+class Table:
+    """The columns of a table, and its rows in plain values."""
+
+    columns: Sequence[str]
+    rows: Iterable[Sequence[Cell]]
+
+
+def when(time: int) -> str:
+    """Return a time as a cell, "" for 0."""
+    return format_time(time) if time else ""
+
+
+def cell(value: Cell) -> str:
+    """Return a value as a cell that no spreadsheet runs, and no terminal obeys."""
+    text = "" if value is None else str(value)
+    guard = "'" if isinstance(value, str) and text.startswith(_FORMULA) else ""
+    return guard + escaped(text)
+
+
+def csv_reply(name: str, table: Table) -> Reply:
+    """Return a table as a file to be saved; ``name`` is one of plugind's own."""
+    text = io.StringIO()
+    writer = csv.writer(text)
+    writer.writerow(table.columns)
+    writer.writerows([cell(each) for each in row] for row in table.rows)
+    headers = {
+        "Content-Disposition": f'attachment; filename="plugind-{name}.csv"',
+        "X-Content-Type-Options": "nosniff",
+        "Vary": "Accept-Encoding, Cookie",
+    }
+    body = text.getvalue().encode()
+    return Reply(body, content_type="text/csv; charset=utf-8", headers=headers)

@@ -1,0 +1,52 @@
+"""Limits how often each address may try to sign in."""
+
+from __future__ import annotations
+
+import ipaddress
+import threading
+import time
+from collections import OrderedDict
+
+from plugind.errors import TooManyParked
+from plugind.health import Hits
+
+ATTEMPTS = 10
+"""Attempts at once of one address; one more may follow every SECONDS_EACH."""
+
+SECONDS_EACH = 6.0
+ADDRESSES_MAXIMUM = 10_000
+
+
+class Throttle:
+    """Buckets of attempts by address. Safe for threads.
+
+    Of an IPv6 address the network of 64 bits counts, for one client has all of it.
+    """
+
+    def __init__(self, hits: Hits) -> None:
+        self._hits = hits
+        self._lock = threading.Lock()
+        self._free_at: OrderedDict[str, float] = OrderedDict()
+
+    def attempt(self, client: str) -> None:
+        """Count an attempt. Raise TooManyParked for one too many."""
+        name, now = _party(client), time.monotonic()
+        with self._lock:
+            free_at = max(self._free_at.pop(name, now), now)
+            is_allowed = free_at - now < ATTEMPTS * SECONDS_EACH - SECONDS_EACH / 2
+            self._free_at[name] = free_at + SECONDS_EACH if is_allowed else free_at
+            while len(self._free_at) > ADDRESSES_MAXIMUM:
+                self._free_at.popitem(last=False)
+        if not is_allowed:
+            self._hits.add("sign_ins", client=client)
+            raise TooManyParked("too many attempts to sign in: wait a few seconds")
+
+
+def _party(client: str) -> str:
+    try:
+        address = ipaddress.ip_address(client.partition("%")[0])
+    except ValueError:
+        return client
+    if address.version == 6:
+        return str(ipaddress.ip_network((int(address) >> 64 << 64, 64)))
+    return str(address)

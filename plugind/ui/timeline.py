@@ -1,0 +1,107 @@
+"""Stored transitions as pages show them, newest first."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass, replace
+
+from plugind.errors import BadRequest
+from plugind.model import HistoryQuery, PluginKey, StoredTransition
+from plugind.model.changes import EXPECTED, FLAPPING, HISTORY_LIMIT, NODE_UP, VERSION
+from plugind.model.times import INT64_MAX, SECOND, format_duration
+from plugind.ui.parts import Look
+
+SHOWN = 50
+"""Transitions that a page shows."""
+
+_LOOKED_AT = 10_000  # transitions, of which a caller with few rights may see few
+
+
+@dataclass(frozen=True, slots=True)
+class Event:
+    """One transition; ``plugin`` is None for a node's own, ``details`` says what changed and why.
+
+    ``tone`` is "good", "bad" or "plain".
+    """
+
+    seq: int
+    time: int
+    since: int
+    kind: str
+    tone: str
+    plugin: PluginKey | None
+    role: str
+    node_id: str
+    node: str
+    details: str
+
+
+@dataclass(frozen=True, slots=True)
+class Timeline:
+    """The newest events that were asked for; ``older`` is what the next page begins before, 0 where
+    there is none."""
+
+    events: Sequence[Event]
+    older: int = 0
+
+
+def timeline(look: Look, asked: HistoryQuery, may_show: Callable[[Event], bool]) -> Timeline:
+    """Return the events of a query that may be shown, before the one that the URL names.
+
+    Raise BadRequest.
+    """
+    before = look.asked("before")
+    if before and not (before.isascii() and before.isdigit() and int(before) <= INT64_MAX):
+        raise BadRequest("Invalid before: take it from the link to older events")
+    query = replace(asked, before=int(before) if before else None)
+    found: list[Event] = []
+    for number, stored in enumerate(_newest_first(look.parts.select, query)):
+        if len(found) == SHOWN or number == _LOOKED_AT:
+            return Timeline(found, stored.seq + 1)
+        event = _event(stored)
+        if may_show(event):
+            found.append(event)
+    return Timeline(found)
+
+
+def _newest_first(
+    select: Callable[[HistoryQuery], Sequence[StoredTransition]], query: HistoryQuery
+) -> Iterator[StoredTransition]:
+    """Yield all that a query selects, in batches that grow: most pages need one small one."""
+    limit = SHOWN + 1
+    while found := select(replace(query, limit=limit)):
+        yield from found
+        if len(found) < limit:
+            return
+        query = replace(query, before=found[-1].seq)
+        limit = HISTORY_LIMIT
+
+
+def _event(stored: StoredTransition) -> Event:
+    one = stored.transition
+    if one.kind == FLAPPING:
+        healthy = format_duration(one.healthy_seconds * SECOND)
+        details = f"{one.count} changes, healthy for {healthy} in all: {one.reason}"
+    elif one.kind in (VERSION, EXPECTED):
+        details = f"{one.before or 'none'} → {one.after or 'none'}"
+    else:
+        details = one.reason
+    return Event(
+        seq=stored.seq,
+        time=one.time,
+        since=one.since,
+        kind=one.kind,
+        tone=_tone(one.kind, one.healthy),
+        plugin=PluginKey(one.type, one.id) if one.type else None,
+        role=one.role,
+        node_id=one.node_id,
+        node=one.node,
+        details=details,
+    )
+
+
+def _tone(kind: str, is_healthy: bool) -> str:
+    """Return whether an event is good news, bad news, or neither."""
+    if kind in (VERSION, EXPECTED):
+        return "plain"
+    return "good" if kind == NODE_UP or is_healthy else "bad"
