@@ -25,7 +25,11 @@ DRIVERS = {
 }
 ADDRESS = re.compile(r"\baddress\W{1,4}(http://[^\s\"]+)")
 HINT = """
-Two sample drivers are running, and the server lists both. In another terminal:
+Two sample drivers are running, and the server lists both. In a browser:
+
+  {address}/ui/
+
+In another terminal:
 {elsewhere}
   curl -s '{address}/v1/plugins?type=csi'
   {plugind} plugin status

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-import orjson
 from marshmallow import Schema, fields
 
 from plugind.acl import Authorizer, Decision
@@ -90,5 +89,4 @@ def read_metrics(call: Call[MetricsParts]) -> Reply:
         return Reply(metrics.text(has_names=has_names), content_type=CONTENT_TYPE)
     if form:
         raise BadRequest(f"Invalid format: it is {PROMETHEUS}, or left out for JSON")
-    summary = metrics.summary(has_names=has_names)
-    return Reply(orjson.dumps(summary, option=orjson.OPT_SORT_KEYS))
+    return Reply(metrics.summary(has_names=has_names))

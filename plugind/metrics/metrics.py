@@ -4,11 +4,12 @@ from __future__ import annotations
 
 import math
 import time
-from collections.abc import Callable, Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator
 from datetime import UTC, datetime
 from itertools import chain, islice
 from typing import Any
 
+import orjson
 from prometheus_client import CollectorRegistry, ProcessCollector, generate_latest
 from prometheus_client.exposition import CONTENT_TYPE_PLAIN_0_0_4
 from prometheus_client.metrics_core import Metric
@@ -74,33 +75,32 @@ class Metrics:
         found = self._registries[has_names].collect()
         return b"".join(text for metric in found for text in _texts(metric))
 
-    def summary(self, *, has_names: bool) -> Mapping[str, Any]:
-        """Return the metrics as Nomad's servers summarise theirs: gauges as they are now, and what
-        happened in the last full interval."""
+    def summary(self, *, has_names: bool) -> bytes:
+        """Return the metrics as Nomad's servers summarise theirs, as JSON: gauges as they are now,
+        and what happened in the last full interval."""
         number = int(time.time() // INTERVAL) - 1
-        gauges, counters, samples = [], list[dict[str, Any]](), list[dict[str, Any]]()
+        lists: dict[str, list[bytes]] = {"Counters": [], "Gauges": [], "Points": [], "Samples": []}
         for name, found in chain.from_iterable(each() for each in self._sources[has_names]):
             family = BY_NAME[name]
             if isinstance(found, Tally):
-                made = counters if family.kind == COUNTER else samples
-                made += [
-                    {**_entry(family, labels), **_aggregate(family, recent)}
+                lists["Counters" if family.kind == COUNTER else "Samples"] += [
+                    _json({**_entry(family, labels), **_aggregate(family, recent)})
                     for labels, recent in found.recent(number).items()
                 ]
                 continue
-            gauges += [
-                {**_entry(family, labels), "Value": value}
+            lists["Gauges"] += [
+                _json({**_entry(family, labels), "Value": value})
                 for labels, value in self._pace(found)
                 if math.isfinite(value)
             ]
+        parts = [b'"%b":[%b]' % (name.encode(), b",".join(each)) for name, each in lists.items()]
         began = datetime.fromtimestamp(number * INTERVAL, UTC)
-        return {
-            "Timestamp": f"{began:%Y-%m-%d %H:%M:%S} +0000 UTC",
-            "Gauges": gauges,
-            "Points": [],
-            "Counters": counters,
-            "Samples": samples,
-        }
+        parts.append(b'"Timestamp":' + _json(f"{began:%Y-%m-%d %H:%M:%S} +0000 UTC"))
+        return b"{%b}" % b",".join(parts)
+
+
+def _json(value: object) -> bytes:
+    return orjson.dumps(value, option=orjson.OPT_SORT_KEYS)
 
 
 def _entry(family: Family, labels: tuple[str, ...]) -> dict[str, Any]:

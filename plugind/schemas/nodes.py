@@ -102,6 +102,15 @@ def instances_in(value: Any, levels: int = 3) -> int:
     return sum(instances_in(inner, levels - 1) for inner in value.values()) or 1
 
 
+class Whole(Number):
+    """A number that JSON may write as 7.0, as JSON Schema says of integers."""
+
+    def _deserialize(self, value: Any, attr: str | None, data: Any, **kwargs: Any) -> int:
+        if isinstance(value, float) and value.is_integer():
+            value = int(value)
+        return super()._deserialize(value, attr, data, **kwargs)
+
+
 class ProbesSchema(Record):
     """The probes of one plugin type since the start of an agent; Time is in nanoseconds."""
 
@@ -110,9 +119,9 @@ class ProbesSchema(Record):
     class Meta:
         unknown = EXCLUDE
 
-    number = Number(load_default=0, data_key="Count")
-    failures = Number(load_default=0, data_key="Failures")
-    time = Number(load_default=0, data_key="Time")
+    number = Whole(load_default=0, data_key="Count")
+    failures = Whole(load_default=0, data_key="Failures")
+    time = Whole(load_default=0, data_key="Time")
 
 
 def _probes() -> fields.Field[Any]:

@@ -127,7 +127,8 @@ def test_fuzzy_search_names_what_is_wrong(asked: Api, body: Any) -> None:
 
 
 @pytest.mark.parametrize(
-    "path", ["/v1/nothing", "/v1/", "/v1", "/v1/plugin/csi/a/b", "/uix/", "/v1/jobs", "//v1/plugins"]
+    "path",
+    ["/v1/nothing", "/v1/", "/v1", "/v1/plugin/csi/a/b", "/uix/", "/v1/jobs", "//v1/plugins"],
 )
 def test_an_unknown_path_is_one_line_of_text(asked: Api, path: str) -> None:
     answer = asked.call("GET", path)

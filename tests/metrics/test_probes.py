@@ -72,7 +72,7 @@ def test_reports_and_heartbeats_have_them_and_need_not(tmp_path: Path) -> None:
     """They are no change: neither the index nor the digest moves."""
 
     def probes(number: int) -> dict[str, Any]:
-        return {"csi": {"Count": number, "Failures": 1, "Time": number * SECOND, "Later": 1}}
+        return {"csi": {"Count": float(number), "Failures": 1, "Time": number * SECOND, "Later": 1}}
 
     def beat(api: Api, number: int) -> int:
         body = {"Digest": agent.digest, "RunID": "run", "Probes": probes(number)}

@@ -12,20 +12,7 @@ import pytest
 
 from plugind import tally
 from plugind.tally import INTERVAL, Tally
-
-
-class Clock:
-    """A clock that stands still until it is set."""
-
-    def __init__(self) -> None:
-        self.now = 1_000.0
-
-    def time(self) -> float:
-        return self.now
-
-    @property
-    def number(self) -> int:
-        return int(self.now // INTERVAL)
+from tests.metrics.clock import Clock
 
 
 @pytest.fixture

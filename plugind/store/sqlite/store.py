@@ -153,8 +153,11 @@ class SqliteStore(Store):
 
     @property
     def size(self) -> int:
-        files = (self._path.with_name(name) for name in FILES)
-        return sum(path.stat().st_size for path in files if path.exists())
+        total = 0
+        for name in FILES:
+            with suppress(FileNotFoundError):
+                total += self._path.with_name(name).stat().st_size
+        return total
 
     def load(self) -> Contents:
         with self._read(), transaction(self._reader, "DEFERRED"):

@@ -59,6 +59,12 @@ def put_back(rig: Rig, way: str, file: Path) -> Restored:
     return rig.kind.import_(rig.settings(), rig.data_dir, file, LISTS)
 
 
+@cases.add
+def its_size_is_what_it_takes_or_unknown(rig: Rig) -> None:
+    size = fill(rig).size
+    assert size is None or size > 0
+
+
 def same(one: Contents, other: Contents) -> bool:
     def key(value: object) -> str:
         return repr(value)
