@@ -20,6 +20,7 @@ from plugind.api.reply import JSON, Reply
 from plugind.api.request import Request
 from plugind.api.rows import Beyond
 from plugind.api.shapes import TEXT, Shape
+from plugind.api.turns import Turn
 from plugind.catalogue import Reading
 from plugind.catalogue.rendering import Listing
 from plugind.filtering import Fields
@@ -62,7 +63,7 @@ class Call(Generic[P]):
     ``acl`` has the policies and tokens that it was allowed by, which a reload does not change any
     more. ``secret`` is that of its token, "" for none. ``body_maximum`` is how many bytes its body
     may have. ``check`` raises Forbidden or TokenNotFound where the request is not allowed any more
-    by those in force now.
+    by those in force now. ``turn`` is for the parts of a stream that are much work.
     """
 
     parts: P
@@ -71,9 +72,10 @@ class Call(Generic[P]):
     authorizer: Authorizer
     asked: Asked
     query: Query
+    turn: Turn
+    check: Callable[[], object]
     secret: str = field(default="", repr=False)
     body_maximum: int = SMALL_BODY
-    check: Callable[[], object] = lambda: None
 
     @property
     def holder(self) -> str:

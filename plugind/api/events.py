@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+import re
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
 from functools import partial
 
@@ -17,12 +18,13 @@ from plugind.api.endpoints import Asked, Call, Endpoints, Given
 from plugind.api.reply import Reply
 from plugind.api.request import Pause, Signal, Stream
 from plugind.api.shapes import EVENTS, NUMBER
+from plugind.api.turns import SELECTED
+from plugind.api.yielding import in_slices
 from plugind.errors import BadRequest, Forbidden, PlugindError, TokenNotFound
 from plugind.events.broker import Broker, Consumer
-from plugind.events.event import NODE, PLUGIN
+from plugind.events.event import NODE, PLUGIN, pieces
 from plugind.events.making import topic_of
 from plugind.events.topics import Topics
-from plugind.model.times import INT64_MAX
 
 HEARTBEAT = 10.0
 """Seconds between two heartbeats of a stream."""
@@ -30,9 +32,15 @@ HEARTBEAT = 10.0
 CHECK_EVERY = 1.0
 """Seconds after which the rights of a stream that has no events are decided again."""
 
+TURN = 0.01
+"""Seconds of a turn, of those that a replay takes with other costly reads."""
+
+BATCH = 2**18
+"""Bytes of earlier events that are made in one turn."""
+
 _NDJSON = "application/json"
-_SSE = "text/event-stream"
-_HEADERS = {"X-Accel-Buffering": "no", "Cache-Control": "no-store"}
+SSE = "text/event-stream"
+STREAM_HEADERS = {"X-Accel-Buffering": "no", "Cache-Control": "no-store"}
 
 _log = logs.get("api")
 
@@ -65,7 +73,7 @@ def _decisions(authorizer: Authorizer, asked: Asked) -> Iterator[tuple[str, Deci
     types = set()
     for key in topics.keys_of(PLUGIN):
         type_, slash, _ = key.partition("/")
-        types |= {type_} & set(asked.types) if slash else set(asked.types)
+        types |= {type_} if slash else set(asked.types)
     types |= {each for each in asked.types if topics.keys_of(topic_of(each))}
     for type_ in sorted(types):
         yield f"{type_}-read-plugin", authorizer.may_read(type_, asked.namespace)
@@ -100,7 +108,7 @@ def _missing(authorizer: Authorizer, asked: Asked) -> str:
         "Last-Event-ID": Given("begin after this index, as browsers do that connect again", NUMBER),
     },
     errors=(400, 429),
-    other_types=(_SSE,),
+    other_types=(SSE,),
 )
 def stream_events(call: Call[EventParts]) -> Reply:
     """Send what changes, as it happens: a line of JSON for each index, with all its events.
@@ -112,14 +120,14 @@ def stream_events(call: Call[EventParts]) -> Reply:
     """
     request = call.request
     topics, start = _topics(call.asked), _start(call)
-    form = _Form(is_sse=_SSE in request.header("Accept"))
+    form = _Form(is_sse=SSE in request.header("Accept"))
     if request.method == "HEAD":
-        return Reply(b"", content_type=form.content_type, headers=_HEADERS)
+        return Reply(b"", content_type=form.content_type, headers=STREAM_HEADERS)
     holder = holder_of(request, call.acl, time.time_ns())
     consumer = call.parts.broker.open(topics, holder)
-    parts = _parts(call, consumer, start, form)
+    parts = _Sending(call, consumer, form).parts(start)
     close = partial(call.parts.broker.close_consumer, consumer)
-    return Reply(Stream(parts, close), content_type=form.content_type, headers=_HEADERS)
+    return Reply(Stream(parts, close), content_type=form.content_type, headers=STREAM_HEADERS)
 
 
 @dataclass(frozen=True, slots=True)
@@ -130,18 +138,18 @@ class _Form:
 
     @property
     def content_type(self) -> str:
-        return _SSE if self.is_sse else _NDJSON
+        return SSE if self.is_sse else _NDJSON
 
     @property
     def heartbeat(self) -> bytes:
         return b":\n\n" if self.is_sse else b"{}\n"
 
-    def line(self, line: bytes) -> bytes:
-        """Return the line of an index as it is sent."""
-        if not self.is_sse:
-            return line + b"\n"
-        index = line[len(b'{"Index":') : line.index(b",")]
-        return b"id: %b\ndata: %b\n\n" % (index, line)
+    def line(self, index: int, parts: Iterable[bytes]) -> Iterator[bytes]:
+        """Yield the line of an index, given in parts, as it is sent."""
+        if self.is_sse:
+            yield b"id: %d\ndata: " % index
+        yield from parts
+        yield b"\n\n" if self.is_sse else b"\n"
 
     def error(self, text: str) -> bytes:
         """Return the last line of a stream."""
@@ -151,51 +159,98 @@ class _Form:
 
 def _start(call: Call[EventParts]) -> int:
     """Return the index that a stream begins with, 0 for the last few changes. Raise BadRequest."""
-    asked = call.request.query.get("index", "0") or "0"
+    asked = call.request.query.get("index", "") or "0"
     last = call.request.header("Last-Event-ID")
     for text, name in ((last, "Last-Event-ID"), (asked, "index")):
-        if text and not (text.isascii() and text.isdigit() and int(text) <= INT64_MAX):
+        if text and not re.fullmatch("[0-9]{1,18}", text):
             raise BadRequest(f"Invalid {name}: it is a whole number")
     return int(last) + 1 if last else int(asked)
 
 
-def _parts(
-    call: Call[EventParts], consumer: Consumer, start: int, form: _Form
-) -> Iterator[bytes | Pause]:
-    """Yield the lines of a stream, with pauses while there are none; the last one is an error."""
-    try:
-        yield form.heartbeat
-        for line in call.parts.broker.earlier(consumer, start):
-            call.check()
-            yield form.line(line)
-        yield from _live(call, consumer, form)
-    except TokenNotFound as error:
-        yield form.error(str(error))
-    except Forbidden:
-        yield form.error("Permission denied: the policies and tokens in force have changed")
-    except PlugindError as error:
-        yield form.error(str(error))
-    except Exception as error:
-        _log.error("a stream of events failed by a fault of plugind's own", exc_info=error)
-        yield form.error("internal error; the server's log says more")
+class _Sending:
+    """Sends the events of one consumer, from an index on."""
+
+    def __init__(self, call: Call[EventParts], consumer: Consumer, form: _Form) -> None:
+        self._call = call
+        self._consumer = consumer
+        self._form = form
+        self._is_within_line = False
+        self._beat_at = time.monotonic() + HEARTBEAT
+
+    def parts(self, start: int) -> Iterator[bytes | Pause]:
+        """Yield what is sent, with pauses while there is nothing; the last line is an error."""
+        try:
+            yield self._form.heartbeat
+            yield from self._replay(start)
+            yield from self._live()
+            text = self._consumer.ended
+        except TokenNotFound as error:
+            text = str(error)
+        except Forbidden:
+            text = "Permission denied: the policies and tokens in force have changed"
+        except PlugindError as error:
+            text = str(error)
+        except Exception as error:
+            _log.error("a stream of events failed by a fault of plugind's own", exc_info=error)
+            text = "internal error; the server's log says more"
+        yield b"\n\n" * self._is_within_line + self._form.error(text)
+
+    def _replay(self, start: int) -> Iterator[bytes | Pause]:
+        """Yield what happened until now, made in turns with other costly reads."""
+        turn, signal = self._call.turn, self._call.parts.signal()
+        made = in_slices(self._earlier(start))
+        is_done = False
+        while not (is_done or self._consumer.ended):
+            yield from turn.begin(SELECTED, self._call.holder)
+            try:
+                batch, is_done = _taken(made)
+            finally:
+                turn.end()
+            self._call.check()
+            if batch:
+                self._is_within_line = not batch.endswith(b"\n")
+                yield batch
+            if not self._is_within_line:
+                yield from self._heartbeat()
+            yield Pause(signal, 0.0, ends_with_client=True)  # which notices that it has left
+
+    def _earlier(self, start: int) -> Iterator[bytes]:
+        """Yield parts of the lines of earlier events, b"" where an index has none of them."""
+        for moment in self._call.parts.broker.earlier(self._consumer, start):
+            if events := self._consumer.select(moment):
+                bodies = (each.render() for each in events)
+                yield from self._form.line(moment.index, pieces(moment.index, bodies))
+            else:
+                yield b""
+
+    def _live(self) -> Iterator[bytes | Pause]:
+        """Yield the lines of events as they come, until the stream is ended. Raise Forbidden and
+        TokenNotFound."""
+        while not self._consumer.ended:
+            signal = self._call.parts.signal()
+            self._consumer.wake = signal.set  # before the look, so that no line goes unnoticed
+            lines = self._consumer.take()
+            for index, line in lines:
+                self._call.check()
+                yield b"".join(self._form.line(index, [line]))
+            self._call.check()
+            yield from self._heartbeat()
+            if not (lines or self._consumer.ended):
+                yield Pause(signal, CHECK_EVERY, ends_with_client=True)
+
+    def _heartbeat(self) -> Iterator[bytes]:
+        """Yield a heartbeat if it is time for one."""
+        if time.monotonic() >= self._beat_at:
+            self._beat_at = time.monotonic() + HEARTBEAT
+            yield self._form.heartbeat
 
 
-def _live(call: Call[EventParts], consumer: Consumer, form: _Form) -> Iterator[bytes | Pause]:
-    """Yield the lines of events as they come, until the stream is ended. Raise Forbidden and
-    TokenNotFound."""
-    heartbeat_at = time.monotonic() + HEARTBEAT
-    while True:
-        signal = call.parts.signal()
-        consumer.wake = signal.set  # before the look, so that no line comes between unnoticed
-        lines = consumer.take()
-        call.check()
-        for line in lines:
-            yield form.line(line)
-        if consumer.ended:
-            yield form.error(consumer.ended)
-            return
-        if time.monotonic() >= heartbeat_at:
-            yield form.heartbeat
-            heartbeat_at = time.monotonic() + HEARTBEAT
-        if not lines:
-            yield Pause(signal, CHECK_EVERY, ends_with_client=True)
+def _taken(made: Iterator[bytes]) -> tuple[bytes, bool]:
+    """Return what is made within one turn, and whether that was all."""
+    parts, size, until = [], 0, time.monotonic() + TURN
+    for part in made:
+        parts.append(part)
+        size += len(part)
+        if size >= BATCH or time.monotonic() >= until:
+            return b"".join(parts), False
+    return b"".join(parts), True

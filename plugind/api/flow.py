@@ -102,12 +102,13 @@ class Flow:
             yield from self._wait(exchange, call, answer)
             call = self.admit(exchange, endpoint, path)  # rights may have changed meanwhile
             answer = endpoint.view(call, **path)
+        elif isinstance(answer, Reply) and isinstance(answer.body, Stream):
+            exchange.turn.end()  # its parts take turns
+            return answer
         elif exchange.request.may_block:
             yield from self._take_turn(exchange, call)
         if isinstance(answer, Source):
             return self._read(call, answer, endpoint.content_type)
-        if isinstance(answer.body, Stream):
-            exchange.turn.end()  # to wait for its parts is no work
         return answer
 
     def admit(self, exchange: Exchange, endpoint: Endpoint, path: Mapping[str, str]) -> Call[Any]:
@@ -145,9 +146,18 @@ class Flow:
                 raise Forbidden(f"Permission denied: it needs {missing}")
             raise denied(endpoint.need, asked)
         query = read_query(asked.query if endpoint.reads else {}, self._region)
-        check = partial(self.admit, exchange, endpoint, path)
-        maximum = endpoint.body_maximum
-        return Call(parts, request, acl, authorizer, asked, query, secret, maximum, check)
+        return Call(
+            parts=parts,
+            request=request,
+            acl=acl,
+            authorizer=authorizer,
+            asked=asked,
+            query=query,
+            secret=secret,
+            body_maximum=endpoint.body_maximum,
+            check=partial(self.admit, exchange, endpoint, path),
+            turn=exchange.turn,
+        )
 
     def failed(self, exchange: Exchange, error: Exception) -> Reply:
         """Return the reply to a request that raised an error; log one that is plugind's fault."""

@@ -6,6 +6,7 @@ gone keeps its history until that is pruned (``history.keep``).
 
 from __future__ import annotations
 
+import re
 import time
 from collections.abc import Callable
 from dataclasses import dataclass, replace
@@ -190,6 +191,6 @@ def _before(token: str) -> int | None:
     """Return the ``seq`` behind the transition that a page begins with. Raise BadRequest."""
     if not token:
         return None
-    if not (token.isascii() and token.isdigit() and int(token) <= INT64_MAX):
+    if not (re.fullmatch("[0-9]{1,19}", token) and int(token) <= INT64_MAX):
         raise BadRequest("Invalid next_token: take it from X-Nomad-NextToken")
-    return INT64_MAX - int(token) + 1
+    return min(INT64_MAX - int(token) + 1, INT64_MAX)

@@ -185,9 +185,9 @@ class Catalogue:
         found = self._renderer(state).plugins(type_)
         return Reading(state.changed_at(plugins_of(type_)), found, found.mark is not None)
 
-    def plugin(self, key: PluginKey, state: State | None = None) -> Reading:
-        """Return one plugin, as of ``state`` (None: now)."""
-        state = state or self.state
+    def plugin(self, key: PluginKey) -> Reading:
+        """Return one plugin."""
+        state = self.state
         stamp = state.stamps.get(key.resource)
         if stamp is None:
             return Reading(state.index, None)
@@ -202,6 +202,15 @@ class Catalogue:
         if stamp is None or key.type not in self._schemas:
             return state.index, None
         return stamp.modify_index, self._renderer(state).counts(key)
+
+    def plugin_alone(self, key: PluginKey, state: State) -> bytes | None:
+        """Return one plugin as of a state, without its processes; None where there is none."""
+        if key.resource not in state.stamps:
+            return None
+        made = self._renderer(state).plugin_alone(key)
+        if not self.state.has_plugin(key):
+            self.typed[key.type].guard.forget(key)  # it is gone, and nothing else would
+        return made
 
     def named(self, key: PluginKey) -> PluginKey:
         """Return the key of the plugin that an ID means: the one of that ID, else the only one

@@ -161,17 +161,32 @@ class Renderer:
 
         def join(fields: Mapping[str, bytes]) -> bytes:
             shown = {one: self._seen(one) for one in self._state.of_plugin(key)}
-            parts = {**fields, "Allocations": array(map(self._stub, one_a_process(shown)))}
-            for role, plural in self._schemas[key.type].type.roles.items():
-                keys = (one for one in shown if one.role == role)
-                parts[plural] = object_((one.node_id, self._instance(one)) for one in keys)
-            return object_(sorted(parts.items()))
+            processes = array(map(self._stub, one_a_process(shown)))
+            return self._joined(key, {**fields, "Allocations": processes})
 
         def make() -> Made:
             stamp = self._state.stamps[key.resource]
             return self._typed[key.type].body(key, stamp, self._about, join)
 
         return self._well_made(self._caches.bodies, key.type, key.resource, make)
+
+    def plugin_alone(self, key: PluginKey) -> bytes:
+        """Return one plugin with all its instances and no processes, as its type's schemas have it
+        (not in the shape of a document)."""
+
+        def join(fields: Mapping[str, bytes]) -> bytes:
+            return self._joined(key, {**fields, "Allocations": b"[]"})
+
+        stamp = self._state.stamps[key.resource]
+        return join(self._typed[key.type].fields(key, stamp, self._about)[0])
+
+    def _joined(self, key: PluginKey, parts: dict[str, bytes]) -> bytes:
+        """Return the body of a plugin, with its instances beside other parts."""
+        keys = self._state.of_plugin(key)
+        for role, plural in self._schemas[key.type].type.roles.items():
+            mine = (one for one in keys if one.role == role)
+            parts[plural] = object_((one.node_id, self._instance(one)) for one in mine)
+        return object_(sorted(parts.items()))
 
     def _well_made(self, kept: Kept[str, M], type_: str, resource: str, make: Callable[[], M]) -> M:
         """Return the kept rendering of a resource.

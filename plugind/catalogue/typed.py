@@ -73,11 +73,10 @@ class Typed:
         join: Callable[[Mapping[str, bytes]], bytes],
     ) -> Made:
         """Return the body of a plugin. ``join`` adds its instances to the other fields."""
-        answer = self.guard.call(BODY, {key: version}, lambda key: self._fields(about(key)))
-        if answer.failed:
-            body = join(self._mended_fields(key, about(key).core))
-            return Made(array([body]) if self._as_document else body, answer.mark)
-        body = join(answer.values[key])
+        fields, mark = self.fields(key, version, about)
+        body = join(fields)
+        if mark is not None:
+            return Made(array([body]) if self._as_document else body, mark)
         if not self._as_document:
             return Made(body)
         document = self.guard.call(
@@ -89,6 +88,16 @@ class Typed:
         if document.failed:
             return Made(array([body]), document.mark)
         return Made(document.values[key])
+
+    def fields(
+        self, key: PluginKey, version: Stamp, about: Callable[[PluginKey], About]
+    ) -> tuple[Mapping[str, bytes], Mark | None]:
+        """Return all fields of a plugin's body but its instances and processes, by name, and the
+        mark as in ``Made``."""
+        answer = self.guard.call(BODY, {key: version}, lambda key: self._fields(about(key)))
+        if answer.failed:
+            return self._mended_fields(key, about(key).core), answer.mark
+        return answer.values[key], None
 
     # Called by the guard, in its own thread.
 

@@ -27,12 +27,17 @@ CHANGED, GAVE_WAY, CLOSED = "changed", "gave way", "closed"
 
 
 class Places(NamedTuple):
-    """What the places are for, as their limits name it, and what to do where there is none."""
+    """What the places are for, as their limits name it, and what to do where there is none.
+
+    ``frees_at_once``: a place that is taken away is free at once. Otherwise it is once its holder
+    has closed it, and who asked for it has to ask again.
+    """
 
     limit: str
     share: str
     content: str
     advice: str
+    frees_at_once: bool
 
 
 PARKED = Places(
@@ -40,8 +45,15 @@ PARKED = Places(
     "max_parked_share",
     "blocking queries",
     "are parked already; try again later, or without index",
+    frees_at_once=True,
 )
-STREAMS = Places("max_streams", "max_streams", "event streams", "are open already; try again later")
+STREAMS = Places(
+    "max_streams",
+    "max_streams",
+    "event streams",
+    "are open already; try again later",
+    frees_at_once=False,
+)
 
 
 class Holder(NamedTuple):
@@ -185,9 +197,14 @@ class Waiting:
             return []
         self._hits.add(self._places.limit, holder=holder.name)
         most = max(self._held.values(), key=len)
+        refused = TooManyParked(f"{self._maximum} {self._places.content} {self._places.advice}")
         if len(most) <= held + 1:
-            raise TooManyParked(f"{self._maximum} {self._places.content} {self._places.advice}")
+            raise refused
         loser = next(iter(most))
+        if not self._places.frees_at_once:
+            if not any(each.ended for held in self._held.values() for each in held):
+                self._end(loser, GAVE_WAY)  # which it notices within a second
+            raise refused
         self._free(loser)
         if loser.ended:
             return []

@@ -14,7 +14,7 @@ from collections.abc import Callable, Collection, Iterator, Sequence
 from plugind import logs
 from plugind.catalogue.waiting import CLOSED, GAVE_WAY, Holder, Subscription, Waiting
 from plugind.errors import StoreError
-from plugind.events.event import PLUGIN, Moment, line
+from plugind.events.event import PLUGIN, Event, Moment, pieces
 from plugind.events.making import EventMaker
 from plugind.events.topics import Topics
 from plugind.feed.feed import Feed
@@ -31,12 +31,16 @@ LOOK_EVERY = 1.0
 RETRY = 1.0
 """Seconds after which the history is read again where that failed."""
 
-TOO_SLOW, FAILED = "too slow", "failed"
+TOO_SLOW, FAILED, REPLACED = "too slow", "failed", "replaced"
 """Why a consumer is given nothing more, beside the reasons for which a subscription ends."""
+
+Line = tuple[int, bytes]
+"""An index, and its events as JSON."""
 
 _WHY = {
     TOO_SLOW: "the events were not read fast enough: read on from the last index",
     FAILED: "events could not be made, and the server's log says why: read on from the last index",
+    REPLACED: "the store was replaced by an earlier one: read from the start",
     GAVE_WAY: "all places of server.max_streams are taken, and another client needs this one",
     CLOSED: "the server stops: read on from the last index",
 }
@@ -45,20 +49,22 @@ _log = logs.get("events")
 
 
 class Consumer:
-    """One client that follows events of ``topics``, on a ``place`` for streams.
+    """One client that follows events of ``topics``, on a ``place`` for streams; None for one that
+    only follows the ``index`` of the last change.
 
-    ``wake`` is called when there are lines to take, or none will come any more. At most
-    ``max_backlog`` bytes wait for it, or one line.
+    ``wake`` is called when there are lines to take, or a greater index, or when none will come any
+    more. At most ``max_backlog`` bytes wait for it beside the last line.
     """
 
-    def __init__(self, topics: Topics, max_backlog: int) -> None:
+    def __init__(self, topics: Topics | None, max_backlog: int) -> None:
         self.topics = topics
+        self.index = 0
         self.place: Subscription | None = None
         self.wake: Callable[[], object] = lambda: None
         self.after = 0
         self._maximum = max_backlog
         self._lock = threading.Lock()
-        self._waiting: deque[bytes] = deque()
+        self._waiting: deque[Line] = deque()
         self._size = 0
         self._ended = ""
 
@@ -72,23 +78,29 @@ class Consumer:
         if moment.index <= self.after:
             return
         self.after = moment.index
-        if not (made := self.line(moment)):
+        if not (events := self.select(moment)):
             return
+        line = b"".join(pieces(moment.index, (each.body for each in events)))
         with self._lock:
-            self._waiting.append(made)
-            self._size += len(made)
-            if self._size > self._maximum and len(self._waiting) > 1:
+            if self._size > self._maximum:  # without this line, which may be a large one
                 self._ended = self._ended or TOO_SLOW
+            self._waiting.append((moment.index, line))
+            self._size += len(line)
             if self._ended:
                 self._waiting.clear()
         self.wake()
 
-    def line(self, moment: Moment) -> bytes:
-        """Return the line of those events that are asked for; b"" where there are none."""
-        events = list(self.topics.select(moment.events))
-        return line(moment.index, events) if events else b""
+    def select(self, moment: Moment) -> Sequence[Event]:
+        """Return those of the events of an index that are asked for."""
+        return list(self.topics.select(moment.events)) if self.topics else ()
 
-    def take(self) -> Sequence[bytes]:
+    def reach(self, index: int) -> None:
+        """Note that all events up to an index were given."""
+        self.index = index
+        if self.topics is None:
+            self.wake()
+
+    def take(self) -> Sequence[Line]:
         """Return the lines that wait, and let go of them."""
         with self._lock:
             lines, self._waiting = self._waiting, deque()
@@ -139,26 +151,30 @@ class Broker:
 
     def follow(self, old: State, new: State, batch: Sequence[Committed]) -> None:
         """Note what changed."""
-        self._note(new, [each for one in batch for each in one.change.touched])
-
-    def missed(self, old: State, new: State) -> None:
-        """Note what changed: the history has the transitions that the log has no more."""
-        resources = old.stamps.keys() | new.stamps.keys()
-        self._note(
-            new, [each for each in resources if old.stamps.get(each) != new.stamps.get(each)]
-        )
-
-    def _note(self, new: State, touched: Collection[str]) -> None:
         with self._lock:
             self._newest = new
-            if self._consumers:
-                self._touched.update(touched)
-                self._news.set()
-            else:
-                self._touched.clear()
+            if not self._consumers:
                 self._published = new
+                return
+            for committed in batch:
+                self._touched |= committed.change.touched
+        self._news.set()
 
-    def open(self, topics: Topics, holder: Holder) -> Consumer:
+    def missed(self, old: State, new: State) -> None:
+        """Note what changed: the history has the transitions that the log has no more. Where the
+        store went back, indexes that consumers have seen will come again: their streams end."""
+        if new.index < old.index:
+            self._end_all(REPLACED)
+        resources = old.stamps.keys() | new.stamps.keys() if self._consumers else ()
+        touched = {each for each in resources if old.stamps.get(each) != new.stamps.get(each)}
+        with self._lock:
+            self._newest = new
+            if not self._consumers:
+                self._published = new
+            self._touched |= touched
+        self._news.set()
+
+    def open(self, topics: Topics | None, holder: Holder) -> Consumer:
         """Return a new consumer, to be closed. Raise TooManyParked where there is no place."""
         made = Consumer(topics, self._max_backlog)
         made.place = self._places.subscribe("", lambda: False, lambda: made.wake(), holder)
@@ -171,30 +187,28 @@ class Broker:
         if consumer.place is not None:
             consumer.place.close()
 
-    def earlier(self, consumer: Consumer, start: int) -> Iterator[bytes]:
-        """Yield the lines from the index ``start`` on until now, from when on the consumer has
-        further ones to take.
-
-        Of 0 these are those of the last changes. Raise StoreError.
-        """
-        now = self._feed.state.index
-        start = start or max(1, now - self._replay + 1)
-        if consumer.topics.keys_of(PLUGIN):
-            yield from map(consumer.line, self.maker.gap(start))
-        after = start - 1
+    def earlier(self, consumer: Consumer, start: int) -> Iterator[Moment]:
+        """Yield what happened from the index ``start`` on until now; what comes later is taken from
+        the consumer. 0 stands for the last changes. Raise StoreError."""
+        after = (start or self._feed.state.index - self._replay + 1) - 1
+        topics = consumer.topics
+        wants = {each for each in self.maker.topics if topics and topics.keys_of(each)}
+        if start and PLUGIN in wants:
+            yield from self.maker.gap(start)
         for is_last in (False, True):
-            until = self._begin(consumer, after) if is_last else self._feed.state
-            touched = self.maker.changed_after(after, until)
-            for moment in self.maker.moments(after, until, touched):
-                if made := consumer.line(moment):
-                    yield made
+            until = self.begin(consumer, after) if is_last else self._feed.state
+            if wants:
+                touched = self.maker.changed_after(after, until)
+                yield from self.maker.moments(after, until, touched)
             after = max(after, until.index)
 
-    def _begin(self, consumer: Consumer, after: int) -> State:
-        """Give a consumer all events from now on; return the state that is before them."""
+    def begin(self, consumer: Consumer, after: int = 0) -> State:
+        """Give a consumer all events from now on that come after the index ``after``; return the
+        state that is before them."""
         with self._lock:
             self._consumers.add(consumer)
             consumer.after = max(after, self._published.index)
+            consumer.index = self._published.index
             return self._published
 
     def end_streams(self) -> None:
@@ -216,8 +230,10 @@ class Broker:
                 old, new, touched = self._published, self._newest, self._touched
                 consumers = tuple(self._consumers)
                 self._published, self._touched = new, set()
-            if consumers:
-                self._publish(consumers, old, new, touched)
+            if followers := [each for each in consumers if each.topics is not None]:
+                self._publish(followers, old, new, touched)
+            for each in consumers:
+                each.reach(new.index)
             self._closed.wait(GATHER)
 
     def _publish(
@@ -237,7 +253,10 @@ class Broker:
     def _died(self, error: BaseException) -> None:
         """End the streams that may have missed the events that were in hand; they can be read on
         from the last index."""
+        self._end_all(FAILED)
+
+    def _end_all(self, why: str) -> None:
         with self._lock:
             consumers, self._consumers = self._consumers, set()
         for consumer in consumers:
-            consumer.end(FAILED)
+            consumer.end(why)

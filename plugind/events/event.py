@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
 from functools import cached_property
 
@@ -20,8 +20,8 @@ GAP = "Gap"
 
 @dataclass(frozen=True)
 class Event:
-    """An event at an index. ``key`` and ``filter_keys`` are what consumers select it by; it is
-    rendered, with the JSON that ``make_payload`` returns, when the first of them takes it."""
+    """An event at an index. ``key`` and ``filter_keys`` are what consumers select it by;
+    ``make_payload`` returns its JSON when the first of them takes it."""
 
     index: int
     topic: str
@@ -30,8 +30,7 @@ class Event:
     filter_keys: tuple[str, ...]
     make_payload: Callable[[], bytes]
 
-    @cached_property
-    def body(self) -> bytes:
+    def render(self) -> bytes:
         """Return the event as JSON (Nomad's API, "Event Stream")."""
         return orjson.dumps(
             {
@@ -45,6 +44,11 @@ class Event:
             }
         )
 
+    @cached_property
+    def body(self) -> bytes:
+        """Return the event as JSON, which is made once for all consumers."""
+        return self.render()
+
 
 @dataclass(frozen=True, slots=True)
 class Moment:
@@ -54,6 +58,11 @@ class Moment:
     events: tuple[Event, ...]
 
 
-def line(index: int, events: Iterable[Event]) -> bytes:
-    """Return the JSON of the events of one index, without an end of line."""
-    return b'{"Index":%d,"Events":[%b]}' % (index, b",".join(each.body for each in events))
+def pieces(index: int, bodies: Iterable[bytes]) -> Iterator[bytes]:
+    """Yield the JSON of the events of one index piece by piece, without an end of line: after a
+    restore all nodes and plugins have last changed at the same index."""
+    before = b'{"Index":%d,"Events":[' % index
+    for body in bodies:
+        yield before + body
+        before = b","
+    yield b"]}"

@@ -11,6 +11,7 @@ from functools import partial
 from heapq import merge
 from itertools import groupby
 from operator import itemgetter
+from typing import Any
 
 import orjson
 
@@ -34,10 +35,12 @@ from plugind.model import (
     StoredTransition,
     node_of,
 )
-from plugind.model.changes import HISTORY_LIMIT
 from plugind.schemas.history import wire_row
 from plugind.schemas.plugins import PluginSchemas
 from plugind.state import State
+
+PAGE = 100
+"""Transitions that are read at once: other requests come between two pages."""
 
 Select = Callable[[HistoryQuery], Sequence[StoredTransition]]
 
@@ -62,22 +65,30 @@ class EventMaker:
         """
         states = sorted((new.changed_at(each), each) for each in touched)
         changed = [(index, each) for index, each in states if after < index <= new.index]
-        rows = ((each.index, each) for each in self._rows(after, new.index))
         by_index = itemgetter(0)
-        both: Iterator[tuple[int, str | StoredTransition]] = merge(rows, changed, key=by_index)
+        both: Iterator[tuple[int, str | StoredTransition | Event]]
+        both = merge(self._rows(after, new.index), changed, key=by_index)
         for index, group in groupby(both, key=by_index):
+            events: list[Event] = []
             stored: list[StoredTransition] = []
             resources: set[str] = set()
             for _, each in group:
-                if isinstance(each, str):
-                    resources.add(each)
-                else:
-                    stored.append(each)
-                    resources |= self._gone(each, new)
-            events = [self._transition(each) for each in stored if each.transition.type]
+                match each:
+                    case Event():
+                        events.append(each)
+                    case str():
+                        resources.add(each)
+                    case StoredTransition():
+                        stored.append(each)
+                        resources |= self._gone(each, new)
+            events += [self._transition(each) for each in stored if self._is_of_plugin(each)]
             events += self._states(index, sorted(resources), stored, new, old)
-            if events:
-                yield Moment(index, tuple(events))
+            yield Moment(index, tuple(events))
+
+    @property
+    def topics(self) -> Collection[str]:
+        """Return the topics that there are events of."""
+        return {PLUGIN, NODE, *map(topic_of, self._types)}
 
     def changed_after(self, index: int, state: State) -> list[str]:
         """Return the plugins and nodes that changed after an index, and are still there."""
@@ -85,20 +96,31 @@ class EventMaker:
 
     def gap(self, wanted: int) -> Iterator[Moment]:
         """Yield the event which says that transitions from an index on are not kept any more, if
-        that is so."""
+        that is so. Of the oldest index that is kept some may be gone."""
         oldest = self.select(HistoryQuery(after=0, limit=1))
-        if oldest and oldest[0].seq > 1 and wanted < oldest[0].index:
-            payload = orjson.dumps({"From": wanted, "To": oldest[0].index - 1})
-            yield Moment(wanted, (Event(wanted, PLUGIN, GAP, "", (), lambda: payload),))
+        if oldest and oldest[0].seq > 1 and wanted <= oldest[0].index:
+            yield Moment(wanted, (_gap(wanted, wanted, max(wanted, oldest[0].index - 1)),))
 
-    def _rows(self, after: int, until: int) -> Iterator[StoredTransition]:
-        query = HistoryQuery(after_index=after, limit=HISTORY_LIMIT)
+    def _rows(self, after: int, until: int) -> Iterator[tuple[int, StoredTransition | Event]]:
+        """Yield the transitions of the changes after an index with their indexes, and the event
+        that says so where some were deleted since the page before was read."""
+        query = HistoryQuery(after_index=after, limit=PAGE)
+        last: StoredTransition | None = None
         while found := self.select(query):
+            first = found[0]
+            if last is not None and first.seq > last.seq + 1:
+                yield first.index, _gap(first.index, last.index, first.index)
             for each in found:
                 if each.index > until:
                     return
-                yield each
-            query = HistoryQuery(after=found[-1].seq, limit=HISTORY_LIMIT)
+                yield each.index, each
+            last = found[-1]
+            query = HistoryQuery(after=last.seq, limit=PAGE)
+
+    def _is_of_plugin(self, stored: StoredTransition) -> bool:
+        """Return whether a transition is one of a plugin whose type there is: of no other type may
+        anybody read plugins."""
+        return stored.transition.type in self._types
 
     def _gone(self, stored: StoredTransition, new: State) -> set[str]:
         """Return the plugin and the node of a transition, as far as they went by its change."""
@@ -153,20 +175,25 @@ class EventMaker:
 
     def _plugin(self, key: PluginKey, state: State | None) -> bytes:
         """Return the payload of a plugin's event. As in Nomad's, its processes are left out."""
-        body = self._catalogue.plugin(key, state).body if state else None
+        body = self._catalogue.plugin_alone(key, state) if state else None
         if body is None:
             plurals = self._types[key.type].roles.values()
             counts = {f"{each}{kind}": 0 for each in plurals for kind in ("Healthy", "Expected")}
-            shown = {"ID": key.id, **{each: {} for each in plurals}, **counts}
-        else:
-            shown = orjson.loads(body)
-            shown = shown[0] if isinstance(shown, list) else shown
-        return orjson.dumps({"Plugin": {**shown, "Allocations": []}})
+            maps: dict[str, Any] = {each: {} for each in plurals}
+            body = orjson.dumps({"ID": key.id, "Allocations": [], **maps, **counts})
+        return b'{"Plugin":%b}' % body
 
     def _node(self, node_id: str, state: State | None) -> bytes:
         body = self._catalogue.node(node_id, state).body if state else None
         body = body or orjson.dumps({"ID": node_id, "Status": "down"})
         return b'{"Node":%b}' % body
+
+
+def _gap(index: int, first: int, last: int) -> Event:
+    """Return the event which says that transitions of the indexes ``first`` to ``last`` may be
+    missing, for they are not kept any more."""
+    payload = orjson.dumps({"From": first, "To": last})
+    return Event(index, PLUGIN, GAP, "", (), lambda: payload)
 
 
 def topic_of(type_: str) -> str:

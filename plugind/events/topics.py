@@ -11,6 +11,9 @@ from plugind.events.event import Event
 
 ANY = "*"
 
+TOPICS_MAXIMUM = 100
+"""Topics of one stream: each is looked at for each event, by a thread that all streams share."""
+
 
 @dataclass(frozen=True, slots=True)
 class Topics:
@@ -22,8 +25,12 @@ class Topics:
     def of(cls, texts: Iterable[str]) -> Topics:
         """Return the topics that texts such as ``Node:*`` name; all where there are no texts.
 
-        A topic without a key stands for all its keys. Raise BadRequest for a text that is none.
+        A topic without a key stands for all its keys. Raise BadRequest for a text that is none, and
+        for more than TOPICS_MAXIMUM.
         """
+        texts = tuple(texts)
+        if len(texts) > TOPICS_MAXIMUM:
+            raise BadRequest(f"there are {len(texts)} topics, more than {TOPICS_MAXIMUM}")
         keys: dict[str, set[str]] = defaultdict(set)
         for text in texts:
             topic, *rest = text.split(":")
@@ -35,13 +42,16 @@ class Topics:
 
     def keys_of(self, topic: str) -> frozenset[str]:
         """Return the keys that are asked for of a topic, none where it is not asked for."""
-        return self.keys.get(topic, NO_KEYS) | self.keys.get(ANY, NO_KEYS)
+        keys = self.keys.get(topic, NO_KEYS)
+        return keys | self.keys[ANY] if ANY in self.keys else keys
 
     def select(self, events: Iterable[Event]) -> Iterator[Event]:
-        """Yield those of the events that are asked for."""
+        """Yield those of the events that are asked for. One that has no key is for all who ask for
+        its topic."""
         for event in events:
             keys = self.keys_of(event.topic)
-            if ANY in keys or event.key in keys or not keys.isdisjoint(event.filter_keys):
+            is_any = ANY in keys or (keys and not event.key)
+            if is_any or event.key in keys or not keys.isdisjoint(event.filter_keys):
                 yield event
 
 

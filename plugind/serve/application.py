@@ -96,7 +96,7 @@ def flow_of(
         ),
         ProblemParts(catalogue),
         SearchParts(catalogue),
-        ui_parts(services),
+        ui_parts(services, signal),
         None,  # all that the endpoints of ACLs need comes with the call
     )
     return Flow(
@@ -112,7 +112,7 @@ def flow_of(
     )
 
 
-def ui_parts(services: Services) -> UiParts:
+def ui_parts(services: Services, signal: Callable[[], Signal]) -> UiParts:
     """Return what the pages need of a server."""
     settings, registry = services.settings, services.registry
     return UiParts(
@@ -128,6 +128,8 @@ def ui_parts(services: Services) -> UiParts:
         broken=lambda: registry.broken,
         store_size=partial(_size_of, services.data_dir),
         throttle=Throttle(services.hits),
+        broker=services.events,
+        signal=signal,
         names=(settings.name, settings.advertise.http.partition(":")[0]),
         name=settings.name,
         region=settings.region,

@@ -6,7 +6,9 @@ from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass
 
 from plugind.api.endpoints import Call
+from plugind.api.request import Signal
 from plugind.catalogue import Catalogue
+from plugind.events.broker import Broker
 from plugind.filtering import Fields
 from plugind.health import Health
 from plugind.intake import Intake
@@ -28,7 +30,8 @@ class UiParts:
     health, ``limits_reached`` counts by limit, ``packages`` names the package of each type, and
     ``broken`` are packages that cannot be used. ``store_size`` returns the bytes of the store's
     files. ``throttle`` bounds attempts to sign in; ``names`` are hosts that the server is known by.
-    ``trusted`` are the proxies that are believed.
+    ``trusted`` are the proxies that are believed. ``broker`` has the index of the last change for
+    streams, and ``signal`` makes signals of the HTTP server.
     """
 
     catalogue: Catalogue
@@ -43,6 +46,8 @@ class UiParts:
     broken: Callable[[], Sequence[str]]
     store_size: Callable[[], int]
     throttle: Throttle
+    broker: Broker
+    signal: Callable[[], Signal]
     names: Collection[str]
     name: str
     region: str

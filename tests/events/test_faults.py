@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import json
 import queue
 import random
 import socket
 import threading
 from collections.abc import Iterator, Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -16,11 +18,15 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from structlog.testing import capture_logs
 
+from plugind.api.turns import SELECTED, Turns
 from plugind.errors import StoreError
 from plugind.events import broker
+from plugind.events.making import PAGE
 from plugind.health import threads
 from plugind.model import HistoryQuery, StoredTransition
+from plugind.store.base import Retention
 from tests.api.conftest import FEW_THREADS
+from tests.api.test_turns import turns as turns
 from tests.events.client import stream
 from tests.events.test_stream import report, transitions
 from tests.promises import PATIENCE, promised
@@ -137,6 +143,56 @@ def test_a_replay_that_fails_says_why(api: Live, monkeypatch: pytest.MonkeyPatch
                 assert found.line() == {"Error": text}
                 assert found.raw() == b""
             errors.pop(0)
+
+
+def test_no_place_is_lost_while_turns_are_taken(tmp_path: Path, turns: list[Turns]) -> None:
+    """Those that are refused, or leave during a replay, give their places back."""
+    places = {"server_max_waiting_reads": "1", "server_max_streams": "4"}
+    with serving(tmp_path, live=True, **places, **FEW_THREADS) as api:
+        assert isinstance(api, Live)
+        report(FakeAgent(api), up())
+        (taking,) = turns
+        taken = [taking.begin(SELECTED, str(number), lambda: None) for number in range(2)]
+        assert taken == [True, False]
+        packed = {"Accept-Encoding": "gzip"}
+        for _ in range(8):
+            with stream(api, "?index=1", packed) as found:
+                assert found.line() == {
+                    "Error": "too many costly reads wait already; try again later"
+                }
+            eventually(lambda: api.services.events.streams == 0)
+        for number in range(2):
+            taking.end(SELECTED, str(number), 0.0)
+        with stream(api, "?index=1", packed) as found:
+            assert found.line()["Events"]
+
+
+def test_a_store_that_went_back_ends_streams(api: Live) -> None:
+    last = report(FakeAgent(api), up())
+    with stream(api, "?index=1") as found:
+        assert found.line()["Index"] == last
+        eventually(lambda: api.services.events.consumers)
+        state = api.services.feed.state
+        api.services.events.missed(state, replace(state, index=last - 1))
+        assert found.line()["Error"].startswith("the store was replaced by an earlier one")
+
+
+def test_transitions_that_are_deleted_during_a_replay_leave_a_gap(api: Live) -> None:
+    agent = FakeAgent(api)
+    for number in range(2 * PAGE + 10):
+        report(agent, up() if number % 2 else down(str(number)), f"p{number % 30}")
+    maker, state = api.services.events.maker, api.services.feed.state
+    moments = maker.moments(0, state, ())
+    assert next(moments).events
+    store = api.services.store
+    store.retention = Retention(maximum=5)
+    for number in range(300):
+        report(agent, up() if number % 2 else down(str(number)), f"q{number % 30}")
+    oldest = store.history(HistoryQuery(after=0, limit=1))[0]
+    events = [event for moment in moments for event in moment.events]
+    (gap,) = (event for event in events if event.type == "Gap")
+    assert gap.index == state.index or gap.index == oldest.index
+    assert json.loads(gap.body)["Payload"]["To"] == gap.index
 
 
 def test_python_nomad_reads_it(api: Live) -> None:

@@ -40,6 +40,7 @@ def api(harness: Harness) -> Iterator[Live]:
         ("?topic=Plugin:exec/x&topic=CSIPlugin", "exec-read-plugin"),
         ("?topic=Node&topic=CSIPlugin", "the node policy read or write"),
         ("?topic=CSIPlugin&namespace=other", "csi-read-plugin"),
+        ("?topic=Plugin:gone/x", "gone-read-plugin"),
     ],
 )
 def test_a_denial_names_what_is_missing(tmp_path: Path, query: str, lacks: str) -> None:

@@ -180,11 +180,19 @@ def test_topics_select(api: Live, agent: FakeAgent, topics: str, selected: set[s
     } == selected, names
 
 
-@pytest.mark.parametrize("query", ["topic=", "topic=:x", "topic=a:b:c", "topic=a:", "index=-1"])
+@pytest.mark.parametrize(
+    "query",
+    [
+        *("topic=", "topic=:x", "topic=a:b:c", "topic=a:", "index=-1"),
+        "&".join(f"topic=CSIPlugin:p{number}" for number in range(101)),
+        "index=" + "9" * 5_000,
+    ],
+    ids=lambda query: query[:12],
+)
 def test_what_cannot_be_understood(api: Live, query: str) -> None:
     answer = api.call("GET", f"/v1/event/stream?{query}")
     assert answer.status == 400
-    assert answer.text.startswith("Invalid ")
+    assert answer.text.startswith(("Invalid ", "there are 101 topics"))
 
 
 def test_an_unknown_topic_matches_nothing(api: Live, agent: FakeAgent) -> None:
@@ -250,10 +258,17 @@ def test_what_is_not_kept_any_more_is_a_gap(api: Live, agent: FakeAgent) -> None
         assert (gap["Topic"], gap["Type"], gap["Key"]) == ("Plugin", "Gap", "")
         assert gap["Payload"] == {"From": first, "To": oldest.index - 1}
         assert found.line()["Index"] == oldest.index
+    for form in ("application/json", "text/event-stream"):
+        query = f"?index={first}&topic=Plugin:csi/ebs0"
+        with stream(api, query, {"Accept": form}) as found:
+            text = b"".join(found.raw() for _ in range(4))
+            assert b'"Type":"Gap"' in text, "whatever the key"
     with stream(api, f"?index={first}&topic=CSIPlugin") as found:
         assert found.line()["Events"][0]["Topic"] == "CSIPlugin"
-    with stream(api, f"?index={oldest.index}") as found:
-        assert found.line()["Index"] == oldest.index, "nothing is missing from there on"
+    with stream(api, f"?index={oldest.index + 1}") as found:
+        assert found.line()["Events"][0]["Type"] != "Gap", "nothing is missing from there on"
+    with stream(api) as found:
+        assert found.line()["Events"][0]["Type"] != "Gap", "no index was asked for"
 
 
 def test_server_sent_events_go_on_after_the_last_one(api: Live, agent: FakeAgent) -> None:
@@ -307,6 +322,25 @@ def test_streams_share_their_places(tmp_path: Path) -> None:
         eventually(lambda: api.services.events.streams == 0)
         with stream(api) as found:
             assert found.raw() == b"{}\n"
+
+
+def test_one_address_gives_way_to_another(tmp_path: Path) -> None:
+    config = 'server { trusted_proxies = ["127.0.0.1"] }'
+    one, other = ({"X-Forwarded-For": f"192.0.2.{number}"} for number in (1, 2))
+    places = {"server_max_streams": "2"}
+    with serving(tmp_path, live=True, config=config, **places, **FEW_THREADS) as api:
+        assert isinstance(api, Live)
+        with stream(api, headers=one) as first, stream(api, headers=one) as second:
+            assert first.raw() == second.raw() == b"{}\n"
+            with stream(api, headers=one, status=429):
+                pass
+            with stream(api, headers=other, status=429):
+                pass
+            assert "another client needs this one" in first.line()["Error"]
+            eventually(lambda: api.services.events.streams == 1)
+            with stream(api, headers=other) as found:
+                assert found.raw() == b"{}\n"
+                assert api.services.events.streams == 2
 
 
 def test_a_client_that_leaves_gives_its_place_back(api: Live, agent: FakeAgent) -> None:

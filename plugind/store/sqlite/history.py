@@ -83,6 +83,16 @@ def _prune(db: sqlite3.Connection, newest: int, oldest_kept: int, maximum: int, 
 
 def select(db: sqlite3.Connection, query: HistoryQuery) -> list[StoredTransition]:
     """Return the transitions that a query selects, in the order that it asks for."""
+    if query.after_index is None:
+        return _select(db, query, query.after or 0)
+    db.execute("BEGIN")  # both reads are of one moment: the oldest may be deleted between them
+    try:
+        return _select(db, query, max(query.after or 0, _last_until(db, query.after_index)))
+    finally:
+        db.execute("ROLLBACK")
+
+
+def _select(db: sqlite3.Connection, query: HistoryQuery, after: int) -> list[StoredTransition]:
     # With a type alone, the index on type and ID would not give the order.
     by_type = "type = ?" if query.id else "+type = ?"
     conditions = {by_type: query.type, "id = ?": query.id, "node_id = ?": query.node_id}
@@ -90,8 +100,7 @@ def select(db: sqlite3.Connection, query: HistoryQuery) -> list[StoredTransition
     if query.before is not None:
         wanted["seq < ?"] = query.before
     if query.oldest_first:
-        last = _last_until(db, query.after_index) if query.after_index is not None else 0
-        wanted["seq > ?"] = max(query.after or 0, last)
+        wanted["seq > ?"] = after
     where = " AND ".join(wanted) or "1"
     order = "ASC" if query.oldest_first else "DESC"
     columns = ", ".join(_COLUMNS)
