@@ -9,12 +9,15 @@ import time
 from collections.abc import Callable, Collection
 from pathlib import Path
 
+import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from plugind.errors import StoreError
+from plugind.feed import liveness
 from plugind.feed.deadlines import Deadlines, scaled_ttl
 from plugind.feed.liveness import PAUSE, PAUSE_MAXIMUM, Liveness
-from plugind.model import Beat
+from plugind.model import Beat, Run
 from plugind.model.times import SECOND
 from tests.promises import Watch
 from tests.support import FakeAgent, eventually, serving, up
@@ -261,3 +264,50 @@ def test_a_beat_is_written_soon_for_a_server_that_is_killed(tmp_path: Path) -> N
         assert store.load().beats == {}
         intake.remember({agent.node_id: Beat(1, 1)})
         assert store.load().beats == {}, "the node is gone"
+
+
+def test_a_server_marks_that_it_runs_at_its_start_now_and_then_and_at_its_end(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def runs() -> list[Run]:
+        return list(api.services.store.runs(0))
+
+    begun = time.time_ns()
+    with serving(tmp_path, live=False) as api:
+        (first,) = eventually(runs)
+        assert begun <= first.start == first.end <= time.time_ns()
+    ended = time.time_ns()
+    monkeypatch.setattr(liveness, "MARK_INTERVAL", 0.05)
+    with serving(tmp_path, live=False, server_heartbeat_ttl="1s") as api:
+        older, newer = eventually(lambda: len(found := runs()) == 2 and found)
+        assert older.id == first.id
+        assert first.end < older.end <= ended <= newer.start
+        eventually(lambda: runs()[1].end > newer.end)
+        index = api.services.feed.state.index
+        assert api.services.store.load().index == index
+
+
+def test_a_mark_that_fails_is_tried_again_and_logged_once(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setattr(liveness, "MARK_INTERVAL", 0.01)
+    tries: list[int] = []
+
+    def fail() -> None:
+        tries.append(1)
+        raise StoreError("the disk is full")
+
+    watch = Liveness(
+        0.1,
+        60.0,
+        {},
+        silence=lambda ids, heard: None,
+        lost=tuple,
+        collect=lambda each: None,
+        mark=fail,
+    )
+    try:
+        eventually(lambda: len(tries) > 3)
+    finally:
+        watch.close()
+    assert capsys.readouterr().out.count("that this server runs could not be written") == 1

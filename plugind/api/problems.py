@@ -9,6 +9,7 @@ from typing import Any
 from plugind.api.endpoints import Call, Endpoints
 from plugind.api.history import may_read_any, types_read
 from plugind.api.reply import Reply, json_reply
+from plugind.api.yielding import in_slices
 from plugind.catalogue import Catalogue
 from plugind.schemas.problems import ProblemsSchema
 from plugind.state.problems import Overview, Problem, overview
@@ -44,7 +45,7 @@ def list_problems(call: Call[ProblemParts]) -> Reply:
     """
     state = call.parts.catalogue.state
     nodes = call.authorizer.may_read_nodes().allowed
-    found = overview(state, types_read(call), with_nodes=nodes)
+    found = overview(state, types_read(call), with_nodes=nodes, pace=in_slices)
     reply = json_reply(_ANSWER.dump(_shown(found)), state.index)
     return replace(reply, headers={"Cache-Control": "no-store"})
 

@@ -96,7 +96,7 @@ class _Life:
         self._heard: int | None = None  # the instance's node was down from then until ``end``
 
     def back(self, row: Transition) -> Iterator[Part]:
-        """Go back to a transition: yield the parts after it."""
+        """Yield the parts after a transition, and go on before it."""
         after = AWAY if row.is_gone and self._is_back else _OF_WORD.get(row.after, NOTHING)
         if row.kind == FLAPPING:
             start = min(row.since, self.end)
@@ -111,7 +111,7 @@ class _Life:
         self._heard = row.since if row.after == DOWN and row.before else None
 
     def until(self, start: int, counts: Counts) -> Iterator[Part]:
-        """Go back to a time, since when the instance was in one state but for its node."""
+        """Yield the parts since a time; but for its node the instance was in one state."""
         if self._heard is not None:
             heard = max(start, min(self._heard, self.end))
             yield Part(self._key, heard, self.end, _OF_WORD[DOWN])

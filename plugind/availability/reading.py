@@ -101,7 +101,7 @@ class Availability:
 
 
 def present_of(state: State, key: PluginKey) -> Present:
-    """Return what is known now of a plugin's instances, and of those that are declared."""
+    """Return the present health of a plugin's instances, and their declared numbers."""
     declaration = state.declarations.get(key)
     expected = declaration.expected if declaration else {}
     return Present(

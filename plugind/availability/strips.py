@@ -1,4 +1,4 @@
-"""The last 24 hours of many plugins, hour by hour, for lists: kept, and worked out anew only for
+"""The last 24 hours of many plugins, hour by hour, for lists: kept, and worked out again only for
 plugins to which something happened.
 
 While nothing happens to a plugin, each hour goes on as the moment is, so nothing has to be read.

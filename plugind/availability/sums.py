@@ -20,7 +20,7 @@ _FIRST = -1
 
 
 class Group(NamedTuple):
-    """What is added up: the instances of a plugin type in one role."""
+    """Instances whose times are added up: those of a plugin type in one role."""
 
     type: str
     role: str
@@ -69,8 +69,8 @@ class Sums(NamedTuple):
 
 @dataclass(frozen=True, slots=True)
 class Present:
-    """What is known now: the health of instances ("healthy", "unhealthy", or "down" on a node that
-    is down), and the expected numbers where they are declared."""
+    """The present: the health of instances ("healthy", "unhealthy", or "down" on a node that is
+    down), and the expected numbers where they are declared."""
 
     instances: Mapping[InstanceKey, str] = field(default_factory=dict)
     declared: Mapping[Group, int] = field(default_factory=dict)

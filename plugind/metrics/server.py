@@ -6,6 +6,7 @@ import math
 import platform
 import time
 from collections.abc import Callable, Iterable, Iterator, Sequence
+from contextlib import suppress
 from dataclasses import dataclass
 from itertools import product
 
@@ -99,8 +100,9 @@ class ServerMetrics:
     def _of_store(self) -> Iterator[Reading]:
         waiting, age = self.intake.waiting
         yield "plugind_store_writable", [((), float(not self.intake.trouble))]
-        size = self.store.size
-        yield "plugind_store_size_bytes", [] if size is None else [((), size)]
+        with suppress(PlugindError):
+            size = self.store.size
+            yield "plugind_store_size_bytes", [] if size is None else [((), size)]
         yield "plugind_store_commit_duration_seconds", self.intake.commits
         yield "plugind_intake_queue_length", [((), waiting)]
         yield "plugind_intake_queue_oldest_age_seconds", [((), age)]

@@ -7,8 +7,9 @@ the same reason are one, on however many nodes.
 from __future__ import annotations
 
 from collections import Counter, defaultdict
-from collections.abc import Collection, Iterable, Iterator
+from collections.abc import Callable, Collection, Iterable, Iterator
 from dataclasses import dataclass, field
+from typing import Any
 
 from plugind.model import DOWN, Instance, Node, PluginKey
 from plugind.state.state import State
@@ -26,11 +27,14 @@ NAMED = 5
 NOT_REPORTED = "not reported by its node any more"
 
 
+Pace = Callable[[Iterable[Any]], Iterable[Any]]
+
+
 @dataclass(frozen=True, slots=True)
 class Problem:
     """One entry. ``type`` and ``id`` are those of its plugin, "" for a node. ``nodes`` is the
-    number of its nodes, of which the first are in ``named``, by name and ID, and ``instances`` that
-    of its instances. ``since`` is the earliest time, 0 where that is not known."""
+    number of its nodes, ``named`` has the first of them, by name and ID, and ``instances`` is the
+    number of its instances. ``since`` is the earliest time, 0 where that is not known."""
 
     kind: str
     severity: str
@@ -62,16 +66,18 @@ class Overview:
         return max((each.severity for each in self.problems), key=_rank, default=OK)
 
 
-def overview(state: State, types: Collection[str], *, with_nodes: bool) -> Overview:
-    """Return the problems that one may see who may see plugins of some ``types``, and nodes or not.
+def overview(
+    state: State, types: Collection[str], *, with_nodes: bool, pace: Pace = iter
+) -> Overview:
+    """Return the problems for a caller that may see plugins of some ``types``, and nodes or not.
 
-    One who may see nodes is told of all that runs on a node that is down, another of that of the
-    ``types`` only.
+    All instances of a node that is down count if it may see nodes, else those of the ``types``.
+    ``pace`` passes values on, with pauses for other threads.
     """
     found = _Found(state, frozenset(types))
-    for node in state.nodes.values():
+    for node in pace(state.nodes.values()):
         found.look_at(node)
-    severities = {key: found.severity(key) for key in found.concerned()}
+    severities = {key: found.severity(key) for key in pace(found.concerned())}
     problems = [
         *found.of_plugins(severities),
         *found.of_missing(severities),
@@ -114,7 +120,7 @@ class _Found:
         self.down: list[Node] = []
 
     def look_at(self, node: Node) -> None:
-        """Note what is unhealthy on a node."""
+        """Note all that is unhealthy on a node."""
         is_down = node.status == DOWN
         if is_down:
             self.down.append(node)
@@ -126,9 +132,9 @@ class _Found:
                     self._add(one, node)
 
     def _add(self, one: Instance, node: Node) -> None:
-        told = one.fingerprint
-        reason = told.description if one.missing_since is None else NOT_REPORTED
-        since = told.updated if not told.healthy else one.missing_since or 0
+        shown = one.fingerprint
+        reason = shown.description if one.missing_since is None else NOT_REPORTED
+        since = shown.updated if not shown.healthy else one.missing_since or 0
         group = self._groups[one.key.plugin, reason]
         group.roles.add(one.key.role)
         group.nodes[node.id] = node.name
@@ -140,8 +146,8 @@ class _Found:
         return {*self._broken, *(key for key, _, _ in self._short())}
 
     def _short(self) -> Iterator[tuple[PluginKey, str, tuple[int, int]]]:
-        """Yield the plugins and roles of which fewer instances are known than are declared, and
-        both numbers."""
+        """Yield the plugins and roles with fewer known than declared instances, and both
+        numbers."""
         for key, declaration in self._state.declarations.items():
             if key.type in self._types:
                 known = Counter(one.role for one in self._state.of_plugin(key))
@@ -175,7 +181,7 @@ class _Found:
             )
 
     def of_missing(self, severities: dict[PluginKey, str]) -> Iterator[Problem]:
-        """Yield a problem for each plugin and role of which too few are known."""
+        """Yield a problem for each plugin and role with too few known instances."""
         for key, role, (known, number) in self._short():
             stamp = self._state.stamps.get(key.resource)
             since = stamp.create_time if stamp and not self._state.of_plugin(key) else 0

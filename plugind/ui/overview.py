@@ -15,7 +15,7 @@ from plugind.ui.parts import Look, UiParts
 from plugind.ui.problems import Problem, problems
 from plugind.ui.rows import STATES, state_of
 from plugind.ui.tables import Table, csv_reply, when
-from plugind.ui.timeline import Event, timeline
+from plugind.ui.timeline import Event, Timeline, timeline
 
 endpoints = Pages()
 
@@ -42,7 +42,12 @@ def overview(call: Call[UiParts]) -> Reply:
     """Show what is wrong now, of all that the caller may see."""
     look = Look.of(call)
     found = problems(look.facts, look.sight)
-    events = timeline(look, HistoryQuery(), lambda event: may_show(look, event))
+    sees_any = look.sight.nodes or look.sight.shows
+    events = (
+        timeline(look, HistoryQuery(), lambda event: may_show(look, event))
+        if sees_any
+        else Timeline(())
+    )
     if name := look.asked("csv"):
         table = problem_table(found) if name == "problems" else event_table(events.events)
         return csv_reply(name if name == "problems" else "events", table)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections import Counter
 from collections.abc import Collection, Iterable, Iterator, Sequence
 from dataclasses import dataclass
@@ -11,6 +12,8 @@ from plugind.ui.facts import Facts, Placed
 from plugind.ui.sight import Sight
 
 NODE, CLONE, PLUGIN, MISSING = "node down", "two agents", "plugin", "not there"
+_SINCE = re.compile(r" since \d{4}-\d\d-\d\dT\d\d:\d\d:\d\dZ")
+
 NAMED = 3
 """Nodes that an entry names."""
 
@@ -107,7 +110,8 @@ def _of_plugin(key: PluginKey, here: list[Placed], known: int, *, is_total: bool
 
 def reason_alike(each: Placed) -> str:
     """Return why an instance is unhealthy, in the same words on every node where it is the same."""
-    return each.shown.description.replace(f"not reported by {each.node.name}", "not reported")
+    text = each.shown.description.replace(f"not reported by {each.node.name}", "not reported")
+    return _SINCE.sub("", text, count=1)
 
 
 def _missing(facts: Facts, types: Collection[str]) -> Iterator[Problem]:

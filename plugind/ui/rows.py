@@ -74,6 +74,8 @@ def plugin_rows(look: Look, name: str) -> list[PluginRow]:
     shows = name in look.sight.shows
     for id_, body in look.parts.catalogue.plugins(name).rows:
         row, key = orjson.loads(body), PluginKey(name, id_)
+        if not facts.state.has_plugin(key):
+            continue  # it came after the look began
         told = about(type_, row)
         if word and word not in f"{id_} {told}".casefold():
             continue

@@ -14,7 +14,7 @@ from plugind.ui.parts import Look
 SHOWN = 50
 """Transitions that a page shows."""
 
-_LOOKED_AT = 10_000  # transitions, of which a caller with few rights may see few
+_LOOKED_AT = 3_000  # transitions, of which a caller with few rights may see few
 
 
 @dataclass(frozen=True, slots=True)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -10,18 +10,23 @@ import pytest
 
 from plugind.errors import UnknownOutcome
 from plugind.feed.feed import Feed
+from plugind.feed.instance_changes import instance_changes
 from plugind.intake import Intake
 from plugind.intake.transitions import cut
 from plugind.model import (
     APPEARED,
+    CAME,
     EXPECTED,
     FLAPPING,
+    HEALTHY,
     LEFT,
     NODE_DOWN,
     NODE_UP,
     REASON,
     UNHEALTHY,
     VERSION,
+    WENT,
+    Committed,
     Declaration,
     HistoryQuery,
     PluginKey,
@@ -137,6 +142,38 @@ def test_flapping_goes_on_after_a_restart(tmp_path: Path) -> None:
     assert last.until == server.now - 5 * SECOND
     assert [each.kind for each in server.rows() if each.id == "b"] == [APPEARED, UNHEALTHY]
     server.close()
+
+
+class Hook:
+    """A subscriber that notes what hooks would be called with."""
+
+    def __init__(self) -> None:
+        self.found: list[tuple[str, str, bool]] = []
+
+    def follow(self, old: State, new: State, batch: Sequence[Committed]) -> None:
+        for each in batch:
+            for one in instance_changes(each.change, old, new):
+                self.found.append((one.kind, one.id, one.healthy))
+
+    def missed(self, old: State, new: State) -> None: ...
+
+
+@pytest.mark.parametrize("rows", [ROWS, 0], ids=["rows", "flapping"])
+def test_hooks_are_called_for_health_alone(
+    server: Server, rows: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A node that goes down changes nothing about an instance that was unhealthy before."""
+    monkeypatch.setattr("plugind.intake.transitions.ROWS", rows)
+    hook = Hook()
+    server.feed.subscribe(hook)
+    server.report(up={"Healthy": True}, bad={"Healthy": False})
+    server.report(up={"Healthy": True}, bad={"Healthy": False, "HealthDescription": "flood"})
+    server.intake.silence([NODE], lambda node_id: START)
+    server.intake.back(NODE)
+    server.intake.forget_node(NODE)
+    assert sorted(hook.found[:2]) == [(CAME, "bad", False), (CAME, "up", True)]
+    assert hook.found[2:4] == [(UNHEALTHY, "up", False), (HEALTHY, "up", True)]
+    assert sorted(hook.found[4:]) == [(WENT, "bad", False), (WENT, "up", True)]
 
 
 def test_a_reason_is_cut_between_characters() -> None:

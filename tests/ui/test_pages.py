@@ -106,6 +106,17 @@ def test_the_overview_groups_what_is_wrong(tmp_path: Path) -> None:
         assert {each["Kind"] for each in rows_} == {"node down", "plugin", "not there"}
 
 
+def test_the_same_reason_on_several_nodes_is_one(api: Api) -> None:
+    for number in range(3):
+        agent = FakeAgent(api, name=f"vm{number}")
+        agent.report({"ebs0": {"node": up()}})
+        agent.report({})
+    text = parsed(api.call("GET", "/ui/")).text
+    wrong = text.partition("What is wrong now")[2].partition("What happened last")[0]
+    assert "3 of 3 instances not reported on vm0" in wrong
+    assert "other reason" not in wrong
+
+
 def test_nothing_is_wrong(api: Api, agent: FakeAgent) -> None:
     agent.report({"ebs0": {"node": up()}})
     answer = api.call("GET", "/ui/")

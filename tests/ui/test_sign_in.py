@@ -59,6 +59,14 @@ def _cookie(browser: Browser) -> dict[str, str]:
     return {"Cookie": f"{COOKIE}={browser.cookies[COOKIE]}"}
 
 
+def test_cookies_of_others_do_no_harm(api: Api, made: Gate) -> None:
+    browser = Browser(api)
+    browser.sign_in(made.secrets["csi-read"])
+    mine = f"{COOKIE}={browser.cookies[COOKIE]}"
+    for other in ('a={"b": [1, 2]}', "=", "\x01", "é=ü", f"{COOKIE}x=1", 'q="'):
+        assert api.call("GET", PLUGIN, headers={"Cookie": f"{other}; {mine}"}).status == 200
+
+
 def test_the_cookie_is_for_pages_only_and_the_store_has_its_hash(api: Api, made: Gate) -> None:
     browser = Browser(api)
     browser.get("/ui/signin")

@@ -129,7 +129,7 @@
     if (source || document.hidden || !release) return;
     const stream = new EventSource(`${root}events`);
     source = stream;
-    stream.addEventListener("change", () => { streamed(); channel.postMessage("change"); });
+    stream.addEventListener("change", () => { streamed(); channel.postMessage("change"); soon(); });
     stream.addEventListener("open", () => { streamed(); channel.postMessage("open"); refresh(); });
     stream.addEventListener("alive", () => { streamed(); channel.postMessage("alive"); });
     stream.addEventListener("error", () => {
