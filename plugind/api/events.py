@@ -178,7 +178,7 @@ class _Sending:
         self._beat_at = time.monotonic() + HEARTBEAT
 
     def parts(self, start: int) -> Iterator[bytes | Pause]:
-        """Yield what is sent, with pauses while there is nothing; the last line is an error."""
+        """Yield all that is sent, with pauses where nothing is; the last line is an error."""
         try:
             yield self._form.heartbeat
             yield from self._replay(start)
@@ -246,7 +246,7 @@ class _Sending:
 
 
 def _taken(made: Iterator[bytes]) -> tuple[bytes, bool]:
-    """Return what is made within one turn, and whether that was all."""
+    """Return the parts that one turn has time for, joined, and whether these were the last."""
     parts, size, until = [], 0, time.monotonic() + TURN
     for part in made:
         parts.append(part)

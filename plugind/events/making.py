@@ -61,7 +61,7 @@ class EventMaker:
         """Yield the events of the changes after an index, up to that of ``new``.
 
         ``touched`` are the resources that changed. ``old`` is the state at ``after``: by it, nodes
-        have no event where only their instances changed, and what is gone is shown as it last was.
+        have no event where only their instances changed, and those gone are shown as they were.
         """
         states = sorted((new.changed_at(each), each) for each in touched)
         changed = [(index, each) for index, each in states if after < index <= new.index]
@@ -87,7 +87,7 @@ class EventMaker:
 
     @property
     def topics(self) -> Collection[str]:
-        """Return the topics that there are events of."""
+        """Return all topics that events may have."""
         return {PLUGIN, NODE, *map(topic_of, self._types)}
 
     def changed_after(self, index: int, state: State) -> list[str]:
