@@ -62,8 +62,9 @@ class Call(Generic[P]):
 
     ``acl`` has the policies and tokens that it was allowed by, which a reload does not change any
     more. ``secret`` is that of its token, "" for none. ``body_maximum`` is how many bytes its body
-    may have. ``check`` raises Forbidden or TokenNotFound where the request is not allowed any more
-    by those in force now. ``turn`` is for the parts of a stream that are much work.
+    may have. ``check`` returns the same call by those in force now, and raises Forbidden or
+    TokenNotFound where the request is not allowed any more. ``turn`` is for the parts of a stream
+    that are much work.
     """
 
     parts: P
@@ -73,7 +74,7 @@ class Call(Generic[P]):
     asked: Asked
     query: Query
     turn: Turn
-    check: Callable[[], object]
+    check: Callable[[], Call[P]]
     secret: str = field(default="", repr=False)
     body_maximum: int = SMALL_BODY
 

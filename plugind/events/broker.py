@@ -49,16 +49,14 @@ _log = logs.get("events")
 
 
 class Consumer:
-    """One client that follows events of ``topics``, on a ``place`` for streams; None for one that
-    only follows the ``index`` of the last change.
+    """One client that follows events of ``topics``, on a ``place`` for streams.
 
-    ``wake`` is called when there are lines to take, or a greater index, or when none will come any
-    more. At most ``max_backlog`` bytes wait for it beside the last line.
+    ``wake`` is called when there are lines to take, or none will come any more. At most
+    ``max_backlog`` bytes wait for it beside the last line.
     """
 
-    def __init__(self, topics: Topics | None, max_backlog: int) -> None:
+    def __init__(self, topics: Topics, max_backlog: int) -> None:
         self.topics = topics
-        self.index = 0
         self.place: Subscription | None = None
         self.wake: Callable[[], object] = lambda: None
         self.after = 0
@@ -92,13 +90,7 @@ class Consumer:
 
     def select(self, moment: Moment) -> Sequence[Event]:
         """Return those of the events of an index that are asked for."""
-        return list(self.topics.select(moment.events)) if self.topics else ()
-
-    def reach(self, index: int) -> None:
-        """Note that all events up to an index were given."""
-        self.index = index
-        if self.topics is None:
-            self.wake()
+        return list(self.topics.select(moment.events))
 
     def take(self) -> Sequence[Line]:
         """Return the lines that wait, and let go of them."""
@@ -174,7 +166,7 @@ class Broker:
             self._touched |= touched
         self._news.set()
 
-    def open(self, topics: Topics | None, holder: Holder) -> Consumer:
+    def open(self, topics: Topics, holder: Holder) -> Consumer:
         """Return a new consumer, to be closed. Raise TooManyParked where there is no place."""
         made = Consumer(topics, self._max_backlog)
         made.place = self._places.subscribe("", lambda: False, lambda: made.wake(), holder)
@@ -191,24 +183,22 @@ class Broker:
         """Yield what happened from the index ``start`` on until now; what comes later is taken from
         the consumer. 0 stands for the last changes. Raise StoreError."""
         after = (start or self._feed.state.index - self._replay + 1) - 1
-        topics = consumer.topics
-        wants = {each for each in self.maker.topics if topics and topics.keys_of(each)}
+        wants = {each for each in self.maker.topics if consumer.topics.keys_of(each)}
         if start and PLUGIN in wants:
             yield from self.maker.gap(start)
         for is_last in (False, True):
-            until = self.begin(consumer, after) if is_last else self._feed.state
+            until = self._begin(consumer, after) if is_last else self._feed.state
             if wants:
                 touched = self.maker.changed_after(after, until)
                 yield from self.maker.moments(after, until, touched)
             after = max(after, until.index)
 
-    def begin(self, consumer: Consumer, after: int = 0) -> State:
+    def _begin(self, consumer: Consumer, after: int) -> State:
         """Give a consumer all events from now on that come after the index ``after``; return the
         state that is before them."""
         with self._lock:
             self._consumers.add(consumer)
             consumer.after = max(after, self._published.index)
-            consumer.index = self._published.index
             return self._published
 
     def end_streams(self) -> None:
@@ -230,10 +220,8 @@ class Broker:
                 old, new, touched = self._published, self._newest, self._touched
                 consumers = tuple(self._consumers)
                 self._published, self._touched = new, set()
-            if followers := [each for each in consumers if each.topics is not None]:
-                self._publish(followers, old, new, touched)
-            for each in consumers:
-                each.reach(new.index)
+            if consumers:
+                self._publish(consumers, old, new, touched)
             self._closed.wait(GATHER)
 
     def _publish(

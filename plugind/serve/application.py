@@ -25,12 +25,14 @@ from plugind.api.problems import ProblemParts
 from plugind.api.request import Signal
 from plugind.api.search import SearchParts
 from plugind.api.type_rows import type_rows
+from plugind.config.settings import HistorySettings
 from plugind.filtering import fields_of
 from plugind.health import Health
 from plugind.serve.parking import Threads
 from plugind.serve.services import Services
 from plugind.ui import PAGES, UiParts
 from plugind.ui.facts import FactsOf
+from plugind.ui.shares import Shares
 from plugind.ui.throttle import Throttle
 
 Checks = Mapping[str, Callable[[], Health]]
@@ -113,12 +115,13 @@ def flow_of(
 
 
 def ui_parts(services: Services, signal: Callable[[], Signal]) -> UiParts:
-    """Return what the pages need of a server."""
+    """Return what the pages need of a server; ``signal`` makes signals of its HTTP server."""
     settings, registry = services.settings, services.registry
     return UiParts(
         catalogue=services.catalogue,
         intake=services.intake,
         facts=FactsOf(registry.types),
+        shares=Shares(services.availability, services.strips),
         select=services.store.history,
         types=registry.types,
         row_fields={name: fields_of(each.row) for name, each in services.schemas.items()},
@@ -127,14 +130,22 @@ def ui_parts(services: Services, signal: Callable[[], Signal]) -> UiParts:
         packages={name: str(registry.origins[name]) for name in registry.types},
         broken=lambda: registry.broken,
         store_size=partial(_size_of, services.data_dir),
-        throttle=Throttle(services.hits),
-        broker=services.events,
+        changes=services.page_changes,
         signal=signal,
+        streams=lambda: services.events.streams,
+        history_kept=_kept(settings.history),
+        throttle=Throttle(services.hits),
         names=(settings.name, settings.advertise.http.partition(":")[0]),
         name=settings.name,
         region=settings.region,
         trusted=settings.server.trusted_proxies,
     )
+
+
+def _kept(history: HistorySettings) -> str:
+    """Return in words how long history is kept."""
+    days = history.keep / 86_400
+    return f"{days:,.3g} days, at most {history.max_transitions:,} transitions"
 
 
 def _size_of(folder: Path) -> int:

@@ -45,6 +45,7 @@ class Made(Protocol):
     hits: Hits
     timer: Timer
     catalogue: Catalogue
+    streams: Waiting
     events: Broker
     intake: Intake
     liveness: Liveness
@@ -78,13 +79,19 @@ def catalogue_of(made: Made) -> Catalogue:
     )
 
 
+def streams_of(made: Made) -> Waiting:
+    """Return the places of all streams, of events and of pages."""
+    limits = made.settings.server
+    return Waiting(limits.max_streams, limits.max_parked_share, made.hits, STREAMS)
+
+
 def events_of(made: Made) -> Broker:
     """Return what gives events to streams."""
-    limits, events = made.settings.server, made.settings.events
+    events = made.settings.events
     return Broker(
         made.feed,
         EventMaker(made.catalogue, made.schemas, made.store.history),
-        Waiting(limits.max_streams, limits.max_parked_share, made.hits, STREAMS),
+        made.streams,
         replay=events.replay,
         max_backlog=events.max_backlog,
     )

@@ -29,6 +29,7 @@ from plugind.state import State
 from plugind.state.flaps import of_the_last_hour
 from plugind.types.registry import Registry
 from plugind.ui import PARAMETERS as UI_PARAMETERS
+from plugind.ui.changes import Changes
 
 _log = logs.get("server")
 
@@ -54,7 +55,10 @@ class Services:
         self.timer = Timer("pacing")
         # Each subscribes to the feed, and is informed of changes in this order.
         self.catalogue = parts.catalogue_of(self)
+        self.streams = parts.streams_of(self)
         self.events = parts.events_of(self)
+        self.page_changes = Changes(self.streams)
+        self.feed.subscribe(self.page_changes)
         self.announcer = Announcer(registry.receivers)
         self.feed.subscribe(self.announcer)
         self.feed.subscribe(NodeLog())

@@ -1,8 +1,4 @@
-"""``/ui/events``: has open pages look again when something changed, by Server-Sent Events.
-
-It sends no more than the index of the last change. A page then asks for itself, so that it shows
-what its caller may see.
-"""
+"""``/ui/events``: tells an open page of changes, as Server-Sent Events (HTML, section 9.2)."""
 
 from __future__ import annotations
 
@@ -11,64 +7,80 @@ import time
 from collections.abc import Iterator
 from functools import partial
 
-from plugind.acl import Authorizer, Decision
-from plugind.acl.authorizer import ANY_NAMESPACE
-from plugind.api.endpoints import Asked, Call, any_of
-from plugind.api.events import CHECK_EVERY, HEARTBEAT, SSE, STREAM_HEADERS
+from plugind.api.endpoints import Call, Endpoints, anyone
 from plugind.api.reply import Reply
 from plugind.api.request import Pause, Stream
 from plugind.catalogue.waiting import Holder
 from plugind.errors import Forbidden
-from plugind.events.broker import Consumer
-from plugind.ui.pages import HTML, Pages
+from plugind.model import NODES, plugins_of
+from plugind.ui.changes import Follower
 from plugind.ui.parts import UiParts
 from plugind.ui.session import caller_of
+from plugind.ui.sight import Sight
+
+ALIVE = 10.0
+"""Seconds between two signs of life."""
+
+CHECK_EVERY = 1.0
+"""Seconds after which the rights of a reader are decided again."""
+
+CALM = 0.2
+"""Seconds between two events, however much changes."""
 
 RETRY = (2_000, 6_000)
-"""Milliseconds after which a browser connects again: at random, so that not all come at once."""
+"""Milliseconds after which a browser connects again, so that not all do at the same time."""
 
-endpoints = Pages()
+_SSE = "text/event-stream"
+_HEADERS = {"X-Accel-Buffering": "no", "Cache-Control": "no-store"}
 
-
-def _may_see_anything(authorizer: Authorizer, asked: Asked) -> Decision:
-    """Require a right to list or read plugins of any type, to read nodes, or to read the agent."""
-    decisions = [
-        decide(type_, ANY_NAMESPACE)
-        for type_ in sorted(asked.types)
-        for decide in (authorizer.may_list, authorizer.may_read)
-    ]
-    return any_of([*decisions, authorizer.may_read_nodes(), authorizer.may_read_agent()])
+endpoints = Endpoints(UiParts)
 
 
-@endpoints("GET", "/ui/events", need=_may_see_anything, answer=HTML, caller=caller_of)
-def follow_changes(call: Call[UiParts]) -> Reply:
-    """Send the index of the last change, each time that it grew."""
-    if call.request.method == "HEAD":
-        return Reply(b"", content_type=SSE, headers=STREAM_HEADERS)
-    accessor = call.asked.caller.accessor
-    broker, holder = call.parts.broker, Holder(accessor or call.request.client, bool(accessor))
-    consumer = broker.open(None, holder)
-    close = partial(broker.close_consumer, consumer)
-    return Reply(Stream(_parts(call, consumer), close), content_type=SSE, headers=STREAM_HEADERS)
+@endpoints(
+    "GET",
+    "/ui/events",
+    need=anyone,
+    answer={"type": "string"},
+    content_type=_SSE,
+    caller=caller_of,
+    errors=(429,),
+)
+def page_events(call: Call[UiParts]) -> Reply:
+    """Send an event each time that something changed which the caller may see."""
+    request, changes = call.request, call.parts.changes
+    if request.method == "HEAD":
+        return Reply(b"", content_type=_SSE, headers=_HEADERS)
+    follower = changes.open(Holder(request.client))
+    stream = Stream(_parts(call, follower), partial(changes.close, follower))
+    return Reply(stream, content_type=_SSE, headers=_HEADERS)
 
 
-def _parts(call: Call[UiParts], consumer: Consumer) -> Iterator[bytes | Pause]:
-    """Yield the events of a browser's stream until it is ended, or its caller's rights are."""
-    yield b"retry: %d\n\n" % random.randint(*RETRY)
-    call.parts.broker.begin(consumer)
-    shown, alive_at = consumer.index, time.monotonic()
-    while not consumer.ended:
+def _parts(call: Call[UiParts], follower: Follower) -> Iterator[bytes | Pause]:
+    """Yield the events of a stream, with pauses between them, until its place is taken away."""
+    yield b"retry: %d\nevent: alive\ndata:\n\n" % random.randint(*RETRY)
+    alive_at, caller = time.monotonic() + ALIVE, call.asked.caller
+    while not follower.has_ended:
         signal = call.parts.signal()
-        consumer.wake = signal.set  # before the look, so that no change comes between unnoticed
+        follower.wake = signal.set  # before the look, so that no change comes between unnoticed
+        changed = follower.take()
         try:
-            call.check()
-        except Forbidden:
+            now = call.check() or call
+        except Forbidden:  # the next request says why
             return
-        if consumer.index > shown:
-            shown = consumer.index
-            yield b'event: change\ndata: {"Index":%d}\n\n' % shown
+        if changed & _seen(now) or now.asked.caller != caller:
+            caller = now.asked.caller
+            yield b"event: change\ndata: %d\n\n" % call.parts.catalogue.index
+            yield Pause(call.parts.signal(), CALM, ends_with_client=True)
         elif time.monotonic() >= alive_at:
-            alive_at = time.monotonic() + HEARTBEAT
-            yield b"event: alive\ndata: {}\n\n"
+            yield b"event: alive\ndata:\n\n"
+            alive_at = time.monotonic() + ALIVE
         else:
             yield Pause(signal, CHECK_EVERY, ends_with_client=True)
+
+
+def _seen(call: Call[UiParts]) -> set[str]:
+    """Return the lists of which the caller may see a part."""
+    sight = Sight.of(call.authorizer, call.asked.types)
+    return {plugins_of(each) for each in sight.lists | sight.reads} | (
+        {NODES} if sight.nodes else set()
+    )

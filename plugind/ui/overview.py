@@ -10,10 +10,11 @@ from plugind.api.endpoints import Call, anyone
 from plugind.api.reply import Reply
 from plugind.model import DOWN, HistoryQuery, PluginKey
 from plugind.plugin_type import PluginType
+from plugind.state.problems import Problem
+from plugind.ui.facts import STATES, state_of
 from plugind.ui.pages import Pages, reply
 from plugind.ui.parts import Look, UiParts
-from plugind.ui.problems import Problem, problems
-from plugind.ui.rows import STATES, state_of
+from plugind.ui.problems import problems
 from plugind.ui.tables import Table, csv_reply, when
 from plugind.ui.timeline import Event, Timeline, timeline
 
@@ -70,7 +71,7 @@ def may_show(look: Look, event: Event) -> bool:
 def _count(look: Look, name: str) -> TypeCount:
     type_, facts = look.parts.types[name], look.facts
     keys = [PluginKey(name, id_) for id_ in facts.state.ids_of(name)]
-    counted = Counter(state_of(facts.counts(key, type_)) for key in keys)
+    counted = Counter(state_of(facts.counts(key)) for key in keys)
     return TypeCount(type_, {each: counted[each] for each in STATES}, len(keys))
 
 
@@ -82,16 +83,12 @@ def _nodes(look: Look) -> NodeCount:
 
 def problem_table(found: Sequence[Problem]) -> Table:
     """Return what is wrong now as a table."""
-    columns = ("Kind", "Type", "ID", "Node", "NodeID", "Since", "Extent", "Reason")
+    columns = ("Kind", "Severity", "Type", "ID", "Roles", "Nodes", "Instances", "Since", "Reason")
     rows = (
         (
-            each.kind,
-            *(each.plugin or ("", "")),
-            each.node or ", ".join(name for name, _ in each.nodes),
-            each.node_id,
-            when(each.since),
-            each.extent,
-            each.reason,
+            *(each.kind, each.severity, each.type, each.id, " ".join(each.roles)),
+            ", ".join(name for name, _ in each.named),
+            *(each.instances, when(each.since), each.reason),
         )
         for each in found
     )

@@ -15,12 +15,12 @@ from plugind import __version__
 from plugind.api.endpoints import Call, Endpoints, Need, View
 from plugind.api.reply import PHRASES, Reply
 from plugind.api.request import Request
-from plugind.model.times import format_time, time_text
+from plugind.model.times import SECOND, format_time, time_text
 from plugind.printable import lines
 from plugind.ui.assets import ASSETS_VERSION, asset_url
 from plugind.ui.icon import icon_url
 from plugind.ui.parts import Look, UiParts
-from plugind.ui.problems import amount, problems, worst
+from plugind.ui.problems import amount, name_of, problems, worst
 from plugind.ui.session import COOKIE, caller_of, cookie, form_token, session_of
 
 PARAMETERS = frozenset(
@@ -30,6 +30,9 @@ PARAMETERS = frozenset(
     )
 )
 """The query parameters that any page takes."""
+
+_ANEW = 300 * SECOND
+"""Nanoseconds after which a page is another one, though nothing changed."""
 
 HTML = {"type": "string"}
 """The shape of a page, for the table of endpoints."""
@@ -114,6 +117,7 @@ _environment.filters |= {
     "human_time": lambda value: time_text(value).replace("T", " ").replace("Z", " UTC"),
     "number": "{:,}".format,
     "amount": amount,
+    "name_of": name_of,
 }
 
 
@@ -154,6 +158,7 @@ def reply(
         same=partial(_same, request),
     )
     version = [ASSETS_VERSION, look.parts.catalogue.generation, call.acl.generation]
+    version.append(str(time.time_ns() // _ANEW))  # availability is of times that go on
     version += [caller.accessor, form_token(secret)[:8] if secret else "", str(state.index)]
     return Reply(
         body.encode(),

@@ -8,13 +8,14 @@ from dataclasses import dataclass
 from plugind.api.endpoints import Call
 from plugind.api.request import Signal
 from plugind.catalogue import Catalogue
-from plugind.events.broker import Broker
 from plugind.filtering import Fields
 from plugind.health import Health
 from plugind.intake import Intake
 from plugind.model import HistoryQuery, StoredTransition
 from plugind.plugin_type import PluginType
+from plugind.ui.changes import Changes
 from plugind.ui.facts import Facts, FactsOf
+from plugind.ui.shares import Shares
 from plugind.ui.sight import Sight
 from plugind.ui.throttle import Throttle
 from plugind.wire.addresses import Networks
@@ -26,17 +27,20 @@ Select = Callable[[HistoryQuery], Sequence[StoredTransition]]
 class UiParts:
     """The parts that the pages need.
 
-    ``select`` reads the history, ``row_fields`` are by plugin type, ``condition`` is the server's
-    health, ``limits_reached`` counts by limit, ``packages`` names the package of each type, and
-    ``broken`` are packages that cannot be used. ``store_size`` returns the bytes of the store's
-    files. ``throttle`` bounds attempts to sign in; ``names`` are hosts that the server is known by.
-    ``trusted`` are the proxies that are believed. ``broker`` has the index of the last change for
-    streams, and ``signal`` makes signals of the HTTP server.
+    ``facts`` finds those of a state, ``shares`` says how available plugins were, ``select`` reads
+    the history. ``row_fields`` are by plugin type, ``packages`` names the package of each, and
+    ``broken`` are packages that cannot be used. ``condition`` is the server's health,
+    ``limits_reached`` counts by limit, ``store_size`` returns the bytes of the store's files,
+    ``history_kept`` says how long history is kept. ``changes`` wakes the streams of pages,
+    ``streams`` counts all that are open, ``signal`` makes signals of the HTTP server. ``throttle``
+    bounds attempts to sign in, ``names`` are hosts that the server is known by, and ``trusted`` are
+    the proxies that are believed.
     """
 
     catalogue: Catalogue
     intake: Intake
     facts: FactsOf
+    shares: Shares
     select: Select
     types: Mapping[str, PluginType]
     row_fields: Mapping[str, Fields]
@@ -45,9 +49,11 @@ class UiParts:
     packages: Mapping[str, str]
     broken: Callable[[], Sequence[str]]
     store_size: Callable[[], int]
-    throttle: Throttle
-    broker: Broker
+    changes: Changes
     signal: Callable[[], Signal]
+    streams: Callable[[], int]
+    history_kept: str
+    throttle: Throttle
     names: Collection[str]
     name: str
     region: str

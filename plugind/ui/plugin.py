@@ -11,18 +11,18 @@ from urllib.parse import quote
 
 import orjson
 
+from plugind.api.availability import WINDOWS
 from plugind.api.endpoints import Call
 from plugind.api.plugins import NOT_FOUND
 from plugind.api.reply import Reply
 from plugind.errors import NotFound
 from plugind.model import HistoryQuery, PluginKey
 from plugind.plugin_type import PluginType
-from plugind.ui.facts import Placed
+from plugind.ui.facts import Placed, state_of
 from plugind.ui.overview import event_table
 from plugind.ui.pages import Pages, reply
 from plugind.ui.parts import Look, UiParts
-from plugind.ui.problems import lacking
-from plugind.ui.rows import PAGE, about, part, state_of
+from plugind.ui.rows import PAGE, about, part
 from plugind.ui.sight import read_plugin
 from plugind.ui.tables import Table, csv_reply, when
 from plugind.ui.timeline import Event, timeline
@@ -66,12 +66,11 @@ def plugin(call: Call[UiParts], type_: str, id_: str) -> Reply:
         case "events":
             return csv_reply("events", event_table(events.events))
     body, type_of = _body(orjson.loads(reading.body)), parts.types[type_]
-    counts = look.facts.counts(key, type_of)
+    counts = look.facts.counts(key)
     shown = part(len(placed), look.asked("page"))
     lines = _lines(placed)
     unhealthy = [each for each in lines if not each.healthy]
     shown_lines = lines if look.asked("nodes") == "all" else unhealthy[:MATRIX_ROWS]
-    declaration = look.facts.state.declarations.get(key)
     values = {
         "key": key,
         "type": type_of,
@@ -80,7 +79,7 @@ def plugin(call: Call[UiParts], type_: str, id_: str) -> Reply:
         "about": about(type_of, body),
         "versions": Counter(each.version for each in placed if each.version).most_common(),
         "version_detail": type_of.version_detail,
-        "lacking": lacking(look.facts, declaration) if declaration else {},
+        "lacking": look.facts.lacking(key),
         "lines": shown_lines,
         "line_count": len(lines),
         "hidden_unhealthy": max(0, len(unhealthy) - len(shown_lines)),
@@ -89,6 +88,8 @@ def plugin(call: Call[UiParts], type_: str, id_: str) -> Reply:
         "instances": placed[shown.first :][:PAGE],
         "part": shown,
         "timeline": events,
+        "shares": parts.shares.windows(look.facts.state, key),
+        "windows": list(WINDOWS),
         "equivalents": _equivalents(call, key),
     }
     return reply(look, "plugin.html", values, is_kept=not reading.is_degraded)

@@ -9,9 +9,10 @@ from dataclasses import dataclass
 from plugind.api.endpoints import Call
 from plugind.api.reply import Reply
 from plugind.errors import BadRequest, NotFound
+from plugind.ui.facts import STATES
 from plugind.ui.pages import Pages, reply
 from plugind.ui.parts import Look, UiParts
-from plugind.ui.rows import PAGE, STATES, PluginRow, in_order, part, plugin_rows, states
+from plugind.ui.rows import PAGE, PluginRow, in_order, part, plugin_rows, states
 from plugind.ui.sight import list_plugins
 from plugind.ui.tables import Cell, Table, csv_reply, when
 
@@ -45,9 +46,12 @@ def plugin_list(call: Call[UiParts], type_: str) -> Reply:
     if look.asked("csv") and not mistake:
         return csv_reply(f"{type_}-plugins", plugin_table(look.parts.types[type_].roles, rows))
     shown = part(len(rows), look.asked("page"))
+    on_page = rows[shown.first :][:PAGE]
+    keys = [row.key for row in on_page] if type_ in look.sight.shows else []
     values = {
         "type": look.parts.types[type_],
-        "rows": rows[shown.first :][:PAGE],
+        "rows": on_page,
+        "days": look.parts.shares.days(look.facts.state, keys),
         "part": shown,
         "states": counted,
         "choices": _choices(look, type_),

@@ -13,14 +13,12 @@ from plugind import filtering
 from plugind.errors import BadRequest
 from plugind.model import Node, PluginKey
 from plugind.plugin_type import PluginType
-from plugind.ui.facts import Count
+from plugind.ui.facts import STATES, Count, state_of
 from plugind.ui.parts import Look
 
 PAGE = 200
 """Plugins on a page."""
 
-HEALTHY, DEGRADED, DOWN = "healthy", "degraded", "down"
-STATES = (DOWN, DEGRADED, HEALTHY)
 
 _NONE: Counter[str] = Counter()
 _CORE = frozenset({"ID", "CreateIndex", "ModifyIndex", "CreateTime", "ModifyTime", "Allocations"})
@@ -45,14 +43,6 @@ class PluginRow:
     @property
     def expected(self) -> int:
         return sum(each.expected for each in self.counts)
-
-
-def state_of(counts: Iterable[Count]) -> str:
-    """Return DEGRADED when only some instances are healthy, DOWN when none is, or HEALTHY."""
-    counts = list(counts)
-    if all(each.healthy >= each.expected for each in counts):
-        return HEALTHY
-    return DEGRADED if any(each.healthy for each in counts) else DOWN
 
 
 def about(type_: PluginType, row: Mapping[str, Any]) -> str:
@@ -81,7 +71,7 @@ def plugin_rows(look: Look, name: str) -> list[PluginRow]:
             continue
         if (matches is not None and not matches(row)) or (there is not None and not there(key)):
             continue
-        counts = facts.counts(key, type_)
+        counts = facts.counts(key)
         unhealthy = facts.unhealthy.get(key, ()) if shows else ()
         versions = facts.versions.get(key, _NONE) if shows else _NONE
         found.append(

@@ -28,8 +28,8 @@ from tests.ui.browsing import (
     without_scripts,
 )
 
-SHOWN_WITHIN = 7.0
-"""Seconds in which an open page that asks every 5 s shows a change."""
+SHOWN_WITHIN = 2.0
+"""Seconds in which an open page shows a change."""
 
 MARKUP = "<img src=x onerror=document.title='hacked'>"
 DECLARED = 'plugin "csi" "gp3" {\n  nodes_expected = 3\n}\n'
@@ -71,6 +71,7 @@ def pages(agent: FakeAgent) -> list[str]:
     ]
 
 
+@pytest.mark.alone
 def test_an_open_page_shows_changes_without_a_reload(
     api: Live, agent: FakeAgent, browser: Chrome
 ) -> None:
@@ -149,7 +150,7 @@ def test_all_pages_work_without_scripts(api: Live, agent: FakeAgent, browser: Ch
         assert urlsplit(browser.current_url).path == "/ui/plugin/csi/ebs0"
         click(browser, ".forget a")
         click(browser, "button.danger")
-        assert urlsplit(browser.current_url).path == "/ui/plugin/csi/ebs0"
+        eventually(lambda: urlsplit(browser.current_url).path == "/ui/plugin/csi/ebs0")
         assert "1 of 1 healthy" in text_of(browser)
 
 
@@ -230,7 +231,7 @@ def test_signing_in_and_out(tmp_path: Path, browser: Chrome) -> None:
         assert browser.execute_script("return document.cookie") == ""
         assert not violations(browser)
         click(browser, ".who button")
-        assert "sign in with a token that may" in text_of(browser)
+        shows(browser, "sign in with a token that may")
         assert browser.get_cookie(COOKIE) is None
         browser.get("about:blank")
     complaints(browser)  # 403, as they must be

@@ -1,78 +1,158 @@
-"""``/ui/events``: open pages are told of each change by a stream, while they may."""
+"""The stream that tells open pages of changes: to whom, when, and how it ends."""
 
 from __future__ import annotations
 
-import http.client
+import re
+import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
-from tests.api.conftest import FEW_THREADS
-from tests.api.gate import acl_block
-from tests.api.test_rights_while_waiting import Harness
-from tests.promises import PATIENCE, promised
+import pytest
+import requests
+from selenium.webdriver import Chrome
+
+from plugind.model import Session
+from plugind.testing.serving import load
+from plugind.ui.events import CHECK_EVERY
+from plugind.ui.session import COOKIE, key_of
+from tests.api.gate import MANAGEMENT, NODE, Gate, gate
+from tests.promises import PATIENCE
 from tests.support import FakeAgent, Live, down, eventually, serving, up
+from tests.ui.browsing import chromium, shows, text_of
 
 
 @contextmanager
-def following(api: Live, **headers: str) -> Iterator[http.client.HTTPResponse]:
-    """Open a stream, and read the line that says when to connect again."""
-    connection = http.client.HTTPConnection(api.address.partition("//")[2], timeout=PATIENCE)
-    try:
-        connection.request("GET", "/ui/events", headers=headers)
-        with connection.getresponse() as answer:
-            assert answer.status == 200
-            assert answer.headers["Content-Type"] == "text/event-stream"
-            retry, blank = answer.readline(), answer.readline()
-            assert 2_000 <= int(retry.removeprefix(b"retry: ")) <= 6_000
-            assert blank == b"\n"
-            yield answer
-    finally:
-        connection.close()
+def stream(api: Live, headers: dict[str, str] | None = None) -> Iterator[Iterator[str]]:
+    """Yield the names of the events of a stream."""
+    with requests.get(
+        f"{api.address}/ui/events", headers=headers, stream=True, timeout=PATIENCE
+    ) as answer:
+        assert answer.status_code == 200, answer.text
+        assert answer.headers["Content-Type"] == "text/event-stream"
+        lines = answer.iter_lines(decode_unicode=True, chunk_size=1)
+        yield (line.partition(": ")[2] for line in lines if line.startswith("event:"))
 
 
-def event(answer: http.client.HTTPResponse) -> bytes:
-    """Return the next event, its lines joined; b"" at the end."""
-    lines = []
-    while (line := answer.readline()) not in (b"\n", b""):
-        lines.append(line.strip())
-    return b" ".join(lines)
+@pytest.fixture
+def made(tmp_path: Path) -> Gate:
+    return gate(tmp_path, "csi-list", "exec-list", "node-read")
 
 
-def test_each_change_is_announced_by_its_index_alone(tmp_path: Path) -> None:
-    with serving(tmp_path, live=True, **FEW_THREADS) as api:
+@pytest.fixture
+def api(tmp_path: Path, made: Gate) -> Iterator[Live]:
+    with serving(tmp_path, live=True, config=made.config) as served:
+        assert isinstance(served, Live)
+        yield served
+
+
+@pytest.fixture
+def agent(api: Live, made: Gate) -> FakeAgent:
+    return FakeAgent(api, NODE.rpartition("/")[2], token=made.secrets[MANAGEMENT])
+
+
+@pytest.mark.parametrize(
+    ("name", "is_told"), [("csi-list", True), ("node-read", True), ("exec-list", False)]
+)
+def test_only_changes_that_may_be_seen_are_told(
+    api: Live, made: Gate, agent: FakeAgent, name: str, is_told: bool
+) -> None:
+    agent.report({"ebs0": {"node": up()}})
+    with stream(api, made.headers(name)) as events, stream(api, made.headers(MANAGEMENT)) as all_:
+        assert next(events) == next(all_) == "alive"
+        agent.report({"ebs0": {"node": down()}})
+        assert next(all_) == "change"
+        api.services.reload(load(api.services.data_dir, made.config, {"server_enabled": "true"})[0])
+        assert next(events) == ("change" if is_told else "alive")
+
+
+def test_a_token_that_is_revoked_ends_its_stream(
+    api: Live, made: Gate, agent: FakeAgent, tmp_path: Path
+) -> None:
+    with stream(api, made.headers("csi-list")) as events:
+        assert next(events) == "alive"
+        _revoke(api, made, "csi-list", tmp_path)
+        assert list(events) == []
+
+
+def test_a_page_of_a_session_that_ends_is_told(api: Live, made: Gate, tmp_path: Path) -> None:
+    now = time.time_ns()
+    accessor = made.accessors["csi-list"]
+    api.services.intake.sign_in(Session(key_of("x" * 43), accessor, now, now + 10**13))
+    with stream(api, {"Cookie": f"{COOKIE}={'x' * 43}"}) as events:
+        assert next(events) == "alive"
+        _revoke(api, made, "csi-list", tmp_path)
+        assert next(events) == "change", "its page is asked for again, signed out"
+
+
+def _revoke(api: Live, made: Gate, name: str, folder: Path) -> None:
+    tokens = folder / "tokens.hcl"
+    blocks = re.split(r"(?=^token )", tokens.read_text(), flags=re.MULTILINE)
+    tokens.write_text("".join(each for each in blocks if made.accessors[name] not in each))
+    api.services.reload(load(folder, made.config, {"server_enabled": "true"})[0])
+
+
+def test_a_client_that_leaves_frees_its_place(api: Live, made: Gate) -> None:
+    with stream(api, made.headers("csi-list")) as events:
+        next(events)
+        assert api.services.events.streams == 1
+    eventually(lambda: api.services.events.streams == 0, 10 * CHECK_EVERY)
+    assert not api.services.page_changes._followers
+
+
+@pytest.fixture(scope="module")
+def browser() -> Iterator[Chrome]:
+    with chromium() as running:
+        yield running
+
+
+@pytest.mark.alone
+def test_all_windows_of_a_browser_share_a_stream(tmp_path: Path, browser: Chrome) -> None:
+    with serving(tmp_path, live=True) as api:
         assert isinstance(api, Live)
         agent = FakeAgent(api)
-        with following(api) as answer:
-            assert event(answer) == b"event: alive data: {}"
-            for fingerprint in (up(), down("a secret reason")):
-                with promised(1.0):
-                    index = agent.report({"ebs0": {"node": fingerprint}}).json["Index"]
-                    assert event(answer) == b'event: change data: {"Index":%d}' % index
-            assert agent.beat().status == 200
-            assert api.services.events.streams == 1
-            api.services.wake()
-            assert event(answer) == b""
+        browser.get(f"{api.address}/ui/")
+        first = browser.current_window_handle
+        browser.switch_to.new_window("window")
+        browser.get(f"{api.address}/ui/plugins/csi")
+        shows(browser, "Live.", "#live")
+        agent.report({"ebs0": {"node": down("disk on fire")}})
+        shows(browser, "ebs0", within=2)
+        assert api.services.events.streams == 1
+        browser.close()
+        browser.switch_to.window(first)
+        shows(browser, "disk on fire")
+        browser.get("about:blank")
         eventually(lambda: api.services.events.streams == 0)
 
 
-def test_rights_are_decided_again(tmp_path: Path) -> None:
-    harness = Harness(tmp_path)
-    with serving(tmp_path, live=True, config=acl_block(tmp_path), **FEW_THREADS) as api:
+def test_a_hidden_page_has_no_stream(tmp_path: Path, browser: Chrome) -> None:
+    with serving(tmp_path, live=True) as api:
         assert isinstance(api, Live)
-        assert api.call("GET", "/ui/events").status == 403
-        with following(api, **{"X-Nomad-Token": harness.reader}) as answer:
-            assert event(answer) == b"event: alive data: {}"
-            harness.write("")
-            harness.reload(api)
-            with promised(3.0):
-                assert event(answer) == b""
+        browser.get(f"{api.address}/ui/")
+        eventually(lambda: api.services.events.streams == 1)
+        shown = browser.current_window_handle
+        browser.switch_to.new_window("tab")
+        eventually(lambda: api.services.events.streams == 0)
+        FakeAgent(api).report({"ebs0": {"node": down("disk on fire")}})
+        browser.close()
+        browser.switch_to.window(shown)
+        shows(browser, "disk on fire")
+        eventually(lambda: api.services.events.streams == 1)
+        browser.get("about:blank")
 
 
-def test_it_shares_the_places_of_streams(tmp_path: Path) -> None:
-    with serving(tmp_path, live=True, server_max_streams="1", **FEW_THREADS) as api:
+@pytest.mark.alone
+def test_where_a_stream_is_refused_the_page_asks_and_says_so(
+    tmp_path: Path, browser: Chrome
+) -> None:
+    with serving(tmp_path, live=True, server_max_streams="1") as api:
         assert isinstance(api, Live)
-        with following(api) as answer:
-            assert event(answer) == b"event: alive data: {}"
-            assert api.call("GET", "/ui/events").status == 429
-            assert api.call("HEAD", "/ui/events").status == 200
+        with stream(api) as events:
+            next(events)
+            browser.get(f"{api.address}/ui/")
+            shows(browser, "by asking every 5 s", "#live")
+            FakeAgent(api).report({"ebs0": {"node": down("disk on fire")}})
+            shows(browser, "disk on fire", within=7)
+            assert "by asking" in text_of(browser, "#live")
+        browser.get("about:blank")

@@ -95,15 +95,15 @@ def test_the_overview_groups_what_is_wrong(tmp_path: Path) -> None:
         page = parsed(answer)
         found = re.findall(r'<li id="problem-([^"]+)"', answer.text)
         assert len(found) == 3, "a node that is down is one entry, not thirty"
-        assert "30 instances of 30 plugins" in page.text
-        assert "3 of 3 instances disk on fire on vm0 , vm1 , vm2 since" in page.text
-        assert "missing: 3 node declared, and no node reports it" in page.text
+        assert "30 instances nothing heard of node silent since" in page.text
+        assert "node: 3 instances disk on fire on vm0 , vm1 , vm2 since" in page.text
+        assert "node: 3 instances 3 expected, none known since" in page.text
         assert "<title>(3) Overview" in answer.text
         icon = next(each["href"] for each in page.all("link") if each["rel"] == "icon")
         assert icon == "static/icon/down/3"
         assert "3</text>" in api.call("GET", f"/ui/{icon}").text
         rows_ = list(csv.DictReader(io.StringIO(api.call("GET", "/ui/?csv=problems").text)))
-        assert {each["Kind"] for each in rows_} == {"node down", "plugin", "not there"}
+        assert {each["Kind"] for each in rows_} == {"node", "plugin", "missing"}
 
 
 def test_the_same_reason_on_several_nodes_is_one(api: Api) -> None:
@@ -113,8 +113,8 @@ def test_the_same_reason_on_several_nodes_is_one(api: Api) -> None:
         agent.report({})
     text = parsed(api.call("GET", "/ui/")).text
     wrong = text.partition("What is wrong now")[2].partition("What happened last")[0]
-    assert "3 of 3 instances not reported on vm0" in wrong
-    assert "other reason" not in wrong
+    assert "3 instances not reported by its node any more on vm0 , vm1 , vm2" in wrong
+    assert wrong.count("csi/") == 1
 
 
 def test_nothing_is_wrong(api: Api, agent: FakeAgent) -> None:
@@ -195,6 +195,19 @@ def test_long_lists_have_pages(api: Api, agent: FakeAgent, monkeypatch: pytest.M
     assert names(api.call("GET", f"{LIST}{following}"))[0] == "p200"
     assert len(names(api.call("GET", f"{LIST}?page=9"))) == 50
     assert len(api.call("GET", f"{LIST}?csv=plugins&page=2").text.splitlines()) == 451
+
+
+def test_availability_is_shown_to_those_who_may_read(api: Api, agent: FakeAgent) -> None:
+    agent.report({"ebs0": {"node": up()}})
+    listed = api.call("GET", LIST)
+    (strip,) = [each for each in parsed(listed).all("svg") if each.get("class") == "strip"]
+    assert strip["aria-label"] == "100.000 %"
+    tones = [
+        each["class"] for each in parsed(listed).all("rect") if "class" in each and "x" in each
+    ]
+    assert {"unknown", "good"} == set(tones)
+    page = parsed(api.call("GET", "/ui/plugin/csi/ebs0"))
+    assert "Role 24h 7d 30d node 100.000 % 100.000 % 100.000 %" in page.text
 
 
 def test_the_matrix_shows_what_is_unhealthy_first(api: Api) -> None:

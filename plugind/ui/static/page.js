@@ -4,12 +4,13 @@
 (() => {
   const POLL = 5000; // milliseconds between two looks without a stream
   const CALM = 1000; // between two refreshes, however much changes
+  const SILENCE = 15000; // after which a stream of another tab counts as none
   const RETRY = 30000; // before another try of a stream that was refused, and as much at random
   const root = document.body.dataset.root;
   const channel = new BroadcastChannel("plugind-ui");
   let tag = null; // of the page as it is shown
   let heard = Date.now(); // when the server last answered
-  let mode = "start"; // "stream", "poll" or "lost"
+  let offset = 0; // milliseconds that the server's clock is ahead of this one
   let running = false;
   let wanted = false;
   let last = 0;
@@ -34,7 +35,7 @@
     for (const each of document.querySelectorAll("time")) {
       const at = Date.parse(each.dateTime);
       if (Number.isNaN(at)) continue;
-      const text = distance((Date.now() - at) / 1000);
+      const text = distance((Date.now() + offset - at) / 1000);
       if (each.textContent !== text) each.textContent = text;
       if (each.dataset.of !== each.dateTime) {
         each.dataset.of = each.dateTime;
@@ -50,13 +51,11 @@
 
   const live = document.getElementById("live");
   function tell(now) {
-    mode = now;
     const at = new Date(heard).toLocaleTimeString(undefined, { timeZoneName: "short" });
     const texts = {
       stream: "Live.",
       poll: "Live, by asking every 5 s.",
       lost: `Not connected, as of ${at}.`,
-      paused: "Paused while hidden.",
     };
     const text = document.getElementById("live-text");
     if (live.dataset.state !== now || text.textContent !== texts[now]) {
@@ -102,11 +101,14 @@
       if (answer.status === 429 || answer.status >= 500) throw new Error(String(answer.status));
       if (answer.redirected) { location.replace(answer.url); return; }
       heard = Date.now();
+      const ahead = Date.parse(answer.headers.get("Date")) - heard;
+      offset = Math.abs(ahead) > 5000 ? ahead : 0; // NaN, where a proxy drops it, counts as none
       const now = answer.headers.get("ETag");
       if (!now || now !== tag) show(text);
       tag = now;
-      if (mode === "lost" || mode === "start" || mode === "paused") tell(source ? "stream" : "poll");
+      tell(isStreamed() ? "stream" : "poll");
     } catch {
+      isTold = 0;
       tell("lost");
     } finally {
       running = false;
@@ -121,9 +123,11 @@
 
   // One stream for all tabs of the browser: the tab that holds the lock has it, and tells the others.
   let source = null;
-  let isTold = 0; // when another tab, or the stream, was last heard
+  let isTold = 0; // when the stream was last heard, here or by way of another tab
   let release = null;
   let again = 0;
+  const isStreamed = () =>
+    (source && source.readyState === EventSource.OPEN) || Date.now() - isTold < SILENCE;
   function open() {
     again = 0;
     if (source || document.hidden || !release) return;
@@ -133,15 +137,21 @@
     stream.addEventListener("open", () => { streamed(); channel.postMessage("open"); refresh(); });
     stream.addEventListener("alive", () => { streamed(); channel.postMessage("alive"); });
     stream.addEventListener("error", () => {
-      if (stream.readyState !== EventSource.CLOSED) return; // the browser tries again by itself
-      source = null;
-      again = setTimeout(open, RETRY * (1 + Math.random()));
-      if (mode !== "lost") tell("poll");
+      if (stream.readyState === EventSource.CLOSED) { // refused: the browser does not try again
+        source = null;
+        again = setTimeout(open, RETRY * (1 + Math.random()));
+      }
+      ended();
+      channel.postMessage("ended");
     });
   }
   function streamed() {
     isTold = Date.now();
     tell("stream");
+  }
+  function ended() {
+    isTold = 0;
+    refresh(); // which tells whether the server is lost, or only the stream
   }
   function close() {
     clearTimeout(again);
@@ -153,7 +163,13 @@
   }
   let asking = null;
   function begin() {
-    if (asking || !navigator.locks) return;
+    if (release) open();
+    if (asking || release) return;
+    if (!navigator.locks) { // as on plain HTTP: each tab that is seen has a stream of its own
+      release = () => {};
+      open();
+      return;
+    }
     asking = new AbortController();
     navigator.locks
       .request("plugind-stream", { signal: asking.signal }, () =>
@@ -167,9 +183,9 @@
   }
   channel.addEventListener("message", (event) => {
     if (document.hidden) return;
-    isTold = Date.now();
-    if (mode !== "lost") tell("stream");
-    if (event.data === "change" || event.data === "open") soon();
+    if (event.data === "ended") { ended(); return; }
+    streamed();
+    if (event.data !== "alive") soon();
   });
 
   document.addEventListener("visibilitychange", () => {
@@ -183,9 +199,7 @@
   // Without a stream, own or another tab's, the page is asked for again and again.
   setInterval(() => {
     if (document.hidden) return;
-    const isStreamed = source && source.readyState === EventSource.OPEN;
-    if (!isStreamed && Date.now() - isTold > 3 * POLL && mode === "stream") tell("poll");
-    if (mode === "poll" || mode === "lost" || mode === "start") refresh();
+    if (!isStreamed()) refresh();
   }, POLL);
   setInterval(tellTimes, 1000);
 
