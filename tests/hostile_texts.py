@@ -23,8 +23,10 @@ HOSTILE = {
     "byte order mark": "a\ufeffb",
     "tag": "a\U000e0041b",
     "surrogate": "a\ud800b\udcffc",
+    "markup": "</text></script><img src=x onerror=alert(1)>\"'&{{7*7}}<!--",
+    "formula": "=HYPERLINK(\"http://192.0.2.1\")",
 }
-"""By what each does."""
+"""By what each does: to a terminal, a log, a page, a drawing or a spreadsheet."""
 
 SENDABLE = {name: text for name, text in HOSTILE.items() if name != "surrogate"}
 """Those that are valid Unicode, so that a server takes them in a report."""

@@ -39,7 +39,8 @@ def configured_logs() -> Iterator[None]:
 
 @hostile
 def test_the_core(text: str) -> None:
-    assert unsafe(text) or "\n" in text, "the table has harmless texts"
+    harms = unsafe(text) or "\n" in text or "<" in text or text.startswith("=")
+    assert harms, "the table has harmless texts"
     for made in (printable.escaped(text), printable.one_line(text), printable.ascii_line(text)):
         assert not unsafe(made)
         assert "\n" not in made

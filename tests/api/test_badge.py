@@ -49,9 +49,9 @@ def test_no_plugin_has_no_badge(api: Api) -> None:
         assert (answer.status, answer.text) == (404, "plugin not found")
 
 
-@pytest.mark.parametrize("name", [*HOSTILE, "markup", "long"])
+@pytest.mark.parametrize("name", [*HOSTILE, "long"])
 def test_a_hostile_name_is_only_text(name: str) -> None:
-    hostile = {"markup": "</text><script>x</script>\"'&", "long": "W" * 5_000, **HOSTILE}[name]
+    hostile = {"long": "W" * 5_000, **HOSTILE}[name]
     drawn = badge(hostile, [(1, 1)])
     assert not unsafe(drawn.decode())
     tags = {each.tag.removeprefix(SVG) for each in ElementTree.fromstring(drawn).iter()}

@@ -19,7 +19,6 @@ from tests.support import Answer, Api, FakeAgent, down, serving, up
 from tests.ui.support import Page, parsed
 
 LIST = "/ui/plugins/csi"
-MARKUP = "<img src=x onerror=alert(1)>\"'&{{7*7}}</script><!--"
 
 
 def names(answer: Answer) -> list[str]:
@@ -268,11 +267,11 @@ def test_the_page_of_the_server(api: Api, agent: FakeAgent) -> None:
         )
 
 
-@pytest.mark.parametrize("what", [*SENDABLE, "markup"])
+@pytest.mark.parametrize("what", SENDABLE)
 def test_no_text_of_a_driver_or_agent_reaches_a_page_unescaped(
     api: Api, agent: FakeAgent, what: str
 ) -> None:
-    text = MARKUP if what == "markup" else SENDABLE[what]
+    text = SENDABLE[what]
     agent.name = f"vm{text}"
     fields = {"Provider": text, "ProviderVersion": text, "AllocID": "a"}
     labels = {"Attributes": {f"a{text}": text}, "Meta": {"m": text}}
