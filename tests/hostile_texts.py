@@ -24,7 +24,7 @@ HOSTILE = {
     "tag": "a\U000e0041b",
     "surrogate": "a\ud800b\udcffc",
     "markup": "</text></script><img src=x onerror=alert(1)>\"'&{{7*7}}<!--",
-    "formula": "=HYPERLINK(\"http://192.0.2.1\")",
+    "formula": '=HYPERLINK("http://192.0.2.1")',
 }
 """By what each does: to a terminal, a log, a page, a drawing or a spreadsheet."""
 

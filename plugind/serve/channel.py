@@ -286,7 +286,7 @@ class Channel(AnsweringChannel):
     def service(self) -> None:
         """Answer the request in work; then parse what the client sent behind it."""
         (request,) = self.requests
-        is_counted = self.server.task_dispatcher.queue.is_in_work(self)
+        is_counted = self.server.task_dispatcher.queue.taken_at(self) is not None
         self._was_refused = self.is_refused = bool(request.error)
         started = time.thread_time()
         try:

@@ -69,11 +69,12 @@ class FairTasks:
         self._ready: dict[Turn, deque[Task]] = {}  # in the order of their turns
         self._held: dict[Turn, deque[Task]] = {}  # until a read of the same address is done
         self._pipelined: deque[Task] = deque()
-        self._readers: dict[str, dict[Task, float]] = {}  # by address: since when, by the clock
+        # By address, with when each was taken (monotonic clock).
+        self._readers: dict[str, dict[Task, float]] = {}
         self._reading: dict[Task, str] = {}
         self._last = ""
         self._last_change = -_RECENT
-        self.answering: set[Task] = set()
+        self.answering: dict[Task, float] = {}  # pipelined ones, with when each was taken
 
     def __len__(self) -> int:
         """Return how many requests may be taken now, of each address one at most."""
@@ -93,7 +94,7 @@ class FairTasks:
         """Take the next request of the address whose turn it is."""
         if not self._ready:
             task = self._pipelined.popleft()
-            self.answering.add(task)
+            self.answering[task] = time.monotonic()
             return task
         turn = next(iter(self._ready))
         tasks = self._ready.pop(turn)
@@ -140,9 +141,12 @@ class FairTasks:
         for turn in list(self._held):
             self._free(turn)
 
-    def is_in_work(self, task: Task) -> bool:
-        """Return whether a request counts as being in work, so that others wait for it."""
-        return task in self.answering or task in self._reading
+    def taken_at(self, task: Task) -> float | None:
+        """Return when a connection's request was taken (monotonic clock), if it counts as being in
+        work, so that others wait for it."""
+        if (client := self._reading.get(task)) is not None:
+            return self._readers.get(client, {}).get(task)
+        return self.answering.get(task)
 
     def pause(self, task: Task) -> int:
         """Return for how many times what a request took those that wait for it are to wait."""
@@ -156,7 +160,7 @@ class FairTasks:
 
     def release(self, task: Task) -> None:
         """Let other requests be taken, now that this one is not in work."""
-        self.answering.discard(task)
+        self.answering.pop(task, None)
         self._end_read(task)
 
     def _end_read(self, task: Task) -> None:
@@ -228,10 +232,11 @@ class Workers(ThreadedTaskDispatcher):  # type: ignore[misc]
 
     def rest(self, task: Task, took: float) -> None:
         """Pause after a request, by the seconds of the processor that it took; then let another one
-        take its place."""
+        take its place, unless the connection's next request has it by then."""
+        taken_at = self.queue.taken_at(task)
         if pause := self.queue.pause(task):
             time.sleep(min(pause * took, PAUSE_MAXIMUM))
-        self.done(task)
+        self.done(task, taken_at)
 
     def look(self) -> None:
         """Have reads taken that need wait no longer; to be called now and then."""
@@ -239,11 +244,13 @@ class Workers(ThreadedTaskDispatcher):  # type: ignore[misc]
             self.queue.look()
             self.queue_cv.notify(len(self.queue))
 
-    def done(self, task: Task) -> None:
-        """Note that a request is answered, or waits; another one may take its place."""
-        if not self.queue.is_in_work(task):
+    def done(self, task: Task, taken_at: float | None = None) -> None:
+        """Note that a request is answered, or waits; another one may take its place. ``taken_at``
+        says which of the connection's requests it was (None: the present one)."""
+        if self.queue.taken_at(task) is None:
             return
         with self.lock:
-            self.queue.release(task)
-            if self.queue:
-                self.queue_cv.notify()
+            if taken_at in (None, self.queue.taken_at(task)):
+                self.queue.release(task)
+                if self.queue:
+                    self.queue_cv.notify()

@@ -263,3 +263,26 @@ def test_a_parked_request_does_not_keep_pipelined_ones_waiting() -> None:
 def test_the_client_behind_trusted_proxies(address: str, forwarded: str, client: str) -> None:
     proxies = (ip_network("127.0.0.1"), ip_network("10.0.0.0/8"))
     assert ConnectionLimits(trusted_proxies=proxies).client_of(address, forwarded) == client
+
+
+def test_the_pause_after_a_read_keeps_the_place_of_the_connections_next_one(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    workers, task, held = Workers(), Task("a", is_read=True), Task("a", 1, is_read=True)
+    tasks = workers.queue
+    tasks.append(task)
+    assert tasks.popleft() is task
+
+    def sleep(seconds: float) -> None:
+        """Have the connection's next request taken, and another of its address wait for it."""
+        tasks.append(task)
+        tasks.release(task)
+        assert tasks.popleft() is task
+        tasks.append(held)
+
+    monkeypatch.setattr(tasks, "pause", lambda task: 1)
+    monkeypatch.setattr(time, "sleep", sleep)
+    workers.rest(task, 0.01)
+    assert len(tasks) == 0, "the next one is still in work"
+    workers.done(task)
+    assert tasks.popleft() is held
