@@ -40,7 +40,6 @@ class Services:
     def __init__(self, settings: Settings, registry: Registry, data_dir: Path) -> None:
         self.settings = settings
         self.registry = registry
-        self.data_dir = data_dir
         self.acl = acl_of(settings.acl, registry.installed.values())
         _log_warnings(self.acl)
         file = settings.server.access_log

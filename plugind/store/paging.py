@@ -12,11 +12,14 @@ Select = Callable[[HistoryQuery], Sequence[StoredTransition]]
 """Returns the transitions that a query selects, newest first: ``Store.history``."""
 
 
-def newest_first(select: Select, query: HistoryQuery) -> Iterator[StoredTransition]:
-    """Yield all that a query selects, newest first, read from the store in batches."""
-    query = replace(query, limit=HISTORY_LIMIT)
+def newest_first(
+    select: Select, query: HistoryQuery, first: int = HISTORY_LIMIT
+) -> Iterator[StoredTransition]:
+    """Yield all that a query selects, newest first, read from the store in batches, of which the
+    ``first`` may be small."""
+    query = replace(query, limit=first)
     while found := select(query):
         yield from found
         if len(found) < query.limit:
             return
-        query = replace(query, before=found[-1].seq)
+        query = replace(query, before=found[-1].seq, limit=HISTORY_LIMIT)

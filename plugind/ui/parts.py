@@ -11,16 +11,14 @@ from plugind.catalogue import Catalogue
 from plugind.filtering import Fields
 from plugind.health import Health
 from plugind.intake import Intake
-from plugind.model import HistoryQuery, StoredTransition
 from plugind.plugin_type import PluginType
+from plugind.store.paging import Select
 from plugind.ui.changes import Changes
 from plugind.ui.facts import Facts, FactsOf
 from plugind.ui.shares import Shares
 from plugind.ui.sight import Sight
 from plugind.ui.throttle import Throttle
 from plugind.wire.addresses import Networks
-
-Select = Callable[[HistoryQuery], Sequence[StoredTransition]]
 
 
 @dataclass(frozen=True, slots=True)
@@ -30,7 +28,8 @@ class UiParts:
     ``facts`` finds those of a state, ``shares`` says how available plugins were, ``select`` reads
     the history. ``row_fields`` are by plugin type, ``packages`` names the package of each, and
     ``broken`` are packages that cannot be used. ``condition`` is the server's health,
-    ``limits_reached`` counts by limit, ``store_size`` returns the bytes of the store's files,
+    ``limits_reached`` counts by limit, ``store_size`` returns the bytes of the store's files
+    (None where they are not known),
     ``history_kept`` says how long history is kept. ``changes`` wakes the streams of pages,
     ``streams`` counts all that are open, ``signal`` makes signals of the HTTP server. ``throttle``
     bounds attempts to sign in, ``names`` are hosts that the server is known by, and ``trusted`` are
@@ -48,7 +47,7 @@ class UiParts:
     limits_reached: Callable[[], Mapping[str, int]]
     packages: Mapping[str, str]
     broken: Callable[[], Sequence[str]]
-    store_size: Callable[[], int]
+    store_size: Callable[[], int | None]
     changes: Changes
     signal: Callable[[], Signal]
     streams: Callable[[], int]

@@ -44,12 +44,12 @@ def server(call: Call[UiParts]) -> Reply:
             reached = parts.limits_reached().items()
             return csv_reply("limits", Table(("Limit", "Reached"), reached))
     waiting, age = parts.intake.waiting
-    usage = state.usage.total
+    usage, size = state.usage.total, parts.store_size()
     values = {
         "health": health,
         "facts": {
             "Index": f"{state.index:,}",
-            "Store": f"{parts.store_size() / 2**20:,.1f} MiB on disk",
+            "Store": "not known" if size is None else f"{size / 2**20:,.1f} MiB on disk",
             "Stored": f"{usage.instances:,} instances on {usage.nodes:,} nodes, "
             f"{usage.size / 2**20:,.1f} MiB",
             "Changes waiting": f"{waiting:,}, the oldest for {age:.1f} s" if waiting else "none",

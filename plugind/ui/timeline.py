@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 
 from plugind.errors import BadRequest
 from plugind.model import HistoryQuery, PluginKey, StoredTransition
-from plugind.model.changes import EXPECTED, FLAPPING, HISTORY_LIMIT, NODE_UP, VERSION
+from plugind.model.changes import EXPECTED, FLAPPING, NODE_UP, VERSION
 from plugind.model.times import INT64_MAX, SECOND, format_duration
+from plugind.store.paging import newest_first
 from plugind.ui.parts import Look
 
 SHOWN = 50
@@ -55,26 +56,13 @@ def timeline(look: Look, asked: HistoryQuery, may_show: Callable[[Event], bool])
         raise BadRequest("Invalid before: take it from the link to older events")
     query = replace(asked, before=int(before) if before else None)
     found: list[Event] = []
-    for number, stored in enumerate(_newest_first(look.parts.select, query)):
+    for number, stored in enumerate(newest_first(look.parts.select, query, SHOWN + 1)):
         if len(found) == SHOWN or number == _LOOKED_AT:
             return Timeline(found, stored.seq + 1)
         event = _event(stored)
         if may_show(event):
             found.append(event)
     return Timeline(found)
-
-
-def _newest_first(
-    select: Callable[[HistoryQuery], Sequence[StoredTransition]], query: HistoryQuery
-) -> Iterator[StoredTransition]:
-    """Yield all that a query selects, in batches that grow: most pages need one small one."""
-    limit = SHOWN + 1
-    while found := select(replace(query, limit=limit)):
-        yield from found
-        if len(found) < limit:
-            return
-        query = replace(query, before=found[-1].seq)
-        limit = HISTORY_LIMIT
 
 
 def _event(stored: StoredTransition) -> Event:

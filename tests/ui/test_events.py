@@ -55,14 +55,14 @@ def agent(api: Live, made: Gate) -> FakeAgent:
     ("name", "is_told"), [("csi-list", True), ("node-read", True), ("exec-list", False)]
 )
 def test_only_changes_that_may_be_seen_are_told(
-    api: Live, made: Gate, agent: FakeAgent, name: str, is_told: bool
+    api: Live, made: Gate, agent: FakeAgent, tmp_path: Path, name: str, is_told: bool
 ) -> None:
     agent.report({"ebs0": {"node": up()}})
     with stream(api, made.headers(name)) as events, stream(api, made.headers(MANAGEMENT)) as all_:
         assert next(events) == next(all_) == "alive"
         agent.report({"ebs0": {"node": down()}})
         assert next(all_) == "change"
-        api.services.reload(load(api.services.data_dir, made.config, {"server_enabled": "true"})[0])
+        api.services.reload(load(tmp_path, made.config, {"server_enabled": "true"})[0])
         assert next(events) == ("change" if is_told else "alive")
 
 

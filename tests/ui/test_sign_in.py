@@ -67,7 +67,9 @@ def test_cookies_of_others_do_no_harm(api: Api, made: Gate) -> None:
         assert api.call("GET", PLUGIN, headers={"Cookie": f"{other}; {mine}"}).status == 200
 
 
-def test_the_cookie_is_for_pages_only_and_the_store_has_its_hash(api: Api, made: Gate) -> None:
+def test_the_cookie_is_for_pages_only_and_the_store_has_its_hash(
+    api: Api, made: Gate, tmp_path: Path
+) -> None:
     browser = Browser(api)
     browser.get("/ui/signin")
     form = parsed(browser.get("/ui/signin")).form
@@ -83,7 +85,7 @@ def test_the_cookie_is_for_pages_only_and_the_store_has_its_hash(api: Api, made:
     (stored,) = api.services.store.load().sessions
     assert stored.key == key_of(secret)
     assert stored.accessor == made.accessors["csi-read"]
-    data = b"".join(file.read_bytes() for file in api.services.data_dir.glob("plugind.db*"))
+    data = b"".join(file.read_bytes() for file in tmp_path.glob("plugind.db*"))
     assert secret.encode() not in data
     assert made.secrets["csi-read"].encode() not in data
 

@@ -1,0 +1,122 @@
+"""Makes what each group of endpoints needs of a server."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from functools import cache, partial
+
+from plugind.api import TABLE
+from plugind.api.agent import AgentParts
+from plugind.api.allocations import AllocationParts
+from plugind.api.availability import AvailabilityParts
+from plugind.api.cluster import ClusterParts
+from plugind.api.events import EventParts
+from plugind.api.history import HistoryParts
+from plugind.api.metrics import MetricsParts
+from plugind.api.nodes import NodeParts, fields_of_nodes
+from plugind.api.openapi import DocumentParts, rendered
+from plugind.api.plugins import PluginParts
+from plugind.api.problems import ProblemParts
+from plugind.api.request import Signal
+from plugind.api.search import SearchParts
+from plugind.api.type_rows import type_rows
+from plugind.config.settings import HistorySettings
+from plugind.filtering import Fields, fields_of
+from plugind.health import Health
+from plugind.serve.services import Services
+from plugind.ui import UiParts
+from plugind.ui.facts import FactsOf
+from plugind.ui.shares import Shares
+from plugind.ui.throttle import Throttle
+
+Checks = Mapping[str, Callable[[], Health]]
+Stats = Mapping[str, Callable[[], Mapping[str, str]]]
+
+
+def parts_of(
+    services: Services,
+    address: str,
+    signal: Callable[[], Signal],
+    checks: Checks,
+    stats: Stats,
+) -> tuple[object, ...]:
+    """Return the parts of every group of endpoints; the arguments are as for ``flow_of``."""
+    settings, catalogue = services.settings, services.catalogue
+    return (
+        AgentParts(
+            settings=settings,
+            catalogue=catalogue,
+            checks={"server": services.condition, **checks},
+            stats=stats,
+            address=address,
+        ),
+        AllocationParts(catalogue),
+        AvailabilityParts(catalogue, services.availability),
+        ClusterParts(address, settings.region),
+        DocumentParts(cache(partial(rendered, TABLE, services.schemas))),
+        HistoryParts(catalogue, services.store.history),
+        EventParts(services.events, signal),
+        MetricsParts(services.metrics),
+        _node_parts(services),
+        PluginParts(
+            catalogue=catalogue,
+            intake=services.intake,
+            row_fields=_row_fields(services),
+            type_rows=cache(partial(type_rows, services.registry, services.schemas)),
+        ),
+        ProblemParts(catalogue),
+        SearchParts(catalogue),
+        _ui_parts(services, signal),
+        None,  # all that the endpoints of ACLs need comes with the call
+    )
+
+
+def _node_parts(services: Services) -> NodeParts:
+    return NodeParts(
+        catalogue=services.catalogue,
+        intake=services.intake,
+        admission=services.admission,
+        liveness=services.liveness,
+        hits=services.hits,
+        fields=fields_of_nodes(services.schemas.values()),
+        rejected=services.metrics.server.rejected,
+        probes=services.metrics.server.probes,
+    )
+
+
+def _ui_parts(services: Services, signal: Callable[[], Signal]) -> UiParts:
+    settings, registry = services.settings, services.registry
+    return UiParts(
+        catalogue=services.catalogue,
+        intake=services.intake,
+        facts=FactsOf(registry.types),
+        shares=Shares(services.availability, services.strips),
+        select=services.store.history,
+        types=registry.types,
+        row_fields=_row_fields(services),
+        condition=services.condition,
+        limits_reached=lambda: services.hits.counts,
+        packages={name: str(registry.origins[name]) for name in registry.types},
+        broken=lambda: registry.broken,
+        store_size=lambda: services.store.size,
+        changes=services.page_changes,
+        signal=signal,
+        streams=lambda: services.events.streams,
+        history_kept=_kept(settings.history),
+        throttle=Throttle(services.hits),
+        names=(settings.name, settings.advertise.http.partition(":")[0]),
+        name=settings.name,
+        region=settings.region,
+        trusted=settings.server.trusted_proxies,
+    )
+
+
+def _kept(history: HistorySettings) -> str:
+    """Return in words how long history is kept."""
+    days = history.keep / 86_400
+    return f"{days:,.3g} days, at most {history.max_transitions:,} transitions"
+
+
+def _row_fields(services: Services) -> dict[str, Fields]:
+    """Return by plugin type the fields that filters may name."""
+    return {name: fields_of(each.row) for name, each in services.schemas.items()}
