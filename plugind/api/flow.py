@@ -14,7 +14,7 @@ from typing import Any
 from zlib import crc32
 
 from plugind import filtering, logs
-from plugind.acl import Acl, Caller
+from plugind.acl import Acl, Authorizer, Caller
 from plugind.api import rows
 from plugind.api.clients import holder_of
 from plugind.api.denials import denied
@@ -136,15 +136,7 @@ class Flow:
             request.parameters,
             self._has_public_metrics,
         )
-        decision = endpoint.need(authorizer, asked)
-        place = decision.rule and decision.rule.place
-        exchange.decision = decision.effect
-        exchange.rule = f"{place.source}:{place.line}" if place else ""
-        if not decision.allowed:
-            if endpoint.missing is not None:
-                missing = endpoint.missing(authorizer, asked)
-                raise Forbidden(f"Permission denied: it needs {missing}")
-            raise denied(endpoint.need, asked)
+        _decide(exchange, endpoint, authorizer, asked)
         query = read_query(asked.query if endpoint.reads else {}, self._region)
         return Call(
             parts=parts,
@@ -242,6 +234,19 @@ class Flow:
                 f"the list has {size} bytes, more than the {self._max_list_size} of "
                 "server.max_list_size: read it page by page, with per_page"
             )
+
+
+def _decide(exchange: Exchange, endpoint: Endpoint, authorizer: Authorizer, asked: Asked) -> None:
+    """Note the decision about a request in its exchange. Raise Forbidden where it is denied."""
+    decision = endpoint.need(authorizer, asked)
+    place = decision.rule and decision.rule.place
+    exchange.decision = decision.effect
+    exchange.rule = f"{place.source}:{place.line}" if place else ""
+    if not decision.allowed:
+        if endpoint.missing is not None:
+            missing = endpoint.missing(authorizer, asked)
+            raise Forbidden(f"Permission denied: it needs {missing}")
+        raise denied(endpoint.need, asked)
 
 
 def _caller(acl: Acl, endpoint: Endpoint, secret: str) -> Caller:

@@ -10,6 +10,7 @@ from typing import Protocol
 from uuid import uuid4
 
 from plugind import __version__
+from plugind.api.access_log import AccessLog
 from plugind.api.yielding import in_slices
 from plugind.catalogue import Catalogue
 from plugind.catalogue.waiting import STREAMS, Waiting
@@ -17,6 +18,7 @@ from plugind.config.settings import AS_DOCUMENT, Settings
 from plugind.events.broker import Broker
 from plugind.events.making import EventMaker
 from plugind.feed.feed import Feed
+from plugind.feed.hooks import Announcer
 from plugind.feed.liveness import Liveness
 from plugind.health import Hits
 from plugind.intake import Intake
@@ -27,6 +29,7 @@ from plugind.metrics.server import ServerMetrics
 from plugind.model import READY, Beat, node_of
 from plugind.model.times import SECOND
 from plugind.schemas.plugins import PluginSchemas
+from plugind.serve.conditions import Conditions
 from plugind.serve.timer import Timer
 from plugind.store.base import Contents, Retention, Store
 from plugind.types.registry import Registry
@@ -47,6 +50,8 @@ class Made(Protocol):
     catalogue: Catalogue
     streams: Waiting
     events: Broker
+    announcer: Announcer
+    access_log: AccessLog | None
     intake: Intake
     liveness: Liveness
 
@@ -146,6 +151,22 @@ def metrics_of(made: Made) -> Metrics:
         types=tuple(made.schemas),
     )
     return Metrics(catalogue, server, in_slices)
+
+
+def conditions_of(made: Made) -> Conditions:
+    """Return what gathers the health of all other parts."""
+    return Conditions(
+        feed=made.feed,
+        catalogue=made.catalogue,
+        timer=made.timer,
+        intake=made.intake,
+        liveness=made.liveness,
+        registry=made.registry,
+        announcer=made.announcer,
+        events=made.events,
+        access_log=made.access_log,
+        hits=made.hits,
+    )
 
 
 def _packages(registry: Registry) -> dict[str, str]:

@@ -23,7 +23,6 @@ from plugind.feed.node_log import NodeLog
 from plugind.health import Health, Hits
 from plugind.schemas.plugins import PluginSchemas
 from plugind.serve import parts
-from plugind.serve.conditions import Conditions
 from plugind.serve.timer import Timer
 from plugind.state import State
 from plugind.state.flaps import of_the_last_hour
@@ -69,18 +68,7 @@ class Services:
         self.feed.subscribe(self.liveness)
         self.metrics = parts.metrics_of(self)
         self.feed.start()
-        self.conditions = Conditions(
-            feed=self.feed,
-            catalogue=self.catalogue,
-            timer=self.timer,
-            intake=self.intake,
-            liveness=self.liveness,
-            registry=registry,
-            announcer=self.announcer,
-            events=self.events,
-            access_log=self.access_log,
-            hits=self.hits,
-        )
+        self.conditions = parts.conditions_of(self)
         self.intake.declare(settings.declarations)
 
     def health(self) -> tuple[bool, str]:
