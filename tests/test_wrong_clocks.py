@@ -11,6 +11,7 @@ from pathlib import Path
 import pytest
 
 from plugind.model.times import SECOND, parse_time
+from plugind.store.sqlite.file import MIGRATIONS
 from plugind.store.sqlite.maintenance import check
 from plugind.store.sqlite.restoring import restore
 from tests.store.recording import ONE, secret
@@ -99,4 +100,4 @@ def test_times_that_older_versions_stored_are_clamped(tmp_path: Path, is_restore
         agent = FakeAgent(api, ONE, secret=secret(ONE))
         assert updated(api, agent, "bare") <= time.time_ns()
         assert {node.accessor for node in api.services.store.load().nodes} == {""}
-    assert check(file).schema == 6
+    assert check(file).schema == len(MIGRATIONS)
