@@ -70,8 +70,7 @@ class Api(Flask):
         self._access_log = access_log
         self._answered = answered
         self.before_request(_refuse)
-        self.after_request(self._log)
-        self.after_request(self._count)
+        self.after_request(self._note)
         self.register_error_handler(HTTPException, _http_error)
         self.register_error_handler(Exception, self._failed)
         self.add_url_rule("/", "root", lambda: _response(_root()), methods=["GET"])
@@ -136,26 +135,27 @@ class Api(Flask):
             reply = self._server.run(self._flow.answer(exchange, endpoint, path), connection)
             if isinstance(reply.body, Stream):
                 reply = replace(reply, body=self._server.send(reply.body, connection))
-            return _response(reply)
+            return response_of(rendered(reply, exchange.request))
 
         return respond
 
     def _failed(self, error: Exception) -> Response:
         return _response(self._flow.failed(_current(), error))
 
-    def _log(self, response: Response) -> Response:
+    def _note(self, response: Response) -> Response:
+        """Log and count an answer."""
+        exchange = _current()
         if self._access_log is not None:
             index = response.headers.get("X-Nomad-Index", 0, int)
-            self._access_log.answered(_current(), response.status_code, index)
-        return response
-
-    def _count(self, response: Response) -> Response:
+            self._access_log.answered(exchange, response.status_code, index)
         if self._answered is not None:
-            exchange = _current()
             took = time.monotonic() - exchange.began - exchange.parked
-            rule = request.url_rule
-            path = "" if rule is None else self._templates.get(rule.rule, rule.rule)
-            self._answered(request.method, path, response.status_code, took)
+            if exchange.endpoint is not None:
+                path = exchange.endpoint.path
+            else:  # of the root, of a request that got no turn, or of no endpoint at all
+                path = request.url_rule.rule if request.url_rule else ""
+            template = self._templates.get(path, path)
+            self._answered(exchange.request.method, template, response.status_code, took)
         return response
 
 
