@@ -34,7 +34,6 @@ _PARAMETERS = {
     "since": Given("one window that begins then (RFC 3339), or so long ago, as 24h", TIME),
     "until": Given("one window that ends then; without since it has 24 hours", TIME),
 }
-_Named = Mapping[str, Window]
 
 
 @dataclass(frozen=True, slots=True)
@@ -112,27 +111,38 @@ def _source(
         measured = measure([Window(min(a, now), min(b, now)) for a, b in windows.values()], now)
         if not is_known and not measured.sums:
             return Reading(index, None)
-        rows = [
-            {
-                "Type": group.type,
-                "ID": id_,
-                "Role": group.role,
-                "Windows": [
-                    _window(name, window, measured.since, sums)
-                    for (name, window), sums in zip(windows.items(), of_group, strict=True)
-                ],
-            }
-            for group, of_group in measured.sums.items()
-        ]
+        rows = rows_of(measured, windows, id_)
         return Reading(index, orjson.dumps(_ROWS.dump(rows), option=orjson.OPT_SORT_KEYS))
 
     return Source(resource, look, missing, personal=True, is_kept=False)
 
 
-def _windows(query: Mapping[str, str], now: int) -> _Named:
+def last_windows(now: int) -> Mapping[str, Window]:
+    """Return the windows that end now, by name."""
+    return {name: Window(now - span, now) for name, span in WINDOWS.items()}
+
+
+def rows_of(measured: Measured, windows: Mapping[str, Window], id_: str) -> list[dict[str, Any]]:
+    """Return what was measured over windows, to be dumped; ``id_`` is that of the plugin, "" for a
+    node."""
+    return [
+        {
+            "Type": group.type,
+            "ID": id_,
+            "Role": group.role,
+            "Windows": [
+                _window(name, window, measured.since, sums)
+                for (name, window), sums in zip(windows.items(), of_group, strict=True)
+            ],
+        }
+        for group, of_group in measured.sums.items()
+    ]
+
+
+def _windows(query: Mapping[str, str], now: int) -> Mapping[str, Window]:
     """Return the windows that a request asks for. Raise BadRequest."""
     if not (query.get("since") or query.get("until")):
-        return {name: Window(now - span, now) for name, span in WINDOWS.items()}
+        return last_windows(now)
     until = moment(query, "until", now, now)
     since = moment(query, "since", now, max(0, until - DAY))
     if since > until:
@@ -140,13 +150,14 @@ def _windows(query: Mapping[str, str], now: int) -> _Named:
     return {"": Window(since, until)}
 
 
+def rounded_share(value: float | None) -> float | None:
+    """Return a share rounded down, so that a short failure does not show as none."""
+    return None if value is None else floor(round(value * _SHARES, 3)) / _SHARES
+
+
 def _window(name: str, window: Window, known_since: int, sums: Sums) -> dict[str, Any]:
     def seconds(nanoseconds: float) -> float:
         return round(nanoseconds / SECOND, 3)
-
-    def share(value: float | None) -> float | None:
-        # It is rounded down, so that a short failure does not show as none.
-        return None if value is None else floor(round(value * _SHARES, 3)) / _SHARES
 
     return {
         "Window": name,
@@ -158,6 +169,6 @@ def _window(name: str, window: Window, known_since: int, sums: Sums) -> dict[str
         "NodeDown": seconds(sums.node_down),
         "Unknown": seconds(sums.unknown),
         "Observed": seconds(sums.observed),
-        "Availability": share(sums.availability),
-        "AnyHealthy": share(sums.any_share),
+        "Availability": rounded_share(sums.availability),
+        "AnyHealthy": rounded_share(sums.any_share),
     }

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import re
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Collection
 from dataclasses import dataclass, replace
 from typing import Any
 
@@ -47,6 +47,11 @@ _FIELDS = filtering.fields_of(TransitionSchema())
 IsSeen = Callable[[StoredTransition], bool]
 
 
+def all_seen(stored: StoredTransition) -> bool:
+    """Return True: of a plugin or node that the caller may read, all is seen."""
+    return True
+
+
 @dataclass(frozen=True, slots=True)
 class HistoryParts:
     """The parts that the endpoints of history need; ``select`` reads the store."""
@@ -71,6 +76,13 @@ def types_read(call: Call[Any]) -> set[str]:
     return {type_ for type_ in call.asked.types if may_read(type_, namespace).allowed}
 
 
+def seen_of(types: Collection[str], *, with_nodes: bool) -> IsSeen:
+    """Return a function that decides which transitions a caller sees that may read plugins of some
+    ``types``, and nodes or not."""
+    seen = {*types, ""} if with_nodes else frozenset(types)
+    return lambda one: one.transition.type in seen
+
+
 @endpoints.read(
     "/v1/history",
     need=may_read_any,
@@ -84,10 +96,9 @@ def read_history(call: Call[HistoryParts]) -> Source:
     where the caller may read these; `Seq` counts all. It has 1,000 transitions at most;
     X-Nomad-NextToken has the token of the next page. A page may be empty and have a next one.
     """
-    seen = types_read(call)
-    if call.authorizer.may_read_nodes().allowed:
-        seen.add("")
-    return _source(call, HISTORY, HistoryQuery(), "", lambda one: one.transition.type in seen)
+    with_nodes = call.authorizer.may_read_nodes().allowed
+    is_seen = seen_of(types_read(call), with_nodes=with_nodes)
+    return _source(call, HISTORY, HistoryQuery(), "", is_seen)
 
 
 @endpoints.read(
@@ -128,7 +139,7 @@ def _source(
     resource: str,
     asked: HistoryQuery,
     missing: str,
-    is_seen: IsSeen = lambda one: True,
+    is_seen: IsSeen = all_seen,
 ) -> Source:
     """Return a read of the transitions that ``asked`` selects and that are seen. Raise
     BadRequest."""

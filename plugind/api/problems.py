@@ -12,7 +12,7 @@ from plugind.api.reply import Reply, json_reply
 from plugind.api.yielding import in_slices
 from plugind.catalogue import Catalogue
 from plugind.schemas.problems import ProblemsSchema
-from plugind.state.problems import Overview, Problem, overview
+from plugind.state.problems import Overview, Problem, Wrong, overview
 
 MAXIMUM = 500
 """Problems of an answer."""
@@ -41,11 +41,12 @@ def list_problems(call: Call[ProblemParts]) -> Reply:
     """List the problems of now, grouped, as far as the caller may read them.
 
     A node that is down is one problem, with the number of its instances. Instances of a plugin that
-    are unhealthy for the same reason are one, with the number of their nodes.
+    are unhealthy for the same reason are one, with the number of their nodes; so are those with the
+    rarer ones of more than 5 reasons.
     """
     state = call.parts.catalogue.state
     nodes = call.authorizer.may_read_nodes().allowed
-    found = overview(state, types_read(call), with_nodes=nodes, pace=in_slices)
+    found = overview(Wrong(state, in_slices), types_read(call), with_nodes=nodes)
     reply = json_reply(_ANSWER.dump(_shown(found)), state.index)
     return replace(reply, headers={"Cache-Control": "no-store"})
 

@@ -25,8 +25,8 @@ from plugind.filtering import Fields, fields_of
 from plugind.health import Health
 from plugind.serve.services import Services
 from plugind.ui import UiParts
+from plugind.ui.availability import AvailabilityOf
 from plugind.ui.facts import FactsOf
-from plugind.ui.shares import Shares
 from plugind.ui.throttle import Throttle
 
 Checks = Mapping[str, Callable[[], Health]]
@@ -90,7 +90,8 @@ def _ui_parts(services: Services, signal: Callable[[], Signal]) -> UiParts:
         catalogue=services.catalogue,
         intake=services.intake,
         facts=FactsOf(registry.types),
-        shares=Shares(services.availability, services.strips),
+        availability=AvailabilityOf(services.availability),
+        strips=services.strips,
         select=services.store.history,
         types=registry.types,
         row_fields=_row_fields(services),

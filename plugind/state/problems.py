@@ -7,11 +7,11 @@ the same reason are one, on however many nodes.
 from __future__ import annotations
 
 from collections import Counter, defaultdict
-from collections.abc import Callable, Collection, Iterable, Iterator
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
-from plugind.model import DOWN, Instance, Node, PluginKey
+from plugind.model import DOWN, Declaration, Instance, Node, PluginKey
 from plugind.state.state import State
 
 OK, WARNING, CRITICAL = "ok", "warning", "critical"
@@ -24,10 +24,14 @@ than are expected."""
 NAMED = 5
 """Nodes of a problem that are named."""
 
+REASONS = 5
+"""Reasons of a plugin that are problems of their own; the rarer ones are one together."""
+
 NOT_REPORTED = "not reported by its node any more"
 
 
 Pace = Callable[[Iterable[Any]], Iterable[Any]]
+"""Passes values on, with pauses for other threads."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -67,31 +71,30 @@ class Overview:
 
 
 def overview(
-    state: State, types: Collection[str], *, with_nodes: bool, pace: Pace = iter
+    wrong: Wrong, types: Collection[str], *, with_nodes: bool, counted: Collection[str] = ()
 ) -> Overview:
     """Return the problems for a caller that may see plugins of some ``types``, and nodes or not.
 
-    All instances of a node that is down count if it may see nodes, else those of the ``types``.
-    ``pace`` passes values on, with pauses for other threads.
+    All instances of a node that is down count if it may see nodes, else those of the ``types``. Of
+    the ``counted`` types it may know no more than how many instances are healthy and expected.
     """
-    found = _Found(state, frozenset(types))
-    for node in pace(state.nodes.values()):
-        found.look_at(node)
-    severities = {key: found.severity(key) for key in pace(found.concerned())}
     problems = [
-        *found.of_plugins(severities),
-        *found.of_missing(severities),
-        *found.of_nodes(severities, with_nodes=with_nodes),
+        *_of_plugins(wrong, types),
+        *_of_missing(wrong, types),
+        *_of_counts(wrong, counted),
+        *_of_nodes(wrong, types, with_nodes=with_nodes),
     ]
     problems.sort(key=lambda each: (-_rank(each.severity), -each.since, each.type, each.id))
-    counts = Counter(severities.values())
+    counts = Counter[str]()
+    for type_ in (*types, *counted):
+        counts.update(wrong.severities(type_))
     return Overview(
         tuple(problems),
-        sum(len(state.ids_of(type_)) for type_ in types),
+        sum(len(wrong.state.ids_of(type_)) for type_ in (*types, *counted)),
         counts[WARNING],
         counts[CRITICAL],
-        len(state.nodes) if with_nodes else None,
-        len(found.down) if with_nodes else None,
+        len(wrong.state.nodes) if with_nodes else None,
+        len(wrong.down) if with_nodes else None,
     )
 
 
@@ -100,7 +103,7 @@ def _rank(severity: str) -> int:
 
 
 @dataclass
-class _Group:
+class Group:
     """Instances of one plugin that are unhealthy for one reason, on nodes that are up."""
 
     roles: set[str] = field(default_factory=set)
@@ -108,69 +111,101 @@ class _Group:
     instances: int = 0
     since: int = 0
 
+    def add(self, one: Instance, node: Node) -> None:
+        """Take in an instance on a node."""
+        reported = one.fingerprint
+        since = reported.updated if not reported.healthy else one.missing_since or 0
+        self.roles.add(one.key.role)
+        self.nodes[node.id] = node.name
+        self.instances += 1
+        self.since = min(since, self.since or since)
 
-class _Found:
-    """What was found of a state, of plugins of some types."""
+    def merge(self, other: Group) -> None:
+        """Take in all instances of another group."""
+        self.roles |= other.roles
+        self.nodes |= other.nodes
+        self.instances += other.instances
+        self.since = min(other.since, self.since or other.since)
 
-    def __init__(self, state: State, types: frozenset[str]) -> None:
-        self._state = state
-        self._types = types
-        self._groups: dict[tuple[PluginKey, str], _Group] = defaultdict(_Group)
-        self._broken: dict[PluginKey, Counter[str]] = defaultdict(Counter)
+
+class Wrong:
+    """All that is wrong in a state, of all types: found once, whatever callers may see of it.
+
+    ``groups`` are by plugin and reason, ``down`` are the nodes that are down, and ``missing`` has
+    by plugin and role the known and the declared number of instances where fewer are known.
+    """
+
+    def __init__(self, state: State, pace: Pace = iter) -> None:
+        self.state = state
+        self.groups: dict[PluginKey, dict[str, Group]] = defaultdict(lambda: defaultdict(Group))
         self.down: list[Node] = []
+        self._broken: dict[PluginKey, Counter[str]] = defaultdict(Counter)
+        for node in pace(state.nodes.values()):
+            self._look_at(node)
+        self.missing: dict[PluginKey, Mapping[str, tuple[int, int]]] = {}
+        for key, declaration in pace(state.declarations.items()):
+            if roles := self._lacking(declaration):
+                self.missing[key] = roles
+        concerned = pace({*self._broken, *self.missing})
+        self._severities: dict[PluginKey, str] = {key: self._found(key) for key in concerned}
 
-    def look_at(self, node: Node) -> None:
+    def _look_at(self, node: Node) -> None:
         """Note all that is unhealthy on a node."""
         is_down = node.status == DOWN
         if is_down:
             self.down.append(node)
-        for key, one in self._state.on_node(node.id).items():
-            is_healthy = one.fingerprint.healthy and one.missing_since is None
-            if key.type in self._types and (is_down or not is_healthy):
+        for key, one in self.state.on_node(node.id).items():
+            is_missing = one.missing_since is not None
+            if is_down or is_missing or not one.fingerprint.healthy:
                 self._broken[key.plugin][key.role] += 1
                 if not is_down:
-                    self._add(one, node)
+                    reason = NOT_REPORTED if is_missing else one.fingerprint.description
+                    self.groups[key.plugin][reason].add(one, node)
 
-    def _add(self, one: Instance, node: Node) -> None:
-        shown = one.fingerprint
-        reason = shown.description if one.missing_since is None else NOT_REPORTED
-        since = shown.updated if not shown.healthy else one.missing_since or 0
-        group = self._groups[one.key.plugin, reason]
-        group.roles.add(one.key.role)
-        group.nodes[node.id] = node.name
-        group.instances += 1
-        group.since = min(since, group.since or since)
+    def _lacking(self, declaration: Declaration) -> Mapping[str, tuple[int, int]]:
+        known = Counter(one.role for one in self.state.of_plugin(declaration.key))
+        roles = sorted(declaration.expected.items())
+        return {role: (known[role], number) for role, number in roles if known[role] < number}
 
-    def concerned(self) -> set[PluginKey]:
-        """Return the plugins that are not as they should be."""
-        return {*self._broken, *(key for key, _, _ in self._short())}
+    def _found(self, key: PluginKey) -> str:
+        counts = self.counts(key).values()
+        if all(healthy >= expected for healthy, expected in counts):
+            return OK
+        return WARNING if any(healthy for healthy, _ in counts) else CRITICAL
 
-    def _short(self) -> Iterator[tuple[PluginKey, str, tuple[int, int]]]:
-        """Yield the plugins and roles with fewer known than declared instances, and both
-        numbers."""
-        for key, declaration in self._state.declarations.items():
-            if key.type in self._types:
-                known = Counter(one.role for one in self._state.of_plugin(key))
-                for role, number in sorted(declaration.expected.items()):
-                    if known[role] < number:
-                        yield key, role, (known[role], number)
+    def counts(self, key: PluginKey) -> Mapping[str, tuple[int, int]]:
+        """Return by role the healthy and the expected instances of a plugin: those that are
+        declared, or else known."""
+        known = Counter(one.role for one in self.state.of_plugin(key))
+        broken = self._broken.get(key, Counter())
+        declaration = self.state.declarations.get(key)
+        expected = {**known, **(declaration.expected if declaration else {})}
+        return {role: (known[role] - broken[role], number) for role, number in expected.items()}
 
     def severity(self, key: PluginKey) -> str:
         """Return how bad it is about a plugin, by its numbers of healthy and expected instances."""
-        known = Counter(one.role for one in self._state.of_plugin(key))
-        healthy = known - self._broken.get(key, Counter())
-        declaration = self._state.declarations.get(key)
-        expected = {**known, **(declaration.expected if declaration else {})}
-        if all(healthy[role] >= number for role, number in expected.items()):
-            return OK
-        return WARNING if healthy.total() else CRITICAL
+        return self._severities.get(key, OK)
 
-    def of_plugins(self, severities: dict[PluginKey, str]) -> Iterator[Problem]:
-        """Yield a problem for each plugin and reason."""
-        for (key, reason), group in self._groups.items():
+    def severities(self, type_: str) -> Counter[str]:
+        """Return how many plugins of a type there are of each severity."""
+        bad = Counter(each for key, each in self._severities.items() if key.type == type_)
+        bad[OK] = len(self.state.ids_of(type_)) - bad[WARNING] - bad[CRITICAL]
+        return bad
+
+    def unhealthy(self, type_: str) -> Iterator[PluginKey]:
+        """Yield the plugins of a type that have fewer healthy instances than are expected."""
+        for key, severity in self._severities.items():
+            if key.type == type_ and severity != OK:
+                yield key
+
+
+def _of_plugins(wrong: Wrong, types: Collection[str]) -> Iterator[Problem]:
+    """Yield a problem for each plugin and reason."""
+    for key, groups in wrong.groups.items():
+        for reason, group in _few(groups) if key.type in types else ():
             yield Problem(
                 PLUGIN,
-                max(WARNING, severities[key], key=_rank),
+                max(WARNING, wrong.severity(key), key=_rank),
                 reason,
                 group.since,
                 len(group.nodes),
@@ -180,30 +215,57 @@ class _Found:
                 tuple(sorted(group.roles)),
             )
 
-    def of_missing(self, severities: dict[PluginKey, str]) -> Iterator[Problem]:
-        """Yield a problem for each plugin and role with too few known instances."""
-        for key, role, (known, number) in self._short():
-            stamp = self._state.stamps.get(key.resource)
-            since = stamp.create_time if stamp and not self._state.of_plugin(key) else 0
+
+def _few(groups: Mapping[str, Group]) -> Iterator[tuple[str, Group]]:
+    """Yield the groups of the most frequent reasons, and the others as one."""
+    found = sorted(groups.items(), key=lambda each: (-each[1].instances, each[0]))
+    rare = found[REASONS:]
+    if len(rare) < 2:
+        yield from found
+        return
+    yield from found[:REASONS]
+    together = Group()
+    for _, group in rare:
+        together.merge(group)
+    yield f"{len(rare)} other reasons, such as: {rare[0][0]}", together
+
+
+def _of_missing(wrong: Wrong, types: Collection[str]) -> Iterator[Problem]:
+    """Yield a problem for each plugin and role with too few known instances."""
+    for key, roles in wrong.missing.items():
+        if key.type not in types:
+            continue
+        stamp = wrong.state.stamps.get(key.resource)
+        since = stamp.create_time if stamp and not wrong.state.of_plugin(key) else 0
+        severity = max(WARNING, wrong.severity(key), key=_rank)
+        for role, (known, number) in roles.items():
             reason = f"{number} expected, {known or 'none'} known"
-            severity = max(WARNING, severities[key], key=_rank)
             yield Problem(MISSING, severity, reason, since, 0, (), number - known, *key, (role,))
 
-    def of_nodes(self, severities: dict[PluginKey, str], *, with_nodes: bool) -> Iterator[Problem]:
-        """Yield a problem for each node that is down, or reported by two agents."""
-        for node in self.down:
-            keys = self._state.on_node(node.id)
-            mine = [key for key in keys if key.type in self._types]
-            if with_nodes or mine:
-                worst = max((severities[key.plugin] for key in mine), key=_rank, default=WARNING)
-                reason = f"nothing heard of node {node.name}"
-                severity = max(WARNING, worst, key=_rank)
-                count = len(keys) if with_nodes else len(mine)
-                yield Problem(NODE, severity, reason, node.heard, 1, _named([_of(node)]), count)
-        for node in self._state.nodes.values() if with_nodes else ():
-            if node.cloned_since:
-                reason = "two agents report as one node; is a data_dir a copy?"
-                yield Problem(CLONE, WARNING, reason, node.cloned_since, 1, _named([_of(node)]), 0)
+
+def _of_counts(wrong: Wrong, types: Collection[str]) -> Iterator[Problem]:
+    """Yield a problem, without a reason, for each plugin with too few healthy instances."""
+    for type_ in types:
+        for key in wrong.unhealthy(type_):
+            short = [max(0, number - healthy) for healthy, number in wrong.counts(key).values()]
+            yield Problem(PLUGIN, wrong.severity(key), "", 0, 0, (), sum(short), *key)
+
+
+def _of_nodes(wrong: Wrong, types: Collection[str], *, with_nodes: bool) -> Iterator[Problem]:
+    """Yield a problem for each node that is down, or reported by two agents."""
+    for node in wrong.down:
+        keys = wrong.state.on_node(node.id)
+        mine = [key for key in keys if key.type in types]
+        if with_nodes or mine:
+            severities = {wrong.severity(key.plugin) for key in mine}
+            severity = max([WARNING, *severities], key=_rank)
+            reason = f"nothing heard of node {node.name}"
+            count = len(keys) if with_nodes else len(mine)
+            yield Problem(NODE, severity, reason, node.heard, 1, _named([_of(node)]), count)
+    for node in wrong.state.nodes.values() if with_nodes else ():
+        if node.cloned_since:
+            reason = "two agents report as one node; is a data_dir a copy?"
+            yield Problem(CLONE, WARNING, reason, node.cloned_since, 1, _named([_of(node)]), 0)
 
 
 def _of(node: Node) -> tuple[str, str]:

@@ -6,7 +6,7 @@ Nothing here depends on a caller. Each page takes only what its caller may see.
 from __future__ import annotations
 
 from collections import Counter, defaultdict
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 
 from plugind.api.yielding import in_slices
@@ -14,11 +14,12 @@ from plugind.model import DOWN as NODE_DOWN
 from plugind.model import Fingerprint, InstanceKey, Node, PluginKey, seen
 from plugind.plugin_type import PluginType
 from plugind.state import State
-from plugind.state.problems import Problem, overview
+from plugind.state.problems import CRITICAL, OK, WARNING, Overview, Wrong, overview
+from plugind.ui.sight import Sight
 
 HEALTHY, DEGRADED, DOWN = "healthy", "degraded", "down"
-STATES = (DOWN, DEGRADED, HEALTHY)
-_NONE: Counter[str] = Counter()
+STATES = {CRITICAL: DOWN, WARNING: DEGRADED, OK: HEALTHY}
+"""The words of pages for how bad it is, the worst first."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -53,55 +54,44 @@ class Placed:
 class Facts:
     """What is unhealthy in a state, and which versions run.
 
-    ``known`` counts the instances of each plugin by role, ``unhealthy`` has those by plugin,
+    ``wrong`` is what is wrong with it, ``unhealthy`` has the unhealthy instances by plugin, and
     ``versions`` counts by plugin how many instances run each version.
     """
 
     def __init__(self, state: State, types: Mapping[str, PluginType]) -> None:
         self.state = state
-        self._types = types
-        self._problems: dict[tuple[frozenset[str], bool], Sequence[Problem]] = {}
-        self.known: dict[PluginKey, Counter[str]] = defaultdict(Counter)
+        self.wrong = Wrong(state, in_slices)
         self.unhealthy: dict[PluginKey, list[Placed]] = defaultdict(list)
         self.versions: dict[PluginKey, Counter[str]] = defaultdict(Counter)
         self._fields = {name: type_.version_detail for name, type_ in types.items()}
+        self._overviews: dict[Sight, Overview] = {}
         for node_id, instances in in_slices(state.by_node.items()):
             node = state.nodes[node_id]
             is_down = node.status == NODE_DOWN
             for key, one in instances.items():
                 told = one.fingerprint
-                self.known[key.plugin][key.role] += 1
                 if version := self._version(key, told):
                     self.versions[key.plugin][version] += 1
                 if is_down or one.missing_since is not None or not told.healthy:
-                    placed = Placed(key, node, seen(one, node), version)
-                    self.unhealthy[key.plugin].append(placed)
+                    self.unhealthy[key.plugin].append(Placed(key, node, seen(one, node), version))
 
-    def problems(self, types: frozenset[str], *, with_nodes: bool) -> Sequence[Problem]:
-        """Return what is wrong now with plugins of some types, and with nodes or not, grouped."""
-        asked = types, with_nodes
-        if asked not in self._problems:
-            found = overview(self.state, types, with_nodes=with_nodes).problems
-            self._problems[asked] = found
-        return self._problems[asked]
+    def overview(self, sight: Sight) -> Overview:
+        """Return what is wrong of what a caller may see."""
+        found = self._overviews.get(sight)
+        if found is None:
+            counted = sight.lists - sight.reads
+            found = overview(self.wrong, sight.shows, with_nodes=sight.nodes, counted=counted)
+            self._overviews[sight] = found
+        return found
 
-    def counts(self, key: PluginKey) -> list[Count]:
-        """Return the counts of a plugin, as the API has them: expected is what is declared, or else
-        what is known."""
-        known = self.known.get(key, _NONE)
-        unhealthy = Counter(each.key.role for each in self.unhealthy.get(key, ()))
-        declaration = self.state.declarations.get(key)
-        expected = declaration.expected if declaration else {}
-        return [
-            Count(plural, known[role] - unhealthy[role], expected.get(role, known[role]))
-            for role, plural in self._types[key.type].roles.items()
-        ]
+    def state_of(self, key: PluginKey) -> str:
+        """Return how a plugin is: HEALTHY, DEGRADED or DOWN."""
+        return STATES[self.wrong.severity(key)]
 
-    def lacking(self, key: PluginKey) -> dict[str, int]:
-        """Return by role how many instances of a plugin are declared that no node has."""
-        declaration = self.state.declarations.get(key)
-        known, expected = self.known.get(key, _NONE), declaration.expected if declaration else {}
-        return {role: n - known[role] for role, n in expected.items() if n > known[role]}
+    def counts(self, key: PluginKey, type_: PluginType) -> list[Count]:
+        """Return the counts of a plugin, as the API has them."""
+        found = self.wrong.counts(key)
+        return [Count(plural, *found.get(role, (0, 0))) for role, plural in type_.roles.items()]
 
     def of_plugin(self, key: PluginKey) -> Iterator[Placed]:
         """Yield the instances of a plugin over all nodes."""
@@ -121,14 +111,6 @@ class Facts:
     def _version(self, key: InstanceKey, told: Fingerprint) -> str:
         """Return the version that an instance runs, "" where its type or itself has none."""
         return str(told.details.get(self._fields.get(key.type, ""), ""))
-
-
-def state_of(counts: Iterable[Count]) -> str:
-    """Return DEGRADED when only some instances are healthy, DOWN when none is, or HEALTHY."""
-    counts = list(counts)
-    if all(each.healthy >= each.expected for each in counts):
-        return HEALTHY
-    return DEGRADED if any(each.healthy for each in counts) else DOWN
 
 
 class FactsOf:

@@ -10,12 +10,13 @@ from plugind.api.nodes import NOT_FOUND
 from plugind.api.reply import Reply
 from plugind.errors import NotFound
 from plugind.model import DOWN, HistoryQuery, Node, node_of
+from plugind.ui.availability import availability_table
 from plugind.ui.overview import event_table
 from plugind.ui.pages import Pages, reply
 from plugind.ui.parts import Look, UiParts
 from plugind.ui.plugin import gone, instance_table
 from plugind.ui.rows import PAGE, part
-from plugind.ui.tables import Table, csv_reply, when
+from plugind.ui.tables import Table, csv_asked, csv_reply, when
 from plugind.ui.timeline import timeline
 
 endpoints = Pages()
@@ -99,17 +100,20 @@ def node(call: Call[UiParts], node_id: str) -> Reply:
     """Show one node with all its instances."""
     look = Look.of(call)
     found = look.facts.state.nodes.get(node_id)
-    events = timeline(look, HistoryQuery(node_id=node_id), lambda event: True)
+    events = timeline(look, HistoryQuery(node_id=node_id))
     if found is None:
         if not events.events:
             raise NotFound(NOT_FOUND)
         return gone(look, "node", node_id, events.events)
     placed = sorted(look.facts.on_node(node_id), key=lambda each: (each.healthy, each.key))
-    match look.asked("csv"):
-        case "instances":
-            return csv_reply("instances", instance_table(placed))
-        case "events":
-            return csv_reply("events", event_table(events.events))
+    availability = look.parts.availability.of_node(look.facts.state, node_id)
+    tables = {
+        "instances": lambda: instance_table(placed),
+        "events": lambda: event_table(events.events),
+        "availability": lambda: availability_table(availability),
+    }
+    if table := csv_asked(look.asked("csv"), tables):
+        return table
     values = {
         "node": found,
         "since": since(found),
@@ -117,6 +121,7 @@ def node(call: Call[UiParts], node_id: str) -> Reply:
         "is_down": found.status == DOWN,
         "instances": placed,
         "unhealthy_count": sum(not each.healthy for each in placed),
+        "availability": availability,
         "timeline": events,
     }
-    return reply(look, "node.html", values)
+    return reply(look, "node.html", values, has_times=True)

@@ -2,20 +2,21 @@
 
 from __future__ import annotations
 
-from collections import Counter
+import hashlib
 from collections.abc import Sequence
 from dataclasses import dataclass
+from functools import partial
 
 from plugind.api.endpoints import Call, anyone
+from plugind.api.history import seen_of
 from plugind.api.reply import Reply
-from plugind.model import DOWN, HistoryQuery, PluginKey
+from plugind.model import HistoryQuery, PluginKey
 from plugind.plugin_type import PluginType
-from plugind.state.problems import Problem
-from plugind.ui.facts import STATES, state_of
-from plugind.ui.pages import Pages, reply
+from plugind.state.problems import MISSING, PLUGIN, Problem
+from plugind.ui.facts import STATES
+from plugind.ui.pages import Pages, amount, reply
 from plugind.ui.parts import Look, UiParts
-from plugind.ui.problems import problems
-from plugind.ui.tables import Table, csv_reply, when
+from plugind.ui.tables import Table, csv_asked, when
 from plugind.ui.timeline import Event, Timeline, timeline
 
 endpoints = Pages()
@@ -42,57 +43,72 @@ class NodeCount:
 def overview(call: Call[UiParts]) -> Reply:
     """Show what is wrong now, of all that the caller may see."""
     look = Look.of(call)
-    found = problems(look.facts, look.sight)
+    found = look.facts.overview(look.sight).problems
     sees_any = look.sight.nodes or look.sight.shows
     events = (
-        timeline(look, HistoryQuery(), lambda event: may_show(look, event))
+        timeline(look, HistoryQuery(), seen_of(look.sight.shows, with_nodes=look.sight.nodes))
         if sees_any
         else Timeline(())
     )
-    if name := look.asked("csv"):
-        table = problem_table(found) if name == "problems" else event_table(events.events)
-        return csv_reply(name if name == "problems" else "events", table)
+    tables = {
+        "problems": lambda: problem_table(found),
+        "events": lambda: event_table(events.events),
+    }
+    if table := csv_asked(look.asked("csv"), tables):
+        return table
     values = {
-        "problems": found,
+        "id_of": id_of,
+        "extent": partial(extent, look),
+        "tone": lambda problem: STATES[problem.severity],
         "counts": [_count(look, name) for name in sorted(look.sight.lists)],
         "nodes": _nodes(look) if look.sight.nodes else None,
         "timeline": events,
-        "states": STATES,
+        "states": tuple(STATES.values()),
     }
     return reply(look, "overview.html", values)
 
 
-def may_show(look: Look, event: Event) -> bool:
-    """Return whether the caller may see an event among those of the whole fleet."""
-    sight = look.sight
-    return sight.nodes if event.plugin is None else event.plugin.type in sight.shows
-
-
 def _count(look: Look, name: str) -> TypeCount:
-    type_, facts = look.parts.types[name], look.facts
-    keys = [PluginKey(name, id_) for id_ in facts.state.ids_of(name)]
-    counted = Counter(state_of(facts.counts(key)) for key in keys)
-    return TypeCount(type_, {each: counted[each] for each in STATES}, len(keys))
+    counted = look.facts.wrong.severities(name)
+    by_state = {word: counted[severity] for severity, word in STATES.items()}
+    return TypeCount(look.parts.types[name], by_state, counted.total())
 
 
 def _nodes(look: Look) -> NodeCount:
-    nodes = look.facts.state.nodes
-    down = sum(node.status == DOWN for node in nodes.values())
-    return NodeCount(len(nodes) - down, down)
+    down = len(look.facts.wrong.down)
+    return NodeCount(len(look.facts.state.nodes) - down, down)
+
+
+def id_of(problem: Problem) -> str:
+    """Return a name that stays the same while a problem does."""
+    what = problem.kind, problem.type, problem.id, problem.roles, problem.reason
+    node = () if problem.type else problem.named
+    return hashlib.blake2b(repr((what, node)).encode(), digest_size=8).hexdigest()
+
+
+def extent(look: Look, problem: Problem) -> str:
+    """Return how much a problem is about."""
+    if problem.kind == MISSING:
+        return f"{amount(problem.instances, 'instance')} missing"
+    if problem.kind == PLUGIN and problem.type in look.sight.shows:
+        known = len(look.facts.state.of_plugin(PluginKey(problem.type, problem.id)))
+        return f"{problem.instances:,} of {amount(known, 'instance')}"
+    return amount(problem.instances, "instance") if problem.instances else ""
 
 
 def problem_table(found: Sequence[Problem]) -> Table:
     """Return what is wrong now as a table."""
-    columns = ("Kind", "Severity", "Type", "ID", "Roles", "Nodes", "Instances", "Since", "Reason")
+    columns = ("Kind", "Severity", "Type", "ID", "Roles", "Nodes", "NodeIDs", "NodeCount")
     rows = (
         (
-            *(each.kind, each.severity, each.type, each.id, " ".join(each.roles)),
+            *(each.kind, each.severity, each.type, each.id, ", ".join(each.roles)),
             ", ".join(name for name, _ in each.named),
-            *(each.instances, when(each.since), each.reason),
+            ", ".join(node_id for _, node_id in each.named),
+            *(each.nodes, each.instances, when(each.since), each.reason),
         )
         for each in found
     )
-    return Table(columns, rows)
+    return Table((*columns, "InstanceCount", "Since", "Reason"), rows)
 
 
 def event_table(events: Sequence[Event]) -> Table:

@@ -15,12 +15,13 @@ from plugind import __version__
 from plugind.api.endpoints import Call, Endpoints, Need, View
 from plugind.api.reply import PHRASES, Reply
 from plugind.api.request import Request
-from plugind.model.times import SECOND, format_time, time_text
+from plugind.model.times import format_time, time_text
 from plugind.printable import lines
 from plugind.ui.assets import ASSETS_VERSION, asset_url
+from plugind.ui.availability import MINUTE, day_of, parts_of, percent, span, strip_picture
+from plugind.ui.facts import HEALTHY, STATES
 from plugind.ui.icon import icon_url
 from plugind.ui.parts import Look, UiParts
-from plugind.ui.problems import amount, name_of, problems, worst
 from plugind.ui.session import COOKIE, caller_of, cookie, form_token, session_of
 
 PARAMETERS = frozenset(
@@ -30,9 +31,6 @@ PARAMETERS = frozenset(
     )
 )
 """The query parameters that any page takes."""
-
-_ANEW = 300 * SECOND
-"""Nanoseconds after which a page is another one, though nothing changed."""
 
 HTML = {"type": "string"}
 """The shape of a page, for the table of endpoints."""
@@ -97,6 +95,11 @@ def _same(request: Request, **changed: str | int) -> str:
     return f"?{urlencode(given)}"
 
 
+def amount(number: int, noun: str) -> str:
+    """Return a number with its noun: ``1 plugin``, ``3,000 plugins``."""
+    return f"{number:,} {noun}{'' if number == 1 else 's'}"
+
+
 def _shown(value: object) -> object:
     """Return a value of a template's expression with control characters as escapes; escaping for
     HTML follows."""
@@ -117,7 +120,11 @@ _environment.filters |= {
     "human_time": lambda value: time_text(value).replace("T", " ").replace("Z", " UTC"),
     "number": "{:,}".format,
     "amount": amount,
-    "name_of": name_of,
+    "percent": percent,
+    "span": span,
+    "parts": parts_of,
+    "day": day_of,
+    "picture": strip_picture,
 }
 
 
@@ -129,44 +136,50 @@ def reply(
     status: int = 200,
     is_kept: bool = True,
     is_live: bool = True,
+    has_times: bool = False,
     headers: Mapping[str, str] | None = None,
 ) -> Reply:
-    """Return a page. ``is_kept``: it is the same until the state changes. ``is_live``: it follows
-    the state while it is open, as the answer to a form does not."""
+    """Return a page. ``is_kept``: it is the same until the state changes; ``has_times``: until the
+    next minute at most. ``is_live``: it follows the state while it is open, as the answer to a form
+    does not."""
     call, request = look.call, look.call.request
-    found = values.get("problems")
-    found = problems(look.facts, look.sight) if found is None else found
-    state = look.facts.state
+    found = look.facts.overview(look.sight)
     root = root_of(request.path)
-    caller = call.asked.caller
     secret = _session_secret(call)
     body = _environment.get_template(template).render(
         **_common(root),
-        **{**values, "problems": found},
+        **values,
+        problems=found.problems,
         look=look,
         is_live=is_live,
         sight=look.sight,
         types=[look.parts.types[name] for name in sorted(look.sight.lists)],
         here=request.path,
-        icon=icon_url(root, worst(found), len(found)),
-        index=state.index,
-        caller=caller,
+        icon=icon_url(root, STATES[found.severity], len(found.problems)),
+        index=look.facts.state.index,
+        caller=call.asked.caller,
         sign_out=form_token(secret) if secret else "",
         acl_enabled=call.acl.enabled,
         server_name=look.parts.name,
         to=partial(link, root),
         same=partial(_same, request),
     )
-    version = [ASSETS_VERSION, look.parts.catalogue.generation, call.acl.generation]
-    version.append(str(time.time_ns() // _ANEW))  # availability is of times that go on
-    version += [caller.accessor, form_token(secret)[:8] if secret else "", str(state.index)]
     return Reply(
         body.encode(),
         status,
         content_type=_CONTENT_TYPE,
         headers={**HEADERS, **(headers or {})},
-        version="-".join(version) if is_kept and status == 200 else "",
+        version=_version(look, secret, has_times=has_times) if is_kept and status == 200 else "",
     )
+
+
+def _version(look: Look, secret: str, *, has_times: bool) -> str:
+    """Return what a page depends on beside its URL."""
+    call = look.call
+    version = [ASSETS_VERSION, look.parts.catalogue.generation, call.acl.generation]
+    version += [call.asked.caller.accessor, form_token(secret)[:8] if secret else ""]
+    version += [str(look.facts.state.index), str(time.time_ns() // MINUTE) if has_times else ""]
+    return "-".join(version)
 
 
 def _common(root: str) -> dict[str, Any]:
@@ -196,7 +209,7 @@ def error_page(request: Request, refused: Reply) -> Reply:
         status=refused.status,
         phrase=PHRASES.get(refused.status, ""),
         text=text,
-        icon=icon_url(root, "healthy", 0),
+        icon=icon_url(root, HEALTHY, 0),
         to=partial(link, root),
         may_sign_in=refused.status == 403 and not request.path.startswith("/ui/sign"),
         next=request.path.removeprefix("/ui/"),

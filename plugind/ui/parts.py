@@ -7,15 +7,16 @@ from dataclasses import dataclass
 
 from plugind.api.endpoints import Call
 from plugind.api.request import Signal
+from plugind.availability.strips import Strips
 from plugind.catalogue import Catalogue
 from plugind.filtering import Fields
 from plugind.health import Health
 from plugind.intake import Intake
 from plugind.plugin_type import PluginType
 from plugind.store.paging import Select
+from plugind.ui.availability import AvailabilityOf
 from plugind.ui.changes import Changes
 from plugind.ui.facts import Facts, FactsOf
-from plugind.ui.shares import Shares
 from plugind.ui.sight import Sight
 from plugind.ui.throttle import Throttle
 from plugind.wire.addresses import Networks
@@ -25,13 +26,12 @@ from plugind.wire.addresses import Networks
 class UiParts:
     """The parts that the pages need.
 
-    ``facts`` finds those of a state, ``shares`` says how available plugins were, ``select`` reads
-    the history. ``row_fields`` are by plugin type, ``packages`` names the package of each, and
-    ``broken`` are packages that cannot be used. ``condition`` is the server's health,
-    ``limits_reached`` counts by limit, ``store_size`` returns the bytes of the store's files
-    (None where they are not known),
-    ``history_kept`` says how long history is kept. ``changes`` wakes the streams of pages,
-    ``streams`` counts all that are open, ``signal`` makes signals of the HTTP server. ``throttle``
+    ``select`` reads the history, ``strips`` keeps the last 24 hours of plugins, ``row_fields`` are
+    by plugin type, ``condition`` is the server's health, ``limits_reached`` counts by limit,
+    ``packages`` names the package of each type, and ``broken`` are packages that cannot be used.
+    ``store_size`` returns the bytes of the store's files, None where they are not known.
+    ``changes`` wakes the streams of pages, ``streams`` counts all that are open, ``history_kept``
+    says how long history is kept, and ``signal`` makes signals of the HTTP server. ``throttle``
     bounds attempts to sign in, ``names`` are hosts that the server is known by, and ``trusted`` are
     the proxies that are believed.
     """
@@ -39,7 +39,8 @@ class UiParts:
     catalogue: Catalogue
     intake: Intake
     facts: FactsOf
-    shares: Shares
+    availability: AvailabilityOf
+    strips: Strips
     select: Select
     types: Mapping[str, PluginType]
     row_fields: Mapping[str, Fields]

@@ -11,20 +11,20 @@ from urllib.parse import quote
 
 import orjson
 
-from plugind.api.availability import WINDOWS
 from plugind.api.endpoints import Call
 from plugind.api.plugins import NOT_FOUND
 from plugind.api.reply import Reply
 from plugind.errors import NotFound
 from plugind.model import HistoryQuery, PluginKey
 from plugind.plugin_type import PluginType
-from plugind.ui.facts import Placed, state_of
+from plugind.ui.availability import availability_table
+from plugind.ui.facts import Placed
 from plugind.ui.overview import event_table
 from plugind.ui.pages import Pages, reply
 from plugind.ui.parts import Look, UiParts
 from plugind.ui.rows import PAGE, about, part
 from plugind.ui.sight import read_plugin
-from plugind.ui.tables import Table, csv_reply, when
+from plugind.ui.tables import Table, csv_asked, when
 from plugind.ui.timeline import Event, timeline
 
 endpoints = Pages()
@@ -54,45 +54,40 @@ def plugin(call: Call[UiParts], type_: str, id_: str) -> Reply:
         raise NotFound(NOT_FOUND)
     key = parts.catalogue.named(PluginKey(type_, id_))
     reading = parts.catalogue.plugin(key)
-    events = timeline(look, HistoryQuery(type=key.type, id=key.id), lambda event: True)
+    events = timeline(look, HistoryQuery(type=key.type, id=key.id))
     if reading.body is None:
         if not events.events:
             raise NotFound(NOT_FOUND)
         return gone(look, "plugin", key.id, events.events)
     placed = sorted(look.facts.of_plugin(key), key=_unhealthy_first)
-    match look.asked("csv"):
-        case "instances":
-            return csv_reply("instances", instance_table(placed))
-        case "events":
-            return csv_reply("events", event_table(events.events))
+    availability = parts.availability.of_plugin(look.facts.state, key)
+    tables = {
+        "instances": lambda: instance_table(placed),
+        "events": lambda: event_table(events.events),
+        "availability": lambda: availability_table(availability),
+    }
+    if table := csv_asked(look.asked("csv"), tables):
+        return table
     body, type_of = _body(orjson.loads(reading.body)), parts.types[type_]
-    counts = look.facts.counts(key)
     shown = part(len(placed), look.asked("page"))
-    lines = _lines(placed)
-    unhealthy = [each for each in lines if not each.healthy]
-    shown_lines = lines if look.asked("nodes") == "all" else unhealthy[:MATRIX_ROWS]
     values = {
         "key": key,
         "type": type_of,
-        "counts": counts,
-        "state": state_of(counts),
+        "counts": look.facts.counts(key, type_of),
+        "state": look.facts.state_of(key),
         "about": about(type_of, body),
         "versions": Counter(each.version for each in placed if each.version).most_common(),
         "version_detail": type_of.version_detail,
-        "lacking": look.facts.lacking(key),
-        "lines": shown_lines,
-        "line_count": len(lines),
-        "hidden_unhealthy": max(0, len(unhealthy) - len(shown_lines)),
-        "healthy_by_role": _healthy_by_role(placed, type_of),
+        "missing": look.facts.wrong.missing.get(key, {}),
+        **_matrix(look, placed, type_of),
         "unhealthy_count": sum(not each.healthy for each in placed),
         "instances": placed[shown.first :][:PAGE],
         "part": shown,
+        "availability": availability,
         "timeline": events,
-        "shares": parts.shares.windows(look.facts.state, key),
-        "windows": list(WINDOWS),
         "equivalents": _equivalents(call, key),
     }
-    return reply(look, "plugin.html", values, is_kept=not reading.is_degraded)
+    return reply(look, "plugin.html", values, is_kept=not reading.is_degraded, has_times=True)
 
 
 def gone(look: Look, what: str, name: str, events: Sequence[Event]) -> Reply:
@@ -120,11 +115,19 @@ def _lines(placed: Sequence[Placed]) -> list[NodeLine]:
     return list(found.values())
 
 
-def _healthy_by_role(placed: Sequence[Placed], type_: PluginType) -> dict[str, tuple[int, int]]:
-    """Return by role how many instances are healthy, and how many there are."""
+def _matrix(look: Look, placed: Sequence[Placed], type_: PluginType) -> dict[str, Any]:
+    """Return what the matrix of roles by nodes shows: nodes with something unhealthy, or all."""
+    lines = _lines(placed)
+    unhealthy = [each for each in lines if not each.healthy]
+    shown = lines if look.asked("nodes") == "all" else unhealthy[:MATRIX_ROWS]
     known = Counter(each.key.role for each in placed)
     healthy = Counter(each.key.role for each in placed if each.healthy)
-    return {role: (healthy[role], known[role]) for role in type_.roles}
+    return {
+        "lines": shown,
+        "line_count": len(lines),
+        "hidden_unhealthy": max(0, len(unhealthy) - len(shown)),
+        "healthy_by_role": {role: (healthy[role], known[role]) for role in type_.roles},
+    }
 
 
 def instance_table(placed: Sequence[Placed]) -> Table:

@@ -6,13 +6,24 @@ from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
+from plugind.api.availability import rounded_share
 from plugind.api.endpoints import Call
 from plugind.api.reply import Reply
+from plugind.availability.sums import Sums
 from plugind.errors import BadRequest, NotFound
-from plugind.ui.facts import STATES
+from plugind.ui.availability import day_of
 from plugind.ui.pages import Pages, reply
 from plugind.ui.parts import Look, UiParts
-from plugind.ui.rows import PAGE, PluginRow, in_order, part, plugin_rows, states
+from plugind.ui.rows import (
+    BY_STRIP,
+    PAGE,
+    PluginRow,
+    in_order,
+    part,
+    plugin_rows,
+    states,
+    with_strips,
+)
 from plugind.ui.sight import list_plugins
 from plugind.ui.tables import Cell, Table, csv_reply, when
 
@@ -36,22 +47,23 @@ def plugin_list(call: Call[UiParts], type_: str) -> Reply:
     if type_ not in call.asked.types:
         raise NotFound("no such plugin type")
     look, status, mistake = Look.of(call), 200, ""
+    sort = look.asked("sort")
+    needs_strips = sort.removeprefix("-") == BY_STRIP or look.asked("csv")
     try:
-        rows = in_order(plugin_rows(look, type_), look.asked("sort"))
+        rows = plugin_rows(look, type_)
+        rows = in_order(with_strips(look, rows) if needs_strips else rows, sort)
     except BadRequest as error:
         rows, status, mistake = [], 400, str(error)
     counted = states(rows)
-    if (state := look.asked("state")) in STATES:
+    if (state := look.asked("state")) in counted:
         rows = [row for row in rows if row.state == state]
     if look.asked("csv") and not mistake:
         return csv_reply(f"{type_}-plugins", plugin_table(look.parts.types[type_].roles, rows))
     shown = part(len(rows), look.asked("page"))
     on_page = rows[shown.first :][:PAGE]
-    keys = [row.key for row in on_page] if type_ in look.sight.shows else []
     values = {
         "type": look.parts.types[type_],
-        "rows": on_page,
-        "days": look.parts.shares.days(look.facts.state, keys),
+        "rows": on_page if needs_strips else with_strips(look, on_page),
         "part": shown,
         "states": counted,
         "choices": _choices(look, type_),
@@ -60,7 +72,7 @@ def plugin_list(call: Call[UiParts], type_: str) -> Reply:
         "fields": sorted(look.parts.row_fields[type_].by_name),
     }
     is_kept = not look.parts.catalogue.plugins(type_).is_degraded
-    return reply(look, "plugins.html", values, status=status, is_kept=is_kept)
+    return reply(look, "plugins.html", values, status=status, is_kept=is_kept, has_times=True)
 
 
 def _choices(look: Look, type_: str) -> Choices:
@@ -86,6 +98,9 @@ def plugin_table(roles: Mapping[str, str], rows: Sequence[PluginRow]) -> Table:
     def cells(row: PluginRow) -> list[Cell]:
         counts = [number for each in row.counts for number in (each.healthy, each.expected)]
         versions = ", ".join(f"{version} ({count})" for version, count in row.versions)
-        return [row.key.id, row.state, row.about, *counts, versions, when(row.since)]
+        day = day_of(row.strip) if row.strip else Sums()
+        shares = rounded_share(day.availability), rounded_share(day.any_share)
+        return [row.key.id, row.state, row.about, *counts, versions, when(row.since), *shares]
 
-    return Table(("ID", "State", "About", *plurals, "Versions", "Since"), map(cells, rows))
+    columns = ("ID", "State", "About", *plurals, "Versions", "Since")
+    return Table((*columns, "Availability24h", "AnyHealthy24h"), map(cells, rows))

@@ -2,32 +2,37 @@
 
 from __future__ import annotations
 
+import time
 from collections import Counter
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import orjson
 
 from plugind import filtering
+from plugind.api.yielding import in_slices
+from plugind.availability.strips import Strip
 from plugind.errors import BadRequest
 from plugind.model import Node, PluginKey
 from plugind.plugin_type import PluginType
-from plugind.ui.facts import STATES, Count, state_of
+from plugind.ui.availability import day_of
+from plugind.ui.facts import STATES, Count
 from plugind.ui.parts import Look
 
 PAGE = 200
 """Plugins on a page."""
 
-
 _NONE: Counter[str] = Counter()
+_WORST_FIRST = tuple(STATES.values())
 _CORE = frozenset({"ID", "CreateIndex", "ModifyIndex", "CreateTime", "ModifyTime", "Allocations"})
 
 
 @dataclass(frozen=True, slots=True)
 class PluginRow:
     """A plugin in a list. ``about`` joins the texts of its type's own fields; ``since`` is when the
-    first of its unhealthy instances became so, 0 where none is or the caller may not know."""
+    first of its unhealthy instances became so, 0 where none is or the caller may not know.
+    ``strip`` is its last 24 hours, None where it was not read or the caller may not know."""
 
     key: PluginKey
     state: str
@@ -35,6 +40,7 @@ class PluginRow:
     about: str
     versions: Sequence[tuple[str, int]]
     since: int
+    strip: Strip | None = None
 
     @property
     def healthy(self) -> int:
@@ -71,14 +77,13 @@ def plugin_rows(look: Look, name: str) -> list[PluginRow]:
             continue
         if (matches is not None and not matches(row)) or (there is not None and not there(key)):
             continue
-        counts = facts.counts(key)
         unhealthy = facts.unhealthy.get(key, ()) if shows else ()
         versions = facts.versions.get(key, _NONE) if shows else _NONE
         found.append(
             PluginRow(
                 key=key,
-                state=state_of(counts),
-                counts=counts,
+                state=facts.state_of(key),
+                counts=facts.counts(key, type_),
                 about=told,
                 versions=versions.most_common(),
                 since=min((each.shown.updated for each in unhealthy), default=0),
@@ -113,14 +118,32 @@ def _placed_as_asked(look: Look, name: str) -> Callable[[PluginKey], bool] | Non
     return decide
 
 
+def with_strips(look: Look, rows: Sequence[PluginRow]) -> list[PluginRow]:
+    """Return rows with the last 24 hours of plugins that the caller may read. Raise StoreError."""
+    keys = [row.key for row in rows if row.key.type in look.sight.shows]
+    strips = look.parts.strips.of(look.facts.state, in_slices(keys), time.time_ns())
+    return [replace(row, strip=strips.get(row.key)) for row in rows]
+
+
+def _available(row: PluginRow) -> float:
+    """Return the share of the last 24 hours in which a plugin was healthy, 2 where that is not
+    known."""
+    share = day_of(row.strip).availability if row.strip else None
+    return 2 if share is None else share
+
+
+BY_STRIP = "availability"
+"""The sort that needs the strips of all rows."""
+
 SORTS: Mapping[str, Callable[[PluginRow], Any]] = {
     "id": lambda row: row.key.id,
-    "state": lambda row: (STATES.index(row.state), row.key.id),
+    "state": lambda row: (_WORST_FIRST.index(row.state), row.key.id),
     "healthy": lambda row: (row.healthy - row.expected, row.key.id),
     "expected": lambda row: (-row.expected, row.key.id),
     "about": lambda row: (row.about, row.key.id),
     "versions": lambda row: (-len(row.versions), row.versions[:1], row.key.id),
     "since": lambda row: (-row.since, row.key.id),
+    BY_STRIP: lambda row: (_available(row), row.key.id),
 }
 """The keys by which rows are sorted, by the column's name in the URL; "-" before it reverses."""
 
@@ -160,4 +183,4 @@ def part(total: int, asked: str, size: int = PAGE) -> Part:
 def states(rows: Iterable[PluginRow]) -> dict[str, int]:
     """Return how many plugins are in each state, the worst first."""
     counted = Counter(row.state for row in rows)
-    return {each: counted[each] for each in STATES}
+    return {each: counted[each] for each in _WORST_FIRST}

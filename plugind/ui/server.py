@@ -12,7 +12,7 @@ from plugind.intake.rejected import WAS_REJECTED
 from plugind.ui.facts import Placed
 from plugind.ui.pages import Pages, reply
 from plugind.ui.parts import Look, UiParts
-from plugind.ui.tables import Table, csv_reply, when
+from plugind.ui.tables import Table, csv_asked, when
 
 endpoints = Pages()
 
@@ -35,14 +35,13 @@ def server(call: Call[UiParts]) -> Reply:
     look, parts = Look.of(call), call.parts
     state, health = look.facts.state, parts.condition()
     rejected = _rejected(look)
-    match look.asked("csv"):
-        case "rejected":
-            return csv_reply("rejected", _table(rejected))
-        case "agents":
-            return csv_reply("agents", Table(("Version", "Agents"), _agents(look)))
-        case "limits":
-            reached = parts.limits_reached().items()
-            return csv_reply("limits", Table(("Limit", "Reached"), reached))
+    tables = {
+        "rejected": lambda: _table(rejected),
+        "agents": lambda: Table(("Version", "Agents"), _agents(look)),
+        "limits": lambda: Table(("Limit", "Reached"), parts.limits_reached().items()),
+    }
+    if table := csv_asked(look.asked("csv"), tables):
+        return table
     waiting, age = parts.intake.waiting
     usage, size = state.usage.total, parts.store_size()
     values = {

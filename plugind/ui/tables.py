@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import csv
 import io
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 
 from plugind.api.reply import Reply
@@ -14,7 +14,7 @@ from plugind.printable import escaped
 _FORMULA = ("=", "+", "-", "@", "\t", "\r")
 """What a spreadsheet takes for the beginning of a formula."""
 
-Cell = str | int | None
+Cell = str | float | None
 
 
 @dataclass(frozen=True, slots=True)
@@ -35,6 +35,11 @@ def cell(value: Cell) -> str:
     text = "" if value is None else str(value)
     guard = "'" if isinstance(value, str) and text.startswith(_FORMULA) else ""
     return guard + escaped(text)
+
+
+def csv_asked(name: str, tables: Mapping[str, Callable[[], Table]]) -> Reply | None:
+    """Return the one of a page's tables that is asked for, None where none of them is."""
+    return csv_reply(name, tables[name]()) if name in tables else None
 
 
 def csv_reply(name: str, table: Table) -> Reply:

@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
 
+from plugind.api.history import IsSeen, all_seen
 from plugind.errors import BadRequest
 from plugind.model import HistoryQuery, PluginKey, StoredTransition
 from plugind.model.changes import EXPECTED, FLAPPING, NODE_UP, VERSION
@@ -46,8 +47,8 @@ class Timeline:
     older: int = 0
 
 
-def timeline(look: Look, asked: HistoryQuery, may_show: Callable[[Event], bool]) -> Timeline:
-    """Return the events of a query that may be shown, before the one that the URL names.
+def timeline(look: Look, asked: HistoryQuery, is_seen: IsSeen = all_seen) -> Timeline:
+    """Return the events of a query that are seen, before the one that the URL names.
 
     Raise BadRequest.
     """
@@ -59,9 +60,8 @@ def timeline(look: Look, asked: HistoryQuery, may_show: Callable[[Event], bool])
     for number, stored in enumerate(newest_first(look.parts.select, query, SHOWN + 1)):
         if len(found) == SHOWN or number == _LOOKED_AT:
             return Timeline(found, stored.seq + 1)
-        event = _event(stored)
-        if may_show(event):
-            found.append(event)
+        if is_seen(stored):
+            found.append(_event(stored))
     return Timeline(found)
 
 

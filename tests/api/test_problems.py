@@ -76,6 +76,24 @@ def test_one_reason_on_many_nodes_is_one_entry(api: Api) -> None:
     assert found["PluginsDegraded"] == 1
 
 
+def test_many_reasons_of_a_plugin_are_few_entries(api: Api) -> None:
+    since = "2026-01-31T23:00:00Z"
+    for number in range(20):
+        agent = FakeAgent(api, name=f"vm{number:02}")
+        first = {"UpdateTime": since} if number == 19 else {}
+        agent.report({"ebs0": {"node": down(f"reason {max(10, number)}", **first)}})
+    *named, others = sorted(
+        read(api)["Problems"], key=lambda each: str(each["Reason"]), reverse=True
+    )
+    assert {each["Reason"]: each["InstanceCount"] for each in named} == {
+        "reason 10": 11,
+        **{f"reason {number}": 1 for number in range(11, 15)},
+    }
+    assert others["Reason"] == "5 other reasons, such as: reason 15"
+    assert (others["NodeCount"], others["InstanceCount"], others["Since"]) == (5, 5, since)
+    assert [each["Name"] for each in others["Nodes"]] == [f"vm{number}" for number in range(15, 20)]
+
+
 def test_what_is_not_reported_any_more_is_one_entry_on_all_nodes(api: Api) -> None:
     for number in range(3):
         agent = FakeAgent(api, name=f"vm{number}")

@@ -12,6 +12,7 @@ from selenium.webdriver.common.by import By
 from selenium.webdriver.common.keys import Keys
 
 from plugind.ui.session import COOKIE
+from tests.api.conftest import FEW_THREADS
 from tests.api.gate import MANAGEMENT, NODE, gate
 from tests.processes import machine
 from tests.support import FakeAgent, Live, down, eventually, serving, up
@@ -27,9 +28,15 @@ from tests.ui.browsing import (
     with_width,
     without_scripts,
 )
+from tests.ui.test_events import stream
 
 SHOWN_WITHIN = 2.0
-"""Seconds in which an open page shows a change."""
+"""Seconds in which an open page with a stream shows a change."""
+
+ASKED_WITHIN = 7.0
+"""Seconds in which one that asks every 5 s shows it."""
+
+LIVE, ASKING = "Live.", "Live, by asking every 5 s."
 
 MARKUP = "<img src=x onerror=document.title='hacked'>"
 DECLARED = 'plugin "csi" "gp3" {\n  nodes_expected = 3\n}\n'
@@ -71,13 +78,13 @@ def pages(agent: FakeAgent) -> list[str]:
     ]
 
 
-@pytest.mark.alone
 def test_an_open_page_shows_changes_without_a_reload(
     api: Live, agent: FakeAgent, browser: Chrome
 ) -> None:
     browser.get(f"{api.address}/ui/")
     is_unchanged = unchanged(browser)
     assert browser.title.startswith("(2) Overview")
+    shows(browser, LIVE, "#live")
     both = {"node": up(), "controller": up()}
     agent.report({"ebs0": both, "nfs": {"node": down("disk on fire")}})
     shows(browser, "disk on fire", within=SHOWN_WITHIN)
@@ -87,6 +94,62 @@ def test_an_open_page_shows_changes_without_a_reload(
     assert icon is not None
     assert icon.endswith("/ui/static/icon/down/1")
     assert is_unchanged()
+
+
+def test_a_page_without_a_stream_asks_again_and_says_so(tmp_path: Path, browser: Chrome) -> None:
+    with serving(tmp_path, live=True, server_max_streams="1", **FEW_THREADS) as api:
+        assert isinstance(api, Live)
+        agent = FakeAgent(api)
+        agent.report({"ebs0": {"node": up()}})
+        with stream(api) as events:
+            assert next(events) == "alive"
+            browser.get(f"{api.address}/ui/")
+            eventually(lambda: "429" in "".join(complaints(browser)))
+            shows(browser, ASKING, "#live")
+            agent.report({"ebs0": {"node": down("disk on fire")}})
+            shows(browser, "disk on fire", within=ASKED_WITHIN)
+            assert text_of(browser, "#live") == ASKING
+        browser.get("about:blank")
+        complaints(browser)
+
+
+def test_the_tabs_of_a_browser_share_one_stream(
+    api: Live, agent: FakeAgent, browser: Chrome
+) -> None:
+    first = browser.current_window_handle
+    browser.get(f"{api.address}/ui/")
+    shows(browser, LIVE, "#live")
+    browser.switch_to.new_window("window")
+    second = browser.current_window_handle
+    browser.get(f"{api.address}/ui/plugins/csi")
+    shows(browser, LIVE, "#live", within=SHOWN_WITHIN)
+    assert api.services.events.streams == 1
+    agent.report({"nfs": {"node": down("disk on fire")}, "new": {"node": up()}})
+    shows(browser, "new", within=SHOWN_WITHIN)
+    browser.switch_to.window(first)
+    shows(browser, "disk on fire", within=SHOWN_WITHIN)
+    assert api.services.events.streams == 1
+    browser.close()
+    browser.switch_to.window(second)
+    eventually(lambda: api.services.events.streams == 1)
+    agent.report({"other": {"node": up()}})
+    shows(browser, "other", within=SHOWN_WITHIN)
+    assert text_of(browser, "#live") == LIVE
+
+
+def test_a_hidden_page_has_no_stream(api: Live, agent: FakeAgent, browser: Chrome) -> None:
+    first = browser.current_window_handle
+    browser.get(f"{api.address}/ui/")
+    eventually(lambda: api.services.events.streams == 1)
+    browser.switch_to.new_window("tab")
+    eventually(lambda: api.services.events.streams == 0)
+    agent.report({"nfs": {"node": down("disk on fire")}})
+    browser.close()
+    browser.switch_to.window(first)
+    browser.execute_cdp_cmd("Page.bringToFront", {})
+    shows(browser, "disk on fire", within=SHOWN_WITHIN)
+    eventually(lambda: api.services.events.streams == 1)
+    shows(browser, LIVE, "#live")
 
 
 def test_focus_scroll_position_text_and_open_parts_stay(
@@ -114,11 +177,12 @@ def test_a_lost_server_is_told_and_found_again(tmp_path: Path, browser: Chrome) 
         server, client = here.server(port=port)
         browser.get(f"{client.address}/ui/")
         shows(browser, "Nothing is wrong")
+        shows(browser, LIVE, "#live")
         server.kill()
         shows(browser, "Not connected, as of", "#live")
         assert "Nothing is wrong" in text_of(browser), "the last known page stays"
         here.server(port=port)
-        shows(browser, "Live", "#live")
+        shows(browser, LIVE, "#live")
         browser.get("about:blank")
         complaints(browser)  # those of the lost connection
 
@@ -147,10 +211,9 @@ def test_all_pages_work_without_scripts(api: Live, agent: FakeAgent, browser: Ch
         browser.find_element(By.NAME, "q").send_keys("ebs", Keys.ENTER)
         shows(browser, "1 plugin")
         click(browser, "tbody th a")
-        shows(browser, "Instances")
-        assert urlsplit(browser.current_url).path == "/ui/plugin/csi/ebs0"
+        eventually(lambda: urlsplit(browser.current_url).path == "/ui/plugin/csi/ebs0")
         click(browser, ".forget a")
-        shows(browser, "will be removed")
+        eventually(lambda: urlsplit(browser.current_url).path == "/ui/forget")
         click(browser, "button.danger")
         eventually(lambda: urlsplit(browser.current_url).path == "/ui/plugin/csi/ebs0")
         shows(browser, "1 of 1 healthy")

@@ -19,7 +19,7 @@ from plugind.ui.session import COOKIE, key_of
 from tests.api.gate import MANAGEMENT, NODE, Gate, gate
 from tests.promises import PATIENCE
 from tests.support import FakeAgent, Live, down, eventually, serving, up
-from tests.ui.browsing import chromium, shows, text_of
+from tests.ui.browsing import chromium
 
 
 @contextmanager
@@ -104,55 +104,3 @@ def test_a_client_that_leaves_frees_its_place(api: Live, made: Gate) -> None:
 def browser() -> Iterator[Chrome]:
     with chromium() as running:
         yield running
-
-
-@pytest.mark.alone
-def test_all_windows_of_a_browser_share_a_stream(tmp_path: Path, browser: Chrome) -> None:
-    with serving(tmp_path, live=True) as api:
-        assert isinstance(api, Live)
-        agent = FakeAgent(api)
-        browser.get(f"{api.address}/ui/")
-        first = browser.current_window_handle
-        browser.switch_to.new_window("window")
-        browser.get(f"{api.address}/ui/plugins/csi")
-        shows(browser, "Live.", "#live")
-        agent.report({"ebs0": {"node": down("disk on fire")}})
-        shows(browser, "ebs0", within=2)
-        assert api.services.events.streams == 1
-        browser.close()
-        browser.switch_to.window(first)
-        shows(browser, "disk on fire")
-        browser.get("about:blank")
-        eventually(lambda: api.services.events.streams == 0)
-
-
-def test_a_hidden_page_has_no_stream(tmp_path: Path, browser: Chrome) -> None:
-    with serving(tmp_path, live=True) as api:
-        assert isinstance(api, Live)
-        browser.get(f"{api.address}/ui/")
-        eventually(lambda: api.services.events.streams == 1)
-        shown = browser.current_window_handle
-        browser.switch_to.new_window("tab")
-        eventually(lambda: api.services.events.streams == 0)
-        FakeAgent(api).report({"ebs0": {"node": down("disk on fire")}})
-        browser.close()
-        browser.switch_to.window(shown)
-        shows(browser, "disk on fire")
-        eventually(lambda: api.services.events.streams == 1)
-        browser.get("about:blank")
-
-
-@pytest.mark.alone
-def test_where_a_stream_is_refused_the_page_asks_and_says_so(
-    tmp_path: Path, browser: Chrome
-) -> None:
-    with serving(tmp_path, live=True, server_max_streams="1") as api:
-        assert isinstance(api, Live)
-        with stream(api) as events:
-            next(events)
-            browser.get(f"{api.address}/ui/")
-            shows(browser, "by asking every 5 s", "#live")
-            FakeAgent(api).report({"ebs0": {"node": down("disk on fire")}})
-            shows(browser, "disk on fire", within=7)
-            assert "by asking" in text_of(browser, "#live")
-        browser.get("about:blank")

@@ -5,13 +5,16 @@ from __future__ import annotations
 import csv
 import io
 import re
+import time
 from pathlib import Path
 from urllib.parse import quote, urljoin
 
 import pytest
 
+from plugind.availability.sums import Sums
+from plugind.model.times import SECOND
 from plugind.printable import lines
-from plugind.ui import rows
+from plugind.ui import availability, rows
 from plugind.ui.pages import CONTENT_SECURITY_POLICY
 from plugind.ui.tables import cell
 from tests.hostile_texts import SENDABLE, unsafe
@@ -19,6 +22,7 @@ from tests.support import Answer, Api, FakeAgent, down, serving, up
 from tests.ui.support import Page, parsed
 
 LIST = "/ui/plugins/csi"
+MARKUP = "<img src=x onerror=alert(1)>\"'&{{7*7}}</script><!--"
 
 
 def names(answer: Answer) -> list[str]:
@@ -94,9 +98,9 @@ def test_the_overview_groups_what_is_wrong(tmp_path: Path) -> None:
         page = parsed(answer)
         found = re.findall(r'<li id="problem-([^"]+)"', answer.text)
         assert len(found) == 3, "a node that is down is one entry, not thirty"
-        assert "30 instances nothing heard of node silent since" in page.text
-        assert "node: 3 instances disk on fire on vm0 , vm1 , vm2 since" in page.text
-        assert "node: 3 instances 3 expected, none known since" in page.text
+        assert "node silent 30 instances nothing heard of node silent since" in page.text
+        assert "3 of 3 instances disk on fire role node on vm0 , vm1 , vm2 since" in page.text
+        assert "3 instances missing 3 expected, none known role node since" in page.text
         assert "<title>(3) Overview" in answer.text
         icon = next(each["href"] for each in page.all("link") if each["rel"] == "icon")
         assert icon == "static/icon/down/3"
@@ -112,8 +116,8 @@ def test_the_same_reason_on_several_nodes_is_one(api: Api) -> None:
         agent.report({})
     text = parsed(api.call("GET", "/ui/")).text
     wrong = text.partition("What is wrong now")[2].partition("What happened last")[0]
-    assert "3 instances not reported by its node any more on vm0 , vm1 , vm2" in wrong
-    assert wrong.count("csi/") == 1
+    assert wrong.count("not reported by its node any more") == 1
+    assert "3 of 3 instances" in wrong
 
 
 def test_nothing_is_wrong(api: Api, agent: FakeAgent) -> None:
@@ -196,19 +200,6 @@ def test_long_lists_have_pages(api: Api, agent: FakeAgent, monkeypatch: pytest.M
     assert len(api.call("GET", f"{LIST}?csv=plugins&page=2").text.splitlines()) == 451
 
 
-def test_availability_is_shown_to_those_who_may_read(api: Api, agent: FakeAgent) -> None:
-    agent.report({"ebs0": {"node": up()}})
-    listed = api.call("GET", LIST)
-    (strip,) = [each for each in parsed(listed).all("svg") if each.get("class") == "strip"]
-    assert strip["aria-label"] == "100.000 %"
-    tones = [
-        each["class"] for each in parsed(listed).all("rect") if "class" in each and "x" in each
-    ]
-    assert {"unknown", "good"} == set(tones)
-    page = parsed(api.call("GET", "/ui/plugin/csi/ebs0"))
-    assert "Role 24h 7d 30d node 100.000 % 100.000 % 100.000 %" in page.text
-
-
 def test_the_matrix_shows_what_is_unhealthy_first(api: Api) -> None:
     for number in range(60):
         healthy = up() if number != 57 else down()
@@ -240,6 +231,95 @@ def test_the_page_of_a_plugin(api: Api, agent: FakeAgent) -> None:
     assert (gone.status, "no such node any more" in parsed(gone).text) == (404, True)
 
 
+def table_of(api: Api, path: str) -> list[dict[str, str]]:
+    answer = api.call("GET", path)
+    assert answer.headers["content-type"].startswith("text/csv")
+    return list(csv.DictReader(io.StringIO(answer.text)))
+
+
+def test_availability_in_three_windows(api: Api, agent: FakeAgent) -> None:
+    agent.report({"ebs0": {"node": down(), "controller": up()}})
+    for path, names in (("/ui/plugin/csi/ebs0", ""), (f"/ui/node/{agent.node_id}", "csi ")):
+        text = parsed(api.call("GET", path)).text.partition("Availability")[2]
+        text = text.replace("\N{EN DASH}", "none")
+        good, bad = "100 % 100 % [0-9]+ s none none none", "0.00 % 0.00 % none [0-9]+ s none none"
+        assert re.search(f"{names}controller 24h {good} 7d {good}", text), path
+        assert re.search(f"{names}node 24h {bad} 7d {bad}", text), path
+        found = table_of(api, f"{path}?csv=availability")
+        assert [(row["Role"], row["Window"], row["Availability"]) for row in found] == [
+            *(("controller", each, "1.0") for each in ("24h", "7d", "30d")),
+            *(("node", each, "0.0") for each in ("24h", "7d", "30d")),
+        ]
+        assert all(float(row["Observed"]) > 0 for row in found)
+
+
+def test_each_plugin_in_the_list_has_its_last_24_hours(api: Api, agent: FakeAgent) -> None:
+    agent.report({"bad": {"node": down()}, "good": {"node": up()}, "half": {"node": up()}})
+    FakeAgent(api, name="vm2").report({"half": {"node": down()}})
+    answer = api.call("GET", LIST)
+    pictures = re.findall(r"<svg class=\"strip\".*?</svg>", answer.text)
+    titles = [re.findall(r"<title>([0-9.]+) %", each)[0] for each in pictures]
+    assert (titles[0], titles[1]) == ("0.00", "100")
+    assert 0 < float(titles[2]) < 100
+    for picture, class_ in zip(pictures, ("bad", "good", "some"), strict=True):
+        assert f'<path class="{class_}"' in picture
+    for query, order in (("", ["bad", "half", "good"]), ("-", ["good", "half", "bad"])):
+        assert names(api.call("GET", f"{LIST}?sort={query}availability")) == order
+    found = {row["ID"]: row for row in table_of(api, f"{LIST}?csv=plugins")}
+    assert (found["bad"]["Availability24h"], found["good"]["Availability24h"]) == ("0.0", "1.0")
+    assert found["half"]["AnyHealthy24h"] == "1.0"
+
+
+def test_what_was_short_is_seen_in_a_picture() -> None:
+    window = {"Healthy": 86_399.0, "Unhealthy": 1.0, "NodeDown": 0.0, "Unknown": 0.0}
+    good, bad = availability.parts_of(window)
+    assert (good[0], bad[0]) == ("good", "bad")
+    assert bad[2] >= 5
+    assert good[2] + bad[2] == 1000
+    assert not list(availability.parts_of(dict.fromkeys(window, 0.0)))
+    hour = Sums(healthy=3_599, observed=3_600)
+    assert str(availability.strip_picture([hour, Sums()])) == (
+        '<path class="bad" d="M1.5 0V3"/><path class="some" d="M1.5 16V3"/>'
+        '<path class="unknown" d="M5.5 16V14"/>'
+    )
+
+
+@pytest.mark.parametrize(
+    ("share", "text"),
+    [
+        *((None, "not known"), (1.0, "100 %"), (0.9999999, "99.99 %"), (0.2899, "28.99 %")),
+        (0.0, "0.00 %"),
+    ],
+)
+def test_shares_are_rounded_down(share: float | None, text: str) -> None:
+    assert availability.percent(share) == text
+
+
+@pytest.mark.parametrize(
+    ("seconds", "text"),
+    [
+        *((0, "0 s"), (99, "99 s"), (100, "2 min"), (5_999, "100 min"), (6_000, "1.7 h")),
+        (360_000, "4.2 d"),
+    ],
+)
+def test_sums_of_times_are_short(seconds: float, text: str) -> None:
+    assert availability.span(seconds) == text
+
+
+def test_pages_with_availability_are_kept_for_a_minute(
+    api: Api, agent: FakeAgent, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    agent.report({"ebs0": {"node": up()}})
+    minute = time.time_ns() // availability.MINUTE
+    for path in (LIST, "/ui/plugin/csi/ebs0", f"/ui/node/{agent.node_id}"):
+        tags = []
+        for later in (0, 1, 59, 60):
+            now = minute * availability.MINUTE + later * SECOND
+            monkeypatch.setattr(time, "time_ns", lambda now=now: now)
+            tags.append(api.call("GET", path).headers["etag"])
+        assert tags[0] == tags[1] == tags[2] != tags[3], path
+
+
 def test_history_goes_on_behind_a_page(api: Api, agent: FakeAgent) -> None:
     for number in range(60):
         agent.report({"ebs0": {"node": down(f"reason {number}")}})
@@ -267,11 +347,11 @@ def test_the_page_of_the_server(api: Api, agent: FakeAgent) -> None:
         )
 
 
-@pytest.mark.parametrize("what", SENDABLE)
+@pytest.mark.parametrize("what", [*SENDABLE, "markup"])
 def test_no_text_of_a_driver_or_agent_reaches_a_page_unescaped(
     api: Api, agent: FakeAgent, what: str
 ) -> None:
-    text = SENDABLE[what]
+    text = MARKUP if what == "markup" else SENDABLE[what]
     agent.name = f"vm{text}"
     fields = {"Provider": text, "ProviderVersion": text, "AllocID": "a"}
     labels = {"Attributes": {f"a{text}": text}, "Meta": {"m": text}}

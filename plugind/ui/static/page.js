@@ -3,6 +3,7 @@
 "use strict";
 (() => {
   const POLL = 5000; // milliseconds between two looks without a stream
+  const STALE = 60000; // before a look although nothing changed: availability goes on
   const CALM = 1000; // between two refreshes, however much changes
   const SILENCE = 15000; // after which a stream of another tab counts as none
   const RETRY = 30000; // before another try of a stream that was refused, and as much at random
@@ -170,6 +171,7 @@
       open();
       return;
     }
+    channel.postMessage("ask"); // whether another tab has the stream
     asking = new AbortController();
     navigator.locks
       .request("plugind-stream", { signal: asking.signal }, () =>
@@ -182,6 +184,10 @@
     close();
   }
   channel.addEventListener("message", (event) => {
+    if (event.data === "ask") {
+      if (source && source.readyState === EventSource.OPEN) channel.postMessage("alive");
+      return;
+    }
     if (document.hidden) return;
     if (event.data === "ended") { ended(); return; }
     streamed();
@@ -199,7 +205,7 @@
   // Without a stream, own or another tab's, the page is asked for again and again.
   setInterval(() => {
     if (document.hidden) return;
-    if (!isStreamed()) refresh();
+    if (!isStreamed() || Date.now() - last > STALE) refresh();
   }, POLL);
   setInterval(tellTimes, 1000);
 
