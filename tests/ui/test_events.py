@@ -10,7 +10,6 @@ from pathlib import Path
 
 import pytest
 import requests
-from selenium.webdriver import Chrome
 
 from plugind.model import Session
 from plugind.testing.serving import load
@@ -19,7 +18,6 @@ from plugind.ui.session import COOKIE, key_of
 from tests.api.gate import MANAGEMENT, NODE, Gate, gate
 from tests.promises import PATIENCE
 from tests.support import FakeAgent, Live, down, eventually, serving, up
-from tests.ui.browsing import chromium
 
 
 @contextmanager
@@ -98,9 +96,3 @@ def test_a_client_that_leaves_frees_its_place(api: Live, made: Gate) -> None:
         assert api.services.events.streams == 1
     eventually(lambda: api.services.events.streams == 0, 10 * CHECK_EVERY)
     assert not api.services.page_changes._followers
-
-
-@pytest.fixture(scope="module")
-def browser() -> Iterator[Chrome]:
-    with chromium() as running:
-        yield running
