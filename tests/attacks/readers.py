@@ -23,10 +23,14 @@ KINDS = {
     "a filter of its own each time": f"{LIST}&filter=NodesHealthy+%3C+5+and+ID+!=+x{{number}}",
     "pretty": f"{LIST}&pretty",
     "pretty pages": f"{LIST}&pretty&per_page={{number}}",
-    "pages": f"{LIST}&per_page={{number}}",
+    "parts of the list": f"{LIST}&per_page={{number}}",
     "prefix": f"{LIST}&prefix=p{{digit}}",
     "gzip": LIST,
     "history": "/v1/plugin/csi/p0/history",
+    "history of all": "/v1/history?filter=Reason+contains+%22x{number}%22",
+    "availability": "/v1/plugin/csi/p{digit}/availability",
+    "problems": "/v1/problems",
+    "pages": "/ui/plugins/csi?q={digit}",
     "watchers": f"{LIST}&prefix=p&wait=30s&index={{index}}",
 }
 
@@ -70,7 +74,7 @@ class Reader:
         status, *lines = head.lower().split(b"\r\n")
         assert b" 200 " in status, status
         headers = dict(line.split(b": ", 1) for line in lines)
-        self._index = headers[b"x-nomad-index"]
+        self._index = headers.get(b"x-nomad-index", b"1")
         self._left = int(headers[b"content-length"]) - body
 
 

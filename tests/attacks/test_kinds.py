@@ -31,6 +31,8 @@ HERE = "127.0.0.1"
 ONE = "/v1/plugin/csi/p100"
 """The path to read where an attack makes the list longer."""
 
+STREAM = "/v1/event/stream?index=1&topic=CSIPlugin"
+
 pytestmark = pytest.mark.timeout(600)
 
 
@@ -45,6 +47,7 @@ def case(short: bool, *values: object) -> object:
     [
         case(True, "slow", 1_000, "/", SOURCE, 3.0),
         case(True, "pipeline", 230, PATH, SOURCE, 3.0),
+        case(True, "trickle", 100, STREAM, SOURCE, 3.0),
         case(False, "slow", 1_300, "/", HERE, 3.0),
         case(False, "pipeline", 230, PATH, HERE, 3.0),
         case(False, "trickle", 1_300, PATH, SOURCE, 3.0),
@@ -142,7 +145,7 @@ def fills(made: Stand, kind: str) -> None:
 @pytest.mark.parametrize(
     "kind",
     [
-        case(kind in ("a filter of its own each time", "plain"), kind)
+        case(kind in ("a filter of its own each time", "plain", "pages"), kind)
         for kind in sorted(readers.KINDS.keys() - {"watchers"})
     ],
 )
