@@ -19,6 +19,7 @@ FLOORS = [
     [
         "errors",
         "printable",
+        "hints",
         "handover",
         "tally",
         "logs",

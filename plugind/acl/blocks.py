@@ -9,9 +9,9 @@ from __future__ import annotations
 from collections.abc import Collection, Iterator, Mapping
 from typing import Any
 
-from plugind.config.shape import suggestion
 from plugind.config.tree import Attribute, Block, Body, Place, ValuePath, raise_any
 from plugind.errors import Mistake
+from plugind.hints import suggestion
 
 BLOCK_MAXIMUM = 16 * 1024
 MISTAKES_MAXIMUM = 20

@@ -20,9 +20,9 @@ from plugind.acl.vocabulary import (
     capability,
 )
 from plugind.config.hcl import read_file
-from plugind.config.shape import suggestion
 from plugind.config.tree import Attribute, Block, Body, Place
 from plugind.errors import ConfigError
+from plugind.hints import suggestion
 
 NAME = re.compile(r"[a-zA-Z0-9._-]{1,128}")
 DESCRIPTION_MAXIMUM = 256

@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator
-from difflib import get_close_matches
+from collections.abc import Iterator
 
 import click
+
+from plugind.hints import did_you_mean
 
 
 class Command(click.Command):
@@ -76,25 +77,6 @@ class Group(click.Group):
             inner = self.get_command(ctx, name)
             if isinstance(inner, click.Group) and wanted in inner.list_commands(ctx):
                 yield f"{name} {wanted}"
-
-
-def near(name: str, known: Iterable[str]) -> list[str]:
-    """Return up to three of the known names that resemble ``name``.
-
-    Letters count the same in either case. A name that ends in the wanted one after a space or a
-    slash always does.
-    """
-    names = dict.fromkeys(known)
-    ends = [each for each in names if each.endswith((f" {name}", f"/{name}"))]
-    by_folded = {each.casefold(): each for each in reversed(names)}
-    close = get_close_matches(name.casefold(), by_folded)
-    return list(dict.fromkeys([*ends, *(by_folded[each] for each in close)]))[:3]
-
-
-def did_you_mean(name: str, known: Iterable[str]) -> str:
-    """Return a question to append to an error about an unknown name; "" for no similar name."""
-    found = [repr(each) for each in near(name, known)]
-    return f"; did you mean {' or '.join(found)}?" if found else ""
 
 
 def examples(*lines: str) -> str:

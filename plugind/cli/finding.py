@@ -6,11 +6,10 @@ from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import suppress
 from typing import Any
 
-from plugind.cli.commands import did_you_mean
 from plugind.cli.connection import PluginTypeInfo
 from plugind.client import Client
-from plugind.config.shape import suggestion
 from plugind.errors import ClientError, Refused
+from plugind.hints import did_you_mean, suggestion
 
 Stubs = Sequence[Mapping[str, Any]]
 

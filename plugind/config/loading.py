@@ -18,8 +18,9 @@ from plugind.config.files import read_all, untrusted
 from plugind.config.overrides import Overrides, rows_of
 from plugind.config.schemas import CoreSchema, PluginTypesSchema
 from plugind.config.settings import PluginTypeChoice, Settings, StoreSettings, Written
-from plugind.config.shape import Shaper, suggestion
+from plugind.config.shape import Shaper
 from plugind.config.tree import Place, raise_any
+from plugind.hints import suggestion
 from plugind.model import Declaration, PluginKey
 from plugind.plugin_type import PluginType
 from plugind.wire.fields import ID_PATTERN, Number, Record

@@ -8,9 +8,8 @@ from __future__ import annotations
 
 import json
 import re
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import replace
-from difflib import get_close_matches
 from pathlib import Path
 from typing import Any
 
@@ -19,6 +18,7 @@ from marshmallow import Schema, ValidationError, fields
 from plugind.config.branches import Branch, Leaf, folded, plain, repeated
 from plugind.config.tree import Place, ValuePath
 from plugind.errors import Mistake
+from plugind.hints import suggestion
 from plugind.model.times import SECOND, format_duration
 from plugind.wire.fields import BlocksByRole, Duration
 
@@ -274,14 +274,6 @@ def as_hcl(field: Field, value: Any) -> str:
     if isinstance(value, str | int | float | list | tuple):
         return json.dumps(value, ensure_ascii=False)
     return ""
-
-
-def suggestion(name: str, known: Iterable[str]) -> str:
-    """Return a hint at the right name for an unknown one."""
-    names = sorted(known)
-    if close := get_close_matches(name, names, 1):
-        return f'did you mean "{close[0]}"?'
-    return f"use one of: {', '.join(names)}" if names else "none exists"
 
 
 def dotted(path: ValuePath) -> str:

@@ -16,8 +16,8 @@ from tempfile import TemporaryDirectory
 from types import TracebackType
 from typing import Any, Self
 
-from plugind.config.shape import suggestion
 from plugind.errors import ConfigError, RegistryError
+from plugind.hints import suggestion
 from plugind.plugin_type import PluginType
 from plugind.schemas.plugins import PluginSchemas
 from plugind.testing.trial import Evidence, try_out
