@@ -19,10 +19,9 @@ from plugind.wire.fields import (
     Record,
     Text,
     Time,
-    is_node_id,
     parse_bool,
-    tame,
 )
+from plugind.wire.texts import is_node_id, tame
 
 __all__ = [
     "ID_PATTERN",

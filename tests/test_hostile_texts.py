@@ -19,7 +19,7 @@ from plugind.api.reply import Reply, error_reply, rendered
 from plugind.api.request import Request
 from plugind.cli import Commands, output, terminal
 from plugind.errors import PlugindError
-from plugind.wire.fields import tame
+from plugind.wire.texts import tame
 from tests.events.client import stream
 from tests.hostile_texts import HOSTILE, SENDABLE, unsafe
 from tests.processes import PLUGIND

@@ -20,7 +20,7 @@ from plugind.config.hcl import read_file
 from plugind.config.tree import Attribute, Block, Body, Place
 from plugind.errors import ConfigError
 from plugind.model.times import format_time, parse_time
-from plugind.wire.fields import is_node_id
+from plugind.wire.texts import is_node_id
 
 CLIENT, MANAGEMENT = "client", "management"
 TYPES = (CLIENT, MANAGEMENT)

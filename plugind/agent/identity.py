@@ -16,7 +16,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from plugind.errors import IdentityError
-from plugind.wire.fields import is_node_id
+from plugind.wire.texts import is_node_id
 
 ID_FILE = "node-id"
 SECRET_FILE = "node-secret"

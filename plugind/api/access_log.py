@@ -22,7 +22,7 @@ from plugind import logs
 from plugind.api.exchange import Exchange
 from plugind.errors import ConfigError, Mistake
 from plugind.model.times import format_time
-from plugind.wire.fields import tame
+from plugind.wire.texts import tame
 
 _TEXT_MAXIMUM = 512
 _MODE = 0o640

@@ -65,7 +65,7 @@ from plugind.schemas.nodes import (
 )
 from plugind.schemas.plugins import PluginSchemas
 from plugind.tally import Tally
-from plugind.wire.fields import is_node_id
+from plugind.wire.texts import is_node_id
 
 NOT_FOUND = "node not found"
 

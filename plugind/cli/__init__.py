@@ -17,7 +17,6 @@ from plugind.cli import terminal
 from plugind.cli.commands import Group, examples
 from plugind.cli.version import version_line
 from plugind.errors import ConfigError, PlugindError
-from plugind.types.registry import Packages
 
 _COMMANDS = {
     "acl": "plugind.cli.acl:acl",
@@ -34,21 +33,35 @@ _COMMANDS = {
 }
 
 
+_PACKAGES = "plugind.types.registry:Packages"
+
 _INTERRUPTED = 130
 """The exit status after Ctrl-C, as shells give it: 128 and the number of SIGINT."""
 
 
 class Commands(Group):
-    """plugind's own commands and those of packages; plugind's errors are printed in one line."""
+    """plugind's own commands and those of packages; plugind's errors are printed in one line.
+
+    Packages are imported when a command is asked for that is not plugind's own, or all are listed.
+    """
+
+    _has_packages = False
 
     def list_commands(self, ctx: click.Context) -> list[str]:
+        self._add_packages()
         return sorted({*_COMMANDS, *super().list_commands(ctx)})
 
     def get_command(self, ctx: click.Context, cmd_name: str) -> click.Command | None:
         if cmd_name in _COMMANDS:
             command: click.Command = resolve_name(_COMMANDS[cmd_name])
             return command
+        self._add_packages()
         return super().get_command(ctx, cmd_name)
+
+    def _add_packages(self) -> None:
+        if not self._has_packages:
+            self._has_packages = True
+            resolve_name(_PACKAGES)().add_commands(self)
 
     def invoke(self, ctx: click.Context) -> Any:
         try:
@@ -91,5 +104,4 @@ def command_line() -> Commands:
         context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 100},
     )
     click.version_option(__version__, message=version_line())(group)
-    Packages().add_commands(group)
     return group

@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+from pkgutil import resolve_name
+
 import click
 
-from plugind.types.registry import load_registry
+_LOAD = "plugind.types.registry:load_registry"
+"""Imported when it is used: packages take long."""
 
 
 def type_names(context: click.Context, parameter: click.Parameter, begun: str) -> list[str]:
@@ -12,4 +15,4 @@ def type_names(context: click.Context, parameter: click.Parameter, begun: str) -
 
     See https://click.palletsprojects.com/en/stable/shell-completion/.
     """
-    return sorted(name for name in load_registry().types if name.startswith(begun))
+    return sorted(name for name in resolve_name(_LOAD)().types if name.startswith(begun))

@@ -16,7 +16,7 @@ from plugind.cli.following import WAIT
 from plugind.cli.node_forget import Choice, age, forget_many, forget_one, nodes_table
 from plugind.cli.output import Column
 from plugind.client import Client
-from plugind.wire.fields import is_node_id
+from plugind.wire.texts import is_node_id
 
 _SHOWN = ("ID", "Name", "Datacenter", "Address", "Version", "Status", "StatusDescription")
 

@@ -15,7 +15,7 @@ from plugind.client import Client
 from plugind.errors import ClientError, Refused
 from plugind.model import DOWN
 from plugind.model.times import SECOND, parse_duration
-from plugind.wire.fields import is_node_id
+from plugind.wire.texts import is_node_id
 
 _SHORTEST = 4
 """Characters of an ID."""

@@ -13,7 +13,7 @@ from plugind.intake.rejected import Rejected
 from plugind.model import Allocation, Fingerprint
 from plugind.schemas.allocations import ID_MAXIMUM, ReportedAllocationSchema
 from plugind.schemas.nodes import NAME_MAXIMUM, reasons_of
-from plugind.wire.fields import tame
+from plugind.wire.texts import tame
 
 _FIELD = "Allocations"
 _REPORTED = ReportedAllocationSchema()

@@ -17,7 +17,8 @@ from plugind.model import Allocation, Fingerprint, Instance, InstanceKey
 from plugind.plugin_type import ANY_ROLE, PluginType
 from plugind.schemas.nodes import NAME_MAXIMUM, reasons_of
 from plugind.schemas.plugins import PluginSchemas
-from plugind.wire.fields import ID_PATTERN, tame
+from plugind.wire.fields import ID_PATTERN
+from plugind.wire.texts import tame
 
 REFUSED = "the token may not register plugins of this type"
 

@@ -19,7 +19,8 @@ from plugind.model.times import SECOND
 from plugind.schemas.allocations import NO_RESOURCES
 from plugind.schemas.plugins import StampedSchema
 from plugind.wire import addresses
-from plugind.wire.fields import Number, Record, Text, tame
+from plugind.wire.fields import Number, Record, Text
+from plugind.wire.texts import tame
 
 INSTANCES_MAXIMUM = 4096
 """Instances in one report."""

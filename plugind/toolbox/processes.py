@@ -19,7 +19,7 @@ from typing import Any
 import psutil
 
 from plugind.model.times import INT64_MAX, SECOND
-from plugind.wire.fields import is_node_id, tame
+from plugind.wire.texts import is_node_id, tame
 
 Description = dict[str, Any]
 """The description of a process, with these keys: ``Key``, which no other process has; ``JobID``,

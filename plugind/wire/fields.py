@@ -7,7 +7,6 @@ into frozen records.
 from __future__ import annotations
 
 import re
-import uuid
 from collections.abc import Mapping
 from typing import Any, ClassVar
 
@@ -21,7 +20,6 @@ from plugind.model.times import (
     parse_duration,
     parse_time,
 )
-from plugind.printable import one_line
 
 ID_PATTERN = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,127}")
 
@@ -39,14 +37,6 @@ def parse_bool(text: str) -> bool:
     if text not in _BOOLS:
         raise ValueError(f"neither true nor false: {text[:64]!r}")
     return _BOOLS[text]
-
-
-def tame(text: str, maximum: int) -> str:
-    """Return foreign text as one line of at most ``maximum`` characters, safe to store and show.
-
-    Control characters become escapes, and lone surrogates, which UTF-8 cannot encode, "?".
-    """
-    return one_line(text[: 2 * maximum].encode(errors="replace").decode(), maximum)
 
 
 class Duration(fields.Field[float]):
@@ -174,14 +164,6 @@ class BlocksByRole(fields.Nested):
         if mistakes:
             raise ValidationError(mistakes)
         return tuple(loaded)
-
-
-def is_node_id(text: str) -> bool:
-    """Return whether the text is a UUID in its canonical form: 36 characters, lower case."""
-    try:
-        return str(uuid.UUID(text)) == text
-    except ValueError:
-        return False
 
 
 class Record(Schema):

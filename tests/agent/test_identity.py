@@ -11,7 +11,7 @@ import pytest
 
 from plugind.agent.identity import ID_FILE, SECRET_FILE, Identity, hold
 from plugind.errors import IdentityError
-from plugind.wire.fields import is_node_id
+from plugind.wire.texts import is_node_id
 
 
 @contextmanager

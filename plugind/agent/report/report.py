@@ -12,7 +12,7 @@ from plugind.agent.protocol import Key
 from plugind.agent.state import Shown, TypeState
 from plugind.model.times import format_time
 from plugind.plugin_type import ANY_ROLE
-from plugind.wire.fields import tame
+from plugind.wire.texts import tame
 
 ATTRIBUTE_MAXIMUM = 1_024
 """Characters of a node's attribute; a server takes 4,096."""

@@ -1,0 +1,24 @@
+"""Texts from elsewhere: made safe to store, and recognised. It imports no library, as commands that
+only ask a server need none."""
+
+from __future__ import annotations
+
+import uuid
+
+from plugind.printable import one_line
+
+
+def tame(text: str, maximum: int) -> str:
+    """Return foreign text as one line of at most ``maximum`` characters, safe to store and show.
+
+    Control characters become escapes, and lone surrogates, which UTF-8 cannot encode, "?".
+    """
+    return one_line(text[: 2 * maximum].encode(errors="replace").decode(), maximum)
+
+
+def is_node_id(text: str) -> bool:
+    """Return whether the text is a UUID in its canonical form: 36 characters, lower case."""
+    try:
+        return str(uuid.UUID(text)) == text
+    except ValueError:
+        return False
