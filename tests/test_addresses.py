@@ -33,6 +33,21 @@ def test_an_address_has_a_host_and_perhaps_a_port(text: str) -> None:
     assert addresses.with_port(whole, 1) == whole
 
 
+@pytest.mark.parametrize(
+    ("client", "party"),
+    [
+        ("192.0.2.1", "192.0.2.1"),
+        ("::ffff:192.0.2.1", "192.0.2.1"),
+        ("2001:db8::1", "2001:db8::/64"),
+        ("2001:db8::ffff:1%eth0", "2001:db8::/64"),
+        ("2001:db8:0:1::1", "2001:db8:0:1::/64"),
+        ("", ""),
+    ],
+)
+def test_whom_a_client_counts_for(client: str, party: str) -> None:
+    assert addresses.party_of(client) == party
+
+
 @pytest.mark.parametrize("text", BAD)
 def test_any_other_text_is_none(text: str) -> None:
     with pytest.raises(ValueError, match="not an address"):

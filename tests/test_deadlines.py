@@ -290,7 +290,7 @@ def test_a_server_marks_that_it_runs_at_its_start_now_and_then_and_at_its_end(
 def test_a_mark_that_fails_is_tried_again_and_logged_once(
     monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    monkeypatch.setattr(liveness, "MARK_INTERVAL", 0.01)
+    monkeypatch.setattr(liveness, "RETRY", 0.01)
     tries: list[int] = []
 
     def fail() -> None:

@@ -45,7 +45,9 @@ def proxy(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Proxy]:
     needs("/usr/bin/openssl", "openssl")
     folder = tmp_path_factory.mktemp("proxy")
     with machine(folder) as here, reserved_port() as port:
-        _, server = here.server(server_access_log=str(folder / "access.log"))
+        _, server = here.server(
+            server_access_log=str(folder / "access.log"), server_trusted_proxies="127.0.0.1"
+        )
         config = _configuration(folder, port, server.address)
         process = subprocess.Popen([NGINX, "-p", folder, "-c", config], stderr=subprocess.DEVNULL)
         try:

@@ -8,6 +8,7 @@ from plugind.acl import Acl
 from plugind.api.request import Request
 from plugind.catalogue.waiting import Holder
 from plugind.errors import TokenNotFound
+from plugind.wire.addresses import party_of
 
 
 def holder_of(request: Request, acl: Acl, now: int) -> Holder:
@@ -20,3 +21,10 @@ def holder_of(request: Request, acl: Acl, now: int) -> Holder:
         with suppress(TokenNotFound):
             accessor = acl.caller(secret, now).accessor
     return Holder(accessor or request.client, bool(accessor))
+
+
+def stream_holder_of(request: Request, acl: Acl, now: int) -> Holder:
+    """Return the token or party that a stream counts for: places of streams are few, and held for
+    long, so that a client gets none more by another address of its network."""
+    holder = holder_of(request, acl, now)
+    return holder if holder.has_token else Holder(party_of(request.client))

@@ -13,7 +13,7 @@ import orjson
 from plugind import logs
 from plugind.acl import Authorizer, Decision
 from plugind.acl.authorizer import ALLOWED
-from plugind.api.clients import holder_of
+from plugind.api.clients import stream_holder_of
 from plugind.api.endpoints import Asked, Call, Endpoints, Given
 from plugind.api.reply import Reply
 from plugind.api.request import Pause, Signal, Stream
@@ -123,7 +123,7 @@ def stream_events(call: Call[EventParts]) -> Reply:
     form = _Form(is_sse=SSE in request.header("Accept"))
     if request.method == "HEAD":
         return Reply(b"", content_type=form.content_type, headers=STREAM_HEADERS)
-    holder = holder_of(request, call.acl, time.time_ns())
+    holder = stream_holder_of(request, call.acl, time.time_ns())
     consumer = call.parts.broker.open(topics, holder)
     parts = _Sending(call, consumer, form).parts(start)
     close = partial(call.parts.broker.close_consumer, consumer)

@@ -30,7 +30,12 @@ _ROOT = Reply(
     content_type="text/plain; charset=utf-8",
     headers=_BY_ACCEPT,
 )
-_TO_PAGES = Reply(b"", 303, content_type="", headers={**_BY_ACCEPT, "Location": "ui/"})
+_TO_PAGES = Reply(
+    b"",
+    303,
+    content_type="",
+    headers={**_BY_ACCEPT, "Cache-Control": "no-store", "Location": "ui/"},
+)
 
 Answered = Callable[[str, str, int, float], object]
 """Called with a request's method, the path of its endpoint ("" for none), the answer's status, and
@@ -74,6 +79,8 @@ class Api(Flask):
         self.register_error_handler(HTTPException, _http_error)
         self.register_error_handler(Exception, self._failed)
         self.add_url_rule("/", "root", lambda: _response(_root()), methods=["GET"])
+        # Otherwise werkzeug redirects to an absolute URL, of the host that the client names.
+        self.add_url_rule("/ui", "ui", lambda: _response(_TO_PAGES), methods=["GET"])
         self._endpoints: dict[str, Endpoint] = {}
         self._templates: dict[str, str] = {}
         for endpoint in table:
@@ -110,7 +117,7 @@ class Api(Flask):
                 if request.url_rule is None:
                     self.raise_routing_exception(request)
                 endpoint = self._endpoints.get(request.url_rule.endpoint)
-                if endpoint is None:  # the root, which reads no body
+                if endpoint is None:  # the root or /ui, which read no body
                     return SMALL_BODY
                 call = self._flow.admit(exchange, endpoint, request.view_args or {})
                 if endpoint.check_size is not None:

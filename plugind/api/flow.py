@@ -73,19 +73,23 @@ class Flow:
         return Exchange(request, Turn(self._turns, self._signal))
 
     def begin(self, exchange: Exchange) -> Steps[None]:
-        """Take a turn, unless the request will wait for an index first, or is no read.
+        """Take a turn, unless the request may wait for an index first, or is no read.
 
         Raise TooManyParked for a costly read that may not even wait for its turn.
         """
+        if not (exchange.request.may_block and kind_of(exchange.request)):
+            yield from self._begin(exchange)
+
+    def _begin(self, exchange: Exchange) -> Steps[None]:
+        """Take a turn, or note a plain read. Raise TooManyParked."""
         request, turn = exchange.request, exchange.turn
-        kind = kind_of(request)
-        if kind and not request.may_block:
+        if kind := kind_of(request):
             acl = self._acl()
             holder = holder_of(request, acl, time.time_ns())
             has_waited = yield from turn.begin(kind, holder.name)
             if not has_waited:
                 exchange.acl = acl  # one look for the whole answer, again after a wait
-        elif not kind and request.method in ("GET", "HEAD"):
+        elif request.method in ("GET", "HEAD"):
             turn.begin_plain()
 
     def answer(
@@ -96,6 +100,8 @@ class Flow:
         Raise a PlugindError for a request that cannot be answered, which ``failed`` makes a reply
         of.
         """
+        if not (endpoint.reads or exchange.turn.has_begun):  # it does not wait for an index
+            yield from self._begin(exchange)
         call = self.admit(exchange, endpoint, path)
         answer = endpoint.view(call, **path)
         if isinstance(answer, Source) and call.query.index:

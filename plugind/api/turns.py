@@ -41,7 +41,8 @@ _SEARCH = "/v1/search"
 _COSTLY_PATHS = (_SEARCH, "/v1/problems", "/ui/")
 _COSTLY_ENDS = ("/history", "/availability")
 _SCRAPED_PATH = "/v1/metrics"
-_VITAL_PATHS = ("/v1/agent/health", "/v1/status/", "/ui/static/", "/ui/events")
+_STREAMS = ("/v1/event/stream", "/ui/events")  # parts of them take turns
+_VITAL_PATHS = ("/v1/agent/health", "/v1/status/", "/ui/static/", *_STREAMS)
 
 
 def may_be_costly(method: str, path: str) -> bool:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
+from typing import Protocol, TypeVar
 
 from plugind.availability.sums import Group, Present, Sums, Window, sums_of
 from plugind.model import (
@@ -17,6 +18,7 @@ from plugind.model import (
     StoredTransition,
     Transition,
 )
+from plugind.model.changes import HISTORY_LIMIT
 from plugind.state import State
 from plugind.state.flaps import HOUR
 from plugind.store.paging import Select, newest_first
@@ -24,27 +26,39 @@ from plugind.store.paging import Select, newest_first
 ROWS_MAXIMUM = 10_000
 """Transitions that are looked at for one plugin or node."""
 
-Pace = Callable[[Iterable[StoredTransition]], Iterable[StoredTransition]]
-"""Passes transitions on, with pauses for other threads."""
+T = TypeVar("T")
+
+
+class Pace(Protocol):
+    """Passes values on, with pauses for other threads."""
+
+    def __call__(self, values: Iterable[T], /) -> Iterable[T]: ...
 
 
 @dataclass(frozen=True, slots=True)
 class Measured:
     """The sums of each group over each window. Nothing is known of what was before ``since``, for
-    too much happened after it; where a window begins later than that, all of it is known."""
+    too much happened after it, or its transitions are not kept any more; where a window begins
+    later than that, all of it is known. ``looked`` is how many transitions were looked at."""
 
     sums: Mapping[Group, Sequence[Sums]]
     since: int
+    looked: int
 
 
 class Availability:
-    """Reads a store's ``history``, and its ``runs`` since a time. The process itself has run since
-    ``started``. Safe for threads."""
+    """Reads a store's ``history``, and its ``runs`` since a time. ``running`` returns the last run
+    of the process itself, as of a time. Safe for threads."""
 
-    def __init__(self, history: Select, runs: Callable[[int], Sequence[Run]], started: int) -> None:
+    def __init__(
+        self,
+        history: Select,
+        runs: Callable[[int], Sequence[Run]],
+        running: Callable[[int], Run],
+    ) -> None:
         self._history = history
         self._runs = runs
-        self._started = started
+        self._running = running
 
     def of_plugin(
         self,
@@ -54,13 +68,16 @@ class Availability:
         now: int,
         pace: Pace = iter,
         most: int = ROWS_MAXIMUM,
+        runs: Sequence[Run] | None = None,
     ) -> Measured:
         """Return how available a plugin was, by its roles, from ``most`` transitions at most.
 
-        The windows end ``now`` at the latest. Raise StoreError.
+        The windows end ``now`` at the latest. ``runs`` are those since the first of them, where
+        they were read already. Raise StoreError.
         """
         query = HistoryQuery(type=key.type, id=key.id)
-        return self._measured(state, query, present_of(state, key), windows, now, pace, most)
+        present = present_of(state, key)
+        return self._measured(state, query, present, windows, now, pace, most, runs)
 
     def of_node(
         self, state: State, node_id: str, windows: Sequence[Window], now: int, pace: Pace = iter
@@ -71,7 +88,11 @@ class Availability:
         """
         present = Present(_health(state, state.on_node(node_id)))
         query = HistoryQuery(node_id=node_id)
-        return self._measured(state, query, present, windows, now, pace, ROWS_MAXIMUM)
+        return self._measured(state, query, present, windows, now, pace)
+
+    def runs(self, since: int, now: int) -> list[Run]:
+        """Return when servers ran since a time. Raise StoreError."""
+        return [*self._runs(since), self._running(now)]
 
     def _measured(
         self,
@@ -81,23 +102,40 @@ class Availability:
         windows: Sequence[Window],
         now: int,
         pace: Pace,
-        most: int,
+        most: int = ROWS_MAXIMUM,
+        runs: Sequence[Run] | None = None,
     ) -> Measured:
         begin = min(window.start for window in windows)
         rows: list[Transition] = []
-        since = 0
-        for number, one in enumerate(pace(newest_first(self._history, query))):
+        since = looked = 0
+        found = newest_first(self._history, query, min(most + 1, HISTORY_LIMIT))
+        for looked, one in enumerate(pace(found), 1):
             # A row of flapping stands for up to an hour after it.
             if one.transition.time < begin - HOUR:
                 break
-            if number == most:
-                since = one.transition.time
+            if looked > most:
+                since = _whole_after(one)
                 break
             if one.index <= state.index:
                 rows.append(one.transition)
-        runs = [*self._runs(begin), Run("", self._started, now)]
+        else:
+            since = self._kept_since()
+        since = min(since, now)
+        runs = self.runs(begin, now) if runs is None else runs
         known = [Window(min(max(since, start), end), end) for start, end in windows]
-        return Measured(sums_of(rows, present, known, runs, now), since)
+        return Measured(sums_of(rows, present, known, runs, now), since, min(looked, most))
+
+    def _kept_since(self) -> int:
+        """Return since when the whole history is kept; 0 where nothing of it was deleted. To be
+        asked after it was read, for it is pruned meanwhile."""
+        oldest = self._history(HistoryQuery(after=0, limit=1))
+        return _whole_after(oldest[0]) if oldest and oldest[0].seq > 1 else 0
+
+
+def _whole_after(oldest: StoredTransition) -> int:
+    """Return from when on all is known if nothing before this transition is. What flapped before it
+    has a row that stands for the rest of that hour."""
+    return (oldest.transition.time // HOUR + 1) * HOUR
 
 
 def present_of(state: State, key: PluginKey) -> Present:

@@ -6,12 +6,12 @@ While nothing happens to a plugin, each hour goes on as the moment is, so nothin
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 
-from plugind.availability.reading import Availability, present_of
+from plugind.availability.reading import Availability, Pace, present_of
 from plugind.availability.sums import Sums, Window, rate
-from plugind.model import PluginKey, history_of
+from plugind.model import PluginKey, Run, history_of
 from plugind.model.times import SECOND
 from plugind.state import State
 from plugind.state.flaps import HOUR
@@ -22,6 +22,12 @@ AGE = 10 * SECOND
 
 ROWS_MAXIMUM = 2_000
 """Transitions of a plugin that are looked at; of earlier hours nothing is known then."""
+
+ROWS_AT_ONCE = 10_000
+"""Transitions of all plugins of a list that are looked at."""
+
+STALE = 600 * SECOND
+"""Nanoseconds for which a strip goes on as it was while too much else has to be looked at."""
 
 KEPT_MAXIMUM = 20_000
 
@@ -51,6 +57,10 @@ class _Kept:
         return strip
 
 
+def _read_at(outdated: tuple[PluginKey, _Kept | None]) -> int:
+    return outdated[1].at if outdated[1] else 0
+
+
 class Strips:
     """Keeps the strips of plugins. Safe for threads: at worst, one is worked out twice."""
 
@@ -58,30 +68,62 @@ class Strips:
         self._availability = availability
         self._kept: dict[PluginKey, _Kept] = {}
 
-    def of(self, state: State, keys: Iterable[PluginKey], now: int) -> dict[PluginKey, Strip]:
+    def of(
+        self, state: State, keys: Iterable[PluginKey], now: int, pace: Pace = iter
+    ) -> dict[PluginKey, Strip]:
         """Return the strip of each plugin, over all its roles. Raise StoreError."""
         if len(self._kept) > KEPT_MAXIMUM:
             self._kept = {}
-        found = {}
-        for key in keys:
+        found: dict[PluginKey, Strip] = {}
+        outdated: dict[PluginKey, _Kept | None] = {}
+        for key in pace(keys):
             kept = self._kept.get(key)
             if kept is None or self._is_outdated(kept, state, key, now):
-                kept = self._kept[key] = self._read(state, key, now)
-            found[key] = kept.until(now)
+                outdated[key] = kept
+            else:
+                found[key] = kept.until(now)
+        if outdated:
+            self._read_all(found, state, outdated, now, pace)
         return found
+
+    def _read_all(
+        self,
+        found: dict[PluginKey, Strip],
+        state: State,
+        outdated: Mapping[PluginKey, _Kept | None],
+        now: int,
+        pace: Pace,
+    ) -> None:
+        """Add strips that are outdated. Those that were read longest ago come first, so that each
+        has its turn where there is too much to be looked at."""
+        runs = self._availability.runs((now // HOUR - HOURS + 1) * HOUR, now)
+        left = ROWS_AT_ONCE
+        for key, kept in pace(sorted(outdated.items(), key=_read_at)):
+            if kept and not left and 0 <= now - kept.at < STALE:
+                found[key] = kept.until(now)
+                continue
+            most = min(left, ROWS_MAXIMUM)
+            read, looked = self._read(state, key, now, pace, most, runs)
+            left -= looked
+            found[key] = read.until(now)
+            if looked < most or most == ROWS_MAXIMUM:
+                self._kept[key] = read
 
     def _is_outdated(self, kept: _Kept, state: State, key: PluginKey, now: int) -> bool:
         is_same = kept.index == state.changed_at(history_of(key))
         return now < kept.at or (not is_same and now - kept.at >= AGE)
 
-    def _read(self, state: State, key: PluginKey, now: int) -> _Kept:
+    def _read(
+        self, state: State, key: PluginKey, now: int, pace: Pace, most: int, runs: Sequence[Run]
+    ) -> tuple[_Kept, int]:
+        """Return a strip, and how many transitions were looked at."""
         last = now // HOUR
         hours = range(last - HOURS + 1, last + 1)
         windows = [Window(hour * HOUR, min((hour + 1) * HOUR, now)) for hour in hours]
-        measured = self._availability.of_plugin(state, key, windows, now, most=ROWS_MAXIMUM)
+        measured = self._availability.of_plugin(state, key, windows, now, pace, most, runs)
         by_hour = dict.fromkeys(hours, Sums())
         for of_group in measured.sums.values():
             for hour, sums in zip(hours, of_group, strict=True):
                 by_hour[hour] = by_hour[hour].plus(sums)
         index = state.changed_at(history_of(key))
-        return _Kept(index, now, by_hour, rate(present_of(state, key)))
+        return _Kept(index, now, by_hour, rate(present_of(state, key))), measured.looked

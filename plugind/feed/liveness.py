@@ -23,7 +23,7 @@ PAUSE = 0.05
 """Share of the shortest time to live between two looks for nodes that are late."""
 
 PAUSE_MAXIMUM = 1.0  # seconds
-RETRY = 1.0  # seconds after a look that failed
+RETRY = 1.0  # seconds after a look or a mark that failed
 
 SAVE_INTERVAL = 10.0
 """Seconds between two times that beats are written to the store; as many, at least, as it takes to
@@ -31,8 +31,8 @@ write SAVE_RATE of them a second."""
 
 SAVE_RATE = 200
 
-MARK_INTERVAL = 55.0
-"""Seconds between two marks that say that the process runs: the last is never older than 60 s."""
+MARK_INTERVAL = 25.0
+"""Seconds between two marks that say that the process runs: the last is never older than 30 s."""
 
 _KEPT_AFTER_RESTART = (
     600.0  # seconds for which lost items are kept at least, of a shorter threshold all
@@ -145,8 +145,8 @@ class Liveness:
         pause = 0.0  # the first mark says when the process began
         while not self._is_closed_after(pause):
             if time.monotonic() >= mark_at:
-                self._do(_MARK_FAILED, self._mark)
-                mark_at = time.monotonic() + MARK_INTERVAL
+                is_marked = self._do(_MARK_FAILED, self._mark)
+                mark_at = time.monotonic() + (MARK_INTERVAL if is_marked else RETRY)
             is_well = self._do("silent nodes could not be marked as down", self._silence_late)
             if time.monotonic() >= sweep_at:
                 self._do("what is lost could not be forgotten", self._collect_expired)

@@ -9,11 +9,13 @@ from dataclasses import dataclass
 class Session:
     """A browser that is signed in with a token, which its requests are authorized by.
 
-    ``key`` is the hash of the secret that the browser has, ``accessor`` that of the token. It began
-    and ends at times in nanoseconds since the epoch.
+    ``key`` is the hash of the secret that the browser has, ``accessor`` that of the token, and
+    ``token`` a digest of the token's own hash, so that a new secret of the token ends the session.
+    It began and ends at times in nanoseconds since the epoch.
     """
 
     key: str
     accessor: str
+    token: str
     began: int
     ends: int

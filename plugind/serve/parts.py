@@ -4,10 +4,8 @@ from __future__ import annotations
 
 import hashlib
 from collections.abc import Mapping
-from functools import partial
 from pathlib import Path
 from typing import Protocol
-from uuid import uuid4
 
 from plugind import __version__
 from plugind.api.access_log import AccessLog
@@ -20,6 +18,7 @@ from plugind.events.making import EventMaker
 from plugind.feed.feed import Feed
 from plugind.feed.hooks import Announcer
 from plugind.feed.liveness import Liveness
+from plugind.feed.running import Running
 from plugind.health import Hits
 from plugind.intake import Intake
 from plugind.intake.admission import Admission
@@ -54,6 +53,7 @@ class Made(Protocol):
     access_log: AccessLog | None
     intake: Intake
     liveness: Liveness
+    running: Running
 
 
 def store_of(settings: Settings, registry: Registry, data_dir: Path) -> Store:
@@ -132,7 +132,7 @@ def liveness_of(made: Made, contents: Contents) -> Liveness:
         lost=lambda: set(made.feed.state.lost()),
         collect=intake.collect,
         remember=intake.remember,
-        mark=partial(intake.mark, uuid4().hex),
+        mark=made.running.mark,
         rate=server.max_heartbeats_per_second,
     )
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import time
 from collections.abc import Iterator, Mapping
 from contextlib import suppress
 from pathlib import Path
@@ -20,7 +19,9 @@ from plugind.errors import Mistake, StoreError
 from plugind.feed.feed import Feed
 from plugind.feed.hooks import Announcer
 from plugind.feed.node_log import NodeLog
+from plugind.feed.running import Running
 from plugind.health import Health, Hits
+from plugind.intake import Intake
 from plugind.schemas.plugins import PluginSchemas
 from plugind.serve import parts
 from plugind.serve.timer import Timer
@@ -60,10 +61,11 @@ class Services:
         self.announcer = Announcer(registry.receivers)
         self.feed.subscribe(self.announcer)
         self.feed.subscribe(NodeLog())
-        self.availability = Availability(self.store.history, self.store.runs, time.time_ns())
+        self.running = Running(lambda run: self.intake.mark(run))
+        self.availability = Availability(self.store.history, self.store.runs, self.running.at)
         self.strips = Strips(self.availability)
         self.admission = parts.admission_of(self)
-        self.intake = parts.intake_of(self)
+        self.intake: Intake = parts.intake_of(self)
         self.liveness = parts.liveness_of(self, contents)
         self.feed.subscribe(self.liveness)
         self.metrics = parts.metrics_of(self)

@@ -38,6 +38,9 @@ FIRST_INDEX = 1
 RUNS_KEPT = 10_000
 """Runs of server processes that a store keeps at least."""
 
+AHEAD = 60 * SECOND
+"""By how much the newest transitions may be later than the next; the clock was set back."""
+
 STOP_SECONDS = 0.25
 """Within how many seconds a follower notices that it has to stop."""
 
@@ -85,7 +88,8 @@ def no_progress(done: int, total: int) -> None:
 
 
 class Retention(NamedTuple):
-    """How long transitions are kept: for ``keep`` nanoseconds, and at most ``maximum`` of them."""
+    """How long transitions are kept: for ``keep`` nanoseconds, and at most ``maximum`` of them. The
+    last one that is too old stays, and says since when the history is whole."""
 
     keep: int = 30 * 24 * 3600 * SECOND
     maximum: int = 1_000_000
@@ -160,6 +164,10 @@ class Store(ABC):
         which is the smallest of its changes' bases: the first is planned on the base, each further
         one on those before it as well. It also conflicts when it reads a scope that a change of the
         same batch writes which was not committed.
+
+        In the history no transition is earlier than the one before it. Where the newest are later
+        than the change by up to AHEAD, its transitions get their time; where they are later still,
+        they get the time of the change. Nothing is pruned for a time that the clock leapt to.
         """
 
     @abstractmethod

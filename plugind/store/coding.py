@@ -88,7 +88,7 @@ def decode(text: bytes) -> Change:
         _steps(found.forgotten, Forgotten, lambda key: Forgotten(key, 0)),
         found.transitions,
         _steps(found.kept_secrets, KeptSecret, lambda key: KeptSecret(key, "", "", 0)),
-        _steps(found.sessions, Session, lambda key: Session(key, "", 0, 0)),
+        _steps(found.sessions, Session, lambda key: Session(key, "", "", 0, 0)),
         found.id,
         found.base,
         found.reads,

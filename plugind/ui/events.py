@@ -7,7 +7,7 @@ import time
 from collections.abc import Iterator
 from functools import partial
 
-from plugind.api.endpoints import Call, Endpoints, anyone
+from plugind.api.endpoints import Call, Endpoints
 from plugind.api.reply import Reply
 from plugind.api.request import Pause, Stream
 from plugind.catalogue.waiting import Holder
@@ -16,7 +16,8 @@ from plugind.model import NODES, plugins_of
 from plugind.ui.changes import Follower
 from plugind.ui.parts import UiParts
 from plugind.ui.session import caller_of
-from plugind.ui.sight import Sight
+from plugind.ui.sight import Sight, see_anything
+from plugind.wire.addresses import party_of
 
 ALIVE = 10.0
 """Seconds between two signs of life."""
@@ -39,7 +40,7 @@ endpoints = Endpoints(UiParts)
 @endpoints(
     "GET",
     "/ui/events",
-    need=anyone,
+    need=see_anything,
     answer={"type": "string"},
     content_type=_SSE,
     caller=caller_of,
@@ -50,7 +51,7 @@ def page_events(call: Call[UiParts]) -> Reply:
     request, changes = call.request, call.parts.changes
     if request.method == "HEAD":
         return Reply(b"", content_type=_SSE, headers=_HEADERS)
-    follower = changes.open(Holder(request.client))
+    follower = changes.open(Holder(party_of(request.client)))
     stream = Stream(_parts(call, follower), partial(changes.close, follower))
     return Reply(stream, content_type=_SSE, headers=_HEADERS)
 

@@ -35,7 +35,10 @@ def cookie_attributes(request: Request, trusted: Networks) -> str:
     """
     prefix = _forwarded(request, "Prefix", trusted).rstrip("/")
     path = f"; Path={prefix}/ui" if _PREFIX.fullmatch(prefix) else ""
-    is_secure = _forwarded(request, "Proto", trusted).lower() == "https"
+    # The form's own origin says https where a proxy that is not trusted takes TLS off.
+    is_secure = _forwarded(request, "Proto", trusted).lower() == "https" or request.header(
+        "Origin"
+    ).lower().startswith("https://")
     return f"{path}; Secure" if is_secure else path
 
 

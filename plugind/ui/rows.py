@@ -121,7 +121,7 @@ def _placed_as_asked(look: Look, name: str) -> Callable[[PluginKey], bool] | Non
 def with_strips(look: Look, rows: Sequence[PluginRow]) -> list[PluginRow]:
     """Return rows with the last 24 hours of plugins that the caller may read. Raise StoreError."""
     keys = [row.key for row in rows if row.key.type in look.sight.shows]
-    strips = look.parts.strips.of(look.facts.state, in_slices(keys), time.time_ns())
+    strips = look.parts.strips.of(look.facts.state, keys, time.time_ns(), in_slices)
     return [replace(row, strip=strips.get(row.key)) for row in rows]
 
 

@@ -1,7 +1,8 @@
 """Finds who asks for a page: by the session of a browser, or by a token in a header.
 
 A browser that signed in has the secret of its session in a cookie; the store has its hash. The
-session gives what its token may do now: once the token is revoked or expired it gives nothing.
+session gives what its token may do now: once the token is revoked, expired, or has another secret
+it gives nothing.
 """
 
 from __future__ import annotations
@@ -51,7 +52,9 @@ def session_of(
     if session is None or session.ends <= now:
         return None
     with suppress(TokenNotFound):
-        return session, acl.held_by(session.accessor, now)
+        token = acl.held_by(session.accessor, now)
+        if hmac.compare_digest(session.token, digest_of(token)):
+            return session, token
     return None
 
 
@@ -60,7 +63,7 @@ def begin(parts: UiParts, token: Token, request: Request, now: int) -> str:
     header that gives the browser the secret."""
     secret, old = draw(), cookie(request, COOKIE)
     ends = min(now + LIFETIME, token.expires or now + LIFETIME)
-    session = Session(key_of(secret), token.caller.accessor, now, ends)
+    session = Session(key_of(secret), token.caller.accessor, digest_of(token), now, ends)
     parts.intake.sign_in(session, key_of(old) if old else "")
     return set_cookie(parts, request, COOKIE, secret, (ends - now) // SECOND)
 
@@ -107,6 +110,11 @@ def draw() -> str:
 def key_of(secret: str) -> str:
     """Return the hash by which the store has a session."""
     return hashlib.sha256(secret.encode()).hexdigest()
+
+
+def digest_of(token: Token) -> str:
+    """Return a digest of a token's hash, which changes with its secret."""
+    return hashlib.sha256(token.hash).hexdigest()
 
 
 def cookie(request: Request, name: str) -> str:

@@ -53,3 +53,11 @@ def list_plugins(authorizer: Authorizer, asked: Asked) -> Decision:
 def read_plugin(authorizer: Authorizer, asked: Asked) -> Decision:
     """Require the capability `TYPE-read-plugin` in any namespace, or the `plugin` policy `read`."""
     return authorizer.may_read(asked.path["type_"], ANY_NAMESPACE)
+
+
+def see_anything(authorizer: Authorizer, asked: Asked) -> Decision:
+    """Require the capability `TYPE-list-plugin` or `TYPE-read-plugin` of any type in any namespace,
+    the `plugin` policy `list` or `read`, or the `node` policy `read` or `write`."""
+    each_may = (authorizer.may_list, authorizer.may_read)
+    plugins = (may(type_, ANY_NAMESPACE) for type_ in asked.types for may in each_may)
+    return any_of([*plugins, authorizer.may_read_nodes()])

@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-import ipaddress
 import threading
 import time
 from collections import OrderedDict
 
 from plugind.errors import TooManyParked
 from plugind.health import Hits
+from plugind.wire.addresses import party_of
 
 ATTEMPTS = 10
 """Attempts at once of one address; one more may follow every SECONDS_EACH."""
@@ -18,10 +18,7 @@ ADDRESSES_MAXIMUM = 10_000
 
 
 class Throttle:
-    """Buckets of attempts by address. Safe for threads.
-
-    Of an IPv6 address the network of 64 bits counts, for one client has all of it.
-    """
+    """Buckets of attempts by address. Safe for threads."""
 
     def __init__(self, hits: Hits) -> None:
         self._hits = hits
@@ -30,7 +27,7 @@ class Throttle:
 
     def attempt(self, client: str) -> None:
         """Count an attempt. Raise TooManyParked for one too many."""
-        name, now = _party(client), time.monotonic()
+        name, now = party_of(client), time.monotonic()
         with self._lock:
             free_at = max(self._free_at.pop(name, now), now)
             is_allowed = free_at - now < ATTEMPTS * SECONDS_EACH - SECONDS_EACH / 2
@@ -40,13 +37,3 @@ class Throttle:
         if not is_allowed:
             self._hits.add("sign_ins", client=client)
             raise TooManyParked("too many attempts to sign in: wait a few seconds")
-
-
-def _party(client: str) -> str:
-    try:
-        address = ipaddress.ip_address(client.partition("%")[0])
-    except ValueError:
-        return client
-    if address.version == 6:
-        return str(ipaddress.ip_network((int(address) >> 64 << 64, 64)))
-    return str(address)

@@ -131,6 +131,18 @@ def is_within(address: str, networks: Networks) -> bool:
     return any((mapped or found) in network for network in networks)
 
 
+def party_of(client: str) -> str:
+    """Return whom a client counts for where addresses are counted: its IPv4 address, or the network
+    of 64 bits of its IPv6 address, for one client has all of it."""
+    try:
+        address = ipaddress.ip_address(client.partition("%")[0])
+    except ValueError:
+        return client
+    if address.version == 4 or address.ipv4_mapped:
+        return str(getattr(address, "ipv4_mapped", None) or address)
+    return str(ipaddress.ip_network((int(address) >> 64 << 64, 64)))
+
+
 def client_of(remote: str, forwarded: str, trusted: Networks) -> str:
     """Return the address of the client that sent a request.
 

@@ -11,11 +11,13 @@ from typing import Any
 
 import pytest
 
-from plugind.api import flow
+from plugind.api import flow, problems
 from plugind.api.turns import PACKED, SELECTED, WOKEN, Turns, kind_of
 from plugind.api.wsgi import request_of
 from plugind.errors import TooManyParked
 from plugind.health import Hits
+from plugind.state.problems import Wrong
+from plugind.ui import facts
 from tests.promises import PATIENCE, promised
 from tests.serve.support import get, rest
 from tests.support import FakeAgent, Live, eventually, serving, up
@@ -63,6 +65,7 @@ def test_other_parameters_that_make_a_kind() -> None:
     assert kind("/v1/plugin/csi/ebs0/history") == kind("/v1/node/x/history") == SELECTED
     assert kind("/v1/node/x/heartbeat", "PUT", "gzip") == ""
     assert kind("/v1/agent/health?pretty", accept="gzip") == ""
+    assert kind("/v1/event/stream?index=1", accept="gzip") == kind("/ui/events") == ""
 
 
 class Queue:
@@ -113,6 +116,31 @@ def test_an_index_is_no_way_around_a_turn(
         for path in (LIST, "/v1/openapi.json?x", "/v1/agent/members?x"):
             assert api.call("GET", f"{path}&pretty&index={index}").status == 200
     assert taken == [SELECTED] * 3
+
+
+@pytest.mark.parametrize("path", ["/v1/problems", "/ui/"])
+def test_a_costly_answer_is_made_after_its_turn_came(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, path: str
+) -> None:
+    """An endpoint that waits for no index takes its turn before its view, which does the work."""
+    order: list[str] = []
+    real = Turns.begin
+
+    def noted(self: Turns, kind: str, holder: str, call: Callable[[], None]) -> bool:
+        order.append("turn")
+        return real(self, kind, holder, call)
+
+    def worked(*given: Any) -> Wrong:
+        order.append("work")
+        return Wrong(*given)
+
+    monkeypatch.setattr(Turns, "begin", noted)
+    for each in (problems, facts):
+        monkeypatch.setattr(each, "Wrong", worked)
+    with serving(tmp_path, live=False) as api:
+        FakeAgent(api).report({"ebs0": {"node": up()}})
+        assert api.call("GET", f"{path}?index=1").status == 200
+    assert order == ["turn", "work"]
 
 
 @pytest.fixture

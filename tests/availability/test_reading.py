@@ -16,11 +16,21 @@ from plugind.availability.sums import Group, Sums, Window
 from plugind.errors import NotFound
 from plugind.feed.feed import Feed
 from plugind.intake import Intake
-from plugind.model import DOWN, HEALTHY, Declaration, InstanceKey, PluginKey, Run
+from plugind.model import (
+    DOWN,
+    HEALTHY,
+    Declaration,
+    HistoryQuery,
+    InstanceKey,
+    PluginKey,
+    Run,
+)
 from plugind.model.times import SECOND
 from plugind.schemas.nodes import Report
 from plugind.schemas.plugins import PluginSchemas
 from plugind.state import State, flaps
+from plugind.state.flaps import HOUR
+from plugind.store.base import Retention
 from plugind.store.sqlite import SqliteStore
 from plugind.types.registry import load_registry
 from tests.availability.worlds import Naive
@@ -73,7 +83,10 @@ class Server:
         )
         self.runs += 1
         self.intake.mark(str(self.runs))
-        self.availability = Availability(self.store.history, self.store.runs, self.now * SECOND)
+        start = self.now * SECOND
+        self.availability = Availability(
+            self.store.history, self.store.runs, lambda now: Run("", start, now)
+        )
 
     def close(self) -> None:
         self.intake.mark(str(self.runs))
@@ -221,14 +234,52 @@ def test_too_much_that_happened_is_not_looked_at(tmp_path: Path) -> None:
     try:
         for number in range(20):
             server.do("report", NODES[0], {"node": number % 2 == 0})
-            server.live(10)
+            server.live(3600)
         now = server.now * SECOND
         windows = [Window(START * SECOND, now), Window(now - 15 * SECOND, now)]
         found = server.availability.of_plugin(server.feed.state, KEY, windows, now, most=5)
         whole, end = found.sums[Group("csi", "node")]
-        assert found.since == now - 60 * SECOND
-        assert whole.observed == 60 * SECOND
+        assert found.since == now - 5 * HOUR
+        assert whole.observed == 5 * HOUR
         assert end.observed == 15 * SECOND
         assert Run("1", START * SECOND, START * SECOND) in server.store.runs(0)
+    finally:
+        server.close()
+
+
+@pytest.mark.parametrize("retention", [Retention(maximum=5), Retention(keep=3 * HOUR)])
+def test_what_was_pruned_is_not_known(tmp_path: Path, retention: Retention) -> None:
+    server = Server(tmp_path)
+    server.store.retention = retention
+    try:
+        for number in range(6):
+            server.do("report", NODES[0], {"node": number % 2 == 0})
+            server.live(3600)
+        server.do("report", NODES[1], {"node": True, "controller": True})
+        oldest = server.store.history(HistoryQuery(limit=100))[-1]
+        assert oldest.seq > 1
+        now = server.now * SECOND
+        windows = [Window(START * SECOND, now), Window(now - HOUR, now)]
+        found = server.availability.of_plugin(server.feed.state, KEY, windows, now)
+        assert found.since == oldest.transition.time + HOUR
+        whole, end = found.sums[Group("csi", "node")]
+        assert whole.watched == now - found.since
+        assert end.watched == HOUR
+    finally:
+        server.close()
+
+
+def test_a_row_that_was_not_looked_at_stands_for_what_flapped_in_its_hour(tmp_path: Path) -> None:
+    server = Server(tmp_path)
+    try:
+        for number in range(70):
+            server.do("report", NODES[0], {"node": number % 2 == 0})
+            server.live(1)
+        server.do("report", NODES[1], {"node": True})
+        server.live(3600)
+        now = server.now * SECOND
+        windows = [Window(START * SECOND, now)]
+        found = server.availability.of_plugin(server.feed.state, KEY, windows, now, most=1)
+        assert found.since == START * SECOND + HOUR
     finally:
         server.close()

@@ -24,11 +24,13 @@ from plugind.model import (
     Stamp,
     Step,
     StoredTransition,
+    Transition,
     is_list,
 )
 from plugind.model.times import SECOND
 from plugind.store import exporting
 from plugind.store.base import (
+    AHEAD,
     FIRST_INDEX,
     RUNS_KEPT,
     Conflict,
@@ -155,6 +157,12 @@ class MemoryStore(Store):
 
     def _note(self, change: Change) -> None:
         rows, added = self._server.rows, 0
+        if rows and change.transitions and rows[-1].transition.time - change.time > AHEAD:
+            rows[:] = [
+                replace(each, transition=_until(each.transition, change.time)) for each in rows
+            ]
+        newest = rows[-1].transition.time if rows else change.time
+        oldest_kept = min(newest, change.time) - self.retention.keep
         for one in change.transitions:
             row = StoredTransition(self._server.seq + 1, self._server.index, one)
             same = [n for n, each in enumerate(rows) if _flapping(each) == _flapping(row)]
@@ -169,8 +177,8 @@ class MemoryStore(Store):
             self._server.seq += 1
             added += 1
         for _ in range(min(200, 2 * added)):
-            is_old = rows[0].transition.time < rows[-1].transition.time - self.retention.keep
-            if len(rows) > 1 and (is_old or len(rows) > self.retention.maximum):
+            is_old = len(rows) > 1 and rows[1].transition.time < oldest_kept
+            if is_old or len(rows) > self.retention.maximum:
                 del rows[0]
 
     def read(self, after: int, limit: int = 256) -> Sequence[Committed]:
@@ -290,6 +298,13 @@ def _apply(values: dict[Any, Any], key: Any, step: Step[Any]) -> None:
 def _flapping(row: StoredTransition) -> tuple[Any, ...]:
     one = row.transition
     return (one.kind, one.type, one.id, one.role, one.node_id, one.since)
+
+
+def _until(one: Transition, now: int) -> Transition:
+    """Return a transition at a time at the latest."""
+    if one.time <= now:
+        return one
+    return replace(one, time=now, since=min(one.since, now), until=min(one.until, now))
 
 
 def _contents(server: Server) -> Contents:

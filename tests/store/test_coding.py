@@ -51,7 +51,7 @@ DECLARATIONS = st.builds(
     Declaration, st.builds(PluginKey, TEXT, TEXT), st.dictionaries(TEXT, NUMBER, max_size=3)
 )
 FORGOTTEN = st.builds(Forgotten, KEYS, NUMBER, st.booleans())
-SESSIONS = st.builds(Session, TEXT, TEXT, NUMBER, NUMBER)
+SESSIONS = st.builds(Session, TEXT, TEXT, TEXT, NUMBER, NUMBER)
 SECRETS = st.builds(KeptSecret, TEXT, TEXT, TEXT, NUMBER)
 TRANSITIONS = st.builds(
     Transition,

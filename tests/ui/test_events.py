@@ -5,7 +5,7 @@ from __future__ import annotations
 import re
 import time
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from pathlib import Path
 
 import pytest
@@ -14,7 +14,7 @@ import requests
 from plugind.model import Session
 from plugind.testing.serving import load
 from plugind.ui.events import CHECK_EVERY
-from plugind.ui.session import COOKIE, key_of
+from plugind.ui.session import COOKIE, digest_of, key_of
 from tests.api.gate import MANAGEMENT, NODE, Gate, gate
 from tests.promises import PATIENCE
 from tests.support import FakeAgent, Live, down, eventually, serving, up
@@ -76,11 +76,12 @@ def test_a_token_that_is_revoked_ends_its_stream(
 def test_a_page_of_a_session_that_ends_is_told(api: Live, made: Gate, tmp_path: Path) -> None:
     now = time.time_ns()
     accessor = made.accessors["csi-list"]
-    api.services.intake.sign_in(Session(key_of("x" * 43), accessor, now, now + 10**13))
+    token = digest_of(api.services.acl.held_by(accessor, now))
+    api.services.intake.sign_in(Session(key_of("x" * 43), accessor, token, now, now + 10**13))
     with stream(api, {"Cookie": f"{COOKIE}={'x' * 43}"}) as events:
         assert next(events) == "alive"
         _revoke(api, made, "csi-list", tmp_path)
-        assert next(events) == "change", "its page is asked for again, signed out"
+        assert list(events) == [], "its page is asked for again, signed out"
 
 
 def _revoke(api: Live, made: Gate, name: str, folder: Path) -> None:
@@ -88,6 +89,25 @@ def _revoke(api: Live, made: Gate, name: str, folder: Path) -> None:
     blocks = re.split(r"(?=^token )", tokens.read_text(), flags=re.MULTILINE)
     tokens.write_text("".join(each for each in blocks if made.accessors[name] not in each))
     api.services.reload(load(folder, made.config, {"server_enabled": "true"})[0])
+
+
+def test_who_may_see_nothing_takes_no_place(api: Live) -> None:
+    answer = api.call("GET", "/ui/events")
+    assert answer.status == 403
+    assert api.services.streams.count == 0
+
+
+def test_an_address_of_the_same_network_gets_no_places_more(tmp_path: Path) -> None:
+    config = 'server { trusted_proxies = ["127.0.0.1"] }\n'
+    with serving(tmp_path, live=True, config=config) as api, ExitStack() as until_end:
+        assert isinstance(api, Live)
+        for path in ("/ui/events", "/v1/event/stream"):
+            for client in ("2001:db8::1", "2001:db8::2", "::ffff:192.0.2.1"):
+                url, headers = f"{api.address}{path}", {"X-Forwarded-For": client}
+                got = requests.get(url, headers=headers, stream=True, timeout=PATIENCE)
+                until_end.enter_context(got)
+        held = {name: len(each) for name, each in api.services.streams._held.items()}
+        assert held == {"2001:db8::/64": 4, "192.0.2.1": 2}
 
 
 def test_a_client_that_leaves_frees_its_place(api: Live, made: Gate) -> None:

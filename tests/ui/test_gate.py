@@ -34,6 +34,7 @@ _LIST_CSI = _LOOK | only("csi-list", "plugin-list", "apps")
 _LIST_EXEC = _LOOK | only("exec-list", "plugin-list")
 _READ_CSI = _LOOK | only("csi-read", "apps")
 _NODES = only("node-read", "node-write")
+_ANYTHING = _LIST_CSI | _LIST_EXEC | _READ_CSI | _NODES | only("exec-read")
 _AGENT = only("agent-read", "agent-write")
 
 REQUESTS = [
@@ -57,7 +58,7 @@ REQUESTS = [
     Request("POST", "/ui/signout", frozenset(), 403),
     Request("GET", "/ui/forget?type=csi&id=ebs0", only()),
     Request("POST", "/ui/forget?type=csi&id=ebs0", frozenset(), 403),
-    Request("HEAD", "/ui/events", ANYBODY),
+    Request("HEAD", "/ui/events", _ANYTHING),
     Request("GET", "/ui/static/page.js", EVERYBODY),
     Request("GET", "/ui/static/none.js", EVERYBODY, 404),
     Request("GET", "/ui/static/icon/down/3", EVERYBODY),

@@ -30,6 +30,13 @@ def names(answer: Answer) -> list[str]:
     return re.findall(r'<tr id="plugin-([^"]+)"', answer.text)
 
 
+def test_ui_without_the_slash_leads_to_the_pages(api: Api) -> None:
+    for method in ("GET", "HEAD"):
+        answer = api.call(method, "/ui", headers={"Host": "evil.example"})
+        assert (answer.status, answer.headers["location"]) == (303, "ui/")
+        assert answer.headers["cache-control"] == "no-store"
+
+
 def test_a_browser_is_led_to_the_pages_and_no_other_client(api: Api) -> None:
     browser = api.call("GET", "/", headers={"Accept": "text/html,application/xml;q=0.9,*/*"})
     assert (browser.status, browser.headers["location"]) == (303, "ui/")

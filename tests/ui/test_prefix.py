@@ -25,7 +25,7 @@ def test_pages_and_forms_work_behind_a_prefix(proxy: Proxy) -> None:
         assert browser.current_url == f"{proxy.address}/ui/plugin/csi/ebs0"
         click(browser, ".forget a")
         (cookie,) = browser.get_cookies()
-        assert cookie["path"] == "/plugind/ui"
+        assert (cookie["path"], cookie["secure"]) == ("/plugind/ui", True)
         click(browser, "button.danger")
         eventually(lambda: not proxy.server.plugins("csi").value)
         assert "No plugins of this type" in text_of(browser)

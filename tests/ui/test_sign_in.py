@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 
-from plugind.acl.tokens import block, draw
+from plugind.acl.tokens import block, digest, draw
 from plugind.errors import TooManyParked
 from plugind.health import Hits
 from plugind.intake import sessions
@@ -18,7 +18,7 @@ from plugind.state import State
 from plugind.store.base import Contents
 from plugind.testing.serving import load
 from plugind.ui import throttle
-from plugind.ui.session import COOKIE, FORM_COOKIE, key_of
+from plugind.ui.session import COOKIE, FORM_COOKIE, digest_of, key_of
 from plugind.ui.throttle import ATTEMPTS, Throttle
 from tests.api.gate import MANAGEMENT, NODE, Gate, gate
 from tests.support import Api, FakeAgent, down, serving, up
@@ -90,6 +90,18 @@ def test_the_cookie_is_for_pages_only_and_the_store_has_its_hash(
     assert made.secrets["csi-read"].encode() not in data
 
 
+@pytest.mark.parametrize("scheme", ["http", "https"])
+def test_a_cookie_given_over_https_is_sent_over_https_only(
+    tmp_path: Path, made: Gate, scheme: str
+) -> None:
+    with serving(tmp_path, live=False, config=made.config) as api:
+        browser = Browser(api)
+        form = parsed(browser.get("/ui/signin")).form
+        fields = {"form": form, "token": made.secrets["csi-read"]}
+        answer = browser.post("/ui/signin", fields, Origin=f"{scheme}://localhost")
+        assert answer.headers["set-cookie"].endswith("; Secure") is (scheme == "https")
+
+
 def test_a_session_outlives_the_server(tmp_path: Path, made: Gate) -> None:
     with serving(tmp_path, live=False, config=made.config) as first:
         browser = Browser(first)
@@ -133,13 +145,27 @@ def test_a_revoked_token_signs_out(api: Api, made: Gate, tmp_path: Path) -> None
     assert "csi-read" not in page.text
 
 
+def test_a_new_secret_of_a_token_signs_out(api: Api, made: Gate, tmp_path: Path) -> None:
+    browser = Browser(api)
+    browser.sign_in(made.secrets["csi-read"])
+    assert browser.get(PLUGIN).status == 200
+    tokens, new = tmp_path / "tokens.hcl", "f" * 64
+    old = digest(made.secrets["csi-read"]).hex()
+    tokens.write_text(tokens.read_text().replace(old, digest(new).hex()))
+    api.services.reload(load(tmp_path, made.config, {"server_enabled": "true"})[0])
+    assert browser.get(PLUGIN).status == 403
+    browser.sign_in(new)
+    assert browser.get(PLUGIN).status == 200
+
+
 def test_a_session_ends_with_its_token(api: Api, made: Gate) -> None:
     accessor = made.accessors["csi-read"]
     now = time.time_ns()
-    api.services.intake.sign_in(Session(key_of("x" * 43), accessor, now - 9, now - 1))
+    token = digest_of(api.services.acl.held_by(accessor, now))
+    api.services.intake.sign_in(Session(key_of("x" * 43), accessor, token, now - 9, now - 1))
     headers = {"Cookie": f"{COOKIE}={'x' * 43}"}
     assert api.call("GET", PLUGIN, headers=headers).status == 403, "it is over"
-    api.services.intake.sign_in(Session(key_of("y" * 43), accessor, now, now + 10**12))
+    api.services.intake.sign_in(Session(key_of("y" * 43), accessor, token, now, now + 10**12))
     assert [each.key for each in api.services.store.load().sessions] == [key_of("y" * 43)]
     assert api.call("GET", PLUGIN, headers={"Cookie": f"{COOKIE}={'y' * 43}"}).status == 200
 
@@ -296,22 +322,22 @@ def test_sessions_are_bounded(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(sessions, "SESSIONS_PER_TOKEN", 2)
     monkeypatch.setattr(sessions, "SESSIONS_MAXIMUM", 3)
     held = [
-        Session("a1", "a", 1, 99),
-        Session("a2", "a", 2, 99),
-        Session("b1", "b", 0, 99),
-        Session("b2", "b", 0, 5),
+        Session("a1", "a", "", 1, 99),
+        Session("a2", "a", "", 2, 99),
+        Session("b1", "b", "", 0, 99),
+        Session("b2", "b", "", 0, 5),
     ]
     state = State.of(Contents(1, [], [], [], {}, sessions=held))
     ended = {
         accessor: {
             step.some.key
-            for step in sessions.begin(state, Session("new", accessor, 9, 99), "", 9)
+            for step in sessions.begin(state, Session("new", accessor, "", 9, 99), "", 9)
             if step.after is None
         }
         for accessor in "abc"
     }
     assert ended == {"a": {"a1", "b2"}, "b": {"b2", "a1"}, "c": {"b2", "a1"}}
-    steps = sessions.begin(state, Session("new", "c", 9, 99), "b1", 9)
+    steps = sessions.begin(state, Session("new", "c", "", 9, 99), "b1", 9)
     assert {step.some.key for step in steps if step.after is None} == {"b1", "b2"}
 
 

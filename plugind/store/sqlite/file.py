@@ -99,7 +99,8 @@ MIGRATIONS = (
     """,
     """
     CREATE TABLE sessions (
-        key TEXT PRIMARY KEY, accessor TEXT NOT NULL, began INTEGER NOT NULL, ends INTEGER NOT NULL
+        key TEXT PRIMARY KEY, accessor TEXT NOT NULL, token TEXT NOT NULL, began INTEGER NOT NULL,
+        ends INTEGER NOT NULL
     ) WITHOUT ROWID;
     """,
 )

@@ -12,8 +12,11 @@ from operator import attrgetter
 from typing import Any
 
 from plugind.model import FLAPPING, Committed, HistoryQuery, StoredTransition, Transition
-from plugind.store.base import Retention
+from plugind.store.base import AHEAD, Retention
 from plugind.store.sqlite import bulk
+
+PULLED_AT_ONCE = 100_000
+"""The newest rows that may be pulled back at once: about as many as take 0.1 s."""
 
 PRUNED_AT_ONCE = 200
 """Rows that leave with one commit at most: a million at once would hold up the writer."""
@@ -23,6 +26,10 @@ _COLUMNS = ("seq", "number", *_FIELDS)
 _values = attrgetter(*_FIELDS)
 _RENEWED = ("after", "reason", "healthy", "count", "healthy_seconds", "version", "until")
 _renewed = attrgetter(*_RENEWED)
+_PULL = """
+    UPDATE transitions SET time = ?1, since = min(since, ?1), until = min(until, ?1)
+    WHERE seq > ?2 AND time > ?1
+"""
 _UPDATE = f"""
     UPDATE transitions SET {", ".join(f"{name} = ?" for name in _RENEWED)}
     WHERE kind = 'flapping' AND node_id = ? AND type = ? AND id = ? AND role = ? AND since = ?
@@ -33,12 +40,16 @@ def append(db: sqlite3.Connection, numbered: Sequence[Committed], retention: Ret
     """Write the transitions of changes; delete up to twice as many that are too old or too many.
 
     The clock may be set back: no row is earlier than the one before it. A row of flapping that is
-    there already keeps its place.
+    there already keeps its place. What is too old goes by the clock, unless that has just leapt.
     """
     if not any(each.change.transitions for each in numbered):
         return
+    now = numbered[-1].change.time
     newest = db.execute("SELECT seq, time FROM transitions ORDER BY seq DESC LIMIT 1").fetchone()
-    seq, time = newest or (0, 0)
+    first, time = newest or (0, 0)
+    if time - now > AHEAD:
+        time = _pull(db, first, now)
+    seq, oldest_kept = first, min(now, time) - retention.keep
     rows: list[tuple[Any, ...]] = []
     for each in numbered:
         for one in each.change.transitions:
@@ -51,8 +62,7 @@ def append(db: sqlite3.Connection, numbered: Sequence[Committed], retention: Ret
             timed = one if one.time == time else replace(one, time=time)
             rows.append((seq, each.index, *_values(timed)))
     put(db, rows)
-    added = seq - (newest[0] if newest else 0)
-    _prune(db, seq, time - retention.keep, retention.maximum, min(2 * added, PRUNED_AT_ONCE))
+    _prune(db, seq, oldest_kept, retention.maximum, min(2 * (seq - first), PRUNED_AT_ONCE))
 
 
 def put(db: sqlite3.Connection, rows: Sequence[Sequence[Any]]) -> None:
@@ -69,14 +79,24 @@ def _update(db: sqlite3.Connection, one: Transition) -> bool:
     return db.execute(_UPDATE, (*_renewed(one), *key)).rowcount > 0
 
 
+def _pull(db: sqlite3.Connection, newest: int, now: int) -> int:
+    """Pull the newest rows back to now, or to the time of the row before them. Return that time."""
+    last = newest - PULLED_AT_ONCE
+    before = db.execute("SELECT time FROM transitions WHERE seq = ?", (last,)).fetchone()
+    time = max(now, before[0] if before else 0)
+    db.execute(_PULL, (time, last))
+    return time
+
+
 def _prune(db: sqlite3.Connection, newest: int, oldest_kept: int, maximum: int, most: int) -> None:
     (oldest,) = db.execute("SELECT min(seq) FROM transitions").fetchone()
     last = min(newest - maximum, oldest + most - 1)
     old = db.execute(
         "SELECT max(seq) FROM (SELECT seq, time FROM transitions WHERE seq < ?) WHERE time < ?",
-        (oldest + most, oldest_kept),
+        (oldest + most + 1, oldest_kept),
     ).fetchone()[0]
-    last = min(max(last, old or 0), newest - 1)  # the newest one says where seq goes on
+    # The last of the old says that nothing is missing since; the newest one where seq goes on.
+    last = min(max(last, (old or 0) - 1), newest - 1)
     if last >= oldest:
         db.execute("DELETE FROM transitions WHERE seq <= ?", (last,))
 

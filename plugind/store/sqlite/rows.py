@@ -144,7 +144,11 @@ KEPT_SECRETS = Table(
     "kept_secrets", ("node_id",), {"secret_hash": _text, "accessor": _text, "time": _number}
 )
 RUNS = Table("runs", ("id",), dict.fromkeys(("start", "last"), _number))
-SESSIONS = Table("sessions", ("key",), {"accessor": _text, "began": _number, "ends": _number})
+SESSIONS = Table(
+    "sessions",
+    ("key",),
+    {"accessor": _text, "token": _text, "began": _number, "ends": _number},
+)
 STAMPS = Table(
     "stamps",
     ("resource",),
@@ -235,7 +239,7 @@ def kept_secret_row(value: KeptSecret) -> tuple[Any, ...]:
 
 
 def session_row(value: Session) -> tuple[Any, ...]:
-    return (value.key, value.accessor, value.began, value.ends)
+    return (value.key, value.accessor, value.token, value.began, value.ends)
 
 
 def _instance(row: Sequence[Any]) -> Instance:

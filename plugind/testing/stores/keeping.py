@@ -144,6 +144,34 @@ def a_clock_set_back_does_not_reorder_history(rig: Rig) -> None:
 
 
 @cases.add
+def a_clock_that_was_far_ahead_takes_no_later_transition_along(rig: Rig) -> None:
+    store = rig.open()
+    store.retention = Retention(keep=3_600 * SECOND)
+    note(store, at(0), at(1))
+    flapping = at(90_001, kind=FLAPPING, since=TIME + 90_000 * SECOND, until=TIME + 90_001 * SECOND)
+    note(store, at(90_000), flapping)
+    note(rig.open(), at(70))
+    note(rig.restarted(), at(71))
+    found = rig.open().history(HistoryQuery())[::-1]
+    assert afters(found) == ["0", "1", "90000", "90001", "70", "71"]
+    assert [(each.transition.time - TIME) // SECOND for each in found] == [0, 1, 70, 70, 70, 71]
+    flapped = found[3].transition
+    assert (flapped.since, flapped.until) == (TIME + 70 * SECOND, TIME + 70 * SECOND)
+
+
+@cases.add
+def nothing_leaves_for_a_clock_that_was_ahead_once(rig: Rig) -> None:
+    store = rig.open()
+    store.retention = Retention(keep=100 * SECOND)
+    for number in (0, 1, 2, 9_000, 3, 4, 5):
+        note(store, at(number))
+    assert afters(store.history(HistoryQuery())) == ["5", "4", "3", "9000", "2", "1", "0"]
+    for number in (300, 301, 302, 303):
+        note(store, at(number))
+    assert afters(rig.restarted().history(HistoryQuery())) == ["303", "302", "301", "300", "5"]
+
+
+@cases.add
 def too_many_leave_oldest_first_in_small_steps(rig: Rig) -> None:
     store = rig.open()
     note(store, *(at(number) for number in range(500)))
@@ -164,7 +192,7 @@ def too_many_leave_oldest_first_in_small_steps(rig: Rig) -> None:
 
 
 @cases.add
-def the_old_leave_and_the_newest_stays(rig: Rig) -> None:
+def the_old_leave_but_for_the_last_of_them(rig: Rig) -> None:
     store = rig.open()
     store.retention = Retention(keep=60 * SECOND)
     (first,) = [note(store, at(0))]
@@ -172,8 +200,8 @@ def the_old_leave_and_the_newest_stays(rig: Rig) -> None:
     for number in (10, 20, 1_000, 1_001, 1_002):
         note(store, at(number))
     found = rig.restarted().history(HistoryQuery())
-    assert afters(found) == ["1002", "1001", "1000"]
-    assert found[0].seq > seq
+    assert afters(found) == ["1002", "1001", "1000", "20"]
+    assert found[-1].seq > seq
     assert first < found[-1].index
 
 

@@ -63,7 +63,7 @@ def kept_secret(number: int = 9) -> KeptSecret:
 
 
 def session(number: int = 1) -> Session:
-    return Session(f"key {number}", "accessor", 3, 9)
+    return Session(f"key {number}", "accessor", "token", 3, 9)
 
 
 def put(*values: Any, base: int = NOW, time: int = TIME, **more: Any) -> Change:
