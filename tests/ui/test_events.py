@@ -19,6 +19,8 @@ from tests.api.gate import MANAGEMENT, NODE, Gate, gate
 from tests.promises import PATIENCE
 from tests.support import FakeAgent, Live, down, eventually, serving, up
 
+SESSION = "a-secret-that-a-browser-has".ljust(43, "-")
+
 
 @contextmanager
 def stream(api: Live, headers: dict[str, str] | None = None) -> Iterator[Iterator[str]]:
@@ -77,8 +79,8 @@ def test_a_page_of_a_session_that_ends_is_told(api: Live, made: Gate, tmp_path: 
     now = time.time_ns()
     accessor = made.accessors["csi-list"]
     token = digest_of(api.services.acl.held_by(accessor, now))
-    api.services.intake.sign_in(Session(key_of("x" * 43), accessor, token, now, now + 10**13))
-    with stream(api, {"Cookie": f"{COOKIE}={'x' * 43}"}) as events:
+    api.services.intake.sign_in(Session(key_of(SESSION), accessor, token, now, now + 10**13))
+    with stream(api, {"Cookie": f"{COOKIE}={SESSION}"}) as events:
         assert next(events) == "alive"
         _revoke(api, made, "csi-list", tmp_path)
         assert list(events) == [], "its page is asked for again, signed out"

@@ -26,6 +26,8 @@ from tests.ui.support import Browser, parsed
 
 PLUGIN = "/ui/plugin/csi/ebs0"
 
+ENDED = "a-secret-that-a-browser-had".ljust(43, "-")
+
 
 @pytest.fixture
 def made(tmp_path: Path) -> Gate:
@@ -162,8 +164,8 @@ def test_a_session_ends_with_its_token(api: Api, made: Gate) -> None:
     accessor = made.accessors["csi-read"]
     now = time.time_ns()
     token = digest_of(api.services.acl.held_by(accessor, now))
-    api.services.intake.sign_in(Session(key_of("x" * 43), accessor, token, now - 9, now - 1))
-    headers = {"Cookie": f"{COOKIE}={'x' * 43}"}
+    api.services.intake.sign_in(Session(key_of(ENDED), accessor, token, now - 9, now - 1))
+    headers = {"Cookie": f"{COOKIE}={ENDED}"}
     assert api.call("GET", PLUGIN, headers=headers).status == 403, "it is over"
     api.services.intake.sign_in(Session(key_of("y" * 43), accessor, token, now, now + 10**12))
     assert [each.key for each in api.services.store.load().sessions] == [key_of("y" * 43)]
