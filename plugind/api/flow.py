@@ -40,7 +40,8 @@ class Flow:
 
     ``acl`` returns the policies and tokens in force now, ``types`` are the names of the plugin
     types, ``parts`` has for each group of endpoints what it needs, and ``signal`` makes signals of
-    the server that the requests come to.
+    the server that the requests come to. ``check_write`` raises Forbidden for a write that a
+    browser sends for another site, which only tokens stop otherwise.
     ``has_public_metrics``: the configuration has metrics readable by everybody.
     """
 
@@ -55,9 +56,11 @@ class Flow:
         hits: Hits,
         parts: Iterable[object],
         signal: Callable[[], Signal],
+        check_write: Callable[[Request], None],
         has_public_metrics: bool = False,
     ) -> None:
         self._has_public_metrics = has_public_metrics
+        self._check_write = check_write
         self._catalogue = catalogue
         self._acl = acl
         self._types = types
@@ -115,6 +118,7 @@ class Flow:
             yield from self._take_turn(exchange, call)
         if isinstance(answer, Source):
             return self._read(call, answer, endpoint.content_type)
+        exchange.accessor = answer.accessor or exchange.accessor
         return answer
 
     def admit(self, exchange: Exchange, endpoint: Endpoint, path: Mapping[str, str]) -> Call[Any]:
@@ -125,6 +129,8 @@ class Flow:
         request = exchange.request
         acl, exchange.acl = exchange.acl or self._acl(), None
         exchange.endpoint, secret = endpoint, request.secret
+        if not acl.enabled:
+            self._check_write(request)
         parts = self._parts[endpoint.parts]
         if endpoint.caller is None:
             caller = _caller(acl, endpoint, secret)

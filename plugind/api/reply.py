@@ -42,6 +42,7 @@ class Reply:
     """An answer: a body of ``content_type``, and the index it is from (None: it has none).
 
     The body is whole, or parts that are made while it is sent, or a stream.
+    ``accessor`` is that of a token which only the view found, for the access log.
     ``version`` identifies the body's sources, for the ETag; "" for none. ``keep`` returns other
     forms of the body, kept for other clients.
     """
@@ -53,6 +54,7 @@ class Reply:
     headers: Mapping[str, str] = field(default_factory=dict)
     version: str = ""
     keep: Keep = made_now
+    accessor: str = ""
 
 
 def json_reply(value: Any, index: int | None = None) -> Reply:

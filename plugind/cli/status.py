@@ -49,7 +49,8 @@ def status(client: Client, as_json: bool) -> None:
 
     The exit status is 0 when all is well, 1 when plugins have too few healthy instances or a node
     is down, 2 when a plugin has no healthy instance, and 3 when that is unknown: no server answers,
-    or the token may not read it.
+    or the token may not read it. A plugin with as many healthy instances as are expected is ok,
+    also where further ones are unhealthy.
     """
     problems = client.problems().value
     changes = client.history(since=_SINCE).value

@@ -32,6 +32,7 @@ class RoleFigures(NamedTuple):
     expected: int
     healthy: int
     node_down: int
+    unhealthy: int
     versions: int
 
 
@@ -104,6 +105,7 @@ class CatalogueMetrics:
             "instances_expected": lambda each: each.expected,
             "instances_healthy": lambda each: each.healthy,
             "instances_node_down": lambda each: each.node_down,
+            "instances_unhealthy": lambda each: each.unhealthy,
             "versions": lambda each: each.versions,
         }
         for name, part in parts.items():
@@ -187,6 +189,7 @@ class CatalogueMetrics:
             count["known"] += 1
             count["healthy"] += is_healthy
             count["node down"] += is_down
+            count["unhealthy"] += not (is_healthy or is_down)
             if not is_healthy:
                 unhealthy.append(one)
             if version := str(reported.details.get(type_.version_detail) or ""):
@@ -196,6 +199,7 @@ class CatalogueMetrics:
                 expected.get(role, counts[role]["known"]),
                 counts[role]["healthy"],
                 counts[role]["node down"],
+                counts[role]["unhealthy"],
                 len(versions[role]),
             )
             for role in type_.roles

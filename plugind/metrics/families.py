@@ -46,6 +46,13 @@ FAMILIES = (
         True,
     ),
     Family(
+        "plugind_plugin_instances_unhealthy",
+        GAUGE,
+        "Instances that are unhealthy while their node is up.",
+        _PLUGIN,
+        True,
+    ),
+    Family(
         "plugind_plugin_versions",
         GAUGE,
         "Versions that the instances have.",

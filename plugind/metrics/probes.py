@@ -2,7 +2,8 @@
 
 Each report and heartbeat of an agent has how many probes there were since its start. Here only what
 came after the first that is heard of an agent's run is counted: a server that is restarted would
-otherwise count the probes of months at once.
+otherwise count the probes of months at once. Two smaller numbers in a row mean that the agent began
+at 0 again, after a reload; a single one was heard late, and is counted already.
 """
 
 from __future__ import annotations
@@ -32,6 +33,7 @@ class ProbeCounter:
         self.failures = Tally(known=known)
         self._types = {type_ for (type_,) in known}
         self._heard: dict[str, tuple[str, Reported]] = {}
+        self._smaller: dict[str, dict[str, Probes]] = {}
         self._lock = threading.Lock()
 
     def hear(self, node_id: str, run_id: str, reported: Reported) -> None:
@@ -39,15 +41,31 @@ class ProbeCounter:
         with self._lock:
             last_run, last = self._heard.get(node_id, ("", None))
             now = {type_: each for type_, each in reported.items() if type_ in self._types}
-            if now:
+            if not now:
+                return
+            if last is None or last_run != run_id:
                 self._heard[node_id] = run_id, now
-        if last is not None and last_run == run_id:
-            for type_, each in now.items():
-                self._count(type_, each, last.get(type_, NO_PROBES))
+                self._smaller.pop(node_id, None)
+                return
+            bases = {type_: self._base(node_id, type_, last, each) for type_, each in now.items()}
+            newest = {type_: now[type_] for type_, base in bases.items() if base is not None}
+            self._heard[node_id] = run_id, {**last, **newest}
+        for type_, base in bases.items():
+            if base is not None:
+                self._count(type_, now[type_], base)
+
+    def _base(self, node_id: str, type_: str, last: Reported, now: Probes) -> Probes | None:
+        """Return the probes after which those of now are new; None where that is not clear yet."""
+        base = last.get(type_, NO_PROBES)
+        smaller = self._smaller.get(node_id, {}).pop(type_, None)
+        if now.number >= base.number:
+            return base
+        if smaller is not None and now.number > smaller.number:
+            return smaller
+        self._smaller.setdefault(node_id, {})[type_] = now
+        return None
 
     def _count(self, type_: str, now: Probes, last: Probes) -> None:
-        if now.number < last.number:
-            last = NO_PROBES  # the agent began at 0 again, after a reload
         if (count := now.number - last.number) > 0:
             seconds = max(0, now.time - last.time) / SECOND
             self.durations.add((type_,), seconds / count, times=count)
@@ -61,8 +79,11 @@ class ProbeCounter:
         with self._lock:
             for node_id in gone:
                 self._heard.pop(node_id, None)
+                self._smaller.pop(node_id, None)
 
     def missed(self, old: State, new: State) -> None:
         """Forget nodes that are gone."""
         with self._lock:
-            self._heard = {id_: each for id_, each in self._heard.items() if id_ in new.nodes}
+            for node_id in self._heard.keys() - new.nodes.keys():
+                self._heard.pop(node_id, None)
+                self._smaller.pop(node_id, None)

@@ -23,8 +23,9 @@ class ProblemSchema(WireSchema):
     ``plugin`` (instances are unhealthy for one reason), or ``missing`` (fewer instances are known
     than are declared).
 
-    ``Type``, ``ID`` and ``Roles`` are those of its plugin. ``Nodes`` has the first of ``NodeCount``
-    nodes. ``Since`` is the earliest time, null where that is not known.
+    ``Severity`` is ``ok`` where the plugin has as many healthy instances as are expected all the
+    same. ``Type``, ``ID`` and ``Roles`` are those of its plugin. ``Nodes`` has the first of
+    ``NodeCount`` nodes. ``Since`` is the earliest time, null where that is not known.
     """
 
     Kind = fields.String(validate=OneOf(("node", "clone", "plugin", "missing")))

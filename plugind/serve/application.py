@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from functools import partial
 
 from plugind.api import TABLE
 from plugind.api.flask_port import Api
 from plugind.api.flow import Flow
+from plugind.api.origin import check_write
 from plugind.api.request import Signal
-from plugind.serve.endpoint_parts import Checks, Stats, parts_of
+from plugind.serve.endpoint_parts import Checks, Stats, names_of, parts_of
 from plugind.serve.parking import Threads
 from plugind.serve.services import Services
 from plugind.ui import PAGES
@@ -49,5 +51,8 @@ def flow_of(
         hits=services.hits,
         parts=parts_of(services, address, signal, checks, stats),
         signal=signal,
+        check_write=partial(
+            check_write, trusted=settings.server.trusted_proxies, names=names_of(settings)
+        ),
         has_public_metrics=settings.metrics.public,
     )

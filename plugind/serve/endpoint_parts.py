@@ -20,7 +20,7 @@ from plugind.api.problems import ProblemParts
 from plugind.api.request import Signal
 from plugind.api.search import SearchParts
 from plugind.api.type_rows import type_rows
-from plugind.config.settings import HistorySettings
+from plugind.config.settings import HistorySettings, Settings
 from plugind.filtering import Fields, fields_of
 from plugind.health import Health
 from plugind.serve.services import Services
@@ -105,7 +105,6 @@ def _ui_parts(services: Services, signal: Callable[[], Signal]) -> UiParts:
         streams=lambda: services.events.streams,
         history_kept=_kept(settings.history),
         throttle=Throttle(services.hits),
-        names=(settings.name, settings.advertise.http.partition(":")[0]),
         name=settings.name,
         region=settings.region,
         trusted=settings.server.trusted_proxies,
@@ -121,3 +120,8 @@ def _kept(history: HistorySettings) -> str:
 def _row_fields(services: Services) -> dict[str, Fields]:
     """Return by plugin type the fields that filters may name."""
     return {name: fields_of(each.row) for name, each in services.schemas.items()}
+
+
+def names_of(settings: Settings) -> tuple[str, ...]:
+    """Return the hosts that a server is known by, beside addresses."""
+    return settings.name, settings.advertise.http.partition(":")[0]

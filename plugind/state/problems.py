@@ -15,7 +15,8 @@ from plugind.model import DOWN, Declaration, Instance, Node, PluginKey
 from plugind.state.state import State
 
 OK, WARNING, CRITICAL = "ok", "warning", "critical"
-"""How bad it is: a plugin with some healthy instances is a warning, one with none is critical."""
+"""How bad it is: a plugin with too few healthy instances is a warning, one with none is critical.
+One with as many as expected is ok, also where further ones are unhealthy."""
 
 NODE, CLONE, PLUGIN, MISSING = "node", "clone", "plugin", "missing"
 """Kinds: a node is down, two agents report as one node, instances are unhealthy, or fewer are known
@@ -205,7 +206,7 @@ def _of_plugins(wrong: Wrong, types: Collection[str]) -> Iterator[Problem]:
         for reason, group in _few(groups) if key.type in types else ():
             yield Problem(
                 PLUGIN,
-                max(WARNING, wrong.severity(key), key=_rank),
+                wrong.severity(key),
                 reason,
                 group.since,
                 len(group.nodes),
@@ -237,7 +238,7 @@ def _of_missing(wrong: Wrong, types: Collection[str]) -> Iterator[Problem]:
             continue
         stamp = wrong.state.stamps.get(key.resource)
         since = stamp.create_time if stamp and not wrong.state.of_plugin(key) else 0
-        severity = max(WARNING, wrong.severity(key), key=_rank)
+        severity = wrong.severity(key)
         for role, (known, number) in roles.items():
             reason = f"{number} expected, {known or 'none'} known"
             yield Problem(MISSING, severity, reason, since, 0, (), number - known, *key, (role,))

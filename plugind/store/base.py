@@ -219,8 +219,9 @@ class Store(ABC):
     @abstractmethod
     def mark(self, run: str, now: int) -> None:
         """Keep for good that the server process ``run`` ran ``now`` (nanoseconds): it did so from
-        its first mark on. This is no change and takes no index. The last RUNS_KEPT runs are kept at
-        least; one whose clock was set back ends earlier, but never before its start."""
+        its first mark on. This is no change and takes no index. Of more than RUNS_KEPT runs
+        the shortest may leave; one whose clock was set back ends earlier, but never before its
+        start."""
 
     @abstractmethod
     def runs(self, since: int) -> Sequence[Run]:

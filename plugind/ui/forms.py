@@ -11,11 +11,11 @@ from collections.abc import Mapping
 from urllib.parse import parse_qsl
 
 from plugind.api.endpoints import Call, anyone, management
+from plugind.api.origin import check_origin
 from plugind.api.reply import Reply
 from plugind.errors import BadRequest, NotFound, TokenNotFound
 from plugind.model import PluginKey
 from plugind.ui import session
-from plugind.ui.origin import check_known_host, check_origin
 from plugind.ui.pages import Pages, link, reply, see_other
 from plugind.ui.parts import Look, UiParts
 
@@ -33,8 +33,6 @@ def _form(call: Call[UiParts]) -> Mapping[str, str]:
     """Return the fields of a form that this browser was given. Raise Forbidden and BadRequest."""
     request, parts = call.request, call.parts
     check_origin(request, parts.trusted)
-    if not call.acl.enabled:
-        check_known_host(request, parts.trusted, parts.names)
     body = request.read(FORM_MAXIMUM + 1)
     if len(body) > FORM_MAXIMUM:
         raise BadRequest(f"the form is larger than {FORM_MAXIMUM} bytes")
@@ -94,7 +92,8 @@ def sign_in(call: Call[UiParts]) -> Reply:
         return _sign_in_page(call, fields.get("next", ""), mistake, 403)
     token = call.acl.held_by(caller.accessor, now)
     given = session.begin(call.parts, token, call.request, now)
-    return see_other(_next(fields.get("next", "")) or "./", {"Set-Cookie": given})
+    location = _next(fields.get("next", "")) or "./"
+    return see_other(location, {"Set-Cookie": given}, caller.accessor)
 
 
 @endpoints.form("/ui/signout", need=anyone)

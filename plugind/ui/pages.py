@@ -26,8 +26,8 @@ from plugind.ui.session import COOKIE, caller_of, cookie, form_token, session_of
 
 PARAMETERS = frozenset(
     (
-        *("before", "class", "csv", "datacenter", "filter", "nodes", "page", "q", "sort", "state"),
-        "version",
+        *("before", "class", "csv", "datacenter", "filter", "id", "node", "nodes", "page", "q"),
+        *("sort", "state", "type", "version"),
     )
 )
 """The query parameters that any page takes."""
@@ -70,10 +70,10 @@ class Pages(Endpoints[UiParts]):
         return self("GET", path, need=need, answer=HTML, caller=caller_of, refused=error_page)
 
 
-def see_other(location: str, headers: Mapping[str, str] | None = None) -> Reply:
-    """Return the way to another page, relative, after a form."""
+def see_other(location: str, headers: Mapping[str, str] | None = None, accessor: str = "") -> Reply:
+    """Return the way to another page, relative, after a form; ``accessor`` as for a Reply."""
     given = {**HEADERS, **(headers or {}), "Cache-Control": "no-store", "Location": location}
-    return Reply(b"", 303, content_type="", headers=given)
+    return Reply(b"", 303, content_type="", headers=given, accessor=accessor)
 
 
 def root_of(path: str) -> str:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Collection, Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 
 from plugind.api.endpoints import Call
@@ -32,8 +32,7 @@ class UiParts:
     ``store_size`` returns the bytes of the store's files, None where they are not known.
     ``changes`` wakes the streams of pages, ``streams`` counts all that are open, ``history_kept``
     says how long history is kept, and ``signal`` makes signals of the HTTP server. ``throttle``
-    bounds attempts to sign in, ``names`` are hosts that the server is known by, and ``trusted`` are
-    the proxies that are believed.
+    bounds attempts to sign in, and ``trusted`` are the proxies that are believed.
     """
 
     catalogue: Catalogue
@@ -54,7 +53,6 @@ class UiParts:
     streams: Callable[[], int]
     history_kept: str
     throttle: Throttle
-    names: Collection[str]
     name: str
     region: str
     trusted: Networks = ()

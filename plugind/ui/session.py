@@ -16,11 +16,11 @@ from contextlib import suppress
 
 from plugind.acl import Acl
 from plugind.acl.tokens import Caller, Token
+from plugind.api.origin import cookie_attributes
 from plugind.api.request import Request
 from plugind.errors import Forbidden, TokenNotFound
 from plugind.model import Session
 from plugind.model.times import SECOND
-from plugind.ui.origin import cookie_attributes
 from plugind.ui.parts import UiParts
 
 COOKIE = "plugind-session"

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 
@@ -53,7 +54,7 @@ def timeline(look: Look, asked: HistoryQuery, is_seen: IsSeen = all_seen) -> Tim
     Raise BadRequest.
     """
     before = look.asked("before")
-    if before and not (before.isascii() and before.isdigit() and int(before) <= INT64_MAX):
+    if before and not (re.fullmatch("[0-9]{1,19}", before) and int(before) <= INT64_MAX):
         raise BadRequest("Invalid before: take it from the link to older events")
     query = replace(asked, before=int(before) if before else None)
     found: list[Event] = []

@@ -9,6 +9,7 @@ from typing import Any
 
 import pytest
 
+from plugind.api.availability import rounded_share
 from plugind.api.turns import SELECTED, kind_of
 from plugind.model import Declaration, PluginKey
 from plugind.model.times import SECOND, format_time, parse_time
@@ -147,3 +148,21 @@ def test_no_cache_keeps_it(api: Api, agent: FakeAgent) -> None:
     answer = api.call("GET", EBS0)
     assert answer.headers["cache-control"] == "no-store"
     assert "etag" not in answer.headers
+
+
+@pytest.mark.parametrize(
+    ("share", "shown"),
+    [
+        (None, None),
+        (0, 0),
+        (1e-12, 0.000001),
+        (0.6818189, 0.681818),
+        (0.9999999, 0.999999),
+        (1 - 1e-12, 0.999999),
+        (1.0, 1),
+    ],
+)
+def test_only_all_is_shown_as_all_and_nothing_as_nothing(
+    share: float | None, shown: float | None
+) -> None:
+    assert rounded_share(share) == shown

@@ -123,13 +123,13 @@ def test_fewer_than_are_declared(api: Api, agent: FakeAgent) -> None:
     assert (found["Plugins"], found["PluginsDegraded"], found["PluginsDown"]) == (2, 1, 1)
 
 
-def test_an_instance_too_many_that_is_unhealthy_is_a_warning(api: Api, agent: FakeAgent) -> None:
+def test_an_instance_too_many_that_is_unhealthy_is_shown_and_ok(api: Api, agent: FakeAgent) -> None:
     api.services.intake.declare([Declaration(PluginKey("csi", "ebs0"), {"node": 1})])
     agent.report({"ebs0": {"node": up()}})
     FakeAgent(api, name="vm2").report({"ebs0": {"node": down()}})
     found = read(api)
-    assert brief(found) == [("plugin", "warning", "ebs0", 1, 1)]
-    assert (found["Severity"], found["PluginsDegraded"]) == ("warning", 0)
+    assert brief(found) == [("plugin", "ok", "ebs0", 1, 1)]
+    assert (found["Severity"], found["PluginsDegraded"]) == ("ok", 0)
 
 
 def test_two_agents_that_report_as_one_node(api: Api, agent: FakeAgent) -> None:

@@ -376,3 +376,26 @@ def test_another_rejection_has_another_digest(api: Api, agent: FakeAgent) -> Non
             assert agent.beat().status == 200
             digests.add(agent.digest)
     assert len(digests) == 2
+
+
+@pytest.mark.parametrize(
+    ("host", "origin", "is_allowed"),
+    [
+        ("rebound.example:4646", "", True),
+        ("localhost:4646", "http://localhost:4646", True),
+        ("127.0.0.1:4646", "http://127.0.0.1:4646", True),
+        ("rebound.example:4646", "http://rebound.example:4646", False),
+        ("127.0.0.1:4646", "http://203.0.113.1", False),
+        ("127.0.0.1:4646", "null", False),
+    ],
+)
+def test_without_acls_no_page_of_another_host_may_write(
+    api: Api, agent: FakeAgent, host: str, origin: str, is_allowed: bool
+) -> None:
+    """A name of any site can be made to lead to an address behind a firewall."""
+    agent.report({"ebs0": {"node": down()}})
+    headers = {"Host": host, **({"Origin": origin} if origin else {})}
+    assert api.call("GET", "/v1/plugins?type=csi", headers=headers).status == 200
+    answer = api.call("DELETE", f"/v1/node/{agent.node_id}", headers=headers)
+    assert answer.status == (200 if is_allowed else 403)
+    assert is_allowed is not bool(api.call("GET", "/v1/nodes").json)

@@ -8,6 +8,7 @@ from pathlib import Path
 import pytest
 
 from plugind.cli import status
+from plugind.model import Declaration, PluginKey
 from tests.api.gate import gate
 from tests.cli.conftest import NODE, REASON
 from tests.cli.terminal import Terminal
@@ -57,6 +58,19 @@ def test_what_is_degraded_is_a_warning(tmp_path: Path) -> None:
         done = plugind("status", address=api.address)
         assert done.returncode == 1
         assert done.stdout.startswith("1 problem; 1 plugin: 1 degraded; 2 nodes: all up.\n")
+
+
+def test_an_instance_too_many_that_is_unhealthy_is_shown_and_ok(tmp_path: Path) -> None:
+    with serving(tmp_path, live=True) as api:
+        assert isinstance(api, Live)
+        api.services.intake.declare([Declaration(PluginKey("csi", "nfs"), {"node": 1})])
+        FakeAgent(api).report({"nfs": {"node": up()}})
+        FakeAgent(api, name="vm2").report({"nfs": {"node": down("flood")}})
+        done = plugind("status", address=api.address)
+        assert done.returncode == plugind("plugin", "check", "nfs", address=api.address).returncode
+        assert done.returncode == 0
+        assert done.stdout.startswith("1 problem; 1 plugin: none down or degraded; ")
+        assert "flood" in done.stdout
 
 
 def test_json(api: Live, agent: FakeAgent) -> None:

@@ -34,13 +34,23 @@ def test_what_is_new_is_counted() -> None:
     assert list(counter.durations.totals()) == [("csi",)]
 
 
-def test_another_run_begins_anew_and_so_does_a_smaller_number() -> None:
+def test_another_run_begins_anew_and_so_do_smaller_numbers() -> None:
     counter = ProbeCounter(["csi"])
     counter.hear("a", "one", {"csi": Probes(10, 0, 10 * SECOND)})
     counter.hear("a", "two", {"csi": Probes(20, 0, 20 * SECOND)})
     assert counted(counter)[0] == 0
     counter.hear("a", "two", {"csi": Probes(3, 1, 3 * SECOND)})
-    assert counted(counter) == (3, 3.0, 1)
+    counter.hear("a", "two", {"csi": Probes(3, 1, 3 * SECOND)})
+    assert counted(counter) == (0, 0.0, 0), "it may have been heard late"
+    counter.hear("a", "two", {"csi": Probes(5, 2, 6 * SECOND)})
+    assert counted(counter) == (2, 3.0, 1)
+
+
+def test_what_is_heard_late_is_not_counted_again() -> None:
+    counter = ProbeCounter(["csi"])
+    for number in (1_000, 1_002, 1_001, 1_003, 1_002, 1_005):
+        counter.hear("a", "run", {"csi": Probes(number, 0, number * SECOND)})
+    assert counted(counter) == (5, 5.0, 0)
 
 
 def test_sums_stay_within_what_the_wire_has_room_for() -> None:

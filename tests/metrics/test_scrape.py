@@ -79,6 +79,8 @@ def test_figures_of_plugins_are_those_of_the_list(api: Api) -> None:
     }
     node_down = values(found["plugind_plugin_instances_node_down"], "plugin", "role")
     assert (node_down["ebs0", "node"], node_down["nfs", "node"]) == (1, 1)
+    unhealthy = values(found["plugind_plugin_instances_unhealthy"], "plugin", "role")
+    assert (unhealthy["ebs0", "node"], unhealthy["nfs", "node"]) == (1, 0)
     versions = values(found["plugind_plugin_versions"], "plugin", "role")
     assert (versions["ebs0", "node"], versions["ebs0", "controller"]) == (2, 1)
     required = values(found["plugind_plugin_controller_required"], "plugin")

@@ -219,7 +219,8 @@ class MemoryStore(Store):
             runs = self._server.runs
             start = runs[run].start if run in runs else now
             runs[run] = Run(run, start, max(start, now))
-            for each in sorted(runs.values(), key=_start)[:-RUNS_KEPT]:
+            others = sorted((each for each in runs.values() if each.id != run), key=_length)
+            for each in others[: max(0, len(runs) - RUNS_KEPT)]:
                 del runs[each.id]
 
     def runs(self, since: int) -> Sequence[Run]:
@@ -320,6 +321,10 @@ def _contents(server: Server) -> Contents:
 
 def _start(run: Run) -> tuple[int, str]:
     return run.start, run.id
+
+
+def _length(run: Run) -> tuple[int, int, str]:
+    return run.end - run.start, run.start, run.id
 
 
 def _runs(server: Server) -> list[Run]:

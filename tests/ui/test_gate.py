@@ -6,7 +6,7 @@ from collections.abc import Iterator
 
 import pytest
 
-from plugind.ui import PAGES
+from plugind.ui import PAGES, timeline
 from tests.api.gate import (
     ANYBODY,
     EVERYBODY,
@@ -173,6 +173,15 @@ def test_a_list_without_the_right_to_read_has_no_reasons_and_no_versions(
     assert "ebs0" in answer.text, "a version that the reader may not know selects nothing"
     assert 'href="../plugin/csi/ebs0"' not in answer.text
     assert "<time" not in answer.text.partition("<tbody>")[2]
+
+
+def test_events_that_a_reader_may_not_see_do_not_end_the_history(
+    api: Api, made: Gate, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(timeline, "_LOOKED_AT", 1)
+    shown = api.call("GET", "/ui/", headers=made.headers("node-read")).text
+    assert "Older events" in shown
+    assert '<ol class="events">' not in shown
 
 
 def test_answers_of_different_readers_have_different_tags(api: Api, made: Gate) -> None:

@@ -187,8 +187,11 @@ def test_a_mistake_in_the_url_is_told_on_the_page(api: Api, query: str) -> None:
     assert 'role="alert"' in answer.text
 
 
+_LONG = [f"{path}={'9' * 5_000}" for path in (f"{LIST}?page", "/ui/?before", "/ui/nodes?page")]
+
+
 @pytest.mark.parametrize(
-    "path", [f"{LIST}?page=x", "/ui/plugin/csi/ebs0?before=x", "/ui/?before=-"]
+    "path", [f"{LIST}?page=x", "/ui/plugin/csi/ebs0?before=x", "/ui/?before=-", *_LONG]
 )
 def test_other_mistakes_are_pages_of_errors(api: Api, agent: FakeAgent, path: str) -> None:
     agent.report({"ebs0": {"node": up()}})

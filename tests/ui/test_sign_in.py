@@ -6,7 +6,9 @@ import re
 import time
 from collections.abc import Iterator
 from pathlib import Path
+from urllib.parse import urlencode
 
+import orjson
 import pytest
 
 from plugind.acl.tokens import block, digest, draw
@@ -102,6 +104,28 @@ def test_a_cookie_given_over_https_is_sent_over_https_only(
         fields = {"form": form, "token": made.secrets["csi-read"]}
         answer = browser.post("/ui/signin", fields, Origin=f"{scheme}://localhost")
         assert answer.headers["set-cookie"].endswith("; Secure") is (scheme == "https")
+
+
+def test_the_access_log_has_who_signed_in_and_what_was_forgotten(
+    made: Gate, tmp_path: Path
+) -> None:
+    log = tmp_path / "access.log"
+    with serving(tmp_path, live=False, config=made.config, server_access_log=str(log)) as api:
+        agent = FakeAgent(api, NODE.rpartition("/")[2], token=made.secrets[MANAGEMENT])
+        agent.report({"ebs0": {"node": down()}})
+        browser = Browser(api)
+        browser.sign_in(made.secrets[MANAGEMENT])
+        asked = [{"type": "csi", "id": "ebs0"}, {"node": agent.node_id}]
+        for query in asked:
+            path = f"/ui/forget?{urlencode(query)}"
+            form = parsed(browser.get(path)).form
+            assert browser.post(path, {"form": form}).status == 303
+    assert made.secrets[MANAGEMENT] not in log.read_text()
+    lines = [orjson.loads(line) for line in log.read_text().splitlines()]
+    posts = [each for each in lines if each["method"] == "POST"]
+    assert [each["path"] for each in posts] == ["/ui/signin", "/ui/forget", "/ui/forget"]
+    assert {each["accessor"] for each in posts} == {made.accessors[MANAGEMENT]}
+    assert [each["query"] for each in posts] == [{}, *asked]
 
 
 def test_a_session_outlives_the_server(tmp_path: Path, made: Gate) -> None:

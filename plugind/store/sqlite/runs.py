@@ -12,14 +12,17 @@ _MARK = """
     ON CONFLICT (id) DO UPDATE SET last = max(start, ?2)
 """
 _PRUNE = """
-    DELETE FROM runs WHERE start < (SELECT start FROM runs ORDER BY start DESC LIMIT 1 OFFSET ?)
+    DELETE FROM runs WHERE id IN (
+        SELECT id FROM runs WHERE id != ?1 ORDER BY last - start, start, id
+        LIMIT max(0, (SELECT count(*) FROM runs) - ?2)
+    )
 """
 
 
 def mark(db: sqlite3.Connection, run: str, now: int) -> None:
-    """Note that a process ran; forget the oldest runs where there are too many."""
+    """Note that a process ran; forget the shortest runs where there are too many."""
     db.execute(_MARK, (run, now))
-    db.execute(_PRUNE, (RUNS_KEPT - 1,))
+    db.execute(_PRUNE, (run, RUNS_KEPT))
 
 
 def select(db: sqlite3.Connection, since: int) -> list[Run]:

@@ -377,8 +377,10 @@ def a_mark_is_no_change(rig: Rig) -> None:
 
 
 @cases.add
-def the_oldest_of_too_many_runs_leave(rig: Rig) -> None:
-    runs = [Run(str(number), TIME + number, TIME + number) for number in range(RUNS_KEPT)]
+def the_shortest_of_too_many_runs_leave(rig: Rig) -> None:
+    long = Run("long", TIME - 9 * SECOND, TIME - SECOND)
+    crashed = [Run(str(number), TIME + number, TIME + number) for number in range(RUNS_KEPT - 1)]
+    runs = [long, *crashed]
     many = Contents(FIRST_INDEX, (), (), (), {}, runs=runs)
     file = rig.data_dir / "many"
     exporting.write(file, "x", many, (), 0, no_progress)
@@ -387,4 +389,6 @@ def the_oldest_of_too_many_runs_leave(rig: Rig) -> None:
     assert list(store.runs(0)) == runs
     last = Run("last", TIME + RUNS_KEPT, TIME + RUNS_KEPT)
     store.mark(*last[:2])
-    assert list(store.runs(0)) == [*runs[1:], last]
+    assert list(store.runs(0)) == [long, *crashed[1:], last]
+    store.mark(last.id, last.end + SECOND)
+    assert list(store.runs(0)) == [long, *crashed[1:], last._replace(end=last.end + SECOND)]

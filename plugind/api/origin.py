@@ -43,7 +43,7 @@ def cookie_attributes(request: Request, trusted: Networks) -> str:
 
 
 def check_origin(request: Request, trusted: Networks) -> None:
-    """Raise Forbidden for a form that another site sends (RFC 6454): the host and port of its
+    """Raise Forbidden for a request that another site sends (RFC 6454): the host and port of its
     origin are not those that the browser asks."""
     host = _host(request, trusted)
     origin = request.header("Origin")
@@ -54,8 +54,8 @@ def check_origin(request: Request, trusted: Networks) -> None:
         sent_by = ""
     if not sent_by or sent_by != host or site not in ("", "same-origin"):
         raise Forbidden(
-            "the form was sent by another site, or a proxy changes Host: have it pass on Host, or "
-            "name it in server.trusted_proxies and have it send X-Forwarded-Host"
+            "the request was sent by another site, or a proxy changes Host: have it pass on Host, "
+            "or name it in server.trusted_proxies and have it send X-Forwarded-Host"
         )
 
 
@@ -69,6 +69,14 @@ def check_known_host(request: Request, trusted: Networks, names: Collection[str]
             f"without ACLs this needs a host that is known, not {host[:64]!r}: use an IP address, "
             "or name it in advertise.http"
         )
+
+
+def check_write(request: Request, trusted: Networks, names: Collection[str]) -> None:
+    """Raise Forbidden for a write of a browser, unless it is from a page of a host that is known.
+    Agents and tools send no Origin."""
+    if request.method not in ("GET", "HEAD") and request.header("Origin"):
+        check_origin(request, trusted)
+        check_known_host(request, trusted, names)
 
 
 def _host(request: Request, trusted: Networks) -> str:
