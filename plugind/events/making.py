@@ -81,7 +81,9 @@ class EventMaker:
                     case StoredTransition():
                         stored.append(each)
                         resources |= self._gone(each, new)
-            events += [self._transition(each) for each in stored if self._is_of_plugin(each)]
+            # Of a type that is not installed any more nobody may read plugins.
+            of_types = [each for each in stored if each.transition.type in self._types]
+            events += map(self._transition, of_types)
             events += self._states(index, sorted(resources), stored, new, old)
             yield Moment(index, tuple(events))
 
@@ -116,11 +118,6 @@ class EventMaker:
                 yield each.index, each
             last = found[-1]
             query = HistoryQuery(after=last.seq, limit=PAGE)
-
-    def _is_of_plugin(self, stored: StoredTransition) -> bool:
-        """Return whether a transition is one of a plugin whose type there is: of no other type may
-        anybody read plugins."""
-        return stored.transition.type in self._types
 
     def _gone(self, stored: StoredTransition, new: State) -> set[str]:
         """Return the plugin and the node of a transition, as far as they went by its change."""
