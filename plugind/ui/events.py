@@ -8,6 +8,7 @@ from collections.abc import Iterator
 from functools import partial
 
 from plugind.api.endpoints import Call, Endpoints
+from plugind.api.events import CHECK_EVERY, HEARTBEAT, SSE, STREAM_HEADERS
 from plugind.api.reply import Reply
 from plugind.api.request import Pause, Stream
 from plugind.catalogue.waiting import Holder
@@ -19,20 +20,11 @@ from plugind.ui.session import caller_of
 from plugind.ui.sight import Sight, see_anything
 from plugind.wire.addresses import party_of
 
-ALIVE = 10.0
-"""Seconds between two signs of life."""
-
-CHECK_EVERY = 1.0
-"""Seconds after which the rights of a reader are decided again."""
-
 CALM = 0.2
 """Seconds between two events, however much changes."""
 
 RETRY = (2_000, 6_000)
 """Milliseconds after which a browser connects again, so that not all do at the same time."""
-
-_SSE = "text/event-stream"
-_HEADERS = {"X-Accel-Buffering": "no", "Cache-Control": "no-store"}
 
 endpoints = Endpoints(UiParts)
 
@@ -42,7 +34,7 @@ endpoints = Endpoints(UiParts)
     "/ui/events",
     need=see_anything,
     answer={"type": "string"},
-    content_type=_SSE,
+    content_type=SSE,
     caller=caller_of,
     errors=(429,),
 )
@@ -50,22 +42,22 @@ def page_events(call: Call[UiParts]) -> Reply:
     """Send an event each time that something changed which the caller may see."""
     request, changes = call.request, call.parts.changes
     if request.method == "HEAD":
-        return Reply(b"", content_type=_SSE, headers=_HEADERS)
+        return Reply(b"", content_type=SSE, headers=STREAM_HEADERS)
     follower = changes.open(Holder(party_of(request.client)))
     stream = Stream(_parts(call, follower), partial(changes.close, follower))
-    return Reply(stream, content_type=_SSE, headers=_HEADERS)
+    return Reply(stream, content_type=SSE, headers=STREAM_HEADERS)
 
 
 def _parts(call: Call[UiParts], follower: Follower) -> Iterator[bytes | Pause]:
     """Yield the events of a stream, with pauses between them, until its place is taken away."""
     yield b"retry: %d\nevent: alive\ndata:\n\n" % random.randint(*RETRY)
-    alive_at, caller = time.monotonic() + ALIVE, call.asked.caller
+    alive_at, caller = time.monotonic() + HEARTBEAT, call.asked.caller
     while not follower.has_ended:
         signal = call.parts.signal()
         follower.wake = signal.set  # before the look, so that no change comes between unnoticed
         changed = follower.take()
         try:
-            now = call.check() or call
+            now = call.check()
         except Forbidden:  # the next request says why
             return
         if changed & _seen(now) or now.asked.caller != caller:
@@ -74,7 +66,7 @@ def _parts(call: Call[UiParts], follower: Follower) -> Iterator[bytes | Pause]:
             yield Pause(call.parts.signal(), CALM, ends_with_client=True)
         elif time.monotonic() >= alive_at:
             yield b"event: alive\ndata:\n\n"
-            alive_at = time.monotonic() + ALIVE
+            alive_at = time.monotonic() + HEARTBEAT
         else:
             yield Pause(signal, CHECK_EVERY, ends_with_client=True)
 

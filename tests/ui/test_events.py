@@ -11,9 +11,9 @@ from pathlib import Path
 import pytest
 import requests
 
+from plugind.api.events import CHECK_EVERY
 from plugind.model import Session
 from plugind.testing.serving import load
-from plugind.ui.events import CHECK_EVERY
 from plugind.ui.session import COOKIE, digest_of, key_of
 from tests.api.gate import MANAGEMENT, NODE, Gate, gate
 from tests.promises import PATIENCE
