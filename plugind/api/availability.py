@@ -151,8 +151,8 @@ def _windows(query: Mapping[str, str], now: int) -> Mapping[str, Window]:
 
 
 def rounded_share(value: float | None) -> float | None:
-    """Return a share rounded down, so that a short failure does not show as none. What is more than
-    nothing is not rounded to nothing."""
+    """Return a share rounded down, so that a short failure does not show as none; a share above 0
+    is not rounded to 0."""
     if value is None or value in (0, 1):
         return value
     return min(max(floor(round(value * _SHARES, 3)), 1), _SHARES - 1) / _SHARES

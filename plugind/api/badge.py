@@ -30,6 +30,8 @@ text-anchor="middle"><text x="{label_x}" y="14">{label}</text>\
 <text x="{value_x}" y="14">{value}</text></g></svg>
 """
 
+_HEADERS = {"Content-Security-Policy": "default-src 'none'", "X-Content-Type-Options": "nosniff"}
+
 endpoints = Endpoints(PluginParts)
 
 
@@ -53,7 +55,7 @@ def read_badge(call: Call[PluginParts], type_: str, id_: str) -> Source:
         index, counts = catalogue.counts(key)
         return Reading(index, None if counts is None else badge(key.id, counts.values()))
 
-    return Source(key.resource, look, NOT_FOUND, is_kept=False)
+    return Source(key.resource, look, NOT_FOUND, is_kept=False, headers=_HEADERS)
 
 
 def badge(id_: str, counts: Collection[tuple[int, int]]) -> bytes:

@@ -95,7 +95,8 @@ class Source:
     ``missing`` is the text for one that does not exist; ``fields`` are those that a filter of a
     list may use, and ``beyond`` finds the values that its rows lack. ``personal``: the answer
     depends on the caller, so no cache may keep it. ``is_kept``: the server keeps what it makes of
-    the objects that ``look`` returns, which are the same until the resource changes.
+    the objects that ``look`` returns, which are the same until the resource changes. ``headers``
+    are further ones of the answer.
     """
 
     resource: str
@@ -105,6 +106,7 @@ class Source:
     beyond: Beyond | None = None
     personal: bool = False
     is_kept: bool = True
+    headers: Mapping[str, str] = field(default_factory=dict)
 
 
 def settled_list(

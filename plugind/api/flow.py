@@ -224,7 +224,7 @@ class Flow:
                 found = page.listing
                 token = page.next_token or token
             self._check_size(len(found))
-        headers = {"X-Nomad-NextToken": token} if token else {}
+        headers = {**source.headers, **({"X-Nomad-NextToken": token} if token else {})}
         reply = Reply(
             found, index=reading.index, content_type=content_type, headers=headers, keep=keep
         )

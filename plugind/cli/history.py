@@ -16,11 +16,13 @@ from plugind.cli.commands import Command, examples
 from plugind.cli.connection import connected
 from plugind.cli.following import WAIT, Look, watch
 from plugind.cli.output import Column
-from plugind.client import Client
+from plugind.client import Answer, Client
 from plugind.model.changes import HISTORY_LIMIT
-from plugind.model.times import SECOND, format_duration
+from plugind.model.times import SECOND, format_duration, parse_time
 
 Row = Mapping[str, Any]
+
+MINUTE = 60 * SECOND
 
 SINCE = click.option(
     "--since", default="", metavar="DURATION|TIME", help="Only what happened since then, as 24h."
@@ -75,16 +77,29 @@ def show(
     as_json: bool,
 ) -> None:
     """Print history, and above it ``availability``; with ``watching`` what comes, line by line."""
-    rows = look(client, 0).value
+    answer = look(client, 0)
     if as_json and not watching:
-        output.print_json(rows)
+        output.print_json(answer.value)
+        say_more(answer, err=True)
         return
     if not as_json and (available := availability_table(availability())):
         output.console().print(Lines(available, ""))
     if watching:
         _follow(client, look, as_json)
-    table = history_table(rows)
-    output.console().print(table or "Nothing happened, as far as the history goes back.")
+    table = history_table(answer.value)
+    output.console().print(table or "No events in the history.")
+    say_more(answer)
+
+
+def say_more(answer: Answer, *, err: bool = False) -> None:
+    """Print a remark where an answer has not all transitions."""
+    if answer.next_token:
+        shown = len(answer.value)
+        terminal.echo(
+            f"These are the newest {shown:,}, and there are more: --since selects fewer, and the "
+            "HTTP API has all, page by page.",
+            err=err,
+        )
 
 
 def _follow(client: Client, look: Look, as_json: bool) -> NoReturn:
@@ -140,17 +155,29 @@ def availability_table(rows: Sequence[Row]) -> RenderableType | None:
     cells = [
         [
             *(row["Type"], row["Role"]),
-            *(_percent(window["Availability"]) for window in row["Windows"]),
-            *(_percent(window["AnyHealthy"]) for window in row["Windows"]),
+            *(_share(window, "Availability") for window in row["Windows"]),
+            *(_share(window, "AnyHealthy") for window in row["Windows"]),
         ]
         for row in rows
     ]
     return output.table(columns, cells)
 
 
-def _percent(share: float | None) -> str:
+def _share(window: Row, name: str) -> str:
+    """Return a share of a window, and how much of the window is known if not all of it is."""
+    if (share := window[name]) is None:
+        return "-"
+    percent = _percent(share)
+    since, known, until = (parse_time(window[edge]) for edge in ("Since", "KnownSince", "Until"))
+    if known <= since:
+        return percent
+    hours, minutes = divmod((until - known) // MINUTE, 60)
+    return f"{percent} of {f'{hours}h' if hours else f'{minutes}m'}"
+
+
+def _percent(share: float) -> str:
     """Return a share, rounded down, so that a short failure does not show as none."""
-    return "-" if share is None else f"{floor(round(share * 100_000, 3)) / 1000:g}%"
+    return f"{floor(max(round(share * 100_000, 3), share > 0)) / 1000:g}%"
 
 
 def _details(row: Row) -> str:

@@ -12,11 +12,10 @@ from rich.console import RenderableType
 from plugind.cli import output, terminal
 from plugind.cli.commands import examples
 from plugind.cli.connection import connected
-from plugind.cli.history import AS_JSON, history_table
+from plugind.cli.history import AS_JSON, history_table, say_more
 from plugind.cli.output import Column
 from plugind.cli.plugin_check import CheckCommand
-from plugind.client import Client
-from plugind.model.changes import HISTORY_LIMIT
+from plugind.client import Answer, Client
 
 Values = Mapping[str, Any]
 
@@ -53,15 +52,17 @@ def status(client: Client, as_json: bool) -> None:
     also where further ones are unhealthy.
     """
     problems = client.problems().value
-    changes = client.history(since=_SINCE).value
+    answer = client.history(since=_SINCE)
     if as_json:
-        output.print_json({"Problems": problems, "Changes": changes})
+        output.print_json({"Problems": problems, "Changes": answer.value})
+        say_more(answer, err=True)
     else:
-        _show(problems, changes)
+        _show(problems, answer)
     raise click.exceptions.Exit(_STATUSES[problems["Severity"]])
 
 
-def _show(problems: Values, changes: Sequence[Values]) -> None:
+def _show(problems: Values, answer: Answer) -> None:
+    changes = answer.value
     console = output.console()
     terminal.echo(totals(problems))
     if problems["Problems"]:
@@ -71,7 +72,7 @@ def _show(problems: Values, changes: Sequence[Values]) -> None:
     if left:
         terminal.echo(f"and {left} more")
     terminal.echo("")
-    terminal.echo(counts(changes))
+    terminal.echo(counts(changes, are_all=not answer.next_token))
     if table := history_table(changes[:CHANGES_SHOWN]):
         terminal.echo("")
         console.print(table)
@@ -97,13 +98,13 @@ def _bad(number: int, word: str) -> list[str]:
     return [f"{number} {word}"] if number else []
 
 
-def counts(changes: Sequence[Values]) -> str:
+def counts(changes: Sequence[Values], *, are_all: bool) -> str:
     """Return one line that says how much changed in the last hour."""
     if not changes:
-        return "Nothing changed in the last hour."
+        return "Nothing changed in the last hour." if are_all else "Too much changed to be read."
     by_event = Counter(row["Event"] for row in changes).most_common()
     events = ", ".join(f"{number} {event}" for event, number in by_event)
-    at_least = "at least " if len(changes) == HISTORY_LIMIT else ""
+    at_least = "" if are_all else "at least "
     return f"In the last hour: {at_least}{_number(len(changes), 'change')} ({events})."
 
 

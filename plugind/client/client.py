@@ -19,6 +19,7 @@ import requests
 from plugind.client import transport
 from plugind.client.document_bodies import as_nomad, is_document
 from plugind.errors import ClientError, Refused, Unreachable
+from plugind.model.changes import HISTORY_LIMIT
 from plugind.model.times import format_duration
 from plugind.printable import one_line
 
@@ -30,6 +31,9 @@ ANSWER_MAXIMUM = 1 << 28
 ACKNOWLEDGEMENT_MAXIMUM = 1 << 24
 """Bytes of a response to a write: a server that sends more is not plugind."""
 
+PAGES = 100
+"""Pages of history that are read at most, to find transitions that the token may read."""
+
 ERROR_MAXIMUM = 500
 """Characters of an error's text that are kept."""
 
@@ -39,10 +43,12 @@ _WAIT_SLACK = 1 / 16
 
 @dataclass(frozen=True, slots=True)
 class Answer:
-    """A decoded response and its index (0 where the endpoint has none)."""
+    """A decoded response, its index (0 where the endpoint has none), and the token of what comes
+    behind it, "" where nothing does."""
 
     value: Any
     index: int
+    next_token: str = ""
 
 
 class Client:
@@ -146,7 +152,7 @@ class Client:
         ``since`` is a time (RFC 3339), or a span such as "24h".
         """
         path = f"/v1/plugin/{_segment(type)}/{_segment(id)}/history"
-        return self._read(path, {"since": since} if since else {}, index, wait)
+        return self._history(path, since, index, wait)
 
     def node_history(
         self, node_id: str, *, since: str = "", index: int = 0, wait: float = 60.0
@@ -155,15 +161,14 @@ class Client:
 
         ``since`` is as for ``plugin_history``.
         """
-        path = f"/v1/node/{_segment(node_id)}/history"
-        return self._read(path, {"since": since} if since else {}, index, wait)
+        return self._history(f"/v1/node/{_segment(node_id)}/history", since, index, wait)
 
     def history(self, *, since: str = "", index: int = 0, wait: float = 60.0) -> Answer:
         """Return the newest 1,000 transitions of all that the token may read.
 
         ``since`` is as for ``plugin_history``.
         """
-        return self._read("/v1/history", {"since": since} if since else {}, index, wait)
+        return self._history("/v1/history", since, index, wait)
 
     def plugin_availability(self, type: str, id: str) -> Answer:
         """Return how much of the time a plugin was healthy, by role."""
@@ -224,6 +229,19 @@ class Client:
         query |= {"index": str(index), "wait": format_duration(round(wait * 1e9))}
         return self._call("GET", path, query, patience=wait * (1 + _WAIT_SLACK))
 
+    def _history(self, path: str, since: str, index: int, wait: float) -> Answer:
+        """Return the newest transitions. A page of them may be short, or empty, and have a next
+        one; a query that blocked is answered with its first."""
+        query = {"since": since} if since else {}
+        answer = self._read(path, dict(query), index, wait)
+        rows, pages = answer.value, 1
+        while answer.next_token and len(rows) < HISTORY_LIMIT and pages < PAGES and not index:
+            page = self._call("GET", path, {**query, "next_token": answer.next_token})
+            answer = Answer(answer.value, answer.index, page.next_token)
+            rows, pages = [*rows, *page.value], pages + 1
+        more = answer.next_token or "more" * (len(rows) > HISTORY_LIMIT)
+        return Answer(rows[:HISTORY_LIMIT], answer.index, more)
+
     def _object(
         self, method: str, path: str, body: Any, headers: Mapping[str, str]
     ) -> Mapping[str, Any]:
@@ -270,7 +288,8 @@ class Client:
                 raise Refused(response.status_code, text, index, transport.retry_after(response))
             if response.status_code >= 300 or len(content) > maximum:
                 raise self._not_ours()
-            return Answer(json.loads(content), index)
+            next_token = response.headers.get("X-Nomad-NextToken", "")
+            return Answer(json.loads(content), index, next_token)
         except (ValueError, RecursionError) as error:
             raise self._not_ours() from error
 

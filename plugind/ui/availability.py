@@ -148,7 +148,9 @@ def percent(share: float | None) -> str:
     rounded = rounded_share(share)
     if rounded is None:
         return "not known"
-    return "100 %" if rounded == 1 else f"{round(rounded * 1e6) // 100 / 100:.2f} %"
+    if rounded == 1:
+        return "100 %"
+    return f"{max(round(rounded * 1e6) // 100, rounded > 0) / 100:.2f} %"
 
 
 def span(seconds: float) -> str:

@@ -5,6 +5,7 @@ Nothing here depends on a caller. Each page takes only what its caller may see.
 
 from __future__ import annotations
 
+import threading
 from collections import Counter, defaultdict
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
@@ -51,38 +52,74 @@ class Placed:
         return found.name if found else self.shown.alloc_id[:8]
 
 
-class Facts:
-    """What is unhealthy in a state, and which versions run.
+_NOTHING = Overview((), 0, 0, 0, None, None)
+"""What is wrong for a caller who may see nothing."""
 
-    ``wrong`` is what is wrong with it, ``unhealthy`` has the unhealthy instances by plugin, and
-    ``versions`` counts by plugin how many instances run each version.
-    """
+_Found = tuple[Mapping[PluginKey, list[Placed]], Mapping[PluginKey, Counter[str]]]
+
+
+class Facts:
+    """What is unhealthy in a state, and which versions run. Safe for threads: each part is found
+    once, when it is first asked for, and others wait for it meanwhile."""
 
     def __init__(self, state: State, types: Mapping[str, PluginType]) -> None:
         self.state = state
-        self.wrong = Wrong(state, in_slices)
-        self.unhealthy: dict[PluginKey, list[Placed]] = defaultdict(list)
-        self.versions: dict[PluginKey, Counter[str]] = defaultdict(Counter)
+        self._lock = threading.RLock()
+        self._wrong: Wrong | None = None
+        self._found: _Found | None = None
         self._fields = {name: type_.version_detail for name, type_ in types.items()}
         self._overviews: dict[Sight, Overview] = {}
-        for node_id, instances in in_slices(state.by_node.items()):
-            node = state.nodes[node_id]
+
+    @property
+    def wrong(self) -> Wrong:
+        """Return what is wrong with the state."""
+        with self._lock:
+            if self._wrong is None:
+                self._wrong = Wrong(self.state, in_slices)
+            return self._wrong
+
+    @property
+    def unhealthy(self) -> Mapping[PluginKey, list[Placed]]:
+        """Return the unhealthy instances by plugin."""
+        return self._look()[0]
+
+    @property
+    def versions(self) -> Mapping[PluginKey, Counter[str]]:
+        """Return by plugin how many instances run each version."""
+        return self._look()[1]
+
+    def _look(self) -> _Found:
+        """Return the unhealthy instances and the versions of all plugins."""
+        with self._lock:
+            if self._found is None:
+                self._found = self._look_at_all()
+            return self._found
+
+    def _look_at_all(self) -> _Found:
+        unhealthy: dict[PluginKey, list[Placed]] = defaultdict(list)
+        versions: dict[PluginKey, Counter[str]] = defaultdict(Counter)
+        for node_id, instances in in_slices(self.state.by_node.items()):
+            node = self.state.nodes[node_id]
             is_down = node.status == NODE_DOWN
             for key, one in instances.items():
                 told = one.fingerprint
                 if version := self._version(key, told):
-                    self.versions[key.plugin][version] += 1
+                    versions[key.plugin][version] += 1
                 if is_down or one.missing_since is not None or not told.healthy:
-                    self.unhealthy[key.plugin].append(Placed(key, node, seen(one, node), version))
+                    unhealthy[key.plugin].append(Placed(key, node, seen(one, node), version))
+        return unhealthy, versions
 
     def overview(self, sight: Sight) -> Overview:
         """Return what is wrong of what a caller may see."""
-        found = self._overviews.get(sight)
-        if found is None:
-            counted = sight.lists - sight.reads
-            found = overview(self.wrong, sight.shows, with_nodes=sight.nodes, counted=counted)
-            self._overviews[sight] = found
-        return found
+        if not (sight.lists or sight.nodes):
+            return _NOTHING
+        with self._lock:
+            found = self._overviews.get(sight)
+            if found is None:
+                counted = sight.lists - sight.reads
+                found = overview(self.wrong, sight.shows, with_nodes=sight.nodes, counted=counted)
+                self._overviews[sight] = found
+            return found
 
     def state_of(self, key: PluginKey) -> str:
         """Return how a plugin is: HEALTHY, DEGRADED or DOWN."""
@@ -114,18 +151,17 @@ class Facts:
 
 
 class FactsOf:
-    """Finds the facts of a state, and keeps those of the last one that it was asked for.
-
-    Safe for threads: two that ask for a new state at the same time may both look through it.
-    """
+    """Keeps the facts of the last state that it was asked for. Safe for threads."""
 
     def __init__(self, types: Mapping[str, PluginType]) -> None:
         self._types = types
+        self._lock = threading.Lock()
         self._last: Facts | None = None
 
     def of(self, state: State) -> Facts:
         """Return the facts of a state."""
-        last = self._last
-        if last is None or last.state is not state:
-            last = self._last = Facts(state, self._types)
-        return last
+        with self._lock:
+            last = self._last
+            if last is None or last.state is not state:
+                last = self._last = Facts(state, self._types)
+            return last

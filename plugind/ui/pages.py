@@ -23,6 +23,7 @@ from plugind.ui.facts import HEALTHY, STATES
 from plugind.ui.icon import icon_url
 from plugind.ui.parts import Look, UiParts
 from plugind.ui.session import COOKIE, caller_of, cookie, form_token, session_of
+from plugind.ui.tables import VARY
 
 PARAMETERS = frozenset(
     (
@@ -50,7 +51,7 @@ HEADERS = {
     "Cross-Origin-Resource-Policy": "same-origin",
     "Referrer-Policy": "same-origin",
     "X-Content-Type-Options": "nosniff",
-    "Vary": "Accept-Encoding, Cookie, X-Nomad-Token, Authorization",
+    "Vary": VARY,
 }
 _CONTENT_TYPE = "text/html; charset=utf-8"
 

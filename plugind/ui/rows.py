@@ -174,7 +174,7 @@ def part(total: int, asked: str, size: int = PAGE) -> Part:
     Raise BadRequest for what is no number.
     """
     if asked and not (asked.isascii() and asked.isdigit() and len(asked) < 10):
-        raise BadRequest("Invalid page: it is a number from 1")
+        raise BadRequest("Invalid page: it must be 1 or more")
     pages = max(1, -(-total // size))
     number = min(max(int(asked or 1), 1), pages)
     return Part(number, pages, (number - 1) * size, total)

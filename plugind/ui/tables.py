@@ -14,6 +14,9 @@ from plugind.printable import escaped
 _FORMULA = ("=", "+", "-", "@", "\t", "\r")
 """What a spreadsheet takes for the beginning of a formula."""
 
+VARY = "Accept-Encoding, Cookie, X-Nomad-Token, Authorization"
+"""The headers of a request that pages and their tables depend on."""
+
 Cell = str | float | None
 
 
@@ -45,13 +48,14 @@ def csv_asked(name: str, tables: Mapping[str, Callable[[], Table]]) -> Reply | N
 def csv_reply(name: str, table: Table) -> Reply:
     """Return a table as a file to be saved; ``name`` is one of plugind's own."""
     text = io.StringIO()
-    writer = csv.writer(text)
+    # In quotes no cell is taken apart, whichever character a spreadsheet separates cells by.
+    writer = csv.writer(text, quoting=csv.QUOTE_ALL)
     writer.writerow(table.columns)
     writer.writerows([cell(each) for each in row] for row in table.rows)
     headers = {
         "Content-Disposition": f'attachment; filename="plugind-{name}.csv"',
         "X-Content-Type-Options": "nosniff",
-        "Vary": "Accept-Encoding, Cookie",
+        "Vary": VARY,
     }
     body = text.getvalue().encode()
     return Reply(body, content_type="text/csv; charset=utf-8", headers=headers)

@@ -28,6 +28,8 @@ def test_a_badge_counts_the_healthy_of_the_expected(api: Api, agent: FakeAgent) 
         agent.report({"ebs0": plugins})
         answer = api.call("GET", PATH)
         assert answer.headers["content-type"] == "image/svg+xml"
+        assert answer.headers["content-security-policy"] == "default-src 'none'"
+        assert answer.headers["x-content-type-options"] == "nosniff"
         assert said(answer.body) == ["ebs0", value]
         colours.add(answer.text.partition('fill="#')[2].partition('fill="')[2][:7])
     assert len(colours) == 3

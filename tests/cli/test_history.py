@@ -3,9 +3,14 @@
 from __future__ import annotations
 
 import json
+from functools import partial
 
 import pytest
 
+from plugind.api import history
+from plugind.cli import history as shown
+from plugind.cli import output, status
+from plugind.client import Client, client
 from tests.cli.conftest import NODE, REASON
 from tests.support import FakeAgent, Live, down, eventually, up
 from tests.test_cli import plugind, printing
@@ -48,7 +53,7 @@ def test_json_and_since(api: Live, agent: FakeAgent, command: tuple[str, ...]) -
     assert {row["Event"] for row in rows} >= {"appeared"}
     assert json.loads(plugind(*command, "--json", "--since", "1h", address=api.address).stdout)
     done = plugind(*command, "--since", "2200-01-01T00:00:00Z", address=api.address)
-    assert done.stdout.endswith("\nNothing happened, as far as the history goes back.\n")
+    assert done.stdout.endswith("\nNo events in the history.\n")
     done = plugind(*command, "--since", "yesterday", address=api.address)
     assert done.returncode == 1
     assert done.stderr.startswith("Error: Invalid since: it is a time, as 2026-")
@@ -108,3 +113,71 @@ def test_watching_goes_on_after_a_plugin_is_gone(api: Live, agent: FakeAgent) ->
         eventually(lambda: any("left" in line for line in out))
         agent.report({"nfs": {"node": up()}})
         eventually(lambda: len([line for line in out if "appeared" in line]) == 2)
+
+
+@pytest.fixture
+def short_pages(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Have the server look at 3 transitions for one page."""
+    monkeypatch.setattr(history, "LOOKED_AT_MAXIMUM", 3)
+
+
+@pytest.mark.usefixtures("short_pages")
+@pytest.mark.parametrize(
+    "command", [("plugin", "history", "nfs"), ("node", "history", "vm1"), ("history",)]
+)
+def test_all_pages_are_read(api: Live, agent: FakeAgent, command: tuple[str, ...]) -> None:
+    for number in range(8):
+        agent.report({"nfs": {"node": down(f"reason {number}")}})
+    found = lines(api, *command)
+    reasons = [number for line in found for number in range(8) if f"reason {number}" in line]
+    assert reasons == [*reversed(range(8))]
+    done = plugind(*command, "--json", address=api.address)
+    assert (len(json.loads(done.stdout)), done.stderr) == (len(found), "")
+    first = plugind("status", address=api.address).stdout
+    assert "In the last hour: 1" in first
+    assert "at least" not in first
+
+
+@pytest.mark.usefixtures("short_pages")
+def test_what_is_not_shown_is_said(
+    api: Live, agent: FakeAgent, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setattr(client, "HISTORY_LIMIT", 2)
+    remark = "These are the newest 2, and there are more: "
+    with Client(api.address) as asking:
+        asked = partial(asking.history, since="1h")
+        assert len(asked().value) == 2
+
+        def show(**more: bool) -> None:
+            shown.show(asking, lambda client, index: asked(), watching=False, **more)
+
+        show(as_json=False)
+        assert remark in capsys.readouterr().out
+        show(as_json=True)
+        out, err = capsys.readouterr()
+        assert out.count('"Seq"') == 2
+        assert err.startswith(remark)
+        changes = asked()
+        assert "at least 2 changes" in status.counts(changes.value, are_all=not changes.next_token)
+
+
+def test_availability_says_how_much_of_a_window_is_known(
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    window = {
+        "Window": "24h",
+        "Since": "2026-01-01T00:00:00Z",
+        "KnownSince": "2026-01-01T21:00:00Z",
+        "Until": "2026-01-02T00:00:00Z",
+        "Availability": 0.5,
+        "AnyHealthy": 0.000001,
+    }
+    rows = [
+        {"Type": "csi", "Role": "node", "Windows": [window]},
+        {"Type": "csi", "Role": "controller", "Windows": [window | {"Availability": None}]},
+        {"Type": "csi", "Role": "x", "Windows": [window | {"KnownSince": window["Since"]}]},
+    ]
+    output.console().print(shown.availability_table(rows))
+    cells = [line.split(maxsplit=2)[2].strip() for line in capsys.readouterr().out.splitlines()]
+    assert [cell.split("  ")[0] for cell in cells[1:]] == ["50% of 3h", "-", "50%"]
+    assert cells[1].endswith("0.001% of 3h")

@@ -36,7 +36,7 @@ SHOWN_WITHIN = 2.0
 ASKED_WITHIN = 7.0
 """Seconds in which one that asks every 5 s shows it."""
 
-LIVE, ASKING = "Live.", "Live, by asking every 5 s."
+LIVE, ASKING = "Live.", "Updated every 5 seconds."
 
 MARKUP = "<img src=x onerror=document.title='hacked'>"
 DECLARED = 'plugin "csi" "gp3" {\n  nodes_expected = 3\n}\n'
@@ -179,7 +179,7 @@ def test_a_lost_server_is_told_and_found_again(tmp_path: Path, browser: Chrome) 
         shows(browser, "Nothing is wrong")
         shows(browser, LIVE, "#live")
         server.kill()
-        shows(browser, "Not connected, as of", "#live")
+        shows(browser, "Not connected. Shown as of", "#live")
         assert "Nothing is wrong" in text_of(browser), "the last known page stays"
         here.server(port=port)
         shows(browser, LIVE, "#live")

@@ -30,6 +30,14 @@ def names(answer: Answer) -> list[str]:
     return re.findall(r'<tr id="plugin-([^"]+)"', answer.text)
 
 
+def test_what_is_declared_and_missing_is_counted_by_role(tmp_path: Path) -> None:
+    config = 'plugin "csi" "gp3" {\n  nodes_expected = 3\n}\n'
+    with serving(tmp_path, live=False, config=config) as api:
+        FakeAgent(api).report({"gp3": {"node": up()}})
+        page = parsed(api.call("GET", "/ui/plugin/csi/gp3"))
+        assert "Declared, but missing: 2 (role node)." in page.text
+
+
 def test_ui_without_the_slash_leads_to_the_pages(api: Api) -> None:
     for method in ("GET", "HEAD"):
         answer = api.call(method, "/ui", headers={"Host": "evil.example"})
@@ -187,6 +195,15 @@ def test_a_mistake_in_the_url_is_told_on_the_page(api: Api, query: str) -> None:
     assert 'role="alert"' in answer.text
 
 
+def test_every_cell_of_a_table_is_quoted(api: Api, agent: FakeAgent) -> None:
+    """A spreadsheet that separates by semicolons sees no formula within a cell either."""
+    agent.report({"ebs0": {"node": down("x;=1+1")}})
+    answer = api.call("GET", "/ui/?csv=problems")
+    assert '"x;=1+1"' in answer.text
+    assert all(re.fullmatch('("[^"]*",?)+', line) for line in answer.text.splitlines())
+    assert answer.headers["vary"] == api.call("GET", "/ui/").headers["vary"]
+
+
 _LONG = [f"{path}={'9' * 5_000}" for path in (f"{LIST}?page", "/ui/?before", "/ui/nodes?page")]
 
 
@@ -298,7 +315,7 @@ def test_what_was_short_is_seen_in_a_picture() -> None:
     ("share", "text"),
     [
         *((None, "not known"), (1.0, "100 %"), (0.9999999, "99.99 %"), (0.2899, "28.99 %")),
-        (0.0, "0.00 %"),
+        *((0.0, "0.00 %"), (0.00001, "0.01 %")),
     ],
 )
 def test_shares_are_rounded_down(share: float | None, text: str) -> None:

@@ -55,8 +55,8 @@
     const at = new Date(heard).toLocaleTimeString(undefined, { timeZoneName: "short" });
     const texts = {
       stream: "Live.",
-      poll: "Live, by asking every 5 s.",
-      lost: `Not connected, as of ${at}.`,
+      poll: "Updated every 5 seconds.",
+      lost: `Not connected. Shown as of ${at}.`,
     };
     const text = document.getElementById("live-text");
     if (live.dataset.state !== now || text.textContent !== texts[now]) {
