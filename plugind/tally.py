@@ -84,7 +84,8 @@ class Tally:
         number = int(time.time() // INTERVAL)
         with self._lock:
             if number != self._number:
-                self._turn(number)
+                self._last = self._current if number == self._number + 1 else {}
+                self._current, self._number = {}, number
             sums = self._sums.get(labels)
             if sums is None:
                 sums = self._sums[labels] = self._nothing()
@@ -112,11 +113,6 @@ class Tally:
             if number not in (self._number, self._number - 1):
                 return {}
             return dict(sorted((self._current if number == self._number else self._last).items()))
-
-    def _turn(self, number: int) -> None:
-        """Begin another interval."""
-        self._last = self._current if number == self._number + 1 else {}
-        self._current, self._number = {}, number
 
     def _nothing(self) -> _Sums:
         return _Sums(buckets=[0] * (len(self.bounds) + 1) if self.bounds else [])

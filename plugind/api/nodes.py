@@ -160,11 +160,6 @@ def list_allocations(call: Call[NodeParts], node_id: str) -> Source:
     )
 
 
-def _check_size(call: Call[NodeParts], size: int) -> None:
-    node_id = call.asked.path["node_id"]
-    call.parts.admission.check_size(call.holder, node_id, size)
-
-
 @endpoints(
     "PUT",
     "/v1/node/<node_id>",
@@ -172,7 +167,9 @@ def _check_size(call: Call[NodeParts], size: int) -> None:
     answer=_ACCEPTED,
     body=report_body,
     body_maximum=LARGE_BODY,
-    check_size=_check_size,
+    check_size=lambda call, size: call.parts.admission.check_size(
+        call.holder, call.asked.path["node_id"], size
+    ),
     headers=_SECRET,
     errors=(*_WRITE_ERRORS, 429),
     decided_later="the right to register one of the plugin types that the report has",

@@ -119,17 +119,13 @@ class Availability:
             if one.index <= state.index:
                 rows.append(one.transition)
         else:
-            since = self._kept_since()
+            # Asked for after all was read, for the oldest are deleted meanwhile.
+            oldest = self._history(HistoryQuery(after=0, limit=1))
+            since = _whole_after(oldest[0]) if oldest and oldest[0].seq > 1 else 0
         since = min(since, now)
         runs = self.runs(begin, now) if runs is None else runs
         known = [Window(min(max(since, start), end), end) for start, end in windows]
         return Measured(sums_of(rows, present, known, runs, now), since, min(looked, most))
-
-    def _kept_since(self) -> int:
-        """Return since when the whole history is kept; 0 where nothing of it was deleted. To be
-        asked after it was read, for it is pruned meanwhile."""
-        oldest = self._history(HistoryQuery(after=0, limit=1))
-        return _whole_after(oldest[0]) if oldest and oldest[0].seq > 1 else 0
 
 
 def _whole_after(oldest: StoredTransition) -> int:

@@ -57,10 +57,6 @@ class _Kept:
         return strip
 
 
-def _read_at(outdated: tuple[PluginKey, _Kept | None]) -> int:
-    return outdated[1].at if outdated[1] else 0
-
-
 class Strips:
     """Keeps the strips of plugins. Safe for threads: at worst, one is worked out twice."""
 
@@ -98,7 +94,8 @@ class Strips:
         has its turn where there is too much to be looked at."""
         runs = self._availability.runs((now // HOUR - HOURS + 1) * HOUR, now)
         left = ROWS_AT_ONCE
-        for key, kept in pace(sorted(outdated.items(), key=_read_at)):
+        longest_first = sorted(outdated.items(), key=lambda each: each[1].at if each[1] else 0)
+        for key, kept in pace(longest_first):
             if kept and not left and 0 <= now - kept.at < STALE:
                 found[key] = kept.until(now)
                 continue

@@ -33,6 +33,11 @@ Look = Callable[[Client, int], Answer]
 Values = Mapping[str, Any]
 
 
+def list_look(type_: str) -> Look:
+    """Return a look at the list of a type's plugins."""
+    return lambda client, index: client.plugins(type_, index=index, wait=WAIT)
+
+
 class Show(Protocol[Shown]):
     """Prints one state. ``away`` says why the server cannot be reached, "" when it can. ``is_new``
     is False when only ages and ``away`` may have changed since the last call.

@@ -13,7 +13,7 @@ from plugind.cli.commands import Group, examples
 from plugind.cli.completion import type_names
 from plugind.cli.connection import connected, plugin_types
 from plugind.cli.finding import chosen_types, find_plugin
-from plugind.cli.following import WAIT, Look, Show, watch
+from plugind.cli.following import WAIT, Look, Show, list_look, watch
 from plugind.cli.overview import Selection, is_short, one_plugin, overview, plugin_body
 from plugind.cli.plugin_check import CheckCommand, check_plugin
 from plugind.cli.plugin_tables import list_tables, plugin_tables
@@ -81,7 +81,7 @@ def status(
         selection = Selection.of(client, node, datacenter, unhealthy)
         _run(
             client,
-            {type_.name: _list_look(type_.name) for type_ in types},
+            {type_.name: list_look(type_.name) for type_ in types},
             lambda values: overview(client, types, values, selection),
             _shower(list_tables, lambda shown: shown.rows, watching, as_json),
             watching,
@@ -169,10 +169,6 @@ def check(client: Client, id: str) -> None:
     # Monitoring calls this again and again: suggestions would make the server list all plugins.
     type_, plugin_id = find_plugin(client, plugin_types(client), id, suggest=False)
     raise click.exceptions.Exit(check_plugin(client, type_, plugin_id))
-
-
-def _list_look(type_: str) -> Look:
-    return lambda client, index: client.plugins(type_, index=index, wait=WAIT)
 
 
 def _run(

@@ -127,7 +127,9 @@ class Broker:
         self._touched: set[str] = set()
         self._news = threading.Event()
         self._closed = threading.Event()
-        self.thread = OwnedThread("events", self._run, restarts=True, died=self._died)
+        self.thread = OwnedThread(
+            "events", self._run, restarts=True, died=lambda _: self._end_all(FAILED)
+        )
         feed.subscribe(self)
         self.thread.start()
 
@@ -238,12 +240,9 @@ class Broker:
                 _log.error("the history cannot be read for events", reason=str(error))
                 self._closed.wait(RETRY)
 
-    def _died(self, error: BaseException) -> None:
-        """End the streams that may have missed the events that were in hand; they can be read on
-        from the last index."""
-        self._end_all(FAILED)
-
     def _end_all(self, why: str) -> None:
+        """End the streams that may miss events, or have missed those that a thread had in hand when
+        it died: their clients read on from the last index."""
         with self._lock:
             consumers, self._consumers = self._consumers, set()
         for consumer in consumers:

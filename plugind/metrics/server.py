@@ -35,7 +35,9 @@ class TransitionCounter:
     """Counts transitions of the log's changes; a subscriber of the feed."""
 
     def __init__(self, types: Iterable[str]) -> None:
-        self.tally = Tally(known=_kinds(types))
+        # Those of nodes, which have no type, and of each plugin type.
+        of_nodes = [("", kind) for kind in KINDS[True]]
+        self.tally = Tally(known=[*of_nodes, *product(types, KINDS[False])])
 
     def follow(self, old: State, new: State, batch: Sequence[Committed]) -> None:
         """Count the transitions of changes."""
@@ -45,12 +47,6 @@ class TransitionCounter:
 
     def missed(self, old: State, new: State) -> None:
         """Leave out the transitions of changes that are not known any more."""
-
-
-def _kinds(types: Iterable[str]) -> Iterator[tuple[str, str]]:
-    """Yield the transitions that nodes, which have no type, and each plugin type may have."""
-    yield from (("", kind) for kind in KINDS[True])
-    yield from product(types, KINDS[False])
 
 
 @dataclass

@@ -20,7 +20,7 @@ from plugind.api.problems import ProblemParts
 from plugind.api.request import Signal
 from plugind.api.search import SearchParts
 from plugind.api.type_rows import type_rows
-from plugind.config.settings import HistorySettings, Settings
+from plugind.config.settings import Settings
 from plugind.filtering import Fields, fields_of
 from plugind.health import Health
 from plugind.serve.services import Services
@@ -86,6 +86,7 @@ def _node_parts(services: Services) -> NodeParts:
 
 def _ui_parts(services: Services, signal: Callable[[], Signal]) -> UiParts:
     settings, registry = services.settings, services.registry
+    history = settings.history
     return UiParts(
         catalogue=services.catalogue,
         intake=services.intake,
@@ -103,18 +104,13 @@ def _ui_parts(services: Services, signal: Callable[[], Signal]) -> UiParts:
         changes=services.page_changes,
         signal=signal,
         streams=lambda: services.events.streams,
-        history_kept=_kept(settings.history),
+        history_kept=f"{history.keep / 86_400:,.3g} days, "
+        f"at most {history.max_transitions:,} transitions",
         throttle=Throttle(services.hits),
         name=settings.name,
         region=settings.region,
         trusted=settings.server.trusted_proxies,
     )
-
-
-def _kept(history: HistorySettings) -> str:
-    """Return in words how long history is kept."""
-    days = history.keep / 86_400
-    return f"{days:,.3g} days, at most {history.max_transitions:,} transitions"
 
 
 def _row_fields(services: Services) -> dict[str, Fields]:

@@ -124,10 +124,15 @@ def liveness_of(made: Made, contents: Contents) -> Liveness:
     """Return what takes nodes down, which begins with the nodes that ``contents`` have as up."""
     server, intake = made.settings.server, made.intake
     ready = (node.id for node in contents.nodes if node.status == READY)
+    # Where no beat was written yet, the node was heard when it last changed.
+    beats = {
+        each: contents.beats.get(each) or Beat(contents.stamps[node_of(each)].modify_time)
+        for each in ready
+    }
     return Liveness(
         server.heartbeat_ttl,
         server.gc_threshold,
-        {node_id: _last_beat(contents, node_id) for node_id in ready},
+        beats,
         silence=intake.silence,
         lost=lambda: set(made.feed.state.lost()),
         collect=intake.collect,
@@ -172,9 +177,3 @@ def conditions_of(made: Made) -> Conditions:
 def _packages(registry: Registry) -> dict[str, str]:
     """Return the package of each plugin type."""
     return {name: str(registry.origins[name]) for name in registry.types}
-
-
-def _last_beat(contents: Contents, node_id: str) -> Beat:
-    """Return the last beat of a node that the store knows of. Where none was written yet, the node
-    was heard when it last changed."""
-    return contents.beats.get(node_id) or Beat(contents.stamps[node_of(node_id)].modify_time)

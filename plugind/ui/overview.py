@@ -56,12 +56,13 @@ def overview(call: Call[UiParts]) -> Reply:
     }
     if table := csv_asked(look.asked("csv"), tables):
         return table
+    down = len(look.facts.wrong.down) if look.sight.nodes else 0
     values = {
         "id_of": id_of,
         "extent": partial(extent, look),
         "tone": lambda problem: STATES[problem.severity],
         "counts": [_count(look, name) for name in sorted(look.sight.lists)],
-        "nodes": _nodes(look) if look.sight.nodes else None,
+        "nodes": NodeCount(len(look.facts.state.nodes) - down, down) if look.sight.nodes else None,
         "timeline": events,
         "states": tuple(STATES.values()),
     }
@@ -72,11 +73,6 @@ def _count(look: Look, name: str) -> TypeCount:
     counted = look.facts.wrong.severities(name)
     by_state = {word: counted[severity] for severity, word in STATES.items()}
     return TypeCount(look.parts.types[name], by_state, counted.total())
-
-
-def _nodes(look: Look) -> NodeCount:
-    down = len(look.facts.wrong.down)
-    return NodeCount(len(look.facts.state.nodes) - down, down)
 
 
 def id_of(problem: Problem) -> str:

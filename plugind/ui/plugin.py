@@ -96,14 +96,14 @@ def gone(look: Look, what: str, name: str, events: Sequence[Event]) -> Reply:
     return reply(look, "gone.html", values, status=404)
 
 
+def _unhealthy_first(each: Placed) -> tuple[bool, str, str, str]:
+    return (each.healthy, each.node.name, each.key.node_id, each.key.role)
+
+
 def _body(document: Any) -> dict[str, Any]:
     """Return a plugin's body; Nomad's document has it in a list."""
     found: dict[str, Any] = document[0] if isinstance(document, list) else document
     return found
-
-
-def _unhealthy_first(each: Placed) -> tuple[bool, str, str, str]:
-    return (each.healthy, each.node.name, each.key.node_id, each.key.role)
 
 
 def _lines(placed: Sequence[Placed]) -> list[NodeLine]:

@@ -50,6 +50,12 @@ class PluginRow:
     def expected(self) -> int:
         return sum(each.expected for each in self.counts)
 
+    @property
+    def available(self) -> float | None:
+        """Return the share of the last 24 hours in which it was healthy; None where that is not
+        known."""
+        return day_of(self.strip).availability if self.strip else None
+
 
 def about(type_: PluginType, row: Mapping[str, Any]) -> str:
     """Return the texts among the fields that a plugin type adds, such as a provider."""
@@ -125,13 +131,6 @@ def with_strips(look: Look, rows: Sequence[PluginRow]) -> list[PluginRow]:
     return [replace(row, strip=strips.get(row.key)) for row in rows]
 
 
-def _available(row: PluginRow) -> float:
-    """Return the share of the last 24 hours in which a plugin was healthy, 2 where that is not
-    known."""
-    share = day_of(row.strip).availability if row.strip else None
-    return 2 if share is None else share
-
-
 BY_STRIP = "availability"
 """The sort that needs the strips of all rows."""
 
@@ -143,7 +142,7 @@ SORTS: Mapping[str, Callable[[PluginRow], Any]] = {
     "about": lambda row: (row.about, row.key.id),
     "versions": lambda row: (-len(row.versions), row.versions[:1], row.key.id),
     "since": lambda row: (-row.since, row.key.id),
-    BY_STRIP: lambda row: (_available(row), row.key.id),
+    BY_STRIP: lambda row: (2 if row.available is None else row.available, row.key.id),
 }
 """The keys by which rows are sorted, by the column's name in the URL; "-" before it reverses."""
 

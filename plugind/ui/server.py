@@ -44,6 +44,7 @@ def server(call: Call[UiParts]) -> Reply:
         return table
     waiting, age = parts.intake.waiting
     usage, size = state.usage.total, parts.store_size()
+    nodes = state.nodes.values() if look.sight.nodes else ()
     values = {
         "health": health,
         "facts": {
@@ -59,7 +60,7 @@ def server(call: Call[UiParts]) -> Reply:
             "Region": parts.region,
         },
         "agents": _agents(look),
-        "clones": _clones(look),
+        "clones": [(each.name, each.id, each.cloned_since) for each in nodes if each.cloned_since],
         "rejected": rejected[:REJECTED_SHOWN],
         "rejected_count": len(rejected),
         "limits": parts.limits_reached(),
@@ -76,11 +77,6 @@ def _agents(look: Look) -> list[tuple[str, int]]:
     """Return the versions of agents with their numbers, if the caller may read nodes."""
     nodes = look.facts.state.nodes.values() if look.sight.nodes else ()
     return Counter(node.version or "not known" for node in nodes).most_common()
-
-
-def _clones(look: Look) -> list[tuple[str, str, int]]:
-    nodes = look.facts.state.nodes.values() if look.sight.nodes else ()
-    return [(node.name, node.id, node.cloned_since) for node in nodes if node.cloned_since]
 
 
 def _rejected(look: Look) -> list[Placed]:
