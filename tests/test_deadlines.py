@@ -12,6 +12,7 @@ from pathlib import Path
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from structlog.testing import capture_logs
 
 from plugind.errors import StoreError
 from plugind.feed import liveness
@@ -288,7 +289,7 @@ def test_a_server_marks_that_it_runs_at_its_start_now_and_then_and_at_its_end(
 
 
 def test_a_mark_that_fails_is_tried_again_and_logged_once(
-    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+    monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     monkeypatch.setattr(liveness, "RETRY", 0.01)
     tries: list[int] = []
@@ -297,17 +298,19 @@ def test_a_mark_that_fails_is_tried_again_and_logged_once(
         tries.append(1)
         raise StoreError("the disk is full")
 
-    watch = Liveness(
-        0.1,
-        60.0,
-        {},
-        silence=lambda ids, heard: None,
-        lost=tuple,
-        collect=lambda each: None,
-        mark=fail,
-    )
-    try:
-        eventually(lambda: len(tries) > 3)
-    finally:
-        watch.close()
-    assert capsys.readouterr().out.count("that this server runs could not be written") == 1
+    with capture_logs() as logged:
+        watch = Liveness(
+            0.1,
+            60.0,
+            {},
+            silence=lambda ids, heard: None,
+            lost=tuple,
+            collect=lambda each: None,
+            mark=fail,
+        )
+        try:
+            eventually(lambda: len(tries) > 3)
+        finally:
+            watch.close()
+    events = [each["event"] for each in logged]
+    assert events.count("that this server runs could not be written") == 1

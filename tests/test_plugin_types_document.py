@@ -226,7 +226,7 @@ def test_each_tool_has_its_signature_and_an_example(tool: Callable[..., object])
     assert any(word in text for text in examples)
 
 
-FIELD_MODULES = {"plugind.wire.fields", "plugind.model.times"}
+FIELD_MODULES = {"plugind.wire.fields", "plugind.wire.texts", "plugind.model.times"}
 
 
 def test_each_field_and_function_of_fields_is_in_the_document_with_an_example() -> None:

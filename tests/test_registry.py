@@ -343,8 +343,11 @@ def test_output_of_packages_goes_to_standard_error(installer: Installer) -> None
     assert {row["Name"] for row in json.loads(done.stdout)} >= {"csi", "talk", "bad_print"}
     for words in ("hello from import", "import from below", "import from a child", "import at"):
         assert words in done.stderr
-    for words in ("types", "commands", "settings"):
+    for words in ("types", "settings"):
         assert f"{words} from below" in done.stderr
+    done = ran("--help", **environ)  # which lists the commands of packages
+    assert "commands from below" in done.stderr
+    assert done.stdout.startswith("Usage: plugind")
     done = ran("type", "check", "talk", "--json", **environ)
     assert [row["Rule"] for row in json.loads(done.stdout) if not row["Passed"]] == ["documented"]
     assert "dev_settings from below" in done.stderr
