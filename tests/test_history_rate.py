@@ -14,9 +14,9 @@ from plugind.model import HistoryQuery
 from tests.support import FakeAgent, Live, down, serving, up
 
 CLIENTS = 4
-NODES = 240
+NODES = 800  # so many that no instance changes often enough to count as flapping
 PLUGINS = 10
-FLIPPED = 5
+FLIPPED = 3
 """Of the plugins of a report, so that there are more than 1,000 transitions a second."""
 
 TURN = 5.0
