@@ -46,7 +46,10 @@ class CheckCommand(Command):
     def invoke(self, ctx: click.Context) -> Any:
         try:
             return super().invoke(ctx)
-        except click.exceptions.Exit:
+        except (
+            click.exceptions.Exit,
+            BrokenPipeError,
+        ):  # whose reader wants no more: click ends it
             raise
         except PlugindError as error:
             self._give_up(str(error))

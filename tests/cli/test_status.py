@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import json
+import os
+import subprocess
 from pathlib import Path
 
 import pytest
@@ -12,6 +14,8 @@ from plugind.model import Declaration, PluginKey
 from tests.api.gate import gate
 from tests.cli.conftest import NODE, REASON
 from tests.cli.terminal import Terminal
+from tests.processes import PLUGIND
+from tests.promises import COMMAND_MAXIMUM
 from tests.support import FakeAgent, Live, down, serving, up
 from tests.test_cli import plugind
 
@@ -110,3 +114,19 @@ def test_it_fits_a_terminal(api: Live, agent: FakeAgent, columns: int) -> None:
     assert "…" not in screen
     assert "Traceback" not in screen
     assert "csi/smb" in "".join(screen.split())
+
+
+def test_a_reader_that_wants_no_more_gets_no_error(api: Live) -> None:
+    reading, writing = os.pipe()
+    os.close(reading)
+    try:
+        done = subprocess.run(
+            [PLUGIND, "status"],
+            stdout=writing,
+            stderr=subprocess.PIPE,
+            env={**os.environ, "PLUGIND_ADDR": api.address},
+            timeout=COMMAND_MAXIMUM,
+        )
+    finally:
+        os.close(writing)
+    assert done.stderr == b""
