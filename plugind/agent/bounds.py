@@ -181,9 +181,3 @@ def within(keys: Iterable[Key], sizes: Mapping[Key, int], space: int) -> list[Ke
 def size_of(key: Iterable[str], fingerprint: Any) -> int:
     """Return the bytes that an instance takes in a report."""
     return len(json.dumps(fingerprint)) + sum(map(len, key)) + _FRAME
-
-
-def _shown_first(of_type: Mapping[str, Mapping[str, Any]]) -> list[Key]:
-    """Return the keys with those that left on purpose last: they can be reported later."""
-    keys = [(id, role) for id, roles in of_type.items() for role in roles]
-    return sorted(keys, key=lambda key: (of_type[key[0]][key[1]] is None, key))

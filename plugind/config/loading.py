@@ -266,7 +266,3 @@ def _choice(values: Mapping[str, Any]) -> PluginTypeChoice:
     except ValidationError:
         return PluginTypeChoice()
     return choice
-
-
-def _dev_base(folder: Path) -> dict[str, Any]:
-    return {"data_dir": folder, "server": {"enabled": True}, "client": {"enabled": True}}

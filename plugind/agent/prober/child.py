@@ -150,12 +150,6 @@ def _take_pipes() -> tuple[BinaryIO, BinaryIO]:
     return os.fdopen(stdin, "rb"), os.fdopen(stdout, "wb")
 
 
-def _go_first() -> None:
-    """Have the kernel end this process before the agent when the machine is out of memory."""
-    with suppress(OSError):
-        Path("/proc/self/oom_score_adj").write_text(OOM_SCORE_MAXIMUM)
-
-
 def _guard_children() -> None:
     """Lead a process group, and start a guard that kills it when this process ends.
 
