@@ -90,10 +90,11 @@ class ScriptedProber(Prober):
         return _text(self._folder / ".trouble")
 
     def watch(self, changed: Callable[[str | None], None]) -> None:
-        fifo = self._folder / ".changed"
-        while fifo.exists():
-            for line in fifo.read_text().splitlines():
-                changed(line or None)
+        # Open for writing as well: it never ends, so no writer meets it between two openings.
+        fifo = os.open(self._folder / ".changed", os.O_RDWR)
+        with open(fifo, encoding="utf-8") as lines:
+            for line in lines:
+                changed(line.rstrip("\n") or None)
 
     def probe(self, target: Any) -> Mapping[tuple[str, str], Mapping[str, Any]]:
         if isinstance(target, int):
