@@ -45,11 +45,12 @@ class Node:
 
 
 class Beat(NamedTuple):
-    """When a node was last answered, and the time to live that this answer gave (nanoseconds; 0
-    where it is not known)."""
+    """When a node was last answered, the time to live that this answer gave (nanoseconds; 0 where
+    it is not known), and the RunID of its agent ("" where it gave none)."""
 
     heard: int
     ttl: int = 0
+    run: str = ""
 
 
 class Run(NamedTuple):

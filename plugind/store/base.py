@@ -95,6 +95,21 @@ class Retention(NamedTuple):
     maximum: int = 1_000_000
 
 
+class Heard(NamedTuple):
+    """Beats with their node IDs, in the order in which they were kept, and the cursor that the next
+    ones come after."""
+
+    cursor: int
+    beats: Sequence[tuple[str, Beat]]
+
+
+class Contact(NamedTuple):
+    """Whether the store can be reached, and how many seconds ago it was heard last."""
+
+    is_known: bool = True
+    age: float = 0.0
+
+
 @dataclass(frozen=True, slots=True)
 class Summary:
     """What a sound store holds: the version of its schema, its last index, and how many of each."""
@@ -123,8 +138,9 @@ class Store(ABC):
     """Keeps changes for good, in an order that all processes on the same store agree on.
 
     ``load``, ``commit``, ``mark`` and ``close`` are called from one thread at a time, all other
-    methods from any. Every method raises StoreError, with what an operator can do about it, when
-    the store cannot do its work; then nothing of it was done.
+    methods from any. Other processes may have the same store open. Every method raises StoreError,
+    with what an operator can do about it, when the store cannot do its work; then nothing of it was
+    done.
     """
 
     settings_schema: ClassVar[type[Record]]
@@ -133,9 +149,21 @@ class Store(ABC):
     retention: Retention = Retention()
     """How long history is kept; may be assigned at any time, for the commits from then on."""
 
+    has_other_servers: ClassVar[bool] = False
+    """Whether servers with a configuration of their own may use the store as well."""
+
     @abstractmethod
-    def __init__(self, settings: Any, data_dir: Path) -> None:
-        """Open the store, making or migrating it first where that is needed."""
+    def __init__(self, settings: Any, data_dir: Path, *, shared: bool = False) -> None:
+        """Open the store, making or migrating it first where that is needed.
+
+        ``shared``: other processes of the same server have it open as well. A store on another
+        machine is shared in any case.
+        """
+
+    @property
+    @abstractmethod
+    def is_shared(self) -> bool:
+        """Return whether other processes may write to the store."""
 
     @property
     @abstractmethod
@@ -146,6 +174,16 @@ class Store(ABC):
     def size(self) -> int | None:
         """Return how many bytes the store takes; None where that is not known."""
         return None
+
+    @property
+    def contact(self) -> Contact:
+        """Return whether the store can be reached, and when it was last; it asks nothing."""
+        return Contact()
+
+    @property
+    def trouble(self) -> str:
+        """Return what an operator should know of the store beside failed writes; "" for nothing."""
+        return ""
 
     @abstractmethod
     def load(self) -> Contents:
@@ -181,6 +219,11 @@ class Store(ABC):
         """
 
     @abstractmethod
+    def newest(self) -> int:
+        """Return an index that is not below that of any change which any process acknowledged
+        before the call. ``load``, and ``read`` once ``wait`` has returned, reach it."""
+
+    @abstractmethod
     def wait(self, after: int, timeout: float) -> bool:
         """Wait until the store's index is greater than ``after``, whichever process writes, for at
         most ``timeout`` seconds. Return whether it is."""
@@ -213,8 +256,18 @@ class Store(ABC):
         """
 
     @abstractmethod
-    def expired(self, now: int) -> Mapping[str, Beat]:
-        """Return the beats of nodes whose time to live ended before ``now`` (nanoseconds)."""
+    def heard(self, after: int) -> Heard:
+        """Return the beats that were kept after a cursor, by whichever process; 0 stands for the
+        beginning. The last beat of each node and RunID is among them, those before it may be
+        missing. The beats that went with their nodes are not."""
+
+    @abstractmethod
+    def has_duty(self) -> bool:
+        """Return whether this process has the duty of the store, and take it if it is free.
+
+        At most one process has it at a time: the one that marks nodes as down, and forgets what has
+        been lost for too long. It has it until it closes the store, or is gone.
+        """
 
     @abstractmethod
     def mark(self, run: str, now: int) -> None:

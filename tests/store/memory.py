@@ -35,6 +35,7 @@ from plugind.store.base import (
     RUNS_KEPT,
     Conflict,
     Contents,
+    Heard,
     Outcome,
     Progress,
     Restored,
@@ -60,7 +61,8 @@ class Server:
     index: int = FIRST_INDEX
     values: dict[str, dict[Any, Any]] = field(default_factory=dict)
     stamps: dict[str, Stamp] = field(default_factory=dict)
-    beats: dict[str, Beat] = field(default_factory=dict)
+    beats: dict[tuple[str, str], tuple[int, Beat]] = field(default_factory=dict)
+    duty: object = None
     runs: dict[str, Run] = field(default_factory=dict)
     log: list[tuple[int, int, bytes]] = field(default_factory=list)
     start: int = FIRST_INDEX
@@ -94,7 +96,9 @@ _GROUPS: dict[str, Callable[[Any], Any]] = {
 class MemoryStore(Store):
     settings_schema: ClassVar[type[Record]] = SqliteSettingsSchema
 
-    def __init__(self, settings: Any, data_dir: Path) -> None:
+    is_shared = True
+
+    def __init__(self, settings: Any, data_dir: Path, *, shared: bool = False) -> None:
         self._limits: LogLimits = settings
         self._server = _servers.setdefault(data_dir, Server())
         self._server.users += 1
@@ -134,7 +138,8 @@ class MemoryStore(Store):
                 _apply(server.values.setdefault(name, {}), key(step.some), step)
         for step in change.nodes:
             if step.after is None:
-                server.beats.pop(step.some.id, None)
+                for key in [key for key in server.beats if key[0] == step.some.id]:
+                    del server.beats[key]
         for resource in change.touched - change.removed:
             made = server.stamps.get(resource)
             first = (made.create_index, made.create_time) if made else (server.index, change.time)
@@ -188,6 +193,10 @@ class MemoryStore(Store):
             found = [each for each in self._server.log if each[0] > after][:limit]
         return [Committed(index, decode(text)) for index, _, text in found]
 
+    def newest(self) -> int:
+        with self._server.call():
+            return self._server.index
+
     def wait(self, after: int, timeout: float) -> bool:
         with self._server.turn:
             return self._server.turn.wait_for(lambda: self._server.index > after, timeout)
@@ -207,12 +216,21 @@ class MemoryStore(Store):
 
     def beat(self, beats: Mapping[str, Beat]) -> None:
         with self._server.call():
-            self._server.beats |= beats
+            for node_id, beat in beats.items():
+                number = max((each for each, _ in self._server.beats.values()), default=0) + 1
+                self._server.beats[node_id, beat.run] = (number, beat)
 
-    def expired(self, now: int) -> Mapping[str, Beat]:
+    def heard(self, after: int) -> Heard:
         with self._server.call():
-            beats = self._server.beats.items()
-            return {key: beat for key, beat in beats if beat.heard + beat.ttl < now}
+            kept = self._server.beats.items()
+            found = sorted((number, id_, beat) for (id_, _), (number, beat) in kept)
+        newer = [each for each in found if each[0] > after]
+        return Heard(newer[-1][0] if newer else after, [(id_, beat) for _, id_, beat in newer])
+
+    def has_duty(self) -> bool:
+        with self._server.call():
+            self._server.duty = self._server.duty or self
+            return self._server.duty is self
 
     def mark(self, run: str, now: int) -> None:
         with self._server.call():
@@ -229,6 +247,8 @@ class MemoryStore(Store):
 
     def close(self) -> None:
         self._server.users -= 1
+        if self._server.duty is self:
+            self._server.duty = None
 
     @classmethod
     def check(cls, settings: Any, data_dir: Path) -> Summary:
@@ -277,7 +297,7 @@ class MemoryStore(Store):
         new.index = new.start = max(old.index, found.index) + 1
         for name, key in _GROUPS.items():
             new.values[name] = {key(value): value for value in getattr(found, name)}
-        new.beats = dict(found.beats)
+        new.beats = {(id_, beat.run): (1, beat) for id_, beat in found.beats.items()}
         new.runs = {run.id: run for run in found.runs}
         new.seq = new.rows[-1].seq if new.rows else 0
         now = time.time_ns()
@@ -314,9 +334,13 @@ def _contents(server: Server) -> Contents:
         server.index,
         **cast(Any, groups),
         stamps=dict(server.stamps),
-        beats=dict(server.beats),
+        beats={id_: beat for (id_, _), (_, beat) in sorted(server.beats.items(), key=_heard)},
         runs=_runs(server),
     )
+
+
+def _heard(kept: tuple[tuple[str, str], tuple[int, Beat]]) -> int:
+    return kept[1][1].heard
 
 
 def _start(run: Run) -> tuple[int, str]:

@@ -15,15 +15,7 @@ from plugind.testing.stores import CASES, Case, Rig, following
 from tests.store.faults import FAULTS
 from tests.store.memory import MemoryStore
 
-
-class SharedSqliteStore(SqliteStore):
-    """The embedded store, as it is when several processes have it open at once."""
-
-    def __init__(self, settings: Any, data_dir: Path) -> None:
-        super().__init__(settings, data_dir, shared=True)
-
-
-STORES: list[type[Store]] = [SharedSqliteStore, MemoryStore]
+STORES: list[type[Store]] = [SqliteStore, MemoryStore]
 
 
 @pytest.mark.parametrize("kind", STORES, ids=lambda kind: kind.__name__)

@@ -15,19 +15,22 @@ from pathlib import Path
 
 from plugind import logs
 from plugind.model import Beat
-from plugind.store.sqlite import bulk
+from plugind.store.base import Heard
 from plugind.store.sqlite.file import TEMP_IN_MEMORY, transaction, translated
-from plugind.store.sqlite.rows import BEATS
 
 FILE_NAME = "beats.db"
 
 _PARTS = ("", "-wal", "-shm", "-journal")
 _SCHEMA = """
     CREATE TABLE IF NOT EXISTS store (identity TEXT PRIMARY KEY) WITHOUT ROWID;
-    CREATE TABLE IF NOT EXISTS beats (
-        node_id TEXT PRIMARY KEY, heard INTEGER NOT NULL, ttl INTEGER NOT NULL
-    ) WITHOUT ROWID
+    CREATE TABLE IF NOT EXISTS heard (
+        node_id TEXT NOT NULL, run TEXT NOT NULL, heard INTEGER NOT NULL, ttl INTEGER NOT NULL,
+        number INTEGER NOT NULL, PRIMARY KEY (node_id, run)
+    ) WITHOUT ROWID;
+    CREATE INDEX IF NOT EXISTS heard_by_number ON heard (number)
 """
+_OF_FIRST_VERSION = "SELECT count(*) FROM sqlite_schema WHERE name = 'beats'"
+_TAKE_OVER = "INSERT OR IGNORE INTO heard SELECT node_id, '', heard, ttl, 1 FROM beats"
 _log = logs.get("store")
 
 
@@ -58,9 +61,12 @@ class Beats:
             with transaction(db):
                 for statement in _SCHEMA.split(";"):
                     db.execute(statement)
+                if db.execute(_OF_FIRST_VERSION).fetchone() != (0,):
+                    db.execute(_TAKE_OVER)
+                    db.execute("DROP TABLE beats")
                 if db.execute("SELECT identity FROM store").fetchall() != [(identity,)]:
                     db.execute("DELETE FROM store")
-                    db.execute("DELETE FROM beats")  # they are of a store that was replaced
+                    db.execute("DELETE FROM heard")  # they are of a store that was replaced
                     db.execute("INSERT INTO store VALUES (?)", (identity,))
             _read(db)
         except BaseException:
@@ -69,18 +75,28 @@ class Beats:
         return db
 
     def put(self, beats: Mapping[str, Beat]) -> None:
-        rows = [(node_id, *beat) for node_id, beat in beats.items()]
         with translated(self._path), self._turn, transaction(self._db):
-            bulk.put(self._db, BEATS, rows)
+            (last,) = self._db.execute("SELECT ifnull(max(number), 0) FROM heard").fetchone()
+            rows = [
+                (node_id, beat.run, beat.heard, beat.ttl, last + 1)
+                for node_id, beat in beats.items()
+            ]
+            self._db.executemany("INSERT OR REPLACE INTO heard VALUES (?, ?, ?, ?, ?)", rows)
 
     def drop(self, node_ids: Collection[str]) -> None:
         with translated(self._path), self._turn, transaction(self._db):
-            bulk.delete(self._db, BEATS, [(node_id,) for node_id in node_ids])
+            ids = [(node_id,) for node_id in node_ids]
+            self._db.executemany("DELETE FROM heard WHERE node_id = ?", ids)
 
-    def expired(self, now: int) -> dict[str, Beat]:
-        """Return the beats whose time to live ended before ``now`` (nanoseconds)."""
+    def heard(self, after: int) -> Heard:
+        """Return the beats that were kept after a number."""
         with translated(self._path), self._turn:
-            return _read(self._db, "WHERE heard + ttl < ?", now)
+            rows = self._db.execute(
+                "SELECT number, node_id, heard, ttl, run FROM heard WHERE number > ? "
+                "ORDER BY number, heard",
+                (after,),
+            ).fetchall()
+        return Heard(rows[-1][0] if rows else after, [(row[1], Beat(*row[2:])) for row in rows])
 
     def all(self) -> dict[str, Beat]:
         with translated(self._path), self._turn:
@@ -102,6 +118,7 @@ def beats_beside(path: Path) -> dict[str, Beat]:
     return {}
 
 
-def _read(db: sqlite3.Connection, where: str = "", *values: int) -> dict[str, Beat]:
-    rows = db.execute(f"SELECT node_id, heard, ttl FROM beats {where}", values)
-    return {node_id: Beat(heard, ttl) for node_id, heard, ttl in rows.fetchall()}
+def _read(db: sqlite3.Connection) -> dict[str, Beat]:
+    """Return the last beat of each node."""
+    rows = db.execute("SELECT node_id, heard, ttl, run FROM heard ORDER BY heard")
+    return {node_id: Beat(*rest) for node_id, *rest in rows.fetchall()}

@@ -46,7 +46,7 @@ def backup(source: Path, target: Path) -> Summary:
             migrate(db, copy)
             beats = with_beats(contents(db), beats_beside(source)).beats
             with transaction(db):
-                bulk.put(db, BEATS, [(node_id, *beat) for node_id, beat in beats.items()])
+                bulk.put(db, BEATS, [(node_id, *beat[:2]) for node_id, beat in beats.items()])
                 clear_log(db)  # it is of no use after a restore
             db.execute("VACUUM")
         return replace(check(copy), schema=version)

@@ -21,6 +21,7 @@ from plugind.model import Beat, Change, Committed, HistoryQuery, Run, StoredTran
 from plugind.plugin_type import hookimpl
 from plugind.store.base import (
     Contents,
+    Heard,
     Outcome,
     Progress,
     Restored,
@@ -32,6 +33,8 @@ from plugind.store.conflicts import conflicts
 from plugind.store.sqlite import bulk, history, log, maintenance, restoring, runs, transfer
 from plugind.store.sqlite.beats import FILE_NAME as BEATS_FILE_NAME
 from plugind.store.sqlite.beats import Beats
+from plugind.store.sqlite.duty import FILE_NAME as DUTY_FILE_NAME
+from plugind.store.sqlite.duty import Duty
 from plugind.store.sqlite.file import (
     FILE_NAME,
     TEMP_IN_MEMORY,
@@ -70,6 +73,7 @@ FILES = (
     *(f"{FILE_NAME}{part}" for part in ("", "-wal", "-shm", ".lock")),
     *(f"{BEATS_FILE_NAME}{part}" for part in ("", "-wal", "-shm")),
     WAKE_FILE_NAME,
+    DUTY_FILE_NAME,
 )
 """The files in ``data_dir`` that a server reads and writes."""
 
@@ -119,6 +123,8 @@ class SqliteStore(Store):
             self._identity, self._index = head(self._db)
             self._beats = Beats(data_dir, self._identity)
             undo.callback(self._beats.close)
+            self._duty = Duty(data_dir)
+            undo.callback(self._duty.close)
             # A backup, or an older version, has them in the store's own file.
             if beats := {node_id: Beat(*rest) for node_id, *rest in BEATS.rows(self._db)}:
                 self._beats.put(beats)
@@ -150,6 +156,10 @@ class SqliteStore(Store):
     @property
     def identity(self) -> str:
         return self._identity
+
+    @property
+    def is_shared(self) -> bool:
+        return self._shared
 
     @property
     def size(self) -> int:
@@ -212,6 +222,9 @@ class SqliteStore(Store):
         while (found := self._recent.get(after := after + 1)) is not None:
             yield found
 
+    def newest(self) -> int:
+        return self._last_index()
+
     def wait(self, after: int, timeout: float) -> bool:
         return self._wake.wait(after, timeout)
 
@@ -236,8 +249,11 @@ class SqliteStore(Store):
     def beat(self, beats: Mapping[str, Beat]) -> None:
         self._beats.put(beats)
 
-    def expired(self, now: int) -> Mapping[str, Beat]:
-        return self._beats.expired(now)
+    def heard(self, after: int) -> Heard:
+        return self._beats.heard(after)
+
+    def has_duty(self) -> bool:
+        return not self._shared or self._duty.take()
 
     def mark(self, run: str, now: int) -> None:
         with translated(self._path), self._turn(), transaction(self._db):
@@ -257,6 +273,7 @@ class SqliteStore(Store):
             until_end.callback(os.close, self._lock)
             until_end.callback(self._db.close)
             until_end.callback(self._beats.close)
+            until_end.callback(self._duty.close)
             self._wake.close()
             with self._reading:
                 self._reader.close()

@@ -92,7 +92,7 @@ def put_contents(db: sqlite3.Connection, found: Contents) -> None:
     bulk.put(db, DECLARATIONS, [declaration_row(each) for each in found.declarations])
     bulk.put(db, FORGOTTEN, [forgotten_row(each) for each in found.forgotten])
     bulk.put(db, KEPT_SECRETS, [kept_secret_row(each) for each in found.kept_secrets])
-    bulk.put(db, BEATS, [(node_id, *beat) for node_id, beat in found.beats.items()])
+    bulk.put(db, BEATS, [(node_id, *beat[:2]) for node_id, beat in found.beats.items()])
     bulk.put(db, RUNS, found.runs)
     stamps = found.stamps.items()
     bulk.put(

@@ -9,7 +9,7 @@ to, and faults to break a store with.
             case(rig)
 """
 
-from plugind.testing.stores import commits, conflicting, following, keeping, upkeep
+from plugind.testing.stores import commits, conflicting, following, keeping, sharing, upkeep
 from plugind.testing.stores.rig import Case, Rig
 from plugind.testing.stores.wrapped import Unsure, Wrapped
 
@@ -18,6 +18,7 @@ CASES: tuple[Case, ...] = (
     *conflicting.cases,
     *following.cases,
     *keeping.cases,
+    *sharing.cases,
     *upkeep.cases,
 )
 

@@ -6,7 +6,7 @@ from dataclasses import replace
 from itertools import pairwise
 from typing import Any
 
-from plugind.model import FLAPPING, Beat, HistoryQuery, Run, StoredTransition, Transition
+from plugind.model import FLAPPING, HistoryQuery, Run, StoredTransition, Transition
 from plugind.store import exporting
 from plugind.store.base import (
     FIRST_INDEX,
@@ -295,48 +295,6 @@ def history_is_read_from_any_thread(rig: Rig) -> None:
     run([read, read, write, read])
     assert len(found) == 60
     assert len(store.history(HistoryQuery())) == 21
-
-
-@cases.add
-def beats_are_shared_and_kept(rig: Rig) -> None:
-    store, other = rig.open(), rig.open()
-    commit(store, put(node(1), node(2)))
-    store.beat({node_id(1): Beat(TIME, 5), node_id(2): Beat(TIME, 10)})
-    assert other.expired(TIME + 6) == {node_id(1): Beat(TIME, 5)}
-    assert other.expired(TIME + 5) == {}
-    other.beat({node_id(1): Beat(TIME + 10, 5)})
-    wanted = {node_id(1): Beat(TIME + 10, 5), node_id(2): Beat(TIME, 10)}
-    assert store.load().beats == wanted
-    store = rig.restarted()
-    assert store.load().beats == wanted
-    assert store.expired(TIME + 100) == wanted
-
-
-@cases.add
-def a_beat_is_no_change(rig: Rig) -> None:
-    store = rig.open()
-    (index,) = commit(store, put(node()))
-    store.beat({node_id(1): Beat(TIME, 5)})
-    assert store.load().index == index
-    assert not store.read(index)
-
-
-@cases.add
-def beats_go_with_their_nodes(rig: Rig) -> None:
-    store = rig.open()
-    commit(store, put(node(1), node(2)))
-    store.beat({node_id(1): Beat(TIME, 5), node_id(2): Beat(TIME, 5)})
-    commit(store, drop(node(1)))
-    for reader in rig.readers(store):
-        assert set(reader.expired(TIME + 100)) == set(reader.load().beats) == {node_id(2)}
-
-
-@cases.add
-def many_beats_are_kept_at_once(rig: Rig) -> None:
-    store = rig.open()
-    commit(store, put(*(node(number) for number in range(1_000))))
-    store.beat({node_id(number): Beat(TIME + number, 5) for number in range(1_000)})
-    assert len(store.expired(TIME + 505)) == 500
 
 
 @cases.add

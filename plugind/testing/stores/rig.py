@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 from collections.abc import Callable, Iterator
 from contextlib import suppress
 from dataclasses import dataclass
@@ -11,6 +12,9 @@ from typing import Any, Self
 
 from plugind.store.base import Store
 from plugind.testing.stores.wrapped import Unsure
+
+PATIENCE = 20.0
+"""Seconds for what another process notices only after a while, such as the end of one."""
 
 
 class Rig:
@@ -28,9 +32,23 @@ class Rig:
 
     def open(self, **limits: Any) -> Store:
         """Return another object on the same store."""
-        store = self.kind(self.settings(**limits), self.data_dir)
+        store = self.kind(self.settings(**limits), self.data_dir, shared=True)
         self._open.append(store)
         return store
+
+    def shut(self, store: Store) -> None:
+        """Close one of the open stores."""
+        self._open.remove(store)
+        store.close()
+
+    def soon(self, look: Callable[[], bool]) -> bool:
+        """Return whether something is true within PATIENCE seconds."""
+        deadline = time.monotonic() + PATIENCE
+        while not look():
+            if time.monotonic() > deadline:
+                return False
+            time.sleep(0.05)
+        return True
 
     def unsure(self, store: Store, *, is_done: bool) -> Store:
         """Return a store on which the outcome of each commit is unknown: it was done, or not."""

@@ -8,7 +8,9 @@ from typing import Any
 
 from plugind.model import Beat, Change, Committed, HistoryQuery, Run, StoredTransition
 from plugind.store.base import (
+    Contact,
     Contents,
+    Heard,
     Outcome,
     OutcomeUnknown,
     Progress,
@@ -25,8 +27,8 @@ class Wrapped(Store):
 
     kind: type[Store]
 
-    def __init__(self, settings: Any, data_dir: Path) -> None:
-        self.inner = self.kind(settings, data_dir)
+    def __init__(self, settings: Any, data_dir: Path, *, shared: bool = False) -> None:
+        self.inner = self.kind(settings, data_dir, shared=shared)
 
     @classmethod
     def around(cls, kind: type[Store]) -> type[Wrapped]:
@@ -59,6 +61,21 @@ class Wrapped(Store):
     def read(self, after: int, limit: int = 256) -> Sequence[Committed]:
         return self.inner.read(after, limit)
 
+    @property
+    def is_shared(self) -> bool:
+        return self.inner.is_shared
+
+    @property
+    def contact(self) -> Contact:
+        return self.inner.contact
+
+    @property
+    def trouble(self) -> str:
+        return self.inner.trouble
+
+    def newest(self) -> int:
+        return self.inner.newest()
+
     def wait(self, after: int, timeout: float) -> bool:
         return self.inner.wait(after, timeout)
 
@@ -71,8 +88,11 @@ class Wrapped(Store):
     def beat(self, beats: Mapping[str, Beat]) -> None:
         self.inner.beat(beats)
 
-    def expired(self, now: int) -> Mapping[str, Beat]:
-        return self.inner.expired(now)
+    def heard(self, after: int) -> Heard:
+        return self.inner.heard(after)
+
+    def has_duty(self) -> bool:
+        return self.inner.has_duty()
 
     def mark(self, run: str, now: int) -> None:
         self.inner.mark(run, now)

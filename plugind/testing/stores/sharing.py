@@ -1,0 +1,115 @@
+"""Cases of what processes share on a store beside its log: its newest index, beats and the duty."""
+
+from __future__ import annotations
+
+from plugind.model import Beat
+from plugind.store.base import Contact, Store
+from plugind.testing.stores.making import TIME, commit, drop, node, node_id, put
+from plugind.testing.stores.rig import Cases, Rig
+
+cases = Cases()
+
+
+def _last(store: Store) -> dict[str, Beat]:
+    """Return the last beat of each node."""
+    return dict(sorted(store.heard(0).beats, key=lambda each: each[1].heard))
+
+
+@cases.add
+def every_process_knows_the_newest_index(rig: Rig) -> None:
+    store, other = rig.open(), rig.open()
+    (index,) = commit(store, put(node(1)))
+    assert other.newest() >= index
+    assert other.wait(index - 1, 10)
+    assert other.read(index - 1)[-1].index == index
+    (later,) = commit(other, put(node(2), base=index))
+    assert store.newest() >= later > index
+    assert rig.restarted().newest() >= later
+
+
+@cases.add
+def a_store_in_reach_says_so(rig: Rig) -> None:
+    known, age = rig.open().contact
+    assert known
+    assert age < 10
+    assert Contact() == (True, 0.0)
+
+
+@cases.add
+def beats_are_shared_and_kept(rig: Rig) -> None:
+    store, other = rig.open(), rig.open()
+    commit(store, put(node(1), node(2)))
+    store.beat({node_id(1): Beat(TIME, 5), node_id(2): Beat(TIME, 10)})
+    assert _last(other) == {node_id(1): Beat(TIME, 5), node_id(2): Beat(TIME, 10)}
+    other.beat({node_id(1): Beat(TIME + 10, 5)})
+    wanted = {node_id(1): Beat(TIME + 10, 5), node_id(2): Beat(TIME, 10)}
+    assert store.load().beats == wanted
+    store = rig.restarted()
+    assert store.load().beats == wanted
+    assert _last(store) == wanted
+
+
+@cases.add
+def beats_are_heard_after_a_cursor(rig: Rig) -> None:
+    store, other = rig.open(), rig.open()
+    commit(store, put(node(1), node(2)))
+    store.beat({node_id(1): Beat(TIME, 5)})
+    cursor, found = other.heard(0)
+    assert list(found) == [(node_id(1), Beat(TIME, 5))]
+    assert other.heard(cursor) == (cursor, [])
+    store.beat({node_id(2): Beat(TIME + 1, 5)})
+    other.beat({node_id(1): Beat(TIME + 2, 5)})
+    for reader in (store, other):
+        after, found = reader.heard(cursor)
+        assert [each for each, _ in found] == [node_id(2), node_id(1)]
+        assert after > cursor
+        assert not reader.heard(after).beats
+
+
+@cases.add
+def the_beats_of_two_agents_of_a_node_are_kept(rig: Rig) -> None:
+    store, other = rig.open(), rig.open()
+    commit(store, put(node(1)))
+    store.beat({node_id(1): Beat(TIME, 5, "one")})
+    other.beat({node_id(1): Beat(TIME + 1, 5, "two")})
+    assert [beat.run for _, beat in store.heard(0).beats] == ["one", "two"]
+    assert store.load().beats == {node_id(1): Beat(TIME + 1, 5, "two")}
+
+
+@cases.add
+def a_beat_is_no_change(rig: Rig) -> None:
+    store = rig.open()
+    (index,) = commit(store, put(node()))
+    store.beat({node_id(1): Beat(TIME, 5)})
+    assert store.load().index == index
+    assert not store.read(index)
+
+
+@cases.add
+def beats_go_with_their_nodes(rig: Rig) -> None:
+    store = rig.open()
+    commit(store, put(node(1), node(2)))
+    store.beat({node_id(1): Beat(TIME, 5, "a"), node_id(2): Beat(TIME, 5)})
+    store.beat({node_id(1): Beat(TIME, 5, "b")})
+    commit(store, drop(node(1)))
+    for reader in rig.readers(store):
+        assert set(_last(reader)) == set(reader.load().beats) == {node_id(2)}
+
+
+@cases.add
+def many_beats_are_kept_at_once(rig: Rig) -> None:
+    store, other = rig.open(), rig.open()
+    commit(store, put(*(node(number) for number in range(1_000))))
+    store.beat({node_id(number): Beat(TIME + number, 5) for number in range(1_000)})
+    assert len(other.heard(0).beats) == 1_000
+
+
+@cases.add
+def one_process_has_the_duty_until_it_closes(rig: Rig) -> None:
+    store, other = rig.open(), rig.open()
+    assert store.has_duty()
+    assert not other.has_duty()
+    assert store.has_duty()
+    rig.shut(store)
+    assert rig.soon(other.has_duty)
+    assert not rig.open().has_duty()
