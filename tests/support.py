@@ -103,9 +103,10 @@ def serving(
     live: bool,
     config: str = "",
     checks: Mapping[str, Callable[[], Health]] | None = None,
+    shared: bool = False,
     **flags: str,
 ) -> Iterator[Api]:
-    """Serve from ``data_dir``, in process or live.
+    """Serve from ``data_dir``, in process or live; ``shared`` as one of several processes.
 
     ``flags`` are settings by name (``server_max_parked="3"``), ``checks`` the health checks of
     other parts of its process.
@@ -116,11 +117,13 @@ def serving(
     if "heartbeat_ttl" not in config:
         flags = {"server_heartbeat_ttl": "1h", **flags}
     if live:
-        with live_server(config, data_dir=data_dir, checks=checks, **flags) as server:
+        with live_server(
+            config, data_dir=data_dir, checks=checks, shared=shared, **flags
+        ) as server:
             yield Live(server.services, server.address)
         return
     settings, registry = load(data_dir, config, {"server_enabled": "true", **flags})
-    services = Services(settings, registry, data_dir)
+    services = Services(settings, registry, data_dir, shared=shared)
     try:
         yield InProcess(services, create_app(services, "127.0.0.1:4646", checks))
     finally:

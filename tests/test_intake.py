@@ -269,7 +269,7 @@ def test_a_store_that_cannot_count_is_reported_and_ends_nothing(harness: Harness
 def test_a_fault_of_its_own_ends_intake_and_leaves_no_caller_waiting(
     harness: Harness, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    def fail(planned: object) -> None:
+    def fail(planned: object, until: int) -> None:
         raise RuntimeError("a fault")
 
     harness.store.may_commit.clear()

@@ -142,7 +142,7 @@ class Api(Flask):
             reply = self._server.run(self._flow.answer(exchange, endpoint, path), connection)
             if isinstance(reply.body, Stream):
                 reply = replace(reply, body=self._server.send(reply.body, connection))
-            return response_of(rendered(reply, exchange.request))
+            return response_of(rendered(reply, exchange.request, self._flow.contact))
 
         return respond
 

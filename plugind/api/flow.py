@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable, Collection, Iterable, Mapping
+from contextlib import suppress
 from dataclasses import replace
 from functools import partial
 from typing import Any
@@ -28,9 +29,9 @@ from plugind.catalogue import Catalogue
 from plugind.catalogue.rendering import Listing
 from plugind.client import NODE_SECRET_HEADER
 from plugind.config.settings import ServerLimits
-from plugind.errors import BadRequest, Forbidden, PlugindError, TokenNotFound
+from plugind.errors import BadRequest, Forbidden, PlugindError, StoreError, TokenNotFound
 from plugind.health import Hits
-from plugind.model import SETTLED
+from plugind.model import SETTLED, Contact
 
 _log = logs.get("api")
 
@@ -105,11 +106,17 @@ class Flow:
         """
         if not (endpoint.reads or exchange.turn.has_begun):  # it does not wait for an index
             yield from self._begin(exchange)
+        if endpoint.caller is not None:  # a page; its session may have begun elsewhere
+            with suppress(StoreError):
+                self._catalogue.refresh()
         call = self.admit(exchange, endpoint, path)
+        if endpoint.reads:
+            self._refresh(call.query)
         answer = endpoint.view(call, **path)
         if isinstance(answer, Source) and call.query.index:
             yield from self._wait(exchange, call, answer)
             call = self.admit(exchange, endpoint, path)  # rights may have changed meanwhile
+            self._refresh(call.query)
             answer = endpoint.view(call, **path)
         elif isinstance(answer, Reply) and isinstance(answer.body, Stream):
             exchange.turn.end()  # its parts take turns
@@ -120,6 +127,21 @@ class Flow:
             return self._read(call, answer, endpoint.content_type)
         exchange.accessor = answer.accessor or exchange.accessor
         return answer
+
+    @property
+    def contact(self) -> Contact:
+        """Return what an answer says of the store."""
+        return self._catalogue.contact
+
+    def _refresh(self, query: Query) -> None:
+        """Have the state as new as the answer to a query has to be: a default read has everything
+        that any server acknowledged before it, a stale one what this server knows. Raise StoreError
+        where a default read cannot know."""
+        if not query.stale:
+            self._catalogue.refresh()
+        elif query.index > self._catalogue.index:  # another server may have given it
+            with suppress(StoreError):
+                self._catalogue.refresh()
 
     def admit(self, exchange: Exchange, endpoint: Endpoint, path: Mapping[str, str]) -> Call[Any]:
         """Return the call that a request may make, by the policies and tokens in force now.

@@ -183,7 +183,7 @@ def report(call: Call[NodeParts], node_id: str) -> Reply:
         with parts.admission.entered(call.holder, node_id, secret, call.request.has_left) as entry:
             if call.request.content_length > LARGE_BYTES:
                 entry.become_large()
-            accepted = _take(call, node_id, secret, entry)
+            accepted, run = _take(call, node_id, secret, entry)
     except LimitReached as error:
         parts.hits.add(error.limit, node_id=node_id, accessor=accessor)
         raise
@@ -198,11 +198,12 @@ def report(call: Call[NodeParts], node_id: str) -> Reply:
             parts.hits.add(limit, node_id=node_id, accessor=accessor)
         # There may be room the next time, so the next heartbeat asks for the whole report.
         accepted = replace(accepted, digest="")
-    return _heard_of(call, node_id, accepted)
+    return _heard_of(call, node_id, accepted, run)
 
 
-def _take(call: Call[NodeParts], node_id: str, secret: str, entry: Entry) -> Accepted:
-    """Take the report in the body, and let go of what it is parsed into."""
+def _take(call: Call[NodeParts], node_id: str, secret: str, entry: Entry) -> tuple[Accepted, str]:
+    """Take the report in the body, and let go of what it is parsed into. Return the answer to it,
+    and the RunID of its agent."""
     given = load(_REPORT, call.document())
     if instances_in(given.plugins) >= LARGE:
         entry.become_large()
@@ -210,7 +211,7 @@ def _take(call: Call[NodeParts], node_id: str, secret: str, entry: Entry) -> Acc
     parts, holder = call.parts, call.holder
     accepted = parts.intake.report(node_id, secret, given, refused, accessor, holder)
     parts.probes.hear(node_id, given.run_id, given.probes)
-    return accepted
+    return accepted, given.run_id
 
 
 @endpoints(
@@ -232,7 +233,7 @@ def heartbeat(call: Call[NodeParts], node_id: str) -> Reply:
         node_id, secret, digest if is_same else "", beat["RunID"]
     )
     call.parts.probes.hear(node_id, beat["RunID"], beat["Probes"])
-    return _heard_of(call, node_id, accepted)
+    return _heard_of(call, node_id, accepted, beat["RunID"])
 
 
 @endpoints(
@@ -276,10 +277,10 @@ def unpin_secret(call: Call[NodeParts], node_id: str) -> Reply:
     return json_reply({"Index": call.parts.intake.unpin(node_id)})
 
 
-def _heard_of(call: Call[NodeParts], node_id: str, accepted: Accepted) -> Reply:
+def _heard_of(call: Call[NodeParts], node_id: str, accepted: Accepted, run: str) -> Reply:
     if (connection := call.request.connection) is not None:
         connection.verified_node()
-    ttl, was_late = call.parts.liveness.beat(node_id)
+    ttl, was_late = call.parts.liveness.beat(node_id, run)
     if was_late:
         accepted = replace(accepted, index=call.parts.intake.back(node_id))
     answer = replace(accepted, digest=f"{accepted.digest}.{_rights(call)}")

@@ -58,11 +58,20 @@ _SECURITY = {
 }
 _ANY_CALLER: list[dict[str, list[str]]] = [{"token": []}, {"bearer": []}, {}]
 
+_MILLISECONDS = {"type": "integer", "minimum": 0}
 _INDEX = {"type": "integer", "format": "int64", "minimum": 1}
 _HEADERS: dict[str, tuple[str, Mapping[str, Any], bool]] = {
     "X-Nomad-Index": ("the index of the last change to the resource", _INDEX, True),
-    "X-Nomad-KnownLeader": ("always true", {"const": "true"}, True),
-    "X-Nomad-LastContact": ("always 0", {"const": "0"}, True),
+    "X-Nomad-KnownLeader": (
+        "whether the server reaches its store",
+        {"enum": ["true", "false"]},
+        True,
+    ),
+    "X-Nomad-LastContact": (
+        "milliseconds since the server last reached its store",
+        _MILLISECONDS,
+        True,
+    ),
     "X-Nomad-NextToken": ("`next_token` of the next page; none on the last one", TEXT, False),
     "ETag": ("identifies the answer, for If-None-Match", TEXT, False),
     "Cache-Control": (

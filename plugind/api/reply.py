@@ -15,12 +15,14 @@ from plugind.api.forms import gzipped, pretty
 from plugind.api.request import Request, Stream
 from plugind.catalogue.rendering import Listing
 from plugind.catalogue.views import V
+from plugind.model import Contact
 from plugind.printable import ascii_line, one_line
 
 CACHE_CONTROL = "private, no-cache"
 """Of every answer that says no other: by it, clients know plugind's own 503 from a proxy's."""
 
 JSON = "application/json"
+IN_CONTACT = Contact()
 _TEXT = "text/plain; charset=utf-8"
 PHRASES = {each.value: each.phrase for each in HTTPStatus} | {499: "Client Closed Request"}
 """What each status is called."""
@@ -78,17 +80,18 @@ class Rendered(NamedTuple):
     body: bytes | Iterable[bytes]
 
 
-def rendered(reply: Reply, request: Request) -> Rendered:
+def rendered(reply: Reply, request: Request, contact: Contact = IN_CONTACT) -> Rendered:
     """Return a reply in the form that a request wants: pretty, packed, or without a body where the
     client has it already (RFC 9110, sections 12.5.3 and 13.1.2).
 
-    A body of parts is sent as it comes, and neither indented nor packed.
+    A body of parts is sent as it comes, and neither indented nor packed. ``contact`` is that to the
+    store which the index is from.
     """
     headers = {"Vary": "Accept-Encoding", "Cache-Control": CACHE_CONTROL}
     if reply.index is not None:
         headers["X-Nomad-Index"] = str(reply.index)
-        headers["X-Nomad-KnownLeader"] = "true"
-        headers["X-Nomad-LastContact"] = "0"
+        headers["X-Nomad-KnownLeader"] = "true" if contact.is_known else "false"
+        headers["X-Nomad-LastContact"] = str(round(contact.age * 1000))
     headers.update(reply.headers)
     body = reply.body
     assert not isinstance(body, Stream), "a server makes parts of a stream before it is sent"

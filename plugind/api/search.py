@@ -60,6 +60,7 @@ def search(call: Call[SearchParts]) -> Reply:
     """Find plugins, nodes and allocations by how their IDs begin, in the Context plugins, nodes,
     allocs or all."""
     asked = load(_ASKED, call.document())
+    call.parts.catalogue.refresh()
     index = call.parts.catalogue.index
     found = {
         context: _ids(call, context, asked["Prefix"])
@@ -87,6 +88,7 @@ def fuzzy_search(call: Call[SearchParts]) -> Reply:
     the name alone does not say: the ID of a node, the namespace and the ID of an allocation.
     """
     asked = load(_FUZZY_ASKED, call.document())
+    call.parts.catalogue.refresh()
     index = call.parts.catalogue.index
     contexts = [each for each in _contexts(call, asked["Context"]) if each not in FOREIGN]
     found = {context: _containing(_named(call, context), asked["text"]) for context in contexts}

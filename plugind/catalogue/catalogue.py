@@ -20,6 +20,7 @@ from plugind.model import (
     NODES,
     SETTLED,
     Committed,
+    Contact,
     PluginKey,
     history_of,
     is_history,
@@ -116,6 +117,16 @@ class Catalogue:
     def index(self) -> int:
         """Return the index of the last change."""
         return self.state.index
+
+    @property
+    def contact(self) -> Contact:
+        """Return whether the store that the state is from can be reached."""
+        return self._feed.contact
+
+    def refresh(self) -> None:
+        """Have the state contain every change that any process acknowledged before the call. Raise
+        StoreError."""
+        self._feed.refresh()
 
     @property
     def parked(self) -> int:

@@ -42,6 +42,9 @@ class Deadlines:
         self._due: dict[str, _Due] = {}
         self._unsaved: dict[str, Beat] = {}
 
+    def __contains__(self, node_id: str) -> bool:
+        return node_id in self._due
+
     def __len__(self) -> int:
         """Return how many nodes are expected to be heard; nodes that are down are not."""
         return len(self._due)
@@ -56,6 +59,21 @@ class Deadlines:
         self._due[node_id] = _Due(_deadline(beat, now), beat)
         self._unsaved[node_id] = beat
         return was_late
+
+    def heard_elsewhere(self, node_id: str, beat: Beat, at: float) -> None:
+        """Note that another process answered a node, at a time of this process's clock."""
+        at_latest = _deadline(beat, at)
+        if node_id not in self._due or self._due[node_id].at < at_latest:
+            self._due[node_id] = _Due(at_latest, beat)
+
+    def extend(self, now: float) -> None:
+        """Give each node its whole time to live from now on, as what was heard is not known."""
+        for node_id, due in self._due.items():
+            self.expect(node_id, due.beat, now)
+
+    def is_late(self, node_id: str, now: float) -> bool:
+        """Return whether a node is expected and was not heard by its deadline."""
+        return node_id in self._due and self._due[node_id].at <= now
 
     def late(self, now: float) -> list[str]:
         """Return the nodes that were not heard by their deadlines."""

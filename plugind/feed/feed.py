@@ -7,16 +7,20 @@ other processes on the same store.
 from __future__ import annotations
 
 import threading
+import time
 from collections.abc import Mapping, Sequence
 from typing import Protocol
 
 from plugind import logs
-from plugind.errors import Compacted
+from plugind.errors import Compacted, StoreError
 from plugind.health.threads import OwnedThread
-from plugind.model import Committed
+from plugind.model import Committed, Contact
 from plugind.state import State
 from plugind.state.flaps import of_the_last_hour
 from plugind.store.base import Store
+
+CATCH_UP = 5.0
+"""Seconds for which a caller waits for the log to have what the store has committed already."""
 
 WAIT = 0.1
 """Seconds that the feed's thread waits for a change at a time, and so before it ends."""
@@ -64,6 +68,11 @@ class Feed:
         return self._state
 
     @property
+    def contact(self) -> Contact:
+        """Return whether the store can be reached."""
+        return self._store.contact
+
+    @property
     def trouble(self) -> str:
         """Return why changes of other processes are not seen; "" when they are."""
         return self._trouble
@@ -83,18 +92,38 @@ class Feed:
         self._store.interrupt()
         self.thread.join()
 
-    def catch_up(self, planned: Mapping[str, tuple[State, State]] | None = None) -> None:
-        """Apply all that the log has after the state. Raise StoreError.
+    def refresh(self) -> State:
+        """Return the state once it has every change that any process acknowledged before the call.
+        Raise StoreError."""
+        if self._store.is_shared and (newest := self._store.newest()) > self._state.index:
+            self.catch_up(until=newest)
+        return self._state
+
+    def catch_up(
+        self, planned: Mapping[str, tuple[State, State]] | None = None, until: int = 0
+    ) -> None:
+        """Apply all that the log has after the state, and wait for it to have the index ``until``.
+        Raise StoreError.
 
         ``planned`` has, by the ID of a change, a state on which it was tried and what came of it;
         it saves applying the change again where it follows the very same state.
         """
-        with self._lock:
-            try:
-                while batch := self._store.read(self._state.index):
-                    self._follow(batch, planned or {})
-            except Compacted:
-                self._reload()
+        deadline = time.monotonic() + CATCH_UP
+        while True:
+            with self._lock:
+                try:
+                    while batch := self._store.read(self._state.index):
+                        self._follow(batch, planned or {})
+                except Compacted:
+                    self._reload()
+            if self._state.index >= until:
+                return
+            if (left := deadline - time.monotonic()) <= 0:
+                raise StoreError(
+                    f"the store is at index {until}, its log gave no more than index "
+                    f"{self._state.index} in {CATCH_UP:.0f} s; try again later"
+                )
+            self._store.wait(self._state.index, left)
 
     def _follow(
         self, batch: Sequence[Committed], planned: Mapping[str, tuple[State, State]]

@@ -1,5 +1,9 @@
 """Reports to intake which nodes are down, and what has been lost for too long.
 
+Where several processes have the store, each hears some of the nodes. They share on the store what
+they heard, so that each knows the deadlines of all nodes; the one that has the store's duty acts on
+them.
+
 Deadlines are of the monotonic clock, so that a jump of the wall clock takes no node down, and those
 of nodes start again with the process, so that a restart of the server does not either.
 """
@@ -10,14 +14,16 @@ import threading
 import time
 from collections.abc import Callable, Collection, Mapping, Sequence
 from functools import partial
+from typing import Protocol
 
 from plugind import logs
 from plugind.errors import PlugindError
 from plugind.feed.deadlines import Deadlines, scaled_ttl
 from plugind.health.threads import OwnedThread
-from plugind.model import Beat, Committed, Lost
+from plugind.model import DOWN, Beat, Committed, Lost
 from plugind.model.times import SECOND
 from plugind.state import State
+from plugind.store.base import Heard
 
 PAUSE = 0.05
 """Share of the shortest time to live between two looks for nodes that are late."""
@@ -34,14 +40,31 @@ SAVE_RATE = 200
 MARK_INTERVAL = 25.0
 """Seconds between two marks that say that the process runs: the last is never older than 30 s."""
 
+BLIND = 0.5
+"""Share of the shortest time to live for which what other processes heard may be unknown; then each
+node gets a whole time to live before it counts as down."""
+
 _KEPT_AFTER_RESTART = (
     600.0  # seconds for which lost items are kept at least, of a shorter threshold all
 )
 
 _MARK_FAILED = "that this server runs could not be written"
+_HEAR_FAILED = "what other servers heard could not be read"
 _SAVE_FAILED = "the times at which nodes were last heard could not be written"
 
 _log = logs.get("liveness")
+
+
+class Shared(Protocol):
+    """The part of a store by which its processes know what the others heard."""
+
+    def heard(self, after: int) -> Heard: ...
+
+    def has_duty(self) -> bool: ...
+
+
+def _ignore(node_id: str, beat: Beat) -> None:
+    """Take no note of a beat that another process heard."""
 
 
 class Liveness:
@@ -49,6 +72,9 @@ class Liveness:
     that their last answer gave, ``collect(expired)`` at times, with what has been ``lost()`` for
     ``gc_threshold``, ``remember(beats)`` with when nodes were last heard, and ``mark()`` to have it
     kept that the process runs.
+
+    ``shared`` is the store where several processes have it; ``seen(node_id, beat)`` is called with
+    each beat that any of them had kept.
 
     ``last_heard(node_id)`` returns when a node was last heard, or None when it is late no more.
 
@@ -69,7 +95,13 @@ class Liveness:
         remember: Callable[[Mapping[str, Beat]], object] = lambda beats: None,
         mark: Callable[[], object] = lambda: None,
         rate: float = 250.0,
+        shared: Shared | None = None,
+        seen: Callable[[str, Beat], object] = _ignore,
     ) -> None:
+        self._shared = shared
+        self._seen = seen
+        self._cursor = 0
+        self._heard_at = time.monotonic()
         self._shortest = ttl
         self._rate = rate
         self._gc_threshold = gc_threshold
@@ -90,17 +122,19 @@ class Liveness:
             self._deadlines.expect(node_id, given, time.monotonic())
         shortest = min([ttl, *(beat.ttl / SECOND for beat in nodes.values() if beat.ttl)])
         self._pause = min(PAUSE * shortest, PAUSE_MAXIMUM)
+        self._blind = BLIND * shortest
         # What was lost before this process started has been so for as long as the wall clock says.
         self._expiries = {each: self._expiry(each, is_old=True) for each in lost()}
         self.thread = OwnedThread("liveness", self._run, restarts=True)
         self.thread.start()
 
-    def beat(self, node_id: str) -> tuple[float, bool]:
-        """Note that a node was heard. Return within how many seconds it must be heard again, and
-        whether it was late, so that it may have been written as down just now."""
+    def beat(self, node_id: str, run: str = "") -> tuple[float, bool]:
+        """Note that a node was heard, from the agent with the RunID ``run``. Return within how
+        many seconds it must be heard again, and whether it was late, so that it may have been
+        written as down just now."""
         with self._wake:
             ttl = self.ttl
-            beat = Beat(time.time_ns(), round(ttl * SECOND))
+            beat = Beat(time.time_ns(), round(ttl * SECOND), run)
             return ttl, self._deadlines.heard(node_id, beat, time.monotonic())
 
     def heard(self) -> Mapping[str, Beat]:
@@ -114,13 +148,25 @@ class Liveness:
         return scaled_ttl(self._shortest, len(self._deadlines), self._rate)
 
     def follow(self, old: State, new: State, batch: Sequence[Committed]) -> None:
-        """Expect nothing more of nodes that are gone."""
-        steps = (step for committed in batch for step in committed.change.nodes)
-        gone = [step.some.id for step in steps if step.after is None]
+        """Expect nothing more of nodes that are gone, nor of those that another process found to
+        be late; expect those that another process was the first to hear."""
+        steps = [step for committed in batch for step in committed.change.nodes]
+        if not steps:
+            return
+        now = time.monotonic()
         with self._wake:
-            for node_id in gone:
-                if node_id not in new.nodes:
-                    self._deadlines.forget(node_id)
+            for step in steps:
+                node_id = step.some.id
+                if step.after is None:
+                    if node_id not in new.nodes:
+                        self._deadlines.forget(node_id)
+                elif self._shared is None:
+                    continue
+                elif step.after.status == DOWN:
+                    self._deadlines.drop(node_id, now)
+                elif node_id not in self._deadlines:
+                    given = Beat(time.time_ns(), round(self.ttl * SECOND))
+                    self._deadlines.expect(node_id, given, now)
 
     def missed(self, old: State, new: State) -> None:
         """Expect nothing more of nodes that are gone."""
@@ -147,7 +193,9 @@ class Liveness:
             if time.monotonic() >= mark_at:
                 is_marked = self._do(_MARK_FAILED, self._mark)
                 mark_at = time.monotonic() + (MARK_INTERVAL if is_marked else RETRY)
-            is_well = self._do("silent nodes could not be marked as down", self._silence_late)
+            is_well = self._do(_HEAR_FAILED, self._hear)
+            if is_well:
+                is_well = self._do("silent nodes could not be marked as down", self._silence_late)
             if time.monotonic() >= sweep_at:
                 self._do("what is lost could not be forgotten", self._collect_expired)
                 sweep_at = time.monotonic() + sweep_every
@@ -174,11 +222,33 @@ class Liveness:
         with self._wake:
             return self._closed or (self._wake.wait(seconds) and self._closed)
 
+    def _hear(self) -> None:
+        """Take note of what any process heard since the last look. Raise StoreError."""
+        if self._shared is None:
+            return
+        after, beats = self._shared.heard(self._cursor)
+        now, wall = time.monotonic(), time.time_ns()
+        with self._wake:
+            unknown_for = now - self._heard_at
+            if unknown_for > self._blind:
+                self._deadlines.extend(now)
+            for node_id, beat in beats:
+                # It was kept since the last look, whatever the clocks of two machines say.
+                age = min(max((wall - beat.heard) / SECOND, 0.0), unknown_for)
+                self._deadlines.heard_elsewhere(node_id, beat, now - age)
+            self._cursor, self._heard_at = after, now
+        for node_id, beat in beats:
+            self._seen(node_id, beat)
+
+    def _has_duty(self) -> bool:
+        return self._shared is None or self._shared.has_duty()
+
     def _silence_late(self) -> None:
+        has_duty = self._has_duty()  # also where nothing is late, to show that this process lives
         now = time.monotonic()
         with self._wake:
             late = self._deadlines.late(now)
-        if not late:
+        if not late or not has_duty:
             return
         self._silence(late, partial(self._last_heard, now))
         with self._wake:
@@ -195,7 +265,8 @@ class Liveness:
             beats = self._deadlines.take_unsaved()
         if not beats:
             return
-        self._save_at = time.monotonic() + max(SAVE_INTERVAL, len(beats) / SAVE_RATE)
+        interval = max(SAVE_INTERVAL, len(beats) / SAVE_RATE)
+        self._save_at = time.monotonic() + (interval if self._shared is None else self._pause)
         try:
             self._remember(beats)
         except BaseException:
@@ -210,6 +281,8 @@ class Liveness:
         }
         now = time.monotonic()
         expired = [each for each, due in self._expiries.items() if due <= now]
+        if not self._has_duty():
+            return
         self._collect(expired)
         if expired:
             _log.info("forgot what was lost for too long", count=len(expired))

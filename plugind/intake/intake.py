@@ -135,6 +135,9 @@ class Intake:
         """Keep a node up, or take it back. Raise Forbidden, and Conflict when the whole report is
         required: the node is not known, or the state has something that it did not report."""
         state = self._feed.state
+        if digest != self._digest(node_id, state):
+            # Another process may have taken the report that the digest is of.
+            state = self._feed.refresh()
         node = state.nodes.get(node_id)
         if node is None:
             raise Conflict("node not found: send the whole report")
@@ -171,6 +174,10 @@ class Intake:
             return planner.silence(late, now)
 
         return self._submit(plan, is_bounded=False)
+
+    def heard_elsewhere(self, node_id: str, beat: Beat) -> None:
+        """Note that some process on the store heard a node."""
+        self._runs.seen_elsewhere(node_id, beat.run, beat.heard)
 
     def remember(self, beats: Mapping[str, Beat]) -> None:
         """Keep when nodes were last heard, for after a restart; this is no change and takes no

@@ -35,41 +35,58 @@ class Runs:
         self._clock = clock
         self._lock = threading.Lock()
         self._seen: dict[str, list[str]] = {}
+        self._last: dict[str, int] = {}  # when each node was heard, by the wall clock
         self._returned = dict.fromkeys(cloned, clock())
 
     def seen(self, node_id: str, run_id: str) -> bool:
         """Note that a node was heard, from the agent of this RunID ("" if the agent gave none).
         Return whether the node counts as cloned."""
-        now = self._clock()
         with self._lock:
-            runs = self._seen.get(node_id, [])
-            if run_id in runs[:-1]:
-                self._returned[node_id] = now
-            if run_id and run_id not in runs[-1:]:
-                others = [run for run in runs if run != run_id]
-                self._seen[node_id] = [*others, run_id][-REMEMBERED:]
-            returned = self._returned.get(node_id)
-            if returned is not None and now - returned < self._calm():
-                return True
-            self._returned.pop(node_id, None)
-            return False
+            self._last[node_id] = time.time_ns()
+            return self._note(node_id, run_id)
+
+    def seen_elsewhere(self, node_id: str, run_id: str, at: int) -> None:
+        """Note that another process heard a node, at a time (nanoseconds since the epoch). What was
+        heard before the last that is known comes too late to say anything of it."""
+        with self._lock:
+            if at > self._last.get(node_id, 0):
+                self._last[node_id] = at
+                self._note(node_id, run_id)
+
+    def _note(self, node_id: str, run_id: str) -> bool:
+        now = self._clock()
+        runs = self._seen.get(node_id, [])
+        if run_id in runs[:-1]:
+            self._returned[node_id] = now
+        if run_id and run_id not in runs[-1:]:
+            others = [run for run in runs if run != run_id]
+            self._seen[node_id] = [*others, run_id][-REMEMBERED:]
+        returned = self._returned.get(node_id)
+        if returned is not None and now - returned < self._calm():
+            return True
+        self._returned.pop(node_id, None)
+        return False
 
     def follow(self, old: State, new: State, batch: Sequence[Committed]) -> None:
-        """Forget what was seen of nodes that are gone, as the feed finds out."""
-        gone = [
-            step.some.id
-            for committed in batch
-            for step in committed.change.nodes
-            if step.after is None
-        ]
+        """Forget what was seen of nodes that are gone; note those that another process found to be
+        cloned."""
+        steps = [step for committed in batch for step in committed.change.nodes]
         with self._lock:
-            for node_id in gone:
-                self._seen.pop(node_id, None)
-                self._returned.pop(node_id, None)
+            for step in steps:
+                node_id = step.some.id
+                before = old.nodes.get(node_id)
+                if step.after is None:
+                    self._forget(node_id)
+                elif step.after.cloned_since and not (before and before.cloned_since):
+                    self._returned.setdefault(node_id, self._clock())
 
     def missed(self, old: State, new: State) -> None:
         """Forget what was seen of nodes that are gone."""
         with self._lock:
-            for node_id in [each for each in self._seen if each not in new.nodes]:
-                self._seen.pop(node_id, None)
-                self._returned.pop(node_id, None)
+            for node_id in [each for each in self._last if each not in new.nodes]:
+                self._forget(node_id)
+
+    def _forget(self, node_id: str) -> None:
+        self._seen.pop(node_id, None)
+        self._last.pop(node_id, None)
+        self._returned.pop(node_id, None)

@@ -204,7 +204,8 @@ class Writer:
             return []
         self._note_unknown(planned, outcomes)
         try:
-            self._feed.catch_up(states)
+            done = (each for each in outcomes if isinstance(each, int))
+            self._feed.catch_up(states, until=max(done, default=0))
         except StoreError as error:
             text = f"it was written, but the store cannot be read: {error}"
             for each in planned:

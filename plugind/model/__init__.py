@@ -29,6 +29,7 @@ from plugind.model.changes import (
     StoredTransition,
     Transition,
 )
+from plugind.model.contact import Contact
 from plugind.model.instances import (
     Allocation,
     Declaration,
@@ -79,6 +80,7 @@ __all__ = [
     "CatalogueChange",
     "Change",
     "Committed",
+    "Contact",
     "Declaration",
     "Fingerprint",
     "Forgotten",

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Iterator
 from itertools import chain
 
 from plugind.api.access_log import AccessLog
@@ -15,6 +15,7 @@ from plugind.health import Finding, Health, Hits
 from plugind.health.threads import OwnedThread, threads_health
 from plugind.intake import Intake
 from plugind.serve.timer import Timer
+from plugind.store.base import Store
 from plugind.types.registry import Registry
 
 _LATE = 2.0
@@ -24,12 +25,14 @@ _LATE = 2.0
 class Conditions:
     """The parts of a server that have something to report.
 
-    ``refused_reload`` is why the last reload of the configuration failed, "" unless it did.
+    ``refused_reload`` is why the last reload of the configuration failed, "" unless it did;
+    ``other_declarations`` are the plugins that the store expects otherwise than the configuration.
     """
 
     def __init__(
         self,
         *,
+        store: Store,
         feed: Feed,
         catalogue: Catalogue,
         timer: Timer,
@@ -42,6 +45,8 @@ class Conditions:
         hits: Hits,
     ) -> None:
         self.refused_reload = ""
+        self.other_declarations = ""
+        self._store = store
         self.threads: list[Callable[[], Iterable[OwnedThread]]] = [
             lambda: (feed.thread, timer.thread, liveness.thread, events.thread),
             lambda: announcer.threads,
@@ -55,6 +60,16 @@ class Conditions:
         self._announcer = announcer
         self._access_log = access_log
         self._hits = hits
+
+    def _findings_of_store(self) -> Iterator[Finding]:
+        if trouble := self._store.trouble:
+            yield Finding("troubles of the store", trouble)
+        if self.other_declarations:
+            details = (
+                f"the store expects {self.other_declarations} otherwise than the configuration: "
+                "plugind reload writes what the configuration has"
+            )
+            yield Finding("declarations not written", details)
 
     def health(self) -> Health:
         """Return whether the last change could be written, and what an operator should know."""
@@ -83,6 +98,7 @@ class Conditions:
             reached = ", ".join(f"{limit} {count:,} times" for limit, count in counts.items())
             details = f"limits on clients were reached: {reached}"
             findings.append(Finding("limits reached", details, sum(counts.values())))
+        findings += self._findings_of_store()
         if self.refused_reload:
             details = f"the configuration was not reloaded: {self.refused_reload}"
             findings.append(Finding("failed reloads", details))

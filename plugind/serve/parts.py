@@ -56,9 +56,10 @@ class Made(Protocol):
     running: Running
 
 
-def store_of(settings: Settings, registry: Registry, data_dir: Path) -> Store:
+def store_of(settings: Settings, registry: Registry, data_dir: Path, *, shared: bool) -> Store:
     """Return the store that the settings name, opened. Raise StoreError."""
-    store = registry.stores[settings.store.name](settings.store.settings, data_dir)
+    made = registry.stores[settings.store.name]
+    store = made(settings.store.settings, data_dir, shared=shared)
     kept = settings.history
     store.retention = Retention(round(kept.keep * SECOND), kept.max_transitions)
     return store
@@ -139,6 +140,8 @@ def liveness_of(made: Made, contents: Contents) -> Liveness:
         remember=intake.remember,
         mark=made.running.mark,
         rate=server.max_heartbeats_per_second,
+        shared=made.store if made.store.is_shared else None,
+        seen=intake.heard_elsewhere,
     )
 
 
@@ -161,6 +164,7 @@ def metrics_of(made: Made) -> Metrics:
 def conditions_of(made: Made) -> Conditions:
     """Return what gathers the health of all other parts."""
     return Conditions(
+        store=made.store,
         feed=made.feed,
         catalogue=made.catalogue,
         timer=made.timer,

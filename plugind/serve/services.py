@@ -37,7 +37,9 @@ _log = logs.get("server")
 class Services:
     """The server's parts, running from the moment this is made until ``close``."""
 
-    def __init__(self, settings: Settings, registry: Registry, data_dir: Path) -> None:
+    def __init__(
+        self, settings: Settings, registry: Registry, data_dir: Path, *, shared: bool = False
+    ) -> None:
         self.settings = settings
         self.registry = registry
         self.acl = acl_of(settings.acl, registry.installed.values())
@@ -47,7 +49,7 @@ class Services:
         self.schemas: Mapping[str, PluginSchemas] = {
             name: PluginSchemas.of(type_) for name, type_ in registry.types.items()
         }
-        self.store = parts.store_of(settings, registry, data_dir)
+        self.store = parts.store_of(settings, registry, data_dir, shared=shared)
         contents = self.store.load()
         self.feed = Feed(self.store, State.of(contents, of_the_last_hour(self.store.history)))
         self.hits = Hits()
@@ -71,7 +73,27 @@ class Services:
         self.metrics = parts.metrics_of(self)
         self.feed.start()
         self.conditions = parts.conditions_of(self)
-        self.intake.declare(settings.declarations)
+        self._declare_at_start()
+
+    def _declare_at_start(self) -> None:
+        """Write the declarations of the configuration, unless another server may have written newer
+        ones: which of them are in force is then for an operator to say, by a reload."""
+        wanted = {each.key: each for each in self.settings.declarations}
+        held = self.feed.refresh().declarations
+        if not (self.store.has_other_servers and held):
+            self.intake.declare(wanted.values())
+        elif wanted != dict(held.items()):
+            keys = sorted(
+                f"{key.type}/{key.id}"
+                for key in {*wanted, *held}
+                if wanted.get(key) != held.get(key)
+            )
+            self.conditions.other_declarations = ", ".join(keys)
+            _log.warning(
+                "the store has other declarations than the configuration; a reload writes those of "
+                "the configuration",
+                plugins=self.conditions.other_declarations,
+            )
 
     def health(self) -> tuple[bool, str]:
         """Return whether the server does its work, and a line with all details."""
@@ -95,6 +117,7 @@ class Services:
         _log_warnings(acl)
         try:
             self.intake.declare(settings.declarations)
+            self.conditions.other_declarations = ""
         except StoreError as error:
             text = f"policies and tokens are in force, the declarations are not: {error}"
             raise StoreError(text) from error

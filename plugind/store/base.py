@@ -18,6 +18,7 @@ from plugind.model import (
     Beat,
     Change,
     Committed,
+    Contact,
     Declaration,
     Forgotten,
     HistoryQuery,
@@ -101,13 +102,6 @@ class Heard(NamedTuple):
 
     cursor: int
     beats: Sequence[tuple[str, Beat]]
-
-
-class Contact(NamedTuple):
-    """Whether the store can be reached, and how many seconds ago it was heard last."""
-
-    is_known: bool = True
-    age: float = 0.0
 
 
 @dataclass(frozen=True, slots=True)

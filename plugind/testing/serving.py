@@ -39,18 +39,20 @@ def live_server(
     *,
     data_dir: Path | None = None,
     checks: Mapping[str, Callable[[], Health]] | None = None,
+    shared: bool = False,
     **settings: str,
 ) -> Iterator[LiveServer]:
     """Run a server with the installed plugin types while the block lasts.
 
     ``config`` is the text of a configuration file, ``settings`` are further settings by name
-    (``server_heartbeat_ttl="2s"``), ``checks`` are health checks of other parts of the process. Its
-    data is in ``data_dir``, or in a folder that is removed at the end.
+    (``server_heartbeat_ttl="2s"``), ``checks`` are health checks of other parts of the process;
+    ``shared``: it is one of several processes on the data. Its data is in ``data_dir``, or in a
+    folder that is removed at the end.
     """
     with ExitStack() as until_end:
         folder = data_dir or Path(until_end.enter_context(TemporaryDirectory(prefix="plugind-")))
         loaded, registry = load(folder, config, {"server_enabled": "true", **settings})
-        services = Services(loaded, registry, folder)
+        services = Services(loaded, registry, folder, shared=shared)
         until_end.callback(services.close)
         sock = until_end.enter_context(listen("127.0.0.1", 0))
         address = f"127.0.0.1:{sock.getsockname()[1]}"

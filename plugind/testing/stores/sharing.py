@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from plugind.model import Beat
-from plugind.store.base import Contact, Store
+from plugind.model import Beat, Contact
+from plugind.store.base import Store
 from plugind.testing.stores.making import TIME, commit, drop, node, node_id, put
 from plugind.testing.stores.rig import Cases, Rig
 

@@ -6,9 +6,8 @@ from collections.abc import Collection, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from plugind.model import Beat, Change, Committed, HistoryQuery, Run, StoredTransition
+from plugind.model import Beat, Change, Committed, Contact, HistoryQuery, Run, StoredTransition
 from plugind.store.base import (
-    Contact,
     Contents,
     Heard,
     Outcome,

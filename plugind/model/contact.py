@@ -1,0 +1,12 @@
+"""How a server stands with its store."""
+
+from __future__ import annotations
+
+from typing import NamedTuple
+
+
+class Contact(NamedTuple):
+    """Whether the store can be reached, and how many seconds ago it was heard last."""
+
+    is_known: bool = True
+    age: float = 0.0
