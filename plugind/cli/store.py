@@ -81,7 +81,8 @@ def restore(paths: tuple[Path, ...], flags: Mapping[str, str], as_json: bool, fi
 def export(paths: tuple[Path, ...], flags: Mapping[str, str], as_json: bool, file: Path) -> None:
     """Write the store as JSON lines, history included, to FILE, which must not exist yet.
 
-    Every store can import the file. The server may go on running.
+    Every kind of store can import the file, so that this also moves a server from one to another.
+    The server may go on running; what is reported after the command began is not in the file.
     """
     kind, settings, data_dir, _ = _store(paths, flags)
     found = kind.export(settings, data_dir, file, _progress("exported"))
@@ -95,8 +96,8 @@ def export(paths: tuple[Path, ...], flags: Mapping[str, str], as_json: bool, fil
 def import_(paths: tuple[Path, ...], flags: Mapping[str, str], as_json: bool, file: Path) -> None:
     """Replace what the server keeps by FILE, which "store export" wrote, of any kind of store.
 
-    The server must be stopped first. The whole file is checked before anything is replaced; apart
-    from that it works as "store restore".
+    The server must be stopped first. The configuration says which store is filled. The whole file
+    is checked before anything is replaced; apart from that it works as "store restore".
     """
     kind, settings, data_dir, lists = _store(paths, flags)
     done = kind.import_(settings, data_dir, file, lists, _progress("imported"))

@@ -1,22 +1,23 @@
-"""What a store holds as JSON lines, that every store can write and read.
+"""What a store holds as JSON lines, that every store can write and read one by one.
 
 Each line is an object with one key, which says what its value is. The first has the format and the
-numbers of what follows, the last a digest of all lines before it.
+numbers of what follows, the last a digest of all lines before it. Between them all values of a kind
+follow each other, the kinds in the order of KINDS.
 """
 
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Callable, Iterable, Iterator
-from itertools import chain
+from collections.abc import Iterable, Iterator, Mapping
+from contextlib import contextmanager
+from operator import attrgetter
 from pathlib import Path
-from typing import Any
+from typing import Any, BinaryIO, TypeAlias
 
 import msgspec
 
 from plugind.errors import StoreError
 from plugind.model import (
-    Beat,
     Declaration,
     Forgotten,
     Instance,
@@ -27,78 +28,96 @@ from plugind.model import (
     StoredTransition,
 )
 from plugind.store.base import Contents, Progress
-from plugind.store.soundness import faults
+from plugind.store.files import faults_of, new_file
 
 FORMAT = 1
+
+LINE_BYTES = 64 * 2**20
+"""The longest line that is read, far beyond what an agent may report of an instance."""
 
 _PROGRESS_LINES = 1_000
 
 
-class _Head(msgspec.Struct):
-    format: int
-    identity: str
-    index: int
-    lines: int
+class Stamped(msgspec.Struct, frozen=True):
+    """The stamp of a resource."""
 
-
-class _Stamped(msgspec.Struct):
     resource: str
     stamp: Stamp
 
 
-class _Heard(msgspec.Struct):
+class LastBeat(msgspec.Struct, frozen=True):
+    """When a node was last heard, and its time to live. Which run of an agent that was is left
+    out: it says nothing any more once the server has started again."""
+
     node_id: str
-    beat: Beat
+    beat: tuple[int, int]
 
 
-_HEAD, _END = "plugind", "end"
-_KINDS: dict[str, Any] = {
-    _HEAD: _Head,
+Item: TypeAlias = (
+    Node
+    | Instance
+    | Declaration
+    | Forgotten
+    | KeptSecret
+    | Stamped
+    | LastBeat
+    | Run
+    | StoredTransition
+)
+"""One of the values that a line holds."""
+
+KINDS: Mapping[str, type[Any]] = {
     "node": Node,
     "instance": Instance,
     "declaration": Declaration,
     "forgotten": Forgotten,
     "kept_secret": KeptSecret,
-    "stamp": _Stamped,
-    "beat": _Heard,
+    "stamp": Stamped,
+    "beat": LastBeat,
     "run": Run,
     "transition": StoredTransition,
-    _END: str,
 }
+"""The kinds of values, in their order."""
+
+
+class Head(msgspec.Struct, frozen=True):
+    """The first line: which store was exported, at which index, and how many lines of each kind
+    follow. The first versions only wrote how many there are in all."""
+
+    format: int
+    identity: str
+    index: int
+    lines: int
+    counts: dict[str, int] | None = None
+
+
+_HEAD, _END = "plugind", "end"
+_NAMES = {type_: name for name, type_ in KINDS.items()}
+_RANKS = {name: rank for rank, name in enumerate((_HEAD, *KINDS, _END))}
 _encode = msgspec.json.Encoder().encode
 _line = msgspec.json.Decoder(dict[str, msgspec.Raw])
-_decoders = {kind: msgspec.json.Decoder(type_) for kind, type_ in _KINDS.items()}
+_decoders = {
+    kind: msgspec.json.Decoder(type_) for kind, type_ in {_HEAD: Head, **KINDS, _END: str}.items()
+}
 
 
 def write(
     target: Path,
     identity: str,
-    contents: Contents,
-    transitions: Iterable[StoredTransition],
-    transition_count: int,
+    index: int,
+    counts: Mapping[str, int],
+    items: Iterable[Item],
     progress: Progress,
 ) -> None:
-    """Write contents and history (oldest first, ``transition_count`` of them) to a new file."""
-    groups: dict[str, list[Any]] = {
-        "node": list(contents.nodes),
-        "instance": list(contents.instances),
-        "declaration": list(contents.declarations),
-        "forgotten": list(contents.forgotten),
-        "kept_secret": list(contents.kept_secrets),
-        "stamp": [_Stamped(*each) for each in sorted(contents.stamps.items())],
-        "beat": [_Heard(*each) for each in sorted(contents.beats.items())],
-        "run": list(contents.runs),
-    }
-    total = sum(map(len, groups.values())) + transition_count
-    values = chain(
-        [(_HEAD, _Head(FORMAT, identity, contents.index, total))],
-        ((kind, value) for kind, group in groups.items() for value in group),
-        (("transition", each) for each in transitions),
-    )
-    digest = hashlib.blake2b()
-    with target.open("xb") as file:
-        for done, (kind, value) in enumerate(values):
-            line = _encode({kind: value}) + b"\n"
+    """Write values, in the order of KINDS, to a file that must not exist yet; ``counts`` has how
+    many of each kind there are. The values are taken one by one, and none of them is kept."""
+    numbers = {name: counts.get(name, 0) for name in KINDS}
+    total = sum(numbers.values())
+    with new_file(target) as new, new.open("xb") as file:
+        digest = hashlib.blake2b()
+        for done, line in enumerate(
+            _lines_of(Head(FORMAT, identity, index, total, numbers), items)
+        ):
             digest.update(line)
             file.write(line)
             if done % _PROGRESS_LINES == 0:
@@ -107,94 +126,123 @@ def write(
     progress(total, total)
 
 
-def read(source: Path, take: Callable[[StoredTransition], object], progress: Progress) -> Contents:
-    """Return the contents of an export, and call ``take`` with each of its transitions, oldest
-    first. Raise StoreError, which names file and line, for a file that is not a whole export."""
-    found = _Found(source, take)
-    for number, line, kind, value in _lines(source):
-        found.add(number, line, kind, value)
-        if number % _PROGRESS_LINES == 0:
-            progress(number, found.head.lines)
-    contents = found.contents()
-    if fault := next(faults(contents), ""):
-        raise StoreError(f"{source}: {fault}")
-    progress(found.head.lines, found.head.lines)
-    return contents
+def _lines_of(head: Head, items: Iterable[Item]) -> Iterator[bytes]:
+    yield _encode({_HEAD: head}) + b"\n"
+    numbers = dict.fromkeys(KINDS, 0)
+    last = _HEAD
+    for item in items:
+        name = _NAMES[type(item)]
+        assert _RANKS[last] <= _RANKS[name], f"{name} after {last}"
+        last = name
+        numbers[name] += 1
+        yield _encode({name: item}) + b"\n"
+    assert numbers == head.counts, f"counted {head.counts}, written {numbers}"
 
 
-class _Found:
-    """What was read of an export so far."""
+def items_of(contents: Contents, transitions: Iterable[StoredTransition]) -> Iterator[Item]:
+    """Yield contents that are in memory, and a history (oldest first), as ``write`` takes them."""
+    yield from sorted(contents.nodes, key=attrgetter("id"))
+    yield from sorted(contents.instances, key=attrgetter("key"))
+    yield from sorted(contents.declarations, key=attrgetter("key"))
+    yield from sorted(contents.forgotten, key=attrgetter("key"))
+    yield from sorted(contents.kept_secrets, key=attrgetter("node_id"))
+    yield from (Stamped(*each) for each in sorted(contents.stamps.items()))
+    yield from (LastBeat(node_id, beat[:2]) for node_id, beat in sorted(contents.beats.items()))
+    yield from sorted(contents.runs, key=attrgetter("start", "id"))
+    yield from transitions
 
-    def __init__(self, source: Path, take: Callable[[StoredTransition], object]) -> None:
+
+def counts_of(contents: Contents, transitions: int) -> dict[str, int]:
+    """Return how many there are of each kind in what ``items_of`` yields."""
+    groups = (
+        contents.nodes,
+        contents.instances,
+        contents.declarations,
+        contents.forgotten,
+        contents.kept_secrets,
+        contents.stamps,
+        contents.beats,
+        contents.runs,
+    )
+    return dict(zip(KINDS, (*map(len, groups), transitions), strict=True))
+
+
+@contextmanager
+def reading(source: Path) -> Iterator[Export]:
+    """Open an export. Raise StoreError, which names file and line, for what is none."""
+    with faults_of(source), source.open("rb") as file:
+        yield Export(source, file)
+
+
+class Export:
+    """An export that is read line by line. Whether it is whole shows at its end only, so nothing
+    may be replaced by it before."""
+
+    def __init__(self, source: Path, file: BinaryIO) -> None:
         self._source = source
-        self._take = take
+        self._lines = _lines(source, file)
         self._digest = hashlib.blake2b()
-        self._number = 0
-        self._seq = 0
-        self._groups: dict[str, list[Any]] = {kind: [] for kind in _KINDS}
+        first = next(self._lines, None)
+        if first is None:
+            raise _wrong(source, 0, "it is empty")
+        number, line, kind, head = first
+        if kind != _HEAD:
+            raise _wrong(source, number, f'"{_HEAD}" must be the first line')
+        if head.format != FORMAT:
+            raise _wrong(source, number, f"format {head.format} is not known")
+        self._digest.update(line)
+        self.head: Head = head
 
-    @property
-    def head(self) -> _Head:
-        head: _Head = self._groups[_HEAD][0]
-        return head
-
-    def add(self, number: int, line: bytes, kind: str, value: Any) -> None:
-        """Take a line. Raise StoreError for one that may not follow those before it."""
-        self._number = number
-        if self._groups[_END]:
-            raise _wrong(self._source, number, "nothing may follow the end")
-        if (kind == _HEAD) is not (number == 1):
-            raise _wrong(self._source, number, f'"{_HEAD}" must be the first line, and only that')
-        if kind != _END:
+    def items(self, progress: Progress) -> Iterator[Item]:
+        """Yield the values. Raise StoreError for a line that may not follow those before it, and
+        at the end unless all lines are those that were written."""
+        last, seq, number = _HEAD, 0, 1
+        numbers = dict.fromkeys(KINDS, 0)
+        for number, line, kind, value in self._lines:
+            if _RANKS[kind] < _RANKS[last] or kind == _HEAD:
+                raise _wrong(self._source, number, f'"{kind}" may not follow "{last}"')
+            if kind == _END:
+                self._check_end(number, value, numbers)
+                progress(self.head.lines, self.head.lines)
+                return
+            if kind == "transition":
+                if value.seq <= seq:
+                    text = "seq must be greater than that of the line before"
+                    raise _wrong(self._source, number, text)
+                seq = value.seq
+            last = kind
+            numbers[kind] += 1
             self._digest.update(line)
-        if kind != "transition":
-            self._groups[kind].append(value)
-            return
-        if value.seq <= self._seq:
-            raise _wrong(self._source, number, "seq must be greater than that of the line before")
-        self._seq = value.seq
-        self._take(value)
+            if number % _PROGRESS_LINES == 0:
+                progress(number, self.head.lines)
+            yield value
+        raise _wrong(self._source, number, "it ends too early: export it again")
 
-    def contents(self) -> Contents:
-        """Return the contents once all lines were taken. Raise StoreError unless they are those
-        that were written."""
-        groups = self._groups
-        if not groups[_END]:
-            raise _wrong(self._source, self._number, "it ends too early: export it again")
-        if groups[_END] != [self._digest.hexdigest()] or self._number != self.head.lines + 2:
+    def _check_end(self, number: int, digest: str, numbers: Mapping[str, int]) -> None:
+        if next(self._lines, None) is not None:
+            raise _wrong(self._source, number + 1, "nothing may follow the end")
+        is_counted = self.head.counts in (None, numbers) and self.head.lines == number - 2
+        if digest != self._digest.hexdigest() or not is_counted:
             text = "its lines are not those that were exported: export it again"
-            raise _wrong(self._source, self._number, text)
-        return Contents(
-            self.head.index,
-            groups["node"],
-            groups["instance"],
-            groups["declaration"],
-            {each.resource: each.stamp for each in groups["stamp"]},
-            groups["forgotten"],
-            {each.node_id: each.beat for each in groups["beat"]},
-            groups["kept_secret"],
-            groups["run"],
-        )
+            raise _wrong(self._source, number, text)
 
 
-def _lines(source: Path) -> Iterator[tuple[int, bytes, str, Any]]:
+def _lines(source: Path, file: BinaryIO) -> Iterator[tuple[int, bytes, str, Any]]:
     """Yield number, line, kind and value of each line."""
-    try:
-        with source.open("rb") as file:
-            for number, line in enumerate(file, 1):
-                try:
-                    ((kind, raw),) = _line.decode(line).items()
-                    value = _decoders[kind].decode(raw)
-                except KeyError as error:
-                    raise _wrong(source, number, f"{error.args[0]!r} is not known") from error
-                except ValueError as error:
-                    text = " ".join(str(error).split())
-                    raise _wrong(source, number, f"is not of an export: {text}") from error
-                if kind == _HEAD and value.format != FORMAT:
-                    raise _wrong(source, number, f"format {value.format} is not known")
-                yield number, line, kind, value
-    except OSError as error:
-        raise StoreError(f"{source}: {error.strerror}") from error
+    number = 0
+    while line := file.readline(LINE_BYTES):
+        number += 1
+        if len(line) == LINE_BYTES:
+            raise _wrong(source, number, "it is longer than any line of an export")
+        try:
+            ((kind, raw),) = _line.decode(line).items()
+            value = _decoders[kind].decode(raw)
+        except KeyError as error:
+            raise _wrong(source, number, f"{error.args[0]!r} is not known") from error
+        except ValueError as error:
+            text = " ".join(str(error).split())
+            raise _wrong(source, number, f"is not of an export: {text}") from error
+        yield number, line, kind, value
 
 
 def _wrong(source: Path, number: int, text: str) -> StoreError:

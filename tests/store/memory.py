@@ -19,13 +19,18 @@ from plugind.model import (
     Beat,
     Change,
     Committed,
+    Declaration,
+    Forgotten,
     HistoryQuery,
+    Instance,
+    KeptSecret,
+    Node,
     Run,
+    Session,
     Stamp,
     Step,
     StoredTransition,
     Transition,
-    is_list,
 )
 from plugind.model.times import SECOND
 from plugind.store import exporting
@@ -44,9 +49,12 @@ from plugind.store.base import (
     no_progress,
 )
 from plugind.store.coding import decode, encode
+from plugind.store.exporting import LastBeat, Stamped
 from plugind.store.soundness import faults
 from plugind.store.sqlite.log import LogLimits
+from plugind.store.sqlite.numbering import Replaced
 from plugind.store.sqlite.store import SqliteSettingsSchema
+from plugind.store.staging import staged
 from plugind.wire.fields import Record
 
 DELAY = 0.002
@@ -62,6 +70,7 @@ class Server:
     values: dict[str, dict[Any, Any]] = field(default_factory=dict)
     stamps: dict[str, Stamp] = field(default_factory=dict)
     beats: dict[tuple[str, str], tuple[int, Beat]] = field(default_factory=dict)
+    beats_kept: int = 1
     duty: object = None
     runs: dict[str, Run] = field(default_factory=dict)
     log: list[tuple[int, int, bytes]] = field(default_factory=list)
@@ -83,13 +92,13 @@ class Server:
 
 _servers: dict[Path, Server] = {}
 
-_GROUPS: dict[str, Callable[[Any], Any]] = {
-    "nodes": lambda value: value.id,
-    "instances": lambda value: value.key,
-    "declarations": lambda value: value.key,
-    "forgotten": lambda value: value.key,
-    "kept_secrets": lambda value: value.node_id,
-    "sessions": lambda value: value.key,
+_GROUPS: dict[str, tuple[type[Any], Callable[[Any], Any]]] = {
+    "nodes": (Node, lambda value: value.id),
+    "instances": (Instance, lambda value: value.key),
+    "declarations": (Declaration, lambda value: value.key),
+    "forgotten": (Forgotten, lambda value: value.key),
+    "kept_secrets": (KeptSecret, lambda value: value.node_id),
+    "sessions": (Session, lambda value: value.key),
 }
 
 
@@ -133,7 +142,7 @@ class MemoryStore(Store):
     def _take(self, change: Change) -> int:
         server = self._server
         server.index += server.random.randint(1, 3)
-        for name, key in _GROUPS.items():
+        for name, (_, key) in _GROUPS.items():
             for step in getattr(change, name):
                 _apply(server.values.setdefault(name, {}), key(step.some), step)
         for step in change.nodes:
@@ -217,8 +226,8 @@ class MemoryStore(Store):
     def beat(self, beats: Mapping[str, Beat]) -> None:
         with self._server.call():
             for node_id, beat in beats.items():
-                number = max((each for each, _ in self._server.beats.values()), default=0) + 1
-                self._server.beats[node_id, beat.run] = (number, beat)
+                self._server.beats_kept += 1
+                self._server.beats[node_id, beat.run] = (self._server.beats_kept, beat)
 
     def heard(self, after: int) -> Heard:
         with self._server.call():
@@ -274,10 +283,8 @@ class MemoryStore(Store):
         server = _servers[data_dir]
         with server.call():
             contents, rows = _contents(server), list(server.rows)
-        try:
-            exporting.write(target, server.identity, contents, rows, len(rows), progress)
-        except FileExistsError as error:
-            raise StoreError(f"{target} is there already") from error
+        counts, items = exporting.counts_of(contents, len(rows)), exporting.items_of(contents, rows)
+        exporting.write(target, server.identity, contents.index, counts, items, progress)
         return Summary.of(1, contents)
 
     @classmethod
@@ -290,21 +297,20 @@ class MemoryStore(Store):
         progress: Progress = no_progress,
     ) -> Restored:
         old = _servers.setdefault(data_dir, Server())
-        new = Server()
-        found = exporting.read(source, new.rows.append, progress)
-        if old.users:
-            raise StoreError("the store is in use")
-        new.index = new.start = max(old.index, found.index) + 1
-        for name, key in _GROUPS.items():
-            new.values[name] = {key(value): value for value in getattr(found, name)}
-        new.beats = {(id_, beat.run): (1, beat) for id_, beat in found.beats.items()}
-        new.runs = {run.id: run for run in found.runs}
-        new.seq = new.rows[-1].seq if new.rows else 0
-        now = time.time_ns()
-        touched = {*found.stamps, *lists, *filter(is_list, old.stamps)}
-        for resource in touched:
-            at = found.stamps.get(resource, Stamp(new.index, new.index, now, now))
-            new.stamps[resource] = replace(at, modify_index=new.index, modify_time=now)
+        with staged(source, data_dir, progress) as found:
+            if old.users:
+                raise StoreError("the store is in use")
+            stamps = None if old.index == FIRST_INDEX else old.stamps.items()
+            found.renumber(Replaced(old.index, stamps, old.identity), lists)
+            new = Server(found.identity, found.index, start=found.index)
+            for name, (kind, key) in _GROUPS.items():
+                if kind is not Session:
+                    new.values[name] = {key(value): value for value in found.read(kind)}
+            new.stamps = {each.resource: each.stamp for each in found.read(Stamped)}
+            new.beats = {(each.node_id, ""): (1, Beat(*each.beat)) for each in found.read(LastBeat)}
+            new.runs = {run.id: run for run in found.read(Run)}
+            new.rows = list(found.read(StoredTransition))
+            new.seq = new.rows[-1].seq if new.rows else 0
         _servers[data_dir] = new
         return Restored(Summary.of(1, _contents(new)), None)
 

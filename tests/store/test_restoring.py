@@ -19,7 +19,8 @@ from plugind.errors import StoreError
 from plugind.model import Change, plugins_of
 from plugind.store.sqlite import SqliteStore
 from plugind.store.sqlite.maintenance import backup, check
-from plugind.store.sqlite.restoring import LEAP, restore
+from plugind.store.sqlite.numbering import LEAP
+from plugind.store.sqlite.restoring import restore
 from tests.processes import PLUGIND
 from tests.promises import COMMAND_MAXIMUM, promised
 from tests.store.test_migration import RECORDED, TODAY
@@ -217,7 +218,7 @@ def test_a_full_disk_changes_nothing(past: Past) -> None:
         timeout=COMMAND_MAXIMUM,
     )
     assert done.returncode == 1
-    assert done.stderr.startswith(f"Error: the store {past.file}: ")
+    assert done.stderr.startswith(f"Error: no room for a copy beside {past.file}: ")
     assert done.stderr.count("\n") == 1
     assert (past.index, names(past.data)) == before
 

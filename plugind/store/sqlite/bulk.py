@@ -40,6 +40,21 @@ def insert(
     _execute(db, head, _values(len(columns)), ", ", "", rows)
 
 
+def upsert(
+    db: sqlite3.Connection,
+    table: str,
+    columns: Sequence[str],
+    keys: int,
+    rows: Sequence[Sequence[Any]],
+) -> None:
+    """Write rows of these columns, the first ``keys`` of which are the key. A row that is there is
+    updated, so that a trigger for new rows does not run."""
+    head = f"INSERT INTO {table} ({', '.join(columns)}) VALUES "
+    others = ", ".join(f"{column} = excluded.{column}" for column in columns[keys:])
+    tail = f" ON CONFLICT ({', '.join(columns[:keys])}) DO UPDATE SET {others}"
+    _execute(db, head, _values(len(columns)), ", ", tail, rows)
+
+
 def delete(db: sqlite3.Connection, table: Table, keys: Sequence[Sequence[Any]]) -> None:
     """Delete the rows with these keys, as far as there are any."""
     # "(a, b) IN (VALUES ...)" would read the whole table where the key has several columns.

@@ -1,52 +1,107 @@
 """The duty of a store that several processes have open: a lock that one of them holds.
 
 It is a lock of fcntl(2), which ends with the process that took it. One of flock(2) would stay with
-a child that the process had forked.
+a child that the process had forked. Its holder writes into the file when it was last asked, so that
+the others notice one that is stopped.
 """
 
 from __future__ import annotations
 
 import fcntl
 import os
+import struct
 import threading
+import time
+from contextlib import suppress
+from dataclasses import dataclass
 from pathlib import Path
 
 FILE_NAME = "duty.lock"
 
-_held: set[Path] = set()
-"""The files whose lock this process holds: the kernel does not tell stores of one process apart."""
+SILENT = 15.0
+"""Seconds after which a holder of the duty that was not asked for it counts as stopped."""
+
+_HOLDER = struct.Struct("=qq")  # process ID, nanoseconds of the monotonic clock
+
+
+@dataclass
+class _Opened:
+    """A lock file as this process has it open, once for all of its stores: to close any descriptor
+    of the file would drop the lock, and the kernel does not distinguish stores of one process."""
+
+    file: int
+    users: int = 0
+    holder: Duty | None = None
+
+
+_opened: dict[tuple[int, Path], _Opened] = {}
+"""By the process, for a forked one has none of the locks, and by path."""
 
 _lock = threading.Lock()
 
 
 class Duty:
-    """The lock, free until ``take`` gets it. The file is opened once: closing any descriptor of it
-    would drop the lock."""
+    """The lock, free until ``take`` gets it."""
 
     def __init__(self, data_dir: Path) -> None:
-        self._path = data_dir.absolute() / FILE_NAME
-        flags = os.O_RDWR | os.O_CREAT | os.O_CLOEXEC
-        self._file = os.open(self._path, flags, 0o600)
-        self._is_held = False
+        path = data_dir.absolute() / FILE_NAME
+        self._key = os.getpid(), path
+        with _lock:
+            if self._key not in _opened:
+                file = os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
+                _opened[self._key] = _Opened(file)
+            self._opened = _opened[self._key]
+            self._opened.users += 1
 
     def take(self) -> bool:
-        """Take the lock if it is free. Return whether this process holds it."""
+        """Take the lock if it is free. Return whether this object holds it."""
         with _lock:
-            if self._is_held:
-                return True
-            if self._path in _held:
+            if self._opened.holder is None:
+                try:
+                    fcntl.lockf(self._opened.file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+                except (BlockingIOError, PermissionError):  # fcntl(2) allows either
+                    return False
+                self._opened.holder = self
+            if self._opened.holder is not self:
                 return False
-            try:
-                fcntl.lockf(self._file, fcntl.LOCK_EX | fcntl.LOCK_NB)
-            except (BlockingIOError, PermissionError):  # fcntl(2) allows either
-                return False
-            _held.add(self._path)
-            self._is_held = True
+            with suppress(OSError):  # it is held, whether or not there is room to say so
+                holder = _HOLDER.pack(os.getpid(), time.monotonic_ns())
+                os.pwrite(self._opened.file, holder, 0)
             return True
+
+    def trouble(self) -> str:
+        """Return which other process has the duty and is silent, "" if none."""
+        with _lock:
+            if self._opened.holder is not None or not self._is_held():
+                return ""
+            try:
+                pid, at = _HOLDER.unpack(os.pread(self._opened.file, _HOLDER.size, 0))
+            except (OSError, struct.error):
+                return ""
+        silent = (time.monotonic_ns() - at) / 1e9
+        if silent < SILENT:
+            return ""
+        return (
+            f"process {pid} marks nodes as down for all processes of the server, and has not "
+            f"looked for {silent:.0f} s: if it is stopped, let it go on or end it"
+        )
+
+    def _is_held(self) -> bool:
+        try:
+            fcntl.lockf(self._opened.file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except (BlockingIOError, PermissionError):
+            return True
+        fcntl.lockf(self._opened.file, fcntl.LOCK_UN)
+        return False
 
     def close(self) -> None:
         """Free the lock."""
         with _lock:
-            if self._is_held:
-                _held.discard(self._path)
-            os.close(self._file)
+            opened = self._opened
+            if opened.holder is self:
+                opened.holder = None
+                fcntl.lockf(opened.file, fcntl.LOCK_UN)
+            opened.users -= 1
+            if not opened.users:
+                del _opened[self._key]
+                os.close(opened.file)

@@ -1,12 +1,10 @@
-"""The embedded store's file: its name, its lock, its schema, and how its faults are reported.
+"""The embedded store's file: its name, its schema, and how its faults are reported.
 
 Both the server and the commands that look after its file go through here.
 """
 
 from __future__ import annotations
 
-import fcntl
-import os
 import sqlite3
 import uuid
 from collections.abc import Iterator
@@ -20,6 +18,9 @@ FILE_NAME = "plugind.db"
 
 TEMP_IN_MEMORY = "PRAGMA temp_store = MEMORY"
 """There may be no folder for temporary files, as in a container with a read-only root."""
+
+_CACHE = "PRAGMA cache_size = -16384"
+"""16 MiB: what the pages of a file may take in memory, however many there are."""
 
 MIGRATIONS = (
     """
@@ -161,40 +162,6 @@ def opened(path: Path, mode: str = "rw") -> Iterator[sqlite3.Connection]:
         yield db
 
 
-def lock(data_dir: Path, *, shared: bool = False) -> int:
-    """Return a descriptor of the lock that keeps servers out of a folder; it goes with the process,
-    or when the descriptor is closed. A shared one keeps out those alone that do not share."""
-    try:
-        data_dir.mkdir(parents=True, exist_ok=True, mode=0o700)
-        taken = os.open(
-            data_dir / f"{FILE_NAME}.lock", os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600
-        )
-    except OSError as error:
-        raise StoreError(f"data_dir {data_dir}: {error.strerror}") from error
-    try:
-        fcntl.flock(taken, (fcntl.LOCK_SH if shared else fcntl.LOCK_EX) | fcntl.LOCK_NB)
-    except OSError as error:
-        os.close(taken)
-        raise StoreError(
-            f"another plugind server is running on data_dir {data_dir}: stop it first"
-        ) from error
-    return taken
-
-
-@contextmanager
-def turn(path: Path) -> Iterator[None]:
-    """Hold the lock by which processes that share a store take turns to write: SQLite's own wait
-    for each other is one of short sleeps, and the one that sleeps least wins."""
-    taken = os.open(
-        path.with_name(f"{path.name}.turn"), os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600
-    )
-    try:
-        fcntl.flock(taken, fcntl.LOCK_EX)
-        yield
-    finally:
-        os.close(taken)
-
-
 def schema(db: sqlite3.Connection) -> int:
     """Return the version of a file's schema; 0 for a file that holds nothing yet."""
     (version,) = db.execute("PRAGMA user_version").fetchone()
@@ -219,3 +186,12 @@ def migrate(db: sqlite3.Connection, path: Path) -> None:
                 "INSERT INTO store (identity, last_index) VALUES (?, ?)",
                 (str(uuid.uuid4()), FIRST_INDEX),
             )
+
+
+def quick(db: sqlite3.Connection) -> None:
+    """Have a connection write quickly, and with bounded memory, to a file that is made durable
+    later, or thrown away."""
+    db.execute("PRAGMA journal_mode = OFF")
+    db.execute("PRAGMA synchronous = OFF")
+    db.execute(TEMP_IN_MEMORY)
+    db.execute(_CACHE)

@@ -29,17 +29,21 @@ def check_before_opening(path: Path) -> None:
 
 class Guard:
     """Notices that an open database, or its log, is moved, removed, replaced or cut short by
-    another program: SQLite would go on writing, to where nobody finds it after a restart."""
+    another program: SQLite would go on writing, to where nobody finds it after a restart.
 
-    def __init__(self, path: Path) -> None:
-        self._paths = (path, _log_of(path))
+    ``others`` are files through which other processes notice changes: they, too, must stay.
+    """
+
+    def __init__(self, path: Path, *others: Path) -> None:
+        self._paths = (path, _log_of(path), *others)
         self._known = [_shape(path) for path in self._paths]
 
     def check(self, is_whole: Callable[[], bool]) -> None:
         """Raise Damaged for a file that was replaced or is too short.
 
-        A file may be shorter than before for a good reason: another program folded the log in.
-        ``is_whole`` finds that out by another look at the files.
+        Other processes may fold the log in: that changes it in place, and the file keeps its size.
+        It may be shorter than before for a good reason only when another program has cut the log
+        that it folded in. ``is_whole`` finds that out by another look at the files.
         """
         now = [_shape(path) for path in self._paths]
         for path, (known, size), (found, length) in zip(self._paths, self._known, now, strict=True):

@@ -6,7 +6,7 @@
 from __future__ import annotations
 
 import sqlite3
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import fields, replace
 from operator import attrgetter
 from typing import Any
@@ -20,6 +20,21 @@ PULLED_AT_ONCE = 100_000
 
 PRUNED_AT_ONCE = 200
 """Rows that leave with one commit at most: a million at once would hold up the writer."""
+
+TABLE = """
+    CREATE TABLE transitions (
+        seq INTEGER PRIMARY KEY, number INTEGER NOT NULL, kind TEXT NOT NULL, time INTEGER NOT NULL,
+        since INTEGER NOT NULL, type TEXT NOT NULL, id TEXT NOT NULL, role TEXT NOT NULL,
+        node_id TEXT NOT NULL, node TEXT NOT NULL, before TEXT NOT NULL, after TEXT NOT NULL,
+        reason TEXT NOT NULL, healthy INTEGER NOT NULL, count INTEGER NOT NULL,
+        healthy_seconds INTEGER NOT NULL, version TEXT NOT NULL, until INTEGER NOT NULL
+    );
+    CREATE INDEX transitions_by_plugin ON transitions (type, id, seq);
+    CREATE INDEX transitions_by_node ON transitions (node_id, seq);
+    CREATE INDEX transitions_flapping ON transitions (node_id, type, id, role, since)
+        WHERE kind = 'flapping';
+"""
+"""The table as the migrations of the store's file make it, for a file that has nothing else."""
 
 _FIELDS = tuple(field.name for field in fields(Transition))
 _COLUMNS = ("seq", "number", *_FIELDS)
@@ -45,24 +60,44 @@ def append(db: sqlite3.Connection, numbered: Sequence[Committed], retention: Ret
     if not any(each.change.transitions for each in numbered):
         return
     now = numbered[-1].change.time
-    newest = db.execute("SELECT seq, time FROM transitions ORDER BY seq DESC LIMIT 1").fetchone()
-    first, time = newest or (0, 0)
+    first, _ = newest(db)
+    stored = [
+        StoredTransition(0, each.index, one) for each in numbered for one in each.change.transitions
+    ]
+    time, added = write(db, stored, now, first)
+    count = size(db)
+    prune(db, min(now, time) - retention.keep, count - retention.maximum, 2 * added)
+
+
+def newest(db: sqlite3.Connection) -> tuple[int, int]:
+    """Return ``seq`` and time of the newest row, 0 for both where there is none."""
+    found = db.execute("SELECT seq, time FROM transitions ORDER BY seq DESC LIMIT 1").fetchone()
+    return (found[0], found[1]) if found else (0, 0)
+
+
+def write(
+    db: sqlite3.Connection, stored: Iterable[StoredTransition], now: int, first: int | None = None
+) -> tuple[int, int]:
+    """Write transitions that came ``now``; with ``first`` they are numbered from there on. Return
+    the time of the newest before them, and how many rows there are more."""
+    _, time = newest(db)
     if time - now > AHEAD:
-        time = _pull(db, first, now)
-    seq, oldest_kept = first, min(now, time) - retention.keep
+        time = _pull(db, now)
+    before, added = time, 0
     rows: list[tuple[Any, ...]] = []
-    for each in numbered:
-        for one in each.change.transitions:
-            if one.kind == FLAPPING:
-                put(db, rows)
-                rows = []
-                if _update(db, one):
-                    continue
-            seq, time = seq + 1, max(time, one.time)
-            timed = one if one.time == time else replace(one, time=time)
-            rows.append((seq, each.index, *_values(timed)))
+    for each in stored:
+        one = each.transition
+        if one.kind == FLAPPING:
+            put(db, rows)
+            rows = []
+            if _update(db, one):
+                continue
+        time, added = max(time, one.time), added + 1
+        timed = one if one.time == time else replace(one, time=time)
+        seq = each.seq if first is None else first + added
+        rows.append((seq, each.index, *_values(timed)))
     put(db, rows)
-    _prune(db, seq, oldest_kept, retention.maximum, min(2 * (seq - first), PRUNED_AT_ONCE))
+    return before, added
 
 
 def put(db: sqlite3.Connection, rows: Sequence[Sequence[Any]]) -> None:
@@ -79,26 +114,31 @@ def _update(db: sqlite3.Connection, one: Transition) -> bool:
     return db.execute(_UPDATE, (*_renewed(one), *key)).rowcount > 0
 
 
-def _pull(db: sqlite3.Connection, newest: int, now: int) -> int:
+def _pull(db: sqlite3.Connection, now: int) -> int:
     """Pull the newest rows back to now, or to the time of the row before them. Return that time."""
-    last = newest - PULLED_AT_ONCE
-    before = db.execute("SELECT time FROM transitions WHERE seq = ?", (last,)).fetchone()
-    time = max(now, before[0] if before else 0)
+    before = db.execute(
+        "SELECT seq, time FROM transitions ORDER BY seq DESC LIMIT 1 OFFSET ?", (PULLED_AT_ONCE,)
+    ).fetchone()
+    last, earliest = before or (0, 0)
+    time = max(now, earliest)
     db.execute(_PULL, (time, last))
     return time
 
 
-def _prune(db: sqlite3.Connection, newest: int, oldest_kept: int, maximum: int, most: int) -> None:
-    (oldest,) = db.execute("SELECT min(seq) FROM transitions").fetchone()
-    last = min(newest - maximum, oldest + most - 1)
-    old = db.execute(
-        "SELECT max(seq) FROM (SELECT seq, time FROM transitions WHERE seq < ?) WHERE time < ?",
-        (oldest + most + 1, oldest_kept),
-    ).fetchone()[0]
+def prune(db: sqlite3.Connection, oldest_kept: int, excess: int, most: int) -> int:
+    """Delete the oldest rows, at most ``most`` and PRUNED_AT_ONCE: ``excess`` of them, and those
+    before a time. Return how many."""
+    most = min(most, PRUNED_AT_ONCE)
+    oldest = db.execute(
+        "SELECT seq, time FROM transitions ORDER BY seq LIMIT ?", (most + 1,)
+    ).fetchall()
     # The last of the old says that nothing is missing since; the newest one where seq goes on.
-    last = min(max(last, (old or 0) - 1), newest - 1)
-    if last >= oldest:
-        db.execute("DELETE FROM transitions WHERE seq <= ?", (last,))
+    old = sum(time < oldest_kept for _, time in oldest) - 1
+    leaving: int = min(max(excess, old), most, len(oldest) - 1)
+    if leaving > 0:
+        db.execute("DELETE FROM transitions WHERE seq < ?", (oldest[leaving][0],))
+        return leaving
+    return 0
 
 
 def select(db: sqlite3.Connection, query: HistoryQuery) -> list[StoredTransition]:

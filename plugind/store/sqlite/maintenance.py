@@ -2,17 +2,15 @@
 
 from __future__ import annotations
 
-import os
 import sqlite3
-import tempfile
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator
 from contextlib import closing, contextmanager
 from dataclasses import replace
 from pathlib import Path
 
 from plugind.errors import StoreError
-from plugind.model import Beat
-from plugind.store.base import Contents, Summary
+from plugind.store.base import Summary
+from plugind.store.files import new_file
 from plugind.store.sqlite import bulk
 from plugind.store.sqlite.beats import beats_beside
 from plugind.store.sqlite.file import (
@@ -20,43 +18,59 @@ from plugind.store.sqlite.file import (
     Damaged,
     migrate,
     opened,
+    quick,
     schema,
     transaction,
     translated,
 )
-from plugind.store.sqlite.rows import BEATS, contents
+from plugind.store.sqlite.rows import BEATS
+from plugind.store.sqlite.sound import examined
+
+_OF_THE_COPY = ("SQLITE_FULL", "SQLITE_IOERR_WRITE")
+
+
+class NoRoom(StoreError):
+    """A copy could not be written; its source may be sound."""
 
 
 def check(path: Path) -> Summary:
-    """Check a whole file, as of one moment. Raise StoreError with the problem."""
+    """Check a whole file, as of one moment. Raise StoreError with the problem.
+
+    The server goes on writing meanwhile, but its log cannot be folded in: that is a matter of
+    seconds. Only a file of an older schema is copied, to memory, for it has to be migrated first.
+    """
+    with opened(path) as db, transaction(db, "DEFERRED"):
+        if schema(db) == len(MIGRATIONS):
+            _check_pages(db)
+            return examined(db)
     with snapshot(path) as db:
         version = schema(db)
         migrate(db, path)
-        return Summary.of(version, contents(db))
+        return replace(examined(db), schema=version)
 
 
 def backup(source: Path, target: Path) -> Summary:
     """Write a checked copy of one moment, durable before it has its name; ``target`` must not be
     there yet. Raise StoreError."""
     with new_file(target) as copy:
-        with opened(source) as db:
-            db.execute("VACUUM INTO ?", (str(copy),))
-        with opened(copy) as db:
+        with snapshot(source, copy.with_name("snapshot"), wanted=target) as db:
             version = schema(db)
-            migrate(db, copy)
-            beats = with_beats(contents(db), beats_beside(source)).beats
+            migrate(db, source)
+            examined(db)
             with transaction(db):
-                bulk.put(db, BEATS, [(node_id, *beat[:2]) for node_id, beat in beats.items()])
+                put_beats(db, source)
                 clear_log(db)  # it is of no use after a restore
-            db.execute("VACUUM")
+            # A VACUUM in place would hold the whole file in memory, as a temporary one.
+            db.execute("VACUUM INTO ?", (str(copy),))
         return replace(check(copy), schema=version)
 
 
-def with_beats(found: Contents, beats: Mapping[str, Beat]) -> Contents:
-    """Return contents with the beats of its nodes, over those that it has already."""
-    there = {node.id for node in found.nodes}
-    newer = {node_id: beat for node_id, beat in beats.items() if node_id in there}
-    return replace(found, beats={**found.beats, **newer})
+def put_beats(db: sqlite3.Connection, source: Path) -> None:
+    """Write the beats of a file's nodes, which are kept beside ``source``, over those that the file
+    has already."""
+    beats = beats_beside(source)
+    bulk.put(db, BEATS, [(node_id, *beat[:2]) for node_id, beat in beats.items()])
+    db.execute("DELETE FROM beats WHERE node_id NOT IN (SELECT id FROM nodes)")
 
 
 def clear_log(db: sqlite3.Connection) -> None:
@@ -66,46 +80,34 @@ def clear_log(db: sqlite3.Connection) -> None:
 
 
 @contextmanager
-def new_file(target: Path) -> Iterator[Path]:
-    """Give the path of a file to make. After the block it is durable and has the name ``target``,
-    which must not be there yet."""
-    if target.exists():
-        raise StoreError(f"{target} is there already: choose another name")
-    with (
-        translated(target),
-        tempfile.TemporaryDirectory(prefix=".plugind-", dir=target.parent) as folder,
-    ):
-        yield (copy := Path(folder) / "copy")
-        copy.chmod(0o600)  # it has the hashes of the nodes' secrets
-        sync(copy)
-        os.link(copy, target)  # a rename would overwrite what came there meanwhile
-        sync(target.parent)
+def snapshot(
+    path: Path, copy: Path | None = None, *, wanted: Path | None = None, mode: str = "rw"
+) -> Iterator[sqlite3.Connection]:
+    """Copy a file, as of one moment, to memory or to a new file, and open the copy for the block.
 
-
-@contextmanager
-def snapshot(path: Path, mode: str = "rw") -> Iterator[sqlite3.Connection]:
-    """Copy a file, as of one moment, to memory, and close the copy after the block.
-
-    Raise StoreError for a file that is not plugind's, and Damaged for damage in its pages.
+    Raise StoreError for a file that is not plugind's, and Damaged for damage in its pages. Where
+    the copy cannot be written, ``wanted`` is named: what it is made for.
     """
     with (
         translated(path),
-        closing(sqlite3.connect(":memory:", isolation_level=None)) as copy,
+        closing(sqlite3.connect(copy or ":memory:", isolation_level=None)) as db,
     ):
-        with opened(path, mode) as db:
-            db.backup(copy)
-        if schema(copy) == 0:
+        quick(db)
+        with opened(path, mode) as source:
+            try:
+                source.backup(db)
+            except sqlite3.Error as error:
+                if wanted and getattr(error, "sqlite_errorname", "") in _OF_THE_COPY:
+                    raise NoRoom(f"no room for a copy beside {wanted}: {error}") from error
+                raise
+        quick(db)  # the copy begins in the mode of the source
+        if schema(db) == 0:
             raise StoreError(f"{path}: its schema is 0, not one of 1 to {len(MIGRATIONS)}")
-        (found,) = copy.execute("PRAGMA integrity_check(1)").fetchone()
-        if found != "ok":
-            raise Damaged(" ".join(str(found).split()))
-        yield copy
+        _check_pages(db)
+        yield db
 
 
-def sync(path: Path) -> None:
-    """Make a file's contents, or a folder's names, durable."""
-    handle = os.open(path, os.O_RDONLY)
-    try:
-        os.fsync(handle)
-    finally:
-        os.close(handle)
+def _check_pages(db: sqlite3.Connection) -> None:
+    (found,) = db.execute("PRAGMA integrity_check(1)").fetchone()
+    if found != "ok":
+        raise Damaged(" ".join(str(found).split()))

@@ -8,114 +8,114 @@ from __future__ import annotations
 
 import os
 import sqlite3
-import time
-import uuid
-from collections.abc import Collection, Iterator, Mapping
-from contextlib import contextmanager, suppress
-from dataclasses import dataclass
+from collections.abc import Collection, Iterator
+from contextlib import ExitStack, closing, contextmanager, suppress
+from dataclasses import replace
 from datetime import UTC, datetime
 from pathlib import Path
 
 from plugind.errors import StoreError
-from plugind.model import Stamp, is_list
-from plugind.store.base import Restored, Summary
+from plugind.model import Stamp
+from plugind.store.base import Restored
+from plugind.store.files import sync
 from plugind.store.sqlite.file import (
     FILE_NAME,
-    lock,
     migrate,
     opened,
-    schema,
-    transaction,
     translated,
 )
-from plugind.store.sqlite.maintenance import clear_log, snapshot, sync
-from plugind.store.sqlite.rows import STAMP, contents, head
-
-LEAP = 2**32
-"""Beyond the backup's index, where nobody can say which indexes clients have seen since."""
+from plugind.store.sqlite.maintenance import NoRoom, snapshot
+from plugind.store.sqlite.numbering import Replaced, renumber
+from plugind.store.sqlite.rows import STAMPS, head
+from plugind.store.sqlite.sharing import LOCK_NAME, Membership
+from plugind.store.sqlite.sound import examined
 
 # SQLite takes them for those of the file beside them. The index of a log is made again from it.
 _LOGS = ("-wal", "-journal")
 _INDEX = "-shm"
 
 
-@dataclass(frozen=True, slots=True)
-class _Replaced:
-    """What clients may have seen of the file that goes; ``stamps`` is None if nobody can say."""
-
-    index: int = 0
-    stamps: Mapping[str, Stamp] | None = None
-
-
 def restore(source: Path, data_dir: Path, lists: Collection[str]) -> Restored:
     """Put the copy ``source`` in force; ``lists`` are the resources that clients may wait for
     even where nothing was in them. Raise StoreError, and then nothing has changed."""
-    target = data_dir / FILE_NAME
-    with snapshot(source) as db:
+    if not source.is_file():
+        raise StoreError(f"{source} is not there")
+    with replacing(data_dir) as new, snapshot(source, new, wanted=data_dir / FILE_NAME) as db:
         migrate(db, source)
-        contents(db)  # all of it can be read
-        with _locked(data_dir), translated(target):
-            replaced = _replaced(target)
-            _renumber(db, replaced, lists, time.time_ns())
-            with _written(db, target) as new:
-                kept = _set_aside(target, is_sound=replaced.stamps is not None)
-                new.replace(target)
-                sync(data_dir)
-        return Restored(Summary.of(schema(db), contents(db)), kept)
-
-
-def _replaced(path: Path) -> _Replaced:
-    with suppress(StoreError), snapshot(path, "ro") as db:
-        migrate(db, path)
-        found = contents(db)
-        return _Replaced(found.index, found.stamps)
-    with suppress(StoreError), opened(path, "ro") as db:
-        return _Replaced(head(db)[1])
-    return _Replaced()
-
-
-def _renumber(
-    db: sqlite3.Connection, replaced: _Replaced, lists: Collection[str], now: int
-) -> None:
-    """Make it another store that continues where the replaced one ended, all of it changed now.
-
-    A resource that the replaced one did not have, or another by the same name, is created again.
-    """
-    found, old = contents(db).stamps, replaced.stamps
-    index = max(head(db)[1], replaced.index) + (LEAP if old is None else 1)
-    anew = [each for each in found if old is not None and _is_another(each, found, old)]
-    touched = {*found, *lists, *(each for each in old or () if is_list(each))}
-    with transaction(db):
-        clear_log(db)
-        db.execute("DELETE FROM sessions")  # one that was ended since must not be open again
-        db.execute("UPDATE store SET identity = ?, last_index = ?", (str(uuid.uuid4()), index))
-        db.executemany("DELETE FROM stamps WHERE resource = ?", [(each,) for each in anew])
-        db.executemany(STAMP, [(each, index, now) for each in touched])
-
-
-def _is_another(resource: str, found: Mapping[str, Stamp], old: Mapping[str, Stamp]) -> bool:
-    ours, theirs = found[resource], old.get(resource)
-    return theirs is None or (
-        (ours.create_index, ours.create_time) != (theirs.create_index, theirs.create_time)
-    )
+        examined(db)
+        return put_in_force(db, new, data_dir, lists, is_own=True)
 
 
 @contextmanager
-def _written(db: sqlite3.Connection, target: Path) -> Iterator[Path]:
-    """Write a durable file beside the target with the contents of ``db``, and yield its path.
+def replacing(data_dir: Path) -> Iterator[Path]:
+    """Keep servers out of a folder, and give the name of a file in it to make for
+    ``put_in_force``, which is deleted unless it was put in force.
 
-    A file that is already there was left by a process that was killed.
+    Files that are already there were left by a process that was killed.
     """
-    new = target.with_name(f"{target.name}.restoring")
-    new.unlink(missing_ok=True)
-    try:
-        os.close(os.open(new, os.O_CREAT | os.O_EXCL | os.O_WRONLY, 0o600))
-        db.execute("VACUUM INTO ?", (str(new),))
+    target = data_dir / FILE_NAME
+    new = target.with_name(f"{FILE_NAME}.restoring")
+    with _locked(data_dir), translated(target):
+        _remove(new)
+        try:
+            os.close(os.open(new, os.O_CREAT | os.O_EXCL | os.O_WRONLY, 0o600))
+            yield new
+        finally:
+            _remove(new)
+
+
+def put_in_force(
+    db: sqlite3.Connection, new: Path, data_dir: Path, lists: Collection[str], *, is_own: bool
+) -> Restored:
+    """Give a sound file the place of the store's file, beyond whose indexes it goes on. ``db`` is
+    the only connection to it. One that ``is_own`` has a past of the same store."""
+    target = data_dir / FILE_NAME
+    with translated(target):
+        with _old(target, new.with_name(f"{FILE_NAME}.compared")) as replaced:
+            is_sound = replaced.stamps is not None
+            renumber(db, replace(replaced, identity=None) if is_own else replaced, lists)
+        found = examined(db)
+        db.close()
         _give_to_owner(new)
         sync(new)
-        yield new
+        kept = _set_aside(target, is_sound=is_sound)
+        new.replace(target)
+        sync(data_dir)
+    return Restored(found, kept)
+
+
+@contextmanager
+def _old(path: Path, copy: Path) -> Iterator[Replaced]:
+    """Look at the file that goes, in a copy of it, which may have to be migrated."""
+    _remove(copy)
+    try:
+        os.close(os.open(copy, os.O_CREAT | os.O_EXCL | os.O_WRONLY, 0o600))
+        with ExitStack() as until_end:
+            yield _replaced(path, copy, until_end)
     finally:
-        new.unlink(missing_ok=True)
+        _remove(copy)
+
+
+def _replaced(path: Path, copy: Path, until_end: ExitStack) -> Replaced:
+    try:
+        with ExitStack() as stack:
+            db = stack.enter_context(snapshot(path, copy, wanted=path, mode="ro"))
+            migrate(db, path)
+            found = examined(db)
+            until_end.push(stack.pop_all())
+            return Replaced(found.index, _stamps(db), head(db)[0])
+    except NoRoom:
+        raise
+    except StoreError:
+        pass  # it is damaged, of a newer plugind, or not there
+    with suppress(StoreError), opened(path, "ro") as db:
+        identity, index = head(db)
+        return Replaced(index, identity=identity)
+    return Replaced()
+
+
+def _stamps(db: sqlite3.Connection) -> Iterator[tuple[str, Stamp]]:
+    return ((name, Stamp(*rest)) for name, *rest in STAMPS.rows(db))
 
 
 def _set_aside(target: Path, *, is_sound: bool) -> Path | None:
@@ -142,12 +142,14 @@ def _set_aside(target: Path, *, is_sound: bool) -> Path | None:
 
 @contextmanager
 def _locked(data_dir: Path) -> Iterator[None]:
-    taken = lock(data_dir)
-    try:
-        _give_to_owner(data_dir / f"{FILE_NAME}.lock")
+    with closing(Membership(data_dir)):
+        _give_to_owner(data_dir / LOCK_NAME)
         yield
-    finally:
-        os.close(taken)
+
+
+def _remove(path: Path) -> None:
+    for part in ("", *_LOGS, _INDEX):
+        Path(f"{path}{part}").unlink(missing_ok=True)
 
 
 def _give_to_owner(path: Path) -> None:

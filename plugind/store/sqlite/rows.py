@@ -52,9 +52,10 @@ class Table:
         return (*self.key, *self.others)
 
     def rows(self, db: sqlite3.Connection) -> Iterator[tuple[Any, ...]]:
-        """Yield every row, decoded. Raise Damaged, which names the row."""
+        """Yield every row, decoded, by key. Raise Damaged, which names the row."""
         decoders = {**dict.fromkeys(self.key, _text), **self.others}
-        for row in db.execute(f"SELECT {', '.join(self.columns)} FROM {self.name}"):
+        columns, key = ", ".join(self.columns), ", ".join(self.key)
+        for row in db.execute(f"SELECT {columns} FROM {self.name} ORDER BY {key}"):
             values = []
             for each, (column, decode) in zip(row, decoders.items(), strict=True):
                 try:
@@ -174,7 +175,7 @@ def contents(db: sqlite3.Connection) -> Contents:
     found = Contents(
         index,
         [Node(*row) for row in NODES.rows(db)],
-        [_instance(row) for row in INSTANCES.rows(db)],
+        [instance_of(row) for row in INSTANCES.rows(db)],
         [Declaration(PluginKey(type_, id_), rest) for type_, id_, rest in DECLARATIONS.rows(db)],
         {resource: Stamp(*rest) for resource, *rest in STAMPS.rows(db)},
         [Forgotten(InstanceKey(*row[:4]), *row[4:]) for row in FORGOTTEN.rows(db)],
@@ -242,7 +243,7 @@ def session_row(value: Session) -> tuple[Any, ...]:
     return (value.key, value.accessor, value.token, value.began, value.ends)
 
 
-def _instance(row: Sequence[Any]) -> Instance:
+def instance_of(row: Sequence[Any]) -> Instance:
     *key, healthy, description, updated, alloc_id, details, digest, missing_since, allocation = row
     fingerprint = Fingerprint(healthy, description, updated, alloc_id, details, allocation)
     return Instance(InstanceKey(*key), fingerprint, digest, missing_since)

@@ -10,11 +10,12 @@ import os
 import sqlite3
 import threading
 from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
-from contextlib import ExitStack, contextmanager, nullcontext, suppress
+from contextlib import AbstractContextManager, ExitStack, contextmanager, nullcontext, suppress
 from dataclasses import replace
+from functools import partial
 from itertools import islice
 from pathlib import Path
-from typing import Any, ClassVar
+from typing import Any
 
 from plugind.errors import StoreError
 from plugind.model import Beat, Change, Committed, HistoryQuery, Run, StoredTransition
@@ -32,20 +33,23 @@ from plugind.store.base import (
 from plugind.store.conflicts import conflicts
 from plugind.store.sqlite import bulk, history, log, maintenance, restoring, runs, transfer
 from plugind.store.sqlite.beats import FILE_NAME as BEATS_FILE_NAME
+from plugind.store.sqlite.beats import TURN_NAME as BEATS_TURN_NAME
 from plugind.store.sqlite.beats import Beats
+from plugind.store.sqlite.checkpoints import BUSY, Checkpoints
 from plugind.store.sqlite.duty import FILE_NAME as DUTY_FILE_NAME
 from plugind.store.sqlite.duty import Duty
 from plugind.store.sqlite.file import (
     FILE_NAME,
     TEMP_IN_MEMORY,
-    lock,
     migrate,
     opened,
     transaction,
     translated,
-    turn,
 )
 from plugind.store.sqlite.file_guard import Guard, check_before_opening
+from plugind.store.sqlite.place import check_place
+from plugind.store.sqlite.published import FILE_NAME as INDEX_NAME
+from plugind.store.sqlite.published import Published
 from plugind.store.sqlite.rows import (
     BEATS,
     DECLARATIONS,
@@ -65,41 +69,31 @@ from plugind.store.sqlite.rows import (
     node_row,
     session_row,
 )
-from plugind.store.sqlite.wake import FILE_NAME as WAKE_FILE_NAME
-from plugind.store.sqlite.wake import Wake
-from plugind.wire.fields import Duration, Number, Record
+from plugind.store.sqlite.settings import SqliteSettings, SqliteSettingsSchema
+from plugind.store.sqlite.sharing import LOCK_NAME, Membership, make_folder
+from plugind.store.sqlite.turn import Turn
+from plugind.store.sqlite.wake import Alone, Wake
+
+TURN_NAME = f"{FILE_NAME}.turn"
 
 FILES = (
-    *(f"{FILE_NAME}{part}" for part in ("", "-wal", "-shm", ".lock")),
+    *(f"{FILE_NAME}{part}" for part in ("", "-wal", "-shm")),
     *(f"{BEATS_FILE_NAME}{part}" for part in ("", "-wal", "-shm")),
-    WAKE_FILE_NAME,
-    DUTY_FILE_NAME,
+    *(LOCK_NAME, TURN_NAME, BEATS_TURN_NAME, INDEX_NAME, DUTY_FILE_NAME),
 )
 """The files in ``data_dir`` that a server reads and writes."""
+
+OPENING = 60.0
+"""Seconds that a process waits for another one that makes or migrates the store."""
 
 RECENT = 512
 """Own changes that ``read`` returns as they were committed, without a look into the file."""
 
 
-class SqliteSettingsSchema(Record):
-    record: ClassVar[type[Any] | None] = log.LogLimits
-
-    log_keep = Duration(
-        minimum=1.0,
-        load_default=log.LogLimits.log_keep,
-        metadata={"help": "how far back the log of whole changes reaches"},
-    )
-    log_max_size = Number(
-        minimum=2**20,
-        load_default=log.LogLimits.log_max_size,
-        metadata={"help": "bytes of that log; beyond that it reaches less far back"},
-    )
-
-
 class SqliteStore(Store):
     """Keeps everything in ``data_dir/plugind.db``; a lock beside it keeps other processes out.
 
-    With ``shared`` it keeps out only those that do not share it, and several processes may have it
+    With ``shared`` it keeps out only those of other servers, and several processes may have it
     open, each with its own object.
     """
 
@@ -107,39 +101,62 @@ class SqliteStore(Store):
 
     def __init__(self, settings: Any, data_dir: Path, *, shared: bool = False) -> None:
         self._path = data_dir / FILE_NAME
-        self._limits = settings or log.LogLimits()
+        self._settings = settings or SqliteSettings()
         self._shared = shared
         self._recent: dict[int, Committed] = {}
         self._reading = threading.Lock()
-        self._lock = lock(data_dir, shared=shared)
-        with ExitStack() as undo, translated(self._path), self._turn():
-            undo.callback(os.close, self._lock)
-            check_before_opening(self._path)
-            if not self._path.exists():
-                # It has the hashes of the nodes' secrets. SQLite makes its logs of the same mode.
-                os.close(os.open(self._path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600))
-            self._db, self._reader = (self._connected(undo) for _ in range(2))
-            migrate(self._db, self._path)
-            self._identity, self._index = head(self._db)
-            self._beats = Beats(data_dir, self._identity)
-            undo.callback(self._beats.close)
-            self._duty = Duty(data_dir)
-            undo.callback(self._duty.close)
-            # A backup, or an older version, has them in the store's own file.
-            if beats := {node_id: Beat(*rest) for node_id, *rest in BEATS.rows(self._db)}:
-                self._beats.put(beats)
-                self._db.execute("DELETE FROM beats")
-            log.drop_old_scopes(self._db)
-            self._guard = Guard(self._path)
-            self._wake = Wake(data_dir, self._last_index, alone=not shared)
+        with ExitStack() as undo, translated(self._path):
+            make_folder(data_dir)
+            check_place(data_dir, shared=shared)
+            self._turns = self._turns_of(data_dir, undo) if shared else ()
+            with self._turn(OPENING):
+                self._membership = Membership(data_dir, self._settings, shared=shared)
+                undo.callback(self._membership.close)
+                self._open(data_dir, undo)
+                if shared:
+                    self._membership.admit()
             undo.pop_all()
+
+    def _turns_of(self, data_dir: Path, undo: ExitStack) -> tuple[Turn, ...]:
+        turns = []
+        for name in (TURN_NAME, BEATS_TURN_NAME):
+            turns.append(Turn(data_dir / name, self._settings.lock_timeout))
+            undo.callback(turns[-1].close)
+        return tuple(turns)
+
+    def _open(self, data_dir: Path, undo: ExitStack) -> None:
+        """Open the files, and make or migrate them where no other process has them open."""
+        check_before_opening(self._path)
+        if not self._path.exists():
+            # It has the hashes of the nodes' secrets. SQLite makes its logs of the same mode.
+            os.close(os.open(self._path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600))
+        self._db, self._reader = (self._connected(undo) for _ in range(2))
+        migrate(self._db, self._path)
+        self._identity, self._index = head(self._db)
+        self._checkpoints = Checkpoints(self._db, self._path)
+        is_first, turn = self._membership.is_first, self._turns[1] if self._turns else None
+        self._beats = Beats(data_dir, self._identity, is_first=is_first, turn=turn)
+        undo.callback(self._beats.close)
+        # A backup, or an older version, has them in the store's own file.
+        if beats := {node_id: Beat(*rest) for node_id, *rest in BEATS.rows(self._db)}:
+            self._beats.put(beats)
+            self._db.execute("DELETE FROM beats")
+        log.drop_old_scopes(self._db)
+        self._duty = Duty(data_dir)
+        undo.callback(self._duty.close)
+        self._wake: Wake = Alone(lambda: self._index)
+        self._looker = self._connected(undo) if self._shared else None
+        if self._looker:
+            self._wake = Published(data_dir, partial(self._look, self._looker))
+        undo.callback(self._wake.close)
+        self._guard = Guard(self._path, *([data_dir / INDEX_NAME] if self._shared else []))
 
     def _connected(self, undo: ExitStack) -> sqlite3.Connection:
         db = sqlite3.connect(
             self._path,
             isolation_level=None,
             check_same_thread=False,
-            timeout=10.0,
+            timeout=BUSY,
             cached_statements=256,
         )
         undo.callback(db.close)
@@ -148,10 +165,8 @@ class SqliteStore(Store):
         db.execute(TEMP_IN_MEMORY)
         return db
 
-    @contextmanager
-    def _turn(self) -> Iterator[None]:
-        with turn(self._path) if self._shared else nullcontext():
-            yield
+    def _turn(self, patience: float | None = None) -> AbstractContextManager[None]:
+        return self._turns[0].held(patience) if self._turns else nullcontext()
 
     @property
     def identity(self) -> str:
@@ -160,6 +175,16 @@ class SqliteStore(Store):
     @property
     def is_shared(self) -> bool:
         return self._shared
+
+    @property
+    def trouble(self) -> str:
+        with translated(self._path):
+            texts = (
+                self._duty.trouble(),
+                self._wake.trouble(),
+                *(t.trouble() for t in self._turns),
+            )
+        return "; ".join(text for text in texts if text)
 
     @property
     def size(self) -> int:
@@ -177,33 +202,42 @@ class SqliteStore(Store):
         return replace(found, beats=beats)
 
     def commit(self, changes: Sequence[Change]) -> Sequence[Outcome]:
-        with translated(self._path), self._turn(), transaction(self._db):
+        with translated(self._path), self._turn():
+            outcomes, numbered = self._transact(changes)
+            if numbered:
+                # Before the next writer's, so that the index never falls.
+                self._wake.publish(numbered[-1].index)
+                self._checkpoints.after_commit()
+        if numbered:
+            self._committed(numbered)
+        return outcomes
+
+    def _transact(self, changes: Sequence[Change]) -> tuple[list[Outcome], list[Committed]]:
+        """Commit changes; return the outcome of each, and those that were done."""
+        numbered: list[Committed] = []
+        outcomes: list[Outcome] = []
+        with transaction(self._db):
             last, size = self._db.execute("SELECT last_index, log_size FROM store").fetchone()
             failed = conflicts(changes, lambda *scopes: log.moved(self._db, last, *scopes))
-            numbered: list[Committed] = []
-            outcomes: list[Outcome] = []
             for change, conflict in zip(changes, failed, strict=True):
                 if conflict is None:
                     numbered.append(Committed(last + len(numbered) + 1, change))
                     self._write(numbered[-1].index, change)
                 outcomes.append(conflict or numbered[-1].index)
             if numbered:
-                size = log.append(self._db, numbered, size, self._limits)
+                size = log.append(self._db, numbered, size, self._settings)
                 history.append(self._db, numbered, self.retention)
             self._db.execute(
                 "UPDATE store SET last_index = ?, log_size = ?", (last + len(numbered), size)
             )
             self._guard.check(lambda: self._holds(last))
-        if numbered:
-            self._committed(numbered)
-        return outcomes
+        return outcomes, numbered
 
     def _committed(self, numbered: Sequence[Committed]) -> None:
         self._recent |= {each.index: each for each in numbered}
         for index in list(self._recent)[:-RECENT]:
             del self._recent[index]
         self._index = numbered[-1].index
-        self._wake.tell(self._index)
         if gone := [
             step.some.id for each in numbered for step in each.change.nodes if step.after is None
         ]:
@@ -223,7 +257,7 @@ class SqliteStore(Store):
             yield found
 
     def newest(self) -> int:
-        return self._last_index()
+        return self._wake.newest()
 
     def wait(self, after: int, timeout: float) -> bool:
         return self._wake.wait(after, timeout)
@@ -240,11 +274,10 @@ class SqliteStore(Store):
         with translated(self._path), self._reading:
             yield
 
-    def _last_index(self) -> int:
-        if not self._shared:
-            return self._index
-        with self._read():
-            return head(self._reader)[1]
+    def _look(self, db: sqlite3.Connection) -> int:
+        """Return the index that the file has."""
+        with translated(self._path):
+            return head(db)[1]
 
     def beat(self, beats: Mapping[str, Beat]) -> None:
         self._beats.put(beats)
@@ -270,11 +303,15 @@ class SqliteStore(Store):
 
     def close(self) -> None:
         with ExitStack() as until_end, translated(self._path):
-            until_end.callback(os.close, self._lock)
-            until_end.callback(self._db.close)
-            until_end.callback(self._beats.close)
+            for turn in self._turns:
+                until_end.callback(turn.close)
+            until_end.callback(self._membership.close)
             until_end.callback(self._duty.close)
+            until_end.callback(self._beats.close)
+            until_end.callback(self._db.close)
             self._wake.close()
+            if self._looker:
+                self._looker.close()
             with self._reading:
                 self._reader.close()
 

@@ -267,7 +267,7 @@ def what_leaves_the_log_is_reported_as_compacted(rig: Rig, why: str) -> None:
         text = "x" * (100 if why == "age" else 50_000)
         commit(store, put(instance(1, f"p{number}", text=text), time=later))
     assert compacted(other, first)
-    assert compacted(rig.open(), FIRST_INDEX)
+    assert compacted(rig.open(**limits), FIRST_INDEX)
     with following(other, first) as batches:
         deadline = time.monotonic() + PATIENCE
         while not batches and time.monotonic() < deadline:

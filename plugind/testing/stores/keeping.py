@@ -12,7 +12,6 @@ from plugind.store.base import (
     FIRST_INDEX,
     RUNS_KEPT,
     Conflict,
-    Contents,
     Retention,
     Store,
     no_progress,
@@ -339,9 +338,8 @@ def the_shortest_of_too_many_runs_leave(rig: Rig) -> None:
     long = Run("long", TIME - 9 * SECOND, TIME - SECOND)
     crashed = [Run(str(number), TIME + number, TIME + number) for number in range(RUNS_KEPT - 1)]
     runs = [long, *crashed]
-    many = Contents(FIRST_INDEX, (), (), (), {}, runs=runs)
     file = rig.data_dir / "many"
-    exporting.write(file, "x", many, (), 0, no_progress)
+    exporting.write(file, "x", FIRST_INDEX, {"run": len(runs)}, runs, no_progress)
     rig.kind.import_(rig.settings(), rig.data_dir, file, [])
     store = rig.open()
     assert list(store.runs(0)) == runs

@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 from plugind.model import Beat, Contact
-from plugind.store.base import Store
-from plugind.testing.stores.making import TIME, commit, drop, node, node_id, put
+from plugind.store.base import FIRST_INDEX, Store
+from plugind.testing.stores.conflicting import run
+from plugind.testing.stores.making import TIME, commit, drop, indexes, node, node_id, put
 from plugind.testing.stores.rig import Cases, Rig
 
 cases = Cases()
@@ -25,6 +26,41 @@ def every_process_knows_the_newest_index(rig: Rig) -> None:
     (later,) = commit(other, put(node(2), base=index))
     assert store.newest() >= later > index
     assert rig.restarted().newest() >= later
+
+
+@cases.add
+def the_newest_index_is_known_before_a_writer_is_answered(rig: Rig) -> None:
+    """Have two write and look at each other's indexes, as fast as they can."""
+    stores = [rig.open(), rig.open()]
+    (base,) = commit(stores[0], put(node(1)))
+    late: list[tuple[int, int]] = []
+    acknowledged = [base]
+
+    def write(which: int) -> None:
+        for number in range(20):
+            made = put(node(100 * which + number), base=base, reads=frozenset())
+            (index,) = indexes(stores[which].commit([made]))
+            acknowledged.append(index)
+            at_least = max(acknowledged)
+            if (found := stores[1 - which].newest()) < at_least:
+                late.append((at_least, found))
+
+    run([lambda: write(0), lambda: write(1)])
+    assert not late
+    assert len(set(acknowledged)) == 41
+    assert rig.open().newest() >= max(acknowledged)
+
+
+@cases.add
+def what_is_newest_can_be_waited_for_and_read(rig: Rig) -> None:
+    store, other = rig.open(), rig.open()
+    index = FIRST_INDEX
+    for number in range(10):
+        (index,) = commit(other, put(node(number), base=index))
+        newest = store.newest()
+        assert store.wait(newest - 1, 10)
+        assert store.read(FIRST_INDEX)[-1].index >= newest
+        assert store.load().index >= newest
 
 
 @cases.add
@@ -77,6 +113,32 @@ def the_beats_of_two_agents_of_a_node_are_kept(rig: Rig) -> None:
 
 
 @cases.add
+def a_beat_that_is_kept_again_is_heard_again(rig: Rig) -> None:
+    store, other = rig.open(), rig.open()
+    commit(store, put(node(1), node(2)))
+    store.beat({node_id(1): Beat(TIME, 5, "a"), node_id(2): Beat(TIME, 5, "a")})
+    cursor, _ = other.heard(0)
+    for number in range(1, 4):
+        store.beat({node_id(1): Beat(TIME + number, 5, "a")})
+        cursor, found = other.heard(cursor)
+        assert list(found) == [(node_id(1), Beat(TIME + number, 5, "a"))]
+    store.beat({})
+    assert not other.heard(cursor).beats
+
+
+@cases.add
+def no_beat_is_missed_after_one_that_went_with_its_node(rig: Rig) -> None:
+    store, other = rig.open(), rig.open()
+    commit(store, put(node(1), node(2)))
+    store.beat({node_id(2): Beat(TIME, 5)})
+    store.beat({node_id(1): Beat(TIME, 5)})
+    cursor, _ = other.heard(0)
+    commit(store, drop(node(1)))
+    store.beat({node_id(2): Beat(TIME + 1, 5)})
+    assert list(other.heard(cursor).beats) == [(node_id(2), Beat(TIME + 1, 5))]
+
+
+@cases.add
 def a_beat_is_no_change(rig: Rig) -> None:
     store = rig.open()
     (index,) = commit(store, put(node()))
@@ -113,3 +175,15 @@ def one_process_has_the_duty_until_it_closes(rig: Rig) -> None:
     rig.shut(store)
     assert rig.soon(other.has_duty)
     assert not rig.open().has_duty()
+
+
+@cases.add
+def of_many_that_ask_at_once_one_has_the_duty(rig: Rig) -> None:
+    stores = [rig.open() for _ in range(4)]
+    found: list[bool] = []
+
+    def ask(store: Store) -> None:
+        found.append(store.has_duty())
+
+    run([lambda store=store: ask(store) for store in stores])
+    assert sorted(found) == [False, False, False, True]

@@ -1,0 +1,242 @@
+"""A queryable copy of the history of a store that only keeps transitions as they came.
+
+It is an SQLite file with the table and the queries of the embedded store. All of it can be filled
+again from the store, so that a file that is damaged, of another store or of another version of
+plugind simply begins anew.
+"""
+
+from __future__ import annotations
+
+import sqlite3
+import threading
+import zlib
+from collections.abc import Iterator, Sequence
+from contextlib import closing, contextmanager, suppress
+from itertools import groupby
+from pathlib import Path
+
+from plugind import logs
+from plugind.errors import StoreError
+from plugind.model import HistoryQuery, StoredTransition
+from plugind.store.base import Retention
+from plugind.store.sqlite import history
+from plugind.store.sqlite.file import TEMP_IN_MEMORY, transaction, translated
+from plugind.store.sqlite.turn import Turn
+
+FILE_NAME = "history.db"
+
+FILES = tuple(f"{FILE_NAME}{part}" for part in ("", "-wal", "-shm", ".turn"))
+"""The files that a derived history has in ``data_dir``."""
+
+_PARTS = ("", "-wal", "-shm", "-journal")
+_TABLES = f"""
+    CREATE TABLE derived (
+        identity TEXT NOT NULL, last_index INTEGER NOT NULL, last_seq INTEGER NOT NULL,
+        kept INTEGER NOT NULL
+    );
+    {history.TABLE}
+"""
+_SCHEMA = zlib.crc32(_TABLES.encode()) >> 1
+"""Goes into user_version, which has 31 bits."""
+
+_PATIENCE = 60.0
+"""Seconds to wait for another process that opens the file, which may have to be checked."""
+
+_log = logs.get("store")
+
+
+class DerivedHistory:
+    """The transitions of the store ``identity``, each with the ``seq`` that its store gave it:
+    these grow, and may have gaps. Safe for threads, and for processes that share the file.
+
+    Every method raises StoreError when it cannot do its work. A power failure may take the last
+    transitions, and then ``index`` goes back with them.
+    """
+
+    def __init__(self, path: Path, identity: str) -> None:
+        self._path = path
+        self._identity = identity
+        self._writing = threading.Lock()
+        self._idle: list[sqlite3.Connection] = []
+        self._idle_turn = threading.Lock()
+        self._is_closed = False
+        # Of two processes that find the file damaged, the second one must not delete the new file.
+        with (
+            translated(path),
+            closing(Turn(path.with_name(f"{path.name}.turn"), _PATIENCE)) as turn,
+            turn.held(),
+        ):
+            self._db = self._begun()
+
+    @property
+    def index(self) -> int:
+        """Return the index up to which all transitions are here; 0 for none."""
+        with self._reader() as db:
+            (index,) = db.execute("SELECT last_index FROM derived").fetchone()
+        return int(index)
+
+    @property
+    def oldest(self) -> tuple[int, int] | None:
+        """Return where the history begins, which is as far back as the store needs to keep it: the
+        ``seq`` of its oldest transition, and the index of the change that brought it."""
+        with self._reader() as db:
+            row = db.execute("SELECT seq, number FROM transitions ORDER BY seq LIMIT 1").fetchone()
+        return (int(row[0]), int(row[1])) if row else None
+
+    def append(
+        self,
+        rows: Sequence[StoredTransition],
+        index: int,
+        retention: Retention | None = None,
+        now: int | None = None,
+    ) -> None:
+        """Add the transitions of further changes, in the order of ``seq``: the history then has all
+        up to ``index``. Leave out those that are here already.
+
+        Each change with transitions is written as the embedded store writes it, at the time ``now``
+        or that of its last transition: time never goes back, and flapping of the same hour keeps
+        its place. With ``retention`` up to twice as many leave that are too old or too many.
+        """
+        with self._transaction() as db:
+            last, kept = db.execute("SELECT last_seq, kept FROM derived").fetchone()
+            new = [each for each in rows if each.seq > last]
+            for _, group in groupby(new, _index):
+                change = list(group)
+                came = change[-1].transition.time if now is None else now
+                before, added = history.write(db, change, came)
+                last, kept = change[-1].seq, kept + added
+                if retention:
+                    earliest = min(came, before) - retention.keep
+                    kept -= history.prune(db, earliest, kept - retention.maximum, 2 * added)
+            db.execute(
+                "UPDATE derived SET last_index = max(last_index, ?), last_seq = ?, kept = ?",
+                (index, last, kept),
+            )
+
+    def prune(self, retention: Retention, now: int) -> int:
+        """Delete a few of the oldest transitions, at most PRUNED_AT_ONCE, that are too many or, at
+        a time ``now``, too old. Return how many: call it again until that is 0."""
+        with self._transaction() as db:
+            (kept,) = db.execute("SELECT kept FROM derived").fetchone()
+            # The clock may have leapt: nothing goes for a time that no transition has come to.
+            earliest = min(now, history.newest(db)[1]) - retention.keep
+            excess = kept - retention.maximum
+            gone = history.prune(db, earliest, excess, history.PRUNED_AT_ONCE)
+            db.execute("UPDATE derived SET kept = ?", (kept - gone,))
+        return gone
+
+    def select(self, query: HistoryQuery) -> list[StoredTransition]:
+        """Return the transitions that a query selects, in the order that it asks for."""
+        with self._reader() as db:
+            return history.select(db, query)
+
+    def clear(self) -> None:
+        """Begin anew, as where the store's log does not reach back to ``index``."""
+        with self._transaction() as db:
+            _make(db, self._identity)
+
+    def close(self) -> None:
+        """Let go of the file. Readers that are still at work let go of it when they end."""
+        with self._writing, self._idle_turn:
+            self._is_closed = True
+            for db in (*self._idle, self._db):
+                db.close()
+            self._idle.clear()
+
+    def _begun(self) -> sqlite3.Connection:
+        try:
+            return self._opened()
+        except sqlite3.DatabaseError as error:
+            if isinstance(error, sqlite3.OperationalError):
+                raise
+            _log.warning("the history is read from the store again", path=self._path, error=error)
+            for part in _PARTS:
+                self._path.with_name(self._path.name + part).unlink(missing_ok=True)
+            return self._opened()
+
+    def _opened(self) -> sqlite3.Connection:
+        db = self._connected()
+        try:
+            (found,) = db.execute("PRAGMA quick_check(1)").fetchone()
+            if found != "ok":
+                raise sqlite3.DatabaseError(" ".join(str(found).split()))
+            with transaction(db):
+                if not self._is_whole(db):
+                    _make(db, self._identity)
+        except BaseException:
+            db.close()
+            raise
+        return db
+
+    def _is_whole(self, db: sqlite3.Connection) -> bool:
+        (schema,) = db.execute("PRAGMA user_version").fetchone()
+        if schema != _SCHEMA:
+            return False
+        return [self._identity] == [row[0] for row in db.execute("SELECT identity FROM derived")]
+
+    def _connected(self) -> sqlite3.Connection:
+        db = sqlite3.connect(
+            self._path, isolation_level=None, check_same_thread=False, timeout=10.0
+        )
+        try:
+            db.execute("PRAGMA journal_mode = WAL")
+            db.execute("PRAGMA synchronous = NORMAL")
+            db.execute(TEMP_IN_MEMORY)
+        except BaseException:
+            db.close()
+            raise
+        return db
+
+    @contextmanager
+    def _transaction(self) -> Iterator[sqlite3.Connection]:
+        with translated(self._path), self._writing:
+            self._check_open()
+            with transaction(self._db):
+                yield self._db
+
+    @contextmanager
+    def _reader(self) -> Iterator[sqlite3.Connection]:
+        """Lend a connection that no other thread uses meanwhile."""
+        with translated(self._path):
+            with self._idle_turn:
+                self._check_open()
+                db = self._idle.pop() if self._idle else None
+            db = db or self._connected()
+            try:
+                yield db
+            except BaseException:
+                db.close()
+                raise
+            with self._idle_turn:
+                if self._is_closed:
+                    db.close()
+                else:
+                    self._idle.append(db)
+
+    def _check_open(self) -> None:
+        if self._is_closed:
+            raise StoreError(f"{self._path} is closed")
+
+
+def remove(data_dir: Path) -> None:
+    """Delete the derived history of a folder that no server uses."""
+    for name in FILES:
+        with suppress(FileNotFoundError):
+            (data_dir / name).unlink()
+
+
+def _make(db: sqlite3.Connection, identity: str) -> None:
+    """Drop whatever tables there are, and make empty ones."""
+    names = db.execute(
+        "SELECT name FROM sqlite_master WHERE type = 'table' AND name NOT LIKE 'sqlite_%'"
+    ).fetchall()
+    for (name,) in names:
+        db.execute('DROP TABLE "{}"'.format(name.replace('"', '""')))
+    for statement in _TABLES.split(";"):
+        db.execute(statement)
+    db.execute("INSERT INTO derived VALUES (?, 0, 0, 0)", (identity,))
+    db.execute(f"PRAGMA user_version = {_SCHEMA}")
+
+
+def _index(one: StoredTransition) -> int:
+    return one.index

@@ -1,0 +1,47 @@
+"""Makes a file of the embedded store from an export."""
+
+from __future__ import annotations
+
+import sqlite3
+from collections.abc import Iterator
+from contextlib import closing, contextmanager
+from pathlib import Path
+
+from plugind.errors import StoreError
+from plugind.store import exporting
+from plugind.store.base import Progress
+from plugind.store.exporting import Item
+from plugind.store.sqlite import items
+from plugind.store.sqlite.file import migrate, quick
+from plugind.store.sqlite.sound import faults
+
+
+@contextmanager
+def filled(source: Path, file: Path, progress: Progress) -> Iterator[sqlite3.Connection]:
+    """Read an export into a new file of the embedded store, and check it there."""
+    with closing(sqlite3.connect(file, isolation_level=None)) as db:
+        quick(db)
+        migrate(db, file)
+        db.execute("BEGIN")  # without a way back: of a file that is not sound nothing is kept
+        with exporting.reading(source) as export:
+            read: dict[str, int] = {}
+            items.write(db, _counted(export.items(progress), read))
+        db.execute(
+            "UPDATE store SET identity = ?, last_index = ?",
+            (export.head.identity, export.head.index),
+        )
+        found = items.counts(db)
+        twice = [name for name, number in read.items() if number != found[name]]
+        fault = f"several lines are of the same {twice[0]}" if twice else next(faults(db), "")
+        if fault:
+            raise StoreError(f"{source}: {fault}")
+        db.execute("COMMIT")
+        yield db
+
+
+def _counted(found: Iterator[Item], numbers: dict[str, int]) -> Iterator[Item]:
+    names = {kind: name for name, kind in exporting.KINDS.items()}
+    for each in found:
+        name = names[type(each)]
+        numbers[name] = numbers.get(name, 0) + 1
+        yield each

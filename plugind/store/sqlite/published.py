@@ -1,0 +1,153 @@
+"""The file by which the processes that share a store know its newest index.
+
+A writer puts the index into it after each commit and before anybody is answered. The others have
+the file mapped, so that the index costs them a look into memory, and the kernel reports each write
+to those that watch it (inotify(7)). The store's own log is no use for this: it is written before
+the change can be seen.
+
+A look into the store at most LOOK_SECONDS after the one before makes up for a writer that was
+killed between the two, and for a file that cannot be written.
+"""
+
+from __future__ import annotations
+
+import ctypes
+import mmap
+import os
+import select
+import struct
+import threading
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager, suppress
+from pathlib import Path
+
+from plugind.store.sqlite.wake import LOOK_SECONDS
+
+FILE_NAME = "index"
+
+_INDEX = struct.Struct("=Q")
+_IN_MODIFY = 2
+_libc = ctypes.CDLL(None, use_errno=True)
+
+
+class Published:
+    """The file of one store. ``look`` returns the last index that can be read from the store.
+
+    It is made while this process has the writers' lock: a file that another store left, or one of
+    before a crash, then gets the index of this one.
+    """
+
+    def __init__(self, data_dir: Path, look: Callable[[], int]) -> None:
+        self._path = data_dir / FILE_NAME
+        self._look = look
+        self._news = threading.Lock()
+        self._looking = threading.Lock()
+        self._closed = False
+        self._interrupts = 0
+        self._idle: list[int] = []
+        self._failure = ""
+        self._file = os.open(self._path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
+        try:
+            self._seen = look()
+            self._looked = time.monotonic()
+            if os.pread(self._file, 32, 0) != _INDEX.pack(self._seen):
+                # A write into the space of a sparse file could fail later, when a disk is full.
+                os.ftruncate(self._file, _INDEX.size)
+                os.pwrite(self._file, _INDEX.pack(self._seen), 0)
+            self._map = mmap.mmap(self._file, _INDEX.size, prot=mmap.PROT_READ)
+        except BaseException:
+            os.close(self._file)
+            raise
+
+    def publish(self, index: int) -> None:
+        # It is a write and not a store into the map, by which a full disk would kill the process.
+        try:
+            os.pwrite(self._file, _INDEX.pack(index), 0)
+        except OSError as error:
+            # The change is durable; by the end of this, all others look into the store themselves.
+            self._failure = f"{self._path}: {error.strerror}: each write takes 0.1 s longer"
+            time.sleep(1.1 * LOOK_SECONDS)
+        else:
+            self._failure = ""
+
+    def newest(self) -> int:
+        if time.monotonic() - self._looked >= LOOK_SECONDS:
+            with self._looking:
+                now = time.monotonic()
+                if now - self._looked >= LOOK_SECONDS and not self._closed:
+                    self._seen = self._look()
+                    self._looked = now  # of before the look
+        return max(self._mapped(), self._seen)
+
+    def _mapped(self) -> int:
+        """Return what the file has. The kernel need not copy the 8 bytes at once: a number that is
+        read twice is none that was half written."""
+        found = _INDEX.unpack_from(self._map)
+        while found != (found := _INDEX.unpack_from(self._map)):
+            pass
+        return int(found[0])
+
+    def interrupt(self) -> None:
+        """Have waits return at their next look, within LOOK_SECONDS."""
+        with self._news:
+            self._interrupts += 1
+
+    def wait(self, after: int, timeout: float) -> bool:
+        deadline = time.monotonic() + timeout
+        interrupts = self._interrupts
+        with self._watching() as watch:
+            while not self._closed and self.newest() <= after:
+                left = deadline - time.monotonic()
+                if left <= 0 or self._interrupts > interrupts:
+                    return False
+                _await(watch, min(left, LOOK_SECONDS))
+            return not self._closed
+
+    @contextmanager
+    def _watching(self) -> Iterator[int]:
+        """Give a descriptor that is readable once an index was written; -1 if there is none to be
+        had, for their number is limited. It is used again, for the kernel takes 10 ms to end one.
+        """
+        with self._news:
+            watch = self._idle.pop() if self._idle else _watch(self._path)
+        try:
+            yield watch
+        finally:
+            with self._news:
+                if self._closed:
+                    _close(watch)
+                else:
+                    self._idle.append(watch)
+
+    def trouble(self) -> str:
+        return self._failure
+
+    def close(self) -> None:
+        with self._news, self._looking:
+            self._closed = True
+            for watch in self._idle:
+                _close(watch)
+        os.close(self._file)  # the map goes with the last who looks at it
+
+
+def _await(watch: int, seconds: float) -> None:
+    events = select.poll()  # select(2) takes no descriptor beyond 1,023
+    if watch >= 0:
+        events.register(watch, select.POLLIN)
+    if events.poll(seconds * 1000):
+        with suppress(OSError):
+            os.read(watch, 4096)
+
+
+def _close(watch: int) -> None:
+    if watch >= 0:
+        os.close(watch)
+
+
+def _watch(path: Path) -> int:
+    watch = int(_libc.inotify_init1(os.O_NONBLOCK | os.O_CLOEXEC))
+    if watch >= 0 and _libc.inotify_add_watch(watch, os.fsencode(path), _IN_MODIFY) < 0:
+        os.close(watch)
+        return -1
+    return watch

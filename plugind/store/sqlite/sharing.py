@@ -1,0 +1,129 @@
+"""Keeps processes out of a data_dir that do not belong to the server which runs on it.
+
+One process alone holds the lock exclusively. Processes that share a store hold it together; in its
+file is what they must agree on: the schema, the store's settings, and whose processes they are. The
+first of them has the lock exclusively until it has made or migrated the store.
+"""
+
+from __future__ import annotations
+
+import fcntl
+import hashlib
+import json
+import os
+from collections.abc import Mapping
+from contextlib import suppress
+from pathlib import Path
+from typing import Any
+
+from plugind.errors import StoreError
+from plugind.store.sqlite.file import FILE_NAME, MIGRATIONS
+
+LOCK_NAME = f"{FILE_NAME}.lock"
+
+
+class Membership:
+    """The lock on a folder, until ``close``. ``is_first`` is whether no other process has it."""
+
+    def __init__(self, data_dir: Path, settings: object = None, *, shared: bool = False) -> None:
+        self._data_dir = data_dir
+        self._file = _opened(data_dir)
+        self._card = {"schema": len(MIGRATIONS), "settings": _digest(settings), "of": _family()}
+        try:
+            self.is_first = self._take(fcntl.LOCK_EX)
+            if self.is_first:
+                self._write(self._card if shared else {})
+            elif not (shared and self._take(fcntl.LOCK_SH)):
+                raise self._refusal()
+            else:
+                self._compare()
+        except BaseException:
+            os.close(self._file)
+            raise
+
+    def admit(self) -> None:
+        """Let in the other processes of the same server, once the store is as they expect it."""
+        # The kernel frees the lock for a moment, in which a server that does not share may take it.
+        if self.is_first and not self._take(fcntl.LOCK_SH):
+            raise self._refusal()
+
+    def _take(self, kind: int) -> bool:
+        try:
+            fcntl.flock(self._file, kind | fcntl.LOCK_NB)
+        except BlockingIOError:
+            return False
+        except OSError as error:
+            raise StoreError(f"data_dir {self._data_dir}: {error.strerror}") from error
+        return True
+
+    def _refusal(self) -> StoreError:
+        return StoreError(
+            f"another plugind server is running on data_dir {self._data_dir}: stop it first"
+        )
+
+    def _compare(self) -> None:
+        try:
+            theirs = json.loads(os.pread(self._file, 4096, 0))
+            schema, settings, family = theirs["schema"], theirs["settings"], set(theirs["of"])
+        except (OSError, ValueError, KeyError, TypeError) as error:
+            raise self._refusal() from error
+        if not family & set(_family()):
+            raise self._refusal()
+        if schema != self._card["schema"]:
+            raise StoreError(
+                f"data_dir {self._data_dir} is in use by processes of another plugind version (its "
+                f"schema is {schema}, that of this one {len(MIGRATIONS)}): stop all of them, then "
+                "start this one"
+            )
+        if settings != self._card["settings"]:
+            raise StoreError(
+                f"data_dir {self._data_dir} is in use by processes with other settings in "
+                'store "sqlite": restart the whole server'
+            )
+
+    def _write(self, card: Mapping[str, Any]) -> None:
+        text = json.dumps(card).encode()
+        try:
+            os.ftruncate(self._file, 0)
+            os.pwrite(self._file, text if card else b"", 0)
+        except OSError as error:
+            if card:  # for a process alone it only tidies up
+                path = self._data_dir / LOCK_NAME
+                raise StoreError(f"{path}: {error.strerror}") from error
+
+    def close(self) -> None:
+        os.close(self._file)
+
+
+def make_folder(data_dir: Path) -> None:
+    """Make a data_dir where there is none. Raise StoreError."""
+    try:
+        data_dir.mkdir(parents=True, exist_ok=True, mode=0o700)
+    except OSError as error:
+        raise StoreError(f"data_dir {data_dir}: {error.strerror}") from error
+
+
+def _opened(data_dir: Path) -> int:
+    make_folder(data_dir)
+    try:
+        return os.open(data_dir / LOCK_NAME, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
+    except OSError as error:
+        raise StoreError(f"data_dir {data_dir}: {error.strerror}") from error
+
+
+def _digest(settings: object) -> str:
+    return hashlib.sha256(repr(settings).encode()).hexdigest()[:16]
+
+
+def _family() -> list[str]:
+    """Return this process and its parent: the processes of one server have one parent, or are
+    children of one of them."""
+    return [f"{pid}/{_start(pid)}" for pid in (os.getpid(), os.getppid())]
+
+
+def _start(pid: int) -> str:
+    """Return when a process started, in ticks since the boot, for its ID may be used again."""
+    with suppress(OSError, IndexError):
+        # proc(5): the name in parentheses may hold anything, the 22nd field is the start.
+        return Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[19]
+    return ""

@@ -1,0 +1,118 @@
+"""SQLite's log with several processes: it is folded in by any of them, stays bounded while all of
+them read, and is never taken for one that was replaced or cut."""
+
+from __future__ import annotations
+
+import sqlite3
+import threading
+import time
+from contextlib import closing
+from pathlib import Path
+
+import pytest
+
+from plugind.errors import StoreError
+from plugind.store.sqlite import SqliteStore, checkpoints
+from plugind.testing.stores.making import commit, instance, node, put
+from tests.store.children import child
+
+READS = """
+store.commit([put(node(int(sys.argv[2])), base=1, reads=frozenset())])
+say("ready")
+threading.Thread(target=lambda: (hear(), os._exit(0)), daemon=True).start()
+while True: store.load()
+"""
+FOLDS = """
+import sqlite3
+say("ready")
+while hear():
+    db = sqlite3.connect(folder / "plugind.db")
+    say(*db.execute(f"PRAGMA wal_checkpoint({sys.argv[2]})").fetchone())
+    db.close()
+"""
+MIB = 2**20
+
+
+def shared(folder: Path) -> closing[SqliteStore]:
+    return closing(SqliteStore(None, folder, shared=True))
+
+
+def large(number: int) -> object:
+    return instance(1, f"p{number % 20}", text="x" * 100_000, n=number)
+
+
+def test_readers_that_follow_each_other_do_not_let_it_grow(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(checkpoints, "LIMIT", 8 * MIB)
+    monkeypatch.setattr(checkpoints, "PAUSE", 0.1)
+    sizes = []
+    with (
+        shared(tmp_path) as store,
+        child(tmp_path, READS, 11) as one,
+        child(tmp_path, READS, 12) as two,
+    ):
+        assert one.hear() == two.hear() == "ready"
+        commit(store, put(node(1)))
+        over = threading.Event()
+        reader = threading.Thread(target=_read, args=(store, over))
+        reader.start()
+        try:
+            for number in range(400):  # 40 MB
+                store.commit([put(large(number), base=1, reads=frozenset())])
+                sizes.append((tmp_path / "plugind.db-wal").stat().st_size)
+        finally:
+            over.set()
+            reader.join()
+    print(f"largest {max(sizes) / MIB:.1f} MiB")
+    assert max(sizes) < 24 * MIB
+    assert sizes == sorted(sizes), "it was never cut"
+
+
+def _read(store: SqliteStore, over: threading.Event) -> None:
+    while not over.is_set():
+        store.load()
+
+
+def test_a_reader_that_stays_costs_writers_little(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(checkpoints, "LIMIT", MIB)
+    monkeypatch.setattr(checkpoints, "PAUSE", 1000.0)
+    with shared(tmp_path) as store, closing(sqlite3.connect(tmp_path / "plugind.db")) as reader:
+        commit(store, put(node(1)))
+        reader.execute("BEGIN")
+        reader.execute("SELECT * FROM store").fetchall()
+        begun = time.monotonic()
+        for number in range(30):
+            store.commit([put(large(number), base=1, reads=frozenset())])
+        assert time.monotonic() - begun < 10, "one wait of 0.2 s, and no other"
+        assert store._db.execute("PRAGMA busy_timeout").fetchone() == (10_000,)
+
+
+@pytest.mark.parametrize("mode", ["PASSIVE", "FULL", "RESTART", "TRUNCATE"])
+def test_checkpoints_by_others_are_no_damage(tmp_path: Path, mode: str) -> None:
+    with (
+        shared(tmp_path) as store,
+        shared(tmp_path) as other,
+        child(tmp_path, FOLDS, mode) as folder,
+    ):
+        assert folder.hear() == "ready"
+        commit(store, put(node(1)))
+        for number in range(10):
+            store.commit([put(large(number), base=1, reads=frozenset())])
+            folder.say("fold")
+            assert folder.hear().startswith("0 ")
+            other.commit([put(large(number + 5), base=1, reads=frozenset())])
+        assert len(store.load().instances) == 15
+
+
+def test_a_log_that_is_cut_under_several_processes_is_noticed(tmp_path: Path) -> None:
+    with shared(tmp_path) as store, shared(tmp_path) as other:
+        commit(store, put(node(1)), put(node(2)))
+        commit(other, put(node(3)))
+        with (tmp_path / "plugind.db-wal").open("r+b") as log:
+            log.truncate(5_000)
+        for each in (store, other):
+            with pytest.raises(StoreError):
+                commit(each, put(node(4)))
