@@ -17,6 +17,7 @@ import pytest
 from plugind.health import Health
 from plugind.model.times import parse_time, time_text
 from plugind.serve.application import create_app
+from plugind.serve.front import WAITRESS
 from plugind.serve.services import Services
 from plugind.testing.serving import live_server, load
 from tests.promises import PATIENCE
@@ -104,9 +105,11 @@ def serving(
     config: str = "",
     checks: Mapping[str, Callable[[], Health]] | None = None,
     shared: bool = False,
+    http: str = WAITRESS,
     **flags: str,
 ) -> Iterator[Api]:
-    """Serve from ``data_dir``, in process or live; ``shared`` as one of several processes.
+    """Serve from ``data_dir``, in process or live, by an HTTP server of the kind ``http``;
+    ``shared`` as one of several processes.
 
     ``flags`` are settings by name (``server_max_parked="3"``), ``checks`` the health checks of
     other parts of its process.
@@ -118,7 +121,7 @@ def serving(
         flags = {"server_heartbeat_ttl": "1h", **flags}
     if live:
         with live_server(
-            config, data_dir=data_dir, checks=checks, shared=shared, **flags
+            config, data_dir=data_dir, checks=checks, http=http, shared=shared, **flags
         ) as server:
             yield Live(server.services, server.address)
         return

@@ -35,7 +35,7 @@ FLOORS = [
     ["api"],
     ["ui"],
     ["serve"],
-    ["testing", "cli", "init", "entry", "__main__"],
+    ["testing", "cli", "hosted", "asgi", "wsgi", "init", "entry", "__main__"],
 ]
 HEIGHTS = {room: number for number, room in enumerate(chain.from_iterable(FLOORS))}
 

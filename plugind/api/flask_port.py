@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import time
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import replace
 from typing import Any
@@ -15,31 +14,13 @@ from plugind.api.access_log import AccessLog
 from plugind.api.endpoints import SMALL_BODY, Endpoint
 from plugind.api.exchange import Exchange
 from plugind.api.flow import Flow
-from plugind.api.openapi import template_of
+from plugind.api.notes import Answered, Notes
 from plugind.api.reply import PHRASES, Rendered, Reply, error_reply, rendered
 from plugind.api.request import Server, Stream
+from plugind.api.unrouted import NO_PATH, TO_PAGES, no_method, root
 from plugind.api.wsgi import WHEN_ANSWERED, request_of
 from plugind.errors import TooManyParked
 from plugind.wire.addresses import Networks
-
-_NO_PATH = "no such path; /v1/openapi.json lists those of the API"
-_BY_ACCEPT = {"Vary": "Accept, Accept-Encoding"}
-_ROOT = Reply(
-    b"plugind keeps a catalogue of plugins: 'plugind plugin status' shows it, "
-    b"/v1/plugins?type=TYPE answers with it, and /v1/openapi.json lists the whole API\n",
-    content_type="text/plain; charset=utf-8",
-    headers=_BY_ACCEPT,
-)
-_TO_PAGES = Reply(
-    b"",
-    303,
-    content_type="",
-    headers={**_BY_ACCEPT, "Cache-Control": "no-store", "Location": "ui/"},
-)
-
-Answered = Callable[[str, str, int, float], object]
-"""Called with a request's method, the path of its endpoint ("" for none), the answer's status, and
-the seconds that it took."""
 
 _EXCHANGE = "plugind.exchange"
 _REFUSAL = "plugind.refusal"
@@ -72,21 +53,18 @@ class Api(Flask):
         self._flow = flow
         self._server = server
         self._trusted = trusted
-        self._access_log = access_log
-        self._answered = answered
+        self._notes = Notes(table, access_log, answered)
         self.before_request(_refuse)
         self.after_request(self._note)
         self.register_error_handler(HTTPException, _http_error)
         self.register_error_handler(Exception, self._failed)
-        self.add_url_rule("/", "root", lambda: _response(_root()), methods=["GET"])
+        self.add_url_rule("/", "root", lambda: _response(root(_current().request)), methods=["GET"])
         # Otherwise werkzeug redirects to an absolute URL, of the host that the client names.
-        self.add_url_rule("/ui", "ui", lambda: _response(_TO_PAGES), methods=["GET"])
+        self.add_url_rule("/ui", "ui", lambda: _response(TO_PAGES), methods=["GET"])
         self._endpoints: dict[str, Endpoint] = {}
-        self._templates: dict[str, str] = {}
         for endpoint in table:
             name = f"{endpoint.method} {endpoint.path}".replace(".", "_")
             self._endpoints[name] = endpoint
-            self._templates[endpoint.path] = template_of(endpoint.path)
             self.add_url_rule(endpoint.path, name, self._view(endpoint), methods=[endpoint.method])
 
     def wsgi_app(self, environ: WSGIEnvironment, start_response: StartResponse) -> Iterable[bytes]:
@@ -151,18 +129,9 @@ class Api(Flask):
 
     def _note(self, response: Response) -> Response:
         """Log and count an answer."""
-        exchange = _current()
-        if self._access_log is not None:
-            index = response.headers.get("X-Nomad-Index", 0, int)
-            self._access_log.answered(exchange, response.status_code, index)
-        if self._answered is not None:
-            took = time.monotonic() - exchange.began - exchange.parked
-            if exchange.endpoint is not None:
-                path = exchange.endpoint.path
-            else:  # of the root, of a request that got no turn, or of no endpoint at all
-                path = request.url_rule.rule if request.url_rule else ""
-            template = self._templates.get(path, path)
-            self._answered(exchange.request.method, template, response.status_code, took)
+        path = request.url_rule.rule if request.url_rule else ""
+        index = response.headers.get("X-Nomad-Index", 0, int)
+        self._notes.answered(_current(), path, response.status_code, index)
         return response
 
 
@@ -188,12 +157,6 @@ def response_of(answer: Rendered) -> Response:
     return response
 
 
-def _root() -> Reply:
-    """Return the way to the pages for a browser, and for any other client what to ask for."""
-    wants_page = "text/html" in _current().request.header("Accept").lower()
-    return _TO_PAGES if wants_page else _ROOT
-
-
 def _refuse() -> None:
     """Raise why the current request got no turn, and NotFound for a path like ``//v1/plugins``:
     servers and werkzeug take slashes from its start."""
@@ -206,8 +169,7 @@ def _refuse() -> None:
 def _http_error(error: HTTPException) -> Response:
     """Return the answer to the few errors that Flask finds before a view is called."""
     if isinstance(error, MethodNotAllowed):
-        allow = {"Allow": ", ".join(sorted(error.valid_methods or ()))}
-        return _response(error_reply("Invalid method", 405, headers=allow))
+        return _response(no_method(error.valid_methods or ()))
     if isinstance(error, NotFound):
-        return _response(error_reply(_NO_PATH, 404))
+        return _response(NO_PATH)
     return _response(error_reply(error.name, error.code or 500))

@@ -21,10 +21,10 @@ WHEN_ANSWERED = "plugind.when_answered"
 def request_of(environ: dict[str, Any], trusted: Networks = ()) -> Request:
     """Return the request of an environment; ``trusted`` are the proxies to be believed."""
     remote = environ.get("REMOTE_ADDR", "")
-    parameters = _parameters(environ.get("QUERY_STRING", ""))
+    parameters = parameters_of(environ.get("QUERY_STRING", ""))
     return Request(
         method=environ["REQUEST_METHOD"],
-        path="/" + _decoded(environ.get("PATH_INFO", "")).lstrip("/"),
+        path="/" + decoded(environ.get("PATH_INFO", "")).lstrip("/"),
         query=dict(reversed(parameters)),  # of each the first
         headers=EnvironHeaders(environ),
         parameters=parameters,
@@ -37,13 +37,13 @@ def request_of(environ: dict[str, Any], trusted: Networks = ()) -> Request:
     )
 
 
-def _decoded(text: str) -> str:
+def decoded(text: str) -> str:
     """Return a text of the environment, which has a character for each byte, as UTF-8."""
     return text if text.isascii() else text.encode("latin1").decode(errors="replace")
 
 
-def _parameters(query: str) -> list[tuple[str, str]]:
+def parameters_of(query: str) -> list[tuple[str, str]]:
     """Return the parameters of a query in their order; bytes that are no UTF-8 stay quoted."""
     if not query:
         return []
-    return parse_qsl(_decoded(query), keep_blank_values=True, errors="werkzeug.url_quote")
+    return parse_qsl(decoded(query), keep_blank_values=True, errors="werkzeug.url_quote")

@@ -1,4 +1,4 @@
-"""Makes the WSGI application of a server."""
+"""Makes the application of a server, for WSGI and for ASGI."""
 
 from __future__ import annotations
 
@@ -6,14 +6,23 @@ from collections.abc import Callable
 from functools import partial
 
 from plugind.api import TABLE
+from plugind.api.direct import Direct
 from plugind.api.flask_port import Api
 from plugind.api.flow import Flow
+from plugind.api.notes import Notes
 from plugind.api.origin import check_write
 from plugind.api.request import Signal
+from plugind.intake.admission import large_places
+from plugind.serve.asgi import Asgi
 from plugind.serve.endpoint_parts import Checks, Stats, names_of, parts_of
+from plugind.serve.limits import limits_of
 from plugind.serve.parking import Threads
 from plugind.serve.services import Services
+from plugind.serve.tasks import Tasks
 from plugind.ui import PAGES
+
+OTHER_WRITERS = 16
+"""Requests that write and are no reports, such as heartbeats, in work at a time."""
 
 
 def create_app(
@@ -28,6 +37,20 @@ def create_app(
     proxies, access_log = settings.trusted_proxies, services.access_log
     answered = services.metrics.server.answered
     return Api("plugind", flow, (*TABLE, *PAGES), server, proxies, access_log, answered)
+
+
+def create_asgi(
+    services: Services, address: str, checks: Checks | None = None, stats: Stats | None = None
+) -> Asgi:
+    """Return the ASGI application of a server; the arguments are as for ``create_app``."""
+    settings = services.settings.server
+    reports = settings.max_reports + large_places(settings.max_reports)
+    tasks = Tasks(writers=reports + OTHER_WRITERS)
+    flow = flow_of(services, address, tasks.signal, checks or {}, stats or {})
+    table = (*TABLE, *PAGES)
+    notes = Notes(table, services.access_log, services.metrics.server.answered)
+    services.conditions.threads.append(lambda: tasks.threads)
+    return Asgi(Direct(flow, table, notes), tasks, limits_of(settings), services.hits)
 
 
 def flow_of(

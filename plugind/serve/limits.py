@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
+from plugind.config.settings import ServerLimits
 from plugind.wire.addresses import Networks, client_of, is_within
 
 MEBIBYTE = 2**20
@@ -35,3 +36,18 @@ class ConnectionLimits:
         """Return the address that a request comes from, by the X-Forwarded-For of trusted proxies:
         the last in the chain that is no such proxy."""
         return client_of(address, forwarded, self.trusted_proxies)
+
+
+def limits_of(settings: ServerLimits) -> ConnectionLimits:
+    """Return the bounds on connections that are set."""
+    return ConnectionLimits(
+        max_connections=settings.max_connections,
+        head_timeout=settings.head_timeout,
+        body_timeout=settings.body_timeout,
+        send_timeout=settings.send_timeout,
+        idle_timeout=settings.idle_timeout,
+        max_body_memory=settings.max_body_memory,
+        max_send_memory=settings.max_send_memory,
+        max_receive_memory=settings.max_receive_memory,
+        trusted_proxies=settings.trusted_proxies,
+    )

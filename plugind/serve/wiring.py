@@ -12,7 +12,7 @@ from plugind.intake.admission import large_places
 from plugind.serve.allocator import return_large_blocks
 from plugind.serve.channel import Channel
 from plugind.serve.http_server import Server
-from plugind.serve.limits import ConnectionLimits
+from plugind.serve.limits import limits_of
 from plugind.serve.request import Request
 from plugind.serve.services import Services
 
@@ -42,17 +42,7 @@ def http_server(services: Services, app: Api, sock: socket.socket) -> Server:
         # Each of them waits in a thread.
         max_parked=settings.max_parked + settings.max_waiting_reads + settings.max_streams,
         max_reports=settings.max_reports + large_places(settings.max_reports),
-        limits=ConnectionLimits(
-            max_connections=settings.max_connections,
-            head_timeout=settings.head_timeout,
-            body_timeout=settings.body_timeout,
-            send_timeout=settings.send_timeout,
-            idle_timeout=settings.idle_timeout,
-            max_body_memory=settings.max_body_memory,
-            max_send_memory=settings.max_send_memory,
-            max_receive_memory=settings.max_receive_memory,
-            trusted_proxies=settings.trusted_proxies,
-        ),
+        limits=limits_of(settings),
         hits=services.hits,
         check_head=app.check_head,
         log_refused=log_refused,

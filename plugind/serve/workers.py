@@ -184,6 +184,10 @@ class LastIdleFirst:
         self._lock = lock
         self._idle: list[threading.Lock] = []
 
+    def __len__(self) -> int:
+        """Return how many threads wait and are not woken yet."""
+        return len(self._idle)
+
     def wait(self) -> None:
         """Wait for ``notify``."""
         turn = threading.Lock()

@@ -14,10 +14,9 @@ from plugind.agent import Agent
 from plugind.client import Client
 from plugind.config import Settings
 from plugind.health import Health
-from plugind.serve.application import create_app
+from plugind.serve.front import WAITRESS, front
 from plugind.serve.listening import listen
 from plugind.serve.services import Services
-from plugind.serve.wiring import http_server
 from plugind.types.configured import agent_blocks, load_settings
 from plugind.types.registry import Registry
 
@@ -40,14 +39,15 @@ def live_server(
     data_dir: Path | None = None,
     checks: Mapping[str, Callable[[], Health]] | None = None,
     shared: bool = False,
+    http: str = WAITRESS,
     **settings: str,
 ) -> Iterator[LiveServer]:
     """Run a server with the installed plugin types while the block lasts.
 
     ``config`` is the text of a configuration file, ``settings`` are further settings by name
-    (``server_heartbeat_ttl="2s"``), ``checks`` are health checks of other parts of the process;
-    ``shared``: it is one of several processes on the data. Its data is in ``data_dir``, or in a
-    folder that is removed at the end.
+    (``server_heartbeat_ttl="2s"``), ``checks`` are health checks of other parts of the process.
+    ``http`` is the kind of its HTTP server. ``shared``: it is one of several processes on the data,
+    which is in ``data_dir``, or in a folder that is removed at the end.
     """
     with ExitStack() as until_end:
         folder = data_dir or Path(until_end.enter_context(TemporaryDirectory(prefix="plugind-")))
@@ -56,8 +56,7 @@ def live_server(
         until_end.callback(services.close)
         sock = until_end.enter_context(listen("127.0.0.1", 0))
         address = f"127.0.0.1:{sock.getsockname()[1]}"
-        app = create_app(services, address, checks)
-        server = http_server(services, app, sock)
+        server = front(http, services, sock, address, checks)
         server.start()
         until_end.callback(server.stop)
         until_end.callback(services.wake)

@@ -142,7 +142,7 @@ def test_a_nodes_list_heeds_what_lists_heed(api: Api, agent: FakeAgent) -> None:
         return [row["ID"] for row in api.call("GET", f"{path}?{query}").json]
 
     assert ids("reverse") == [TWO, ONE]
-    assert ids(f"prefix={ONE}") == ids(f'filter=ID+==+"{ONE}"') == ids("per_page=1") == [ONE]
+    assert ids(f"prefix={ONE}") == ids(f"filter=ID+==+%22{ONE}%22") == ids("per_page=1") == [ONE]
     assert ids(f"next_token={TWO}") == [TWO]
     assert api.call("GET", f"{path}?filter=((").status == 400
 

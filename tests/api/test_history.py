@@ -121,7 +121,7 @@ def test_a_page_goes_on_where_too_much_was_looked_at(
 ) -> None:
     monkeypatch.setattr(history, "LOOKED_AT_MAXIMUM", 2)
     assert LOOKED_AT_MAXIMUM > 1_000
-    path = f'{EBS0}?per_page=10&filter=Event+==+"appeared"'
+    path = f"{EBS0}?per_page=10&filter=Event+==+%22appeared%22"
     found, token, asked = [], "", 0
     while token or not asked:
         answer = api.call("GET", f"{path}&next_token={token}")
@@ -151,7 +151,7 @@ def test_an_answer_that_is_full_says_where_to_go_on(
 
 
 def test_filters(api: Api, flipped: FakeAgent) -> None:
-    found = rows(api, f'{EBS0}?filter=Event+==+"unhealthy"+or+Reason+contains+"gone"')
+    found = rows(api, f"{EBS0}?filter=Event+==+%22unhealthy%22+or+Reason+contains+%22gone%22")
     assert [row["Event"] for row in found] == ["reason", "unhealthy"]
     assert api.call("GET", f"{EBS0}?filter=Nothing+==+1").status == 400
 

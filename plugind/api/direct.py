@@ -1,0 +1,130 @@
+"""The API without a framework: steps from a request to its whole answer, for any server.
+
+``flask_port`` does the same for servers of WSGI, which hold a thread for each request. Both have
+the flow, the notes and the answers of ``unrouted`` in common.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import replace
+from http import HTTPStatus
+from typing import NamedTuple
+
+from werkzeug.exceptions import HTTPException, MethodNotAllowed
+from werkzeug.routing import Map, Rule
+
+from plugind.api.endpoints import SMALL_BODY, Endpoint
+from plugind.api.exchange import Exchange
+from plugind.api.flow import Flow
+from plugind.api.notes import Notes
+from plugind.api.reply import Reply, rendered
+from plugind.api.request import Request, Steps, Stream
+from plugind.api.unrouted import NO_PATH, TO_PAGES, no_method, root
+
+_ROOT, _PAGES = "/", "/ui"
+
+
+class Answer(NamedTuple):
+    """An answer as it is sent: whole, in parts that are made while it is sent, or a stream."""
+
+    status: int
+    headers: Mapping[str, str]
+    body: bytes | Iterable[bytes] | Stream
+
+
+class Found(NamedTuple):
+    """The endpoint that a request is for, with the parts of its path, or else its ``reply``.
+
+    ``rule`` is the path as the table has it, "" for none, for the metrics.
+    """
+
+    rule: str
+    endpoint: Endpoint | None = None
+    path: Mapping[str, str] = {}
+    reply: Reply | None = None
+
+
+class Direct:
+    """Answers requests to a table of endpoints through one flow."""
+
+    def __init__(self, flow: Flow, table: Sequence[Endpoint], notes: Notes) -> None:
+        self._flow = flow
+        self._table = table
+        self.notes = notes
+        rules = [(each.path, each.method, at) for at, each in enumerate(table)]
+        # Without a rule for /ui it would be redirected to one of the host that the client names.
+        rules += [(_ROOT, "GET", -1), (_PAGES, "GET", -1)]
+        self._map = Map(
+            [Rule(path, methods=[method], endpoint=at) for path, method, at in rules],
+            merge_slashes=False,
+        ).bind("")
+
+    def exchange(self, request: Request) -> Exchange:
+        """Return the exchange that a request begins; its turn is to be ended after the answer."""
+        return self._flow.exchange(request)
+
+    def answer(self, exchange: Exchange, target: str) -> Steps[Answer]:
+        """Return the answer to a request for a ``target``, the path as it was sent; note it."""
+        request = exchange.request
+        found = self._find(request, target)
+        try:
+            yield from self._flow.begin(exchange)
+            reply = found.reply
+            if found.endpoint is not None:
+                reply = yield from self._flow.answer(exchange, found.endpoint, found.path)
+            assert reply is not None, "a request has an endpoint or a reply"
+            made = _answer(reply, request)
+        except Exception as error:
+            made = _answer(self._flow.failed(exchange, error), request)
+        self._note(exchange, found, made)
+        return made
+
+    def check_head(self, exchange: Exchange, target: str) -> int | Answer:
+        """Decide about a request by its head alone, before its body is read.
+
+        Return how many bytes the body may have, or the answer to a request that is refused, which
+        is then noted like any other.
+        """
+        request = exchange.request
+        found = self._find(request, target)
+        try:
+            if found.endpoint is not None:
+                call = self._flow.admit(exchange, found.endpoint, found.path)
+                if found.endpoint.check_size is not None:
+                    found.endpoint.check_size(call, request.content_length)
+                return call.body_maximum
+            assert found.reply is not None, "a request has an endpoint or a reply"
+            if found.reply.status < HTTPStatus.BAD_REQUEST:  # the root or /ui, which read no body
+                return SMALL_BODY
+            made = _answer(found.reply, request)
+        except Exception as error:
+            made = _answer(self._flow.failed(exchange, error), request)
+        self._note(exchange, found, made)
+        return made
+
+    def _find(self, request: Request, target: str) -> Found:
+        """Return what a request is for, as Flask finds it."""
+        try:
+            rule, path = self._map.match(request.path, request.method, return_rule=True)
+        except MethodNotAllowed as error:
+            return Found("", reply=no_method(error.valid_methods or ()))
+        except HTTPException:
+            return Found("", reply=NO_PATH)
+        if target.startswith("//"):  # werkzeug takes slashes from its start
+            return Found(rule.rule, reply=NO_PATH)
+        if rule.endpoint >= 0:
+            return Found(rule.rule, self._table[rule.endpoint], path)
+        return Found(rule.rule, reply=root(request) if rule.rule == _ROOT else TO_PAGES)
+
+    def _note(self, exchange: Exchange, found: Found, answer: Answer) -> None:
+        index = int(answer.headers.get("X-Nomad-Index", 0))
+        self.notes.answered(exchange, found.rule, answer.status, index)
+
+
+def _answer(reply: Reply, request: Request) -> Answer:
+    """Return a reply in the form that a request wants."""
+    if isinstance(stream := reply.body, Stream):
+        made = rendered(replace(reply, body=()), request)
+        return Answer(made.status, made.headers, stream)
+    return Answer(*rendered(reply, request))

@@ -1,0 +1,55 @@
+"""``plugind.asgi:app``: the server for any ASGI server, such as granian and uvicorn.
+
+PLUGIND_CONFIG names the configuration. The services exist from the lifespan's startup to its
+shutdown, so that a server's parent, which only imports this module, has none of them.
+"""
+
+from __future__ import annotations
+
+import asyncio
+
+from plugind.api.scope import Scope
+from plugind.hosted import Hosted
+from plugind.serve.application import create_asgi
+from plugind.serve.asgi import Asgi
+from plugind.serve.asgi_sending import Send
+from plugind.serve.lifespan import lifespan
+from plugind.serve.stop_signals import heed
+from plugind.serve.tasks import Receive
+
+_NOT_STARTED = b"plugind was not started: switch the lifespan protocol of this server on\n"
+
+
+class App:
+    """The application as ASGI servers call it."""
+
+    def __init__(self) -> None:
+        self._hosted: Hosted | None = None
+        self._asgi: Asgi | None = None
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """Serve what the server asks for."""
+        if scope["type"] == "lifespan":
+            await lifespan(receive, send, self._start, self._stop)
+        elif scope["type"] == "websocket":
+            await send({"type": "websocket.close"})
+        elif self._asgi is not None:
+            await self._asgi(scope, receive, send)
+        else:
+            headers = [(b"content-type", b"text/plain; charset=utf-8")]
+            await send({"type": "http.response.start", "status": 503, "headers": headers})
+            await send({"type": "http.response.body", "body": _NOT_STARTED})
+
+    async def _start(self) -> None:
+        self._hosted = Hosted()
+        self._asgi = create_asgi(self._hosted.services, self._hosted.address)
+        self._asgi.tasks.mailbox.attach(asyncio.get_running_loop())
+        heed(self._hosted.services.wake, self._hosted.reload)
+
+    async def _stop(self) -> None:
+        if self._hosted is not None and self._asgi is not None:
+            self._hosted.close()
+            self._asgi.tasks.close()
+
+
+app = App()

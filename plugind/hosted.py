@@ -1,0 +1,96 @@
+"""The server role within a program that is not plugind's own, such as granian or gunicorn."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Mapping
+from pathlib import Path
+
+from plugind import __version__, logs
+from plugind.cli.checking import check, untrusted
+from plugind.config.restart import changed, fixed
+from plugind.config.settings import Settings
+from plugind.config.tree import raise_any
+from plugind.errors import ConfigError, PlugindError
+from plugind.serve.services import Services
+from plugind.types.configured import load_settings, working_folder
+from plugind.types.registry import Registry
+from plugind.wire import addresses
+
+VARIABLE = "PLUGIND_CONFIG"
+"""Names the files or folders of the configuration, with colons between them."""
+
+_log = logs.get("main")
+
+
+class Hosted:
+    """The services of the configuration that the environment names, from now until ``close``.
+
+    Raise PlugindError where they cannot start.
+    """
+
+    def __init__(self, environ: Mapping[str, str] = os.environ) -> None:
+        self._environ = environ
+        self._folder = working_folder()
+        settings, registry = self._read()
+        if not settings.server.enabled:
+            raise PlugindError(
+                f"the configuration enables no server: name one with server {{ enabled = true }} "
+                f"in {VARIABLE}, paths with colons between them"
+            )
+        logs.configure(settings.log_level, json=settings.log_json)
+        found = check(settings)
+        raise_any(found.mistakes)
+        for warning in found.warnings:
+            _log.warning("the configuration may not work as meant", warning=str(warning))
+        if settings.client.enabled:
+            _log.warning("the agent of this machine is not part of this process: run it by itself")
+        assert settings.data_dir is not None, "check() finds no mistake only if it is set"
+        self._fixed = fixed(settings)
+        self.address = _address(settings)
+        self.services = Services(settings, registry, settings.data_dir)
+        _log.info("serving", version=__version__, pid=os.getpid())
+
+    def reload(self) -> None:
+        """Put the current configuration in force; one with a mistake changes nothing."""
+        try:
+            settings, _ = self._read()
+            raise_any(untrusted(settings))
+            self.services.reload(settings)
+        except ConfigError as error:
+            for mistake in error.mistakes:
+                text = "the configuration has a mistake; nothing was changed"
+                _log.error(text, mistake=str(mistake))
+            self.services.refuse_reload("it has mistakes, see the log")
+        except Exception as error:
+            is_known = isinstance(error, PlugindError)
+            _log.error(
+                "the configuration could not be put in force",
+                reason=str(error),
+                exc_info=None if is_known else error,
+            )
+            self.services.refuse_reload("see the log")
+        else:
+            for name, place in changed(self._fixed, settings):
+                _log.warning("a changed setting needs a restart", setting=name, place=place)
+            _log.info("reloaded")
+
+    def close(self) -> None:
+        """End the services."""
+        self.services.close()
+        _log.info("stopped")
+
+    def _read(self) -> tuple[Settings, Registry]:
+        paths = [Path(each) for each in self._environ.get(VARIABLE, "").split(":") if each]
+        return load_settings(paths, {}, None, self._folder, self._environ)
+
+
+def _address(settings: Settings) -> str:
+    """Return the HOST:PORT at which others reach the server, by the configuration alone."""
+    port = settings.ports.http
+    if settings.advertise.http:
+        return addresses.with_port(settings.advertise.http, port)
+    host = settings.bind_addr
+    if addresses.is_unspecified(host):
+        host = addresses.of_this_machine(host)
+    return addresses.join(host, port)

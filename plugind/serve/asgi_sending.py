@@ -1,0 +1,112 @@
+"""Sends answers through ASGI servers: whole, in parts, or as streams."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Awaitable, Callable
+from contextlib import suppress
+from typing import Any
+from urllib.parse import quote
+
+from plugind.api.direct import Answer
+from plugind.api.request import Stream
+from plugind.api.scope import Head
+from plugind.errors import ClientGone
+from plugind.health import Hits
+from plugind.serve.limits import ConnectionLimits
+from plugind.serve.pool import Pool
+from plugind.serve.tasks import Client, Tasks
+
+Send = Callable[[dict[str, Any]], Awaitable[None]]
+"""ASGI's function that sends a message of an answer."""
+
+_CLOSE = (b"connection", b"close")
+_URL_CHARACTERS = "%!#$&'()*+,/:;=?@[]~"
+_WITHOUT_BODY = (204, 304)
+
+
+class Sender:
+    """Sends the answer to one request. Where the client leaves or takes nothing, the rest of the
+    answer is dropped."""
+
+    def __init__(
+        self, head: Head, client: Client, send: Send, limits: ConnectionLimits, hits: Hits
+    ) -> None:
+        self._head = head
+        self._client = client
+        self._send = send
+        self._limits = limits
+        self._hits = hits
+
+    async def send(self, answer: Answer, tasks: Tasks, pool: Pool) -> None:
+        """Send an answer; parts of it are made in the threads of a pool."""
+        with suppress(ClientGone):
+            if isinstance(answer.body, bytes):
+                await self.whole(answer)
+            else:
+                await self._parts(answer, tasks, pool)
+
+    async def whole(self, answer: Answer, *, is_last: bool = False) -> None:
+        """Send an answer whose body is whole. ``is_last``: close the connection after it."""
+        body = answer.body
+        assert isinstance(body, bytes)
+        await self._start(answer, len(body), is_last=is_last)
+        await self._part(b"" if self._head.method == "HEAD" else body)
+
+    async def _parts(self, answer: Answer, tasks: Tasks, pool: Pool) -> None:
+        """Send an answer in parts, as they are made."""
+        body = answer.body
+        assert not isinstance(body, bytes)
+        if isinstance(body, Stream):
+            parts, close = iter(body.parts), body.close
+        else:
+            parts, close = iter(body), getattr(body, "close", _nothing)
+        try:
+            await self._start(answer)
+            while self._head.method != "HEAD" and not self._client.has_left:
+                part = await tasks.part(parts, self._client, pool)
+                if part is None:
+                    break
+                if part:
+                    await self._part(part, more=True)
+            await self._part(b"")
+        finally:
+            pool.submit(close, self._client.address)
+
+    async def _start(
+        self, answer: Answer, size: int | None = None, *, is_last: bool = False
+    ) -> None:
+        """Send the head of an answer, whose body has ``size`` bytes (None: unknown)."""
+        headers = [
+            (name.lower().encode("latin1"), _value(name, value).encode("latin1"))
+            for name, value in answer.headers.items()
+        ]
+        if size is not None and answer.status not in _WITHOUT_BODY:
+            headers.append((b"content-length", b"%d" % size))
+        if is_last or self._head.has_two_lengths:
+            headers.append(_CLOSE)
+        await self._message(
+            {"type": "http.response.start", "status": answer.status, "headers": headers}
+        )
+
+    async def _part(self, part: bytes, *, more: bool = False) -> None:
+        await self._message({"type": "http.response.body", "body": part, "more_body": more})
+
+    async def _message(self, message: dict[str, Any]) -> None:
+        """Send a message. Raise ClientGone where the client has left or takes nothing for long."""
+        if self._client.has_left:
+            raise ClientGone("the client left before it had the whole answer")
+        try:
+            async with asyncio.timeout(self._limits.send_timeout):
+                await self._send(message)
+        except TimeoutError:
+            self._hits.add("send_timeout", address=self._head.remote)
+            raise ClientGone("the client took nothing of the answer") from None
+
+
+def _value(name: str, value: str) -> str:
+    """Return the value of a header; a URL has no character that is not of one."""
+    return quote(value, safe=_URL_CHARACTERS) if name == "Location" else value
+
+
+def _nothing() -> None: ...

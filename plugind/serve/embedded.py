@@ -1,0 +1,82 @@
+"""Runs an ASGI server in a thread of this process."""
+
+from __future__ import annotations
+
+import asyncio
+import threading
+from abc import ABC, abstractmethod
+
+from plugind.api.scope import Scope
+from plugind.errors import ListenError
+from plugind.health.threads import OwnedThread
+from plugind.serve.asgi import Asgi
+from plugind.serve.asgi_sending import Send
+from plugind.serve.lifespan import lifespan
+from plugind.serve.tasks import Receive
+
+_START_TIMEOUT = 30.0
+_END_TIMEOUT = 2.0  # seconds beyond the grace that requests have
+
+
+class Embedded(ABC):
+    """An ASGI server from ``start`` until ``stop``; its loop is in a thread of its own."""
+
+    def __init__(self, asgi: Asgi, name: str) -> None:
+        self._asgi = asgi
+        self._name = name
+        self._loop: asyncio.AbstractEventLoop | None = None
+        self._ready = threading.Event()
+        self._thread = OwnedThread("http", self._run, restarts=False, died=self._died)
+
+    @property
+    def threads(self) -> list[OwnedThread]:
+        """Return the thread that serves the connections, and those that answer requests."""
+        return [self._thread, *self._asgi.tasks.threads]
+
+    def start(self) -> None:
+        """Begin to serve. Raise ListenError where that fails."""
+        self._thread.start()
+        self._ready.wait(_START_TIMEOUT)
+        if self._loop is None:
+            raise ListenError(f"{self._name} did not start; the log says why")
+
+    def stop(self, grace: float = 10.0) -> None:
+        """Accept no more connections, finish the requests in work, and end.
+
+        That takes ``grace`` seconds at most. The caller has woken the parked queries before.
+        """
+        if self._loop is not None and self._thread.is_alive():
+            self._loop.call_soon_threadsafe(self._end, grace)
+        self._thread.join(grace + _END_TIMEOUT)
+        self._asgi.tasks.close()
+
+    async def application(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """Serve what the server asks the application for."""
+        if scope["type"] == "http":
+            await self._asgi(scope, receive, send)
+        elif scope["type"] == "lifespan":
+            await lifespan(receive, send, self._begun, self._ended)
+
+    async def _begun(self) -> None:
+        loop = asyncio.get_running_loop()
+        self._asgi.tasks.mailbox.attach(loop)
+        self._loop = loop
+        self._ready.set()
+
+    async def _ended(self) -> None:
+        """Note that no request comes any more; who made the services ends them."""
+        self._loop = None
+
+    def _run(self) -> None:
+        asyncio.run(self._serve())
+
+    def _died(self, error: BaseException) -> None:
+        self._ready.set()
+
+    @abstractmethod
+    async def _serve(self) -> None:
+        """Serve until ``_end`` was called and the requests in work are answered."""
+
+    @abstractmethod
+    def _end(self, grace: float) -> None:
+        """Begin the end, which takes ``grace`` seconds at most; called in the loop's thread."""

@@ -1,0 +1,86 @@
+"""The HTTP servers that plugind can run behind, each in this process and on a socket that listens.
+
+waitress is the default: it keeps every limit on clients. The others park tens of thousands of
+queries without a thread for each.
+"""
+
+from __future__ import annotations
+
+import socket
+from collections.abc import Sequence
+from pkgutil import resolve_name
+from typing import Any, Protocol
+
+from plugind.errors import PlugindError
+from plugind.health.threads import OwnedThread
+from plugind.serve.application import create_app, create_asgi
+from plugind.serve.endpoint_parts import Checks, Stats
+from plugind.serve.listening import connections_allowed
+from plugind.serve.services import Services
+from plugind.serve.wiring import http_server
+
+WAITRESS, GRANIAN, UVICORN = "waitress", "granian", "uvicorn"
+
+KINDS = (WAITRESS, GRANIAN, UVICORN)
+
+_OTHERS = 2_000
+"""Connections beyond those that are parked, which granian would otherwise leave waiting."""
+
+
+class Server(Protocol):
+    """An HTTP server of this process."""
+
+    @property
+    def threads(self) -> Sequence[OwnedThread]:
+        """Return the threads that it needs."""
+
+    def start(self) -> None:
+        """Begin to serve. Raise ListenError where that fails."""
+
+    def stop(self, grace: float = 10.0) -> None:
+        """Accept no more connections, finish the requests in work, and end.
+
+        That takes ``grace`` seconds at most. The caller has woken the parked queries before.
+        """
+
+
+def front(
+    kind: str,
+    services: Services,
+    sock: socket.socket,
+    address: str,
+    checks: Checks | None = None,
+    stats: Stats | None = None,
+) -> Server:
+    """Return a server of a kind, not started yet, for services that are reached at ``address``.
+
+    ``sock`` listens, and may be shared with other processes. ``checks`` and ``stats`` are those of
+    the other roles of the process, by role. Raise PlugindError where the kind is not installed, and
+    ListenError when the process may not have the threads or open files that it takes.
+    """
+    if kind == WAITRESS:
+        return http_server(services, create_app(services, address, checks, stats), sock)
+    settings = services.settings.server
+    places = settings.max_parked + settings.max_streams + _OTHERS
+    connections_allowed(places)
+    if kind == GRANIAN:
+        make = _class(kind, "plugind.serve.granian_server:GranianServer")
+        timeout = settings.head_timeout
+    elif kind == UVICORN:
+        make = _class(kind, "plugind.serve.uvicorn_server:UvicornServer")
+        timeout = settings.idle_timeout
+    else:
+        raise PlugindError(f"there is no HTTP server {kind!r}: there are {', '.join(KINDS)}")
+    server: Server = make(create_asgi(services, address, checks, stats), sock, places, timeout)
+    return server
+
+
+def _class(kind: str, name: str) -> Any:
+    """Return the class of servers of a kind, from a package that need not be there."""
+    try:
+        return resolve_name(name)
+    except ModuleNotFoundError as error:
+        if (error.name or "").partition(".")[0] != kind:
+            raise
+        advice = "pip install 'plugind[fast]' installs it"
+        raise PlugindError(f"the HTTP server {kind} is not installed: {advice}") from error

@@ -1,0 +1,82 @@
+"""Carries calls from any thread into the event loop of asyncio, and wakes what waits there."""
+
+from __future__ import annotations
+
+import asyncio
+from collections import deque
+from collections.abc import Callable
+from contextlib import suppress
+
+
+class Mailbox:
+    """Calls for the thread of one event loop, which is known from ``attach`` on.
+
+    The loop is woken once for many calls: each wake is a write to a socket, in which a thread may
+    lose the interpreter and then keeps all others waiting.
+    """
+
+    def __init__(self) -> None:
+        self._loop: asyncio.AbstractEventLoop | None = None
+        self._calls: deque[Callable[[], object]] = deque()
+        self._is_pulled = False
+
+    @property
+    def loop(self) -> asyncio.AbstractEventLoop:
+        """Return the loop."""
+        assert self._loop is not None, "the loop is known before the first request"
+        return self._loop
+
+    def attach(self, loop: asyncio.AbstractEventLoop) -> None:
+        """Have calls made in the thread of a loop."""
+        self._loop = loop
+
+    def post(self, call: Callable[[], object]) -> None:
+        """Have ``call`` called in the loop's thread, unless the loop has ended. Safe for threads.
+
+        It must not raise.
+        """
+        self._calls.append(call)
+        if not self._is_pulled:
+            self._is_pulled = True
+            with suppress(RuntimeError):  # the loop is closed
+                self.loop.call_soon_threadsafe(self._deliver)
+
+    def _deliver(self) -> None:
+        self._is_pulled = False  # before the look, so that a call after it pulls again
+        for _ in range(len(self._calls)):
+            self._calls.popleft()()
+
+
+class Signal:
+    """What a request waits for in the loop; ``set`` may be called from any thread."""
+
+    __slots__ = ("_future", "_is_set", "_mailbox")
+
+    def __init__(self, mailbox: Mailbox) -> None:
+        self._mailbox = mailbox
+        self._is_set = False
+        self._future: asyncio.Future[None] | None = None
+
+    def set(self) -> None:
+        """End the wait."""
+        if not self._is_set:
+            self._is_set = True
+            self._mailbox.post(self.end)
+
+    def end(self) -> None:
+        """End the wait; only for the loop's thread."""
+        if self._future is not None and not self._future.done():
+            self._future.set_result(None)
+
+    async def wait(self, timeout: float | None) -> None:
+        """Wait until the signal is set, ``timeout`` seconds at most."""
+        if self._is_set:
+            return
+        loop = self._mailbox.loop
+        self._future = loop.create_future()
+        timer = None if timeout is None else loop.call_later(timeout, self.end)
+        try:
+            await self._future
+        finally:
+            if timer is not None:
+                timer.cancel()
