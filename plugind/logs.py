@@ -126,12 +126,20 @@ def together() -> Iterator[None]:
         _lossy.write(text)
 
 
-def configure(level: str = "INFO", *, json: bool = False) -> None:
+def configure(level: str = "INFO", *, json: bool = False, process: str = "") -> None:
     """Set up the logging of this process, libraries' warnings included.
 
-    ``level`` is the lowest level that is logged, one of LEVELS.
+    ``level`` is the lowest level that is logged, one of LEVELS. ``process`` names the process in
+    each line, where it is one of several.
     """
+
+    def name_process(logger: object, name: str, event: Any) -> Any:
+        if process:
+            event["process"] = process
+        return event
+
     stamp: list[structlog.typing.Processor] = [
+        name_process,
         structlog.contextvars.merge_contextvars,
         structlog.processors.add_log_level,
         structlog.processors.TimeStamper(fmt="iso", utc=True),

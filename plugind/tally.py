@@ -56,6 +56,27 @@ class Recent:
         return math.sqrt(max(0.0, square))
 
 
+@dataclass(frozen=True, slots=True)
+class Counts:
+    """What a tally has counted as of one moment; it can be handed to another process.
+
+    ``recents`` has the figures of the last two intervals, by their numbers.
+    """
+
+    bounds: tuple[float, ...]
+    sums: list[tuple[Labels, Total]]
+    recents: dict[int, list[tuple[Labels, Recent]]]
+
+    def totals(self) -> Mapping[Labels, Total]:
+        """Return the counts since the start, by labels, sorted."""
+        return dict(self.sums)
+
+    def recent(self, number: int) -> Mapping[Labels, Recent]:
+        """Return the figures of an interval by its number, by labels, sorted; none where they are
+        not known."""
+        return dict(self.recents.get(number, ()))
+
+
 @dataclass(slots=True)
 class _Sums:
     count: int = 0
@@ -113,6 +134,24 @@ class Tally:
             if number not in (self._number, self._number - 1):
                 return {}
             return dict(sorted((self._current if number == self._number else self._last).items()))
+
+    def counts(self) -> Counts:
+        """Return all that is counted now."""
+        numbers = [self._number - 1, self._number]
+        recents = {each: list(self.recent(each).items()) for each in numbers}
+        return Counts(self.bounds, list(self.totals().items()), recents)
+
+    def take_over(self, before: Counts) -> None:
+        """Go on from the counts of another process, which has ended."""
+        with self._lock:
+            for labels, total in before.sums:
+                sums = self._sums.setdefault(labels, self._nothing())
+                sums.count += total.count
+                sums.sum += total.sum
+                # Those of a tally are by bucket, those of a total up to each bound.
+                below = (0, *total.buckets)
+                for at in range(min(len(sums.buckets), len(total.buckets))):
+                    sums.buckets[at] += total.buckets[at] - below[at]
 
     def _nothing(self) -> _Sums:
         return _Sums(buckets=[0] * (len(self.bounds) + 1) if self.bounds else [])

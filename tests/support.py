@@ -104,8 +104,8 @@ def serving(
     live: bool,
     config: str = "",
     checks: Mapping[str, Callable[[], Health]] | None = None,
-    shared: bool = False,
     http: str = WAITRESS,
+    shared: bool = False,
     **flags: str,
 ) -> Iterator[Api]:
     """Serve from ``data_dir``, in process or live, by an HTTP server of the kind ``http``;

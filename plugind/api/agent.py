@@ -31,13 +31,15 @@ _ROLES = ("server", "client")
 class AgentParts:
     """The parts that the endpoints of this process need.
 
-    ``checks`` and ``stats`` are by role ("server", "client"); ``address`` is HOST:PORT.
+    ``checks`` and ``stats`` are by role ("server", "client"); ``parked`` returns how many blocking
+    queries wait; ``address`` is HOST:PORT.
     """
 
     settings: Settings
     catalogue: Catalogue
     checks: Mapping[str, Callable[[], Health]]
     stats: Mapping[str, Callable[[], Mapping[str, str]]]
+    parked: Callable[[], int]
     address: str
 
 
@@ -174,7 +176,7 @@ def _stats(parts: AgentParts) -> Mapping[str, Mapping[str, str]]:
         "raft": {"num_peers": "0"},  # other servers; `nomad check` reads it
         "plugind": {
             "index": str(parts.catalogue.index),
-            "parked": str(parts.catalogue.parked),
+            "parked": str(parts.parked()),
             "nodes": str(len(parts.catalogue.nodes().rows)),
         },
         "runtime": {

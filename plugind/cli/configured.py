@@ -36,7 +36,9 @@ def configuration_options(command: F) -> F:
         return command(flags=set_, **given)
 
     for row in reversed(rows):
-        click.option(f"--{row.flag}", metavar=row.type.upper(), help=row.help, cls=Setting)(
+        names = [f"--{name}" for name in (row.short, row.flag) if name]
+        argument = row.flag.replace("-", "_")
+        click.option(*names, argument, metavar=row.type.upper(), help=row.help, cls=Setting)(
             with_flags
         )
     click.option(

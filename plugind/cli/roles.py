@@ -4,15 +4,18 @@ from __future__ import annotations
 
 import os
 import socket
-from contextlib import ExitStack
+from contextlib import ExitStack, suppress
 
 from plugind import __version__, logs
 from plugind.agent import Agent
 from plugind.agent.supervisor.orphans import Orphans
 from plugind.cli.running import announced
+from plugind.cli.worker import COMMAND as WORKER
 from plugind.client import DEFAULT_ADDRESS
 from plugind.config.restart import changed, fixed
 from plugind.config.settings import CLIENT, SERVER, Settings
+from plugind.metrics.snapshot import Client
+from plugind.processes import Crew
 from plugind.serve.application import create_app
 from plugind.serve.listening import listen
 from plugind.serve.services import Services
@@ -36,7 +39,7 @@ class Roles:
         self._settings = settings
         self._fixed = fixed(settings)
         self._registry = registry
-        self._services: Services | None = None
+        self._services: Services | Crew | None = None
         self._agent: Agent | None = None
         self._blocks = agent_blocks(settings)
         self._leave = settings.client.leave_on_terminate
@@ -52,7 +55,9 @@ class Roles:
                 self._until_stop.enter_context(sock)
             if self._settings.client.enabled:
                 self._agent = self._make_agent(sock)
-            if sock is not None:
+            if sock is not None and self._settings.server.has_workers:
+                self._start_workers(sock)
+            elif sock is not None:
                 self._start_server(sock)
             if self._agent is not None:
                 orphans = Orphans(self._agent.probers)
@@ -126,6 +131,34 @@ class Roles:
         server.start()
         url = f"http://{_address(sock)}"
         _log.info("serving", version=__version__, address=url, pid=os.getpid())
+
+    def _start_workers(self, sock: socket.socket) -> None:
+        settings = self._settings
+        with suppress(OSError):  # what keeps it from being made shows with the files in it
+            self._data_dir.mkdir(parents=True, exist_ok=True, mode=0o700)
+        # First, so that another server on the same data_dir starts no workers.
+        self._announce(SERVER)
+        address = _advertised(settings, sock)
+        self._services = crew = Crew(
+            settings, self._registry, sock, address, WORKER, self._state_of_client
+        )
+        self._until_stop.callback(crew.stop)
+        self._until_stop.callback(sock.close)  # the workers accept what still comes
+        crew.start()
+        server, url = settings.server, f"http://{_address(sock)}"
+        _log.info(
+            "serving",
+            version=__version__,
+            address=url,
+            pid=os.getpid(),
+            workers=server.workers,
+            http=server.http,
+        )
+
+    def _state_of_client(self) -> Client | None:
+        """Return how the client role is, for the workers to show."""
+        agent = self._agent
+        return Client(agent.condition(), agent.stats()) if agent else None
 
     def _make_agent(self, sock: socket.socket | None) -> Agent:
         settings, client = self._settings, self._settings.client

@@ -47,6 +47,11 @@ class Row:
         """Return the option on a command line, without ``--``: ``server-heartbeat-ttl``."""
         return "-".join(self.path).replace("_", "-")
 
+    @property
+    def short(self) -> str:
+        """Return a shorter name of the option, "" for none: ``workers``."""
+        return str(self.field.metadata.get("short", ""))
+
     @cached_property
     def variable(self) -> str:
         """Return the environment variable: ``PLUGIND_SERVER_HEARTBEAT_TTL``."""

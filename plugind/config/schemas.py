@@ -17,8 +17,9 @@ from urllib.parse import urlsplit
 
 from marshmallow import ValidationError, fields, validate
 
-from plugind.config.limits import ServerLimitsSchema, Several
+from plugind.config.limits import Several
 from plugind.config.metrics import MetricsSchema
+from plugind.config.processes import ServerProcessesSchema
 from plugind.config.settings import (
     CLIENT,
     SERVER,
@@ -144,7 +145,7 @@ class AdvertiseSchema(Record):
     )
 
 
-class ServerSchema(ServerLimitsSchema):
+class ServerSchema(ServerProcessesSchema):
     record = ServerSettings
 
     enabled = Flag(

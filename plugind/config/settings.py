@@ -18,6 +18,7 @@ from plugind.model import Declaration
 HOUR = 3600.0
 AS_NOMAD, AS_DOCUMENT = WIRES = ("nomad", "document")
 NO_INSTANCES, UNHEALTHY_INSTANCES, ALL_INSTANCES = INSTANCES_SHOWN = ("none", "unhealthy", "all")
+WAITRESS, GRANIAN, UVICORN = HTTP_SERVERS = ("waitress", "granian", "uvicorn")
 SERVER, CLIENT = "server", "client"
 """The roles that a process may have."""
 
@@ -84,6 +85,13 @@ class ServerSettings(ServerLimits):
     max_parked: int = 200
     max_streams: int = 50
     access_log: Path | None = None
+    workers: int = 1
+    http: str = WAITRESS
+
+    @property
+    def has_workers(self) -> bool:
+        """Return whether requests are answered by processes of their own."""
+        return self.workers > 1 or self.http != WAITRESS
 
 
 @dataclass(frozen=True)

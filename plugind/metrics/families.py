@@ -11,15 +11,22 @@ _NODE = ("node", "node_id")
 _HTTP = ("method", "endpoint", "code")
 
 
+OWN, SUM, LEAST, MOST = "own", "sum", "least", "most"
+"""How the values of several processes of a server make one: that of the process that is asked, as
+all have the same; the sum; the least or the most of them."""
+
+
 class Family(NamedTuple):
     """One metric: its name, kind, meaning and labels. ``is_named``: a label names a node, an
-    instance or a plugin, so that it is not public."""
+    instance or a plugin, so that it is not public. ``across`` is how several processes' values make
+    one."""
 
     name: str
     kind: str
     help: str
     labels: tuple[str, ...] = ()
     is_named: bool = False
+    across: str = OWN
 
 
 FAMILIES = (
@@ -127,63 +134,78 @@ FAMILIES = (
         COUNTER,
         "Transitions of instances, nodes (without a type) and declarations.",
         ("type", "kind"),
+        across=MOST,
     ),
     Family(
         "plugind_rejected_items_total",
         COUNTER,
         "Items of agents' reports that were not taken.",
         ("type",),
+        across=SUM,
     ),
     Family(
         "plugind_probe_duration_seconds",
         SUMMARY,
         "How long probes took, as agents report it.",
         ("type",),
+        across=SUM,
     ),
     Family(
         "plugind_probe_failures_total",
         COUNTER,
         "Probes that found something unhealthy, or failed themselves, as agents report it.",
         ("type",),
+        across=SUM,
     ),
     # The store, and how changes get into it and out of it.
-    Family("plugind_store_writable", GAUGE, "Whether the last change could be written."),
+    Family(
+        "plugind_store_writable", GAUGE, "Whether the last change could be written.", across=LEAST
+    ),
     Family("plugind_store_size_bytes", GAUGE, "Bytes of the store's files."),
     Family(
         "plugind_store_commit_duration_seconds",
         HISTOGRAM,
         "How long commits took; several changes may share one.",
+        across=SUM,
     ),
-    Family("plugind_intake_queue_length", GAUGE, "Changes that wait to be written."),
+    Family("plugind_intake_queue_length", GAUGE, "Changes that wait to be written.", across=SUM),
     Family(
         "plugind_intake_queue_oldest_age_seconds",
         GAUGE,
         "For how long the oldest of them has waited.",
+        across=MOST,
     ),
     Family("plugind_state_index", GAUGE, "Index of the last change that answers show."),
     Family(
         "plugind_follow_lag_seconds",
         GAUGE,
         "Age of the oldest change that is stored and not shown yet; infinite if that is unknown.",
+        across=MOST,
     ),
     # Requests.
-    Family("plugind_http_requests_total", COUNTER, "Requests that were answered.", _HTTP),
+    Family(
+        "plugind_http_requests_total", COUNTER, "Requests that were answered.", _HTTP, across=SUM
+    ),
     Family(
         "plugind_http_request_duration_seconds",
         HISTOGRAM,
         "How long answers took to be made, without the waits of blocking queries.",
         _HTTP,
+        across=SUM,
     ),
-    Family("plugind_parked_queries", GAUGE, "Blocking queries that wait for a change."),
-    Family("plugind_streams", GAUGE, "Event streams that are open."),
+    Family("plugind_parked_queries", GAUGE, "Blocking queries that wait for a change.", across=SUM),
+    Family("plugind_streams", GAUGE, "Event streams that are open.", across=SUM),
     Family(
         "plugind_limit_hits_total",
         COUNTER,
         "Times that clients reached a limit.",
         ("limit",),
+        across=SUM,
     ),
     # The process.
-    Family("plugind_log_messages_total", COUNTER, "Lines that were logged.", ("level",)),
+    Family(
+        "plugind_log_messages_total", COUNTER, "Lines that were logged.", ("level",), across=SUM
+    ),
     Family("plugind_build_info", GAUGE, "Always 1.", ("version", "python")),
 )
 

@@ -18,13 +18,24 @@ from plugind.metrics.catalogue import CatalogueMetrics
 from plugind.metrics.families import BY_NAME, COUNTER, Family
 from plugind.metrics.readings import Collector, Pace, Reading
 from plugind.metrics.server import ServerMetrics
-from plugind.tally import INTERVAL, Recent, Tally
+from plugind.metrics.snapshot import Together, process_metrics, summed
+from plugind.tally import INTERVAL, Counts, Recent, Tally
 
 CONTENT_TYPE = CONTENT_TYPE_PLAIN_0_0_4
 
 
 CHUNK = 1_000
 """Samples that are made into text at a time: one call makes all that it is given into one text."""
+
+
+class _Processes:
+    """A registry's collector of the metrics of several processes, as sums."""
+
+    def __init__(self, together: Together) -> None:
+        self._together = together
+
+    def collect(self) -> Iterable[Metric]:
+        return process_metrics(self._together())
 
 
 class _One:
@@ -51,13 +62,21 @@ def _texts(metric: Metric) -> Iterator[bytes]:
 class Metrics:
     """All metrics: those of the ``catalogue``, and those of the ``server``.
 
-    Both forms may leave out all that names a plugin, an instance or a node.
+    Both forms may leave out all that names a plugin, an instance or a node. A server of several
+    processes has ``together``, which returns the snapshots of all.
     """
 
-    def __init__(self, catalogue: CatalogueMetrics, server: ServerMetrics, pace: Pace) -> None:
+    def __init__(
+        self,
+        catalogue: CatalogueMetrics,
+        server: ServerMetrics,
+        pace: Pace,
+        together: Together | None = None,
+    ) -> None:
         self.server = server
         self._pace = pace
-        public: list[Callable[[], Iterable[Reading]]] = [catalogue.totals, server.read]
+        self._together = together
+        public: list[Callable[[], Iterable[Reading]]] = [catalogue.totals, self._of_server]
         self._sources = {False: public, True: [catalogue.named, *public]}
         self._registries = {
             has_names: self._registry(sources) for has_names, sources in self._sources.items()
@@ -67,8 +86,14 @@ class Metrics:
         registry = CollectorRegistry()
         for source in sources:
             registry.register(Collector(source, self._pace))
-        ProcessCollector(registry=registry)
+        if self._together is None:
+            ProcessCollector(registry=registry)
+        else:
+            registry.register(_Processes(self._together))
         return registry
+
+    def _of_server(self) -> Iterable[Reading]:
+        return self.server.read() if self._together is None else summed(self._together())
 
     def text(self, *, has_names: bool) -> bytes:
         """Return the metrics in Prometheus' text format, version 0.0.4."""
@@ -82,7 +107,7 @@ class Metrics:
         lists: dict[str, list[bytes]] = {"Counters": [], "Gauges": [], "Points": [], "Samples": []}
         for name, found in chain.from_iterable(each() for each in self._sources[has_names]):
             family = BY_NAME[name]
-            if isinstance(found, Tally):
+            if isinstance(found, Tally | Counts):
                 lists["Counters" if family.kind == COUNTER else "Samples"] += [
                     _json({**_entry(family, labels), **_aggregate(family, recent)})
                     for labels, recent in found.recent(number).items()

@@ -9,6 +9,7 @@ at 0 again, after a reload; a single one was heard late, and is counted already.
 from __future__ import annotations
 
 import threading
+import time
 from collections.abc import Iterable, Mapping, Sequence
 
 from plugind.model import Committed
@@ -16,6 +17,9 @@ from plugind.model.probes import NO_PROBES, Probes
 from plugind.model.times import SECOND
 from plugind.state import State
 from plugind.tally import Tally
+
+_SAME = SECOND // 2
+"""Nanoseconds within which a beat that is read from the store is this process's own."""
 
 Reported = Mapping[str, Probes]
 """The probes since the start of an agent, by plugin type."""
@@ -34,6 +38,7 @@ class ProbeCounter:
         self._types = {type_ for (type_,) in known}
         self._heard: dict[str, tuple[str, Reported]] = {}
         self._smaller: dict[str, dict[str, Probes]] = {}
+        self._at: dict[str, int] = {}
         self._lock = threading.Lock()
 
     def hear(self, node_id: str, run_id: str, reported: Reported) -> None:
@@ -43,6 +48,7 @@ class ProbeCounter:
             now = {type_: each for type_, each in reported.items() if type_ in self._types}
             if not now:
                 return
+            self._at[node_id] = time.time_ns()
             if last is None or last_run != run_id:
                 self._heard[node_id] = run_id, now
                 self._smaller.pop(node_id, None)
@@ -53,6 +59,19 @@ class ProbeCounter:
         for type_, base in bases.items():
             if base is not None:
                 self._count(type_, now[type_], base)
+
+    def heard_elsewhere(self, node_id: str, at: int) -> None:
+        """Note that some process of the server heard a node, at a time in nanoseconds.
+
+        Another process counts the probes from its last report on, if it was not this one.
+        """
+        with self._lock:
+            if at > self._at.get(node_id, at) + _SAME:
+                self._forget(node_id)
+
+    def _forget(self, node_id: str) -> None:
+        for each in (self._heard, self._smaller, self._at):
+            each.pop(node_id, None)
 
     def _base(self, node_id: str, type_: str, last: Reported, now: Probes) -> Probes | None:
         """Return the probes after which those of now are new; None where that is not clear yet."""
@@ -78,12 +97,10 @@ class ProbeCounter:
         gone = [step.some.id for step in steps if step.after is None]
         with self._lock:
             for node_id in gone:
-                self._heard.pop(node_id, None)
-                self._smaller.pop(node_id, None)
+                self._forget(node_id)
 
     def missed(self, old: State, new: State) -> None:
         """Forget nodes that are gone."""
         with self._lock:
             for node_id in self._heard.keys() - new.nodes.keys():
-                self._heard.pop(node_id, None)
-                self._smaller.pop(node_id, None)
+                self._forget(node_id)

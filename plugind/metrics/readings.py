@@ -10,13 +10,13 @@ from prometheus_client.metrics_core import Metric
 from prometheus_client.samples import Sample
 
 from plugind.metrics.families import BY_NAME, COUNTER, HISTOGRAM, Family
-from plugind.tally import Labels, Tally, Total
+from plugind.tally import Counts, Labels, Tally, Total
 
 T = TypeVar("T")
 
 Rows = Iterable[tuple[Labels, float]]
-Reading = tuple[str, Rows | Tally]
-"""The name of a metric, and its values by labels, or the tally that has them."""
+Reading = tuple[str, Rows | Tally | Counts]
+"""The name of a metric, and its values by labels, or the tally that has them, or its counts."""
 
 
 class Pace(Protocol):
@@ -44,8 +44,8 @@ class Collector:
             yield metric
 
 
-def _samples(family: Family, found: Rows | Tally) -> Iterator[Sample]:
-    if not isinstance(found, Tally):
+def _samples(family: Family, found: Rows | Tally | Counts) -> Iterator[Sample]:
+    if not isinstance(found, Tally | Counts):
         for labels, value in found:
             yield Sample(family.name, dict(zip(family.labels, labels, strict=True)), value)
         return

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from itertools import chain
 
 from plugind.api.access_log import AccessLog
@@ -11,9 +11,10 @@ from plugind.events.broker import Broker
 from plugind.feed.feed import Feed
 from plugind.feed.hooks import Announcer
 from plugind.feed.liveness import Liveness
-from plugind.health import Finding, Health, Hits
+from plugind.health import Finding, Health
 from plugind.health.threads import OwnedThread, threads_health
 from plugind.intake import Intake
+from plugind.serve.peers import LIMITS_REACHED, NODES_CLONED
 from plugind.serve.timer import Timer
 from plugind.store.base import Store
 from plugind.types.registry import Registry
@@ -42,7 +43,7 @@ class Conditions:
         announcer: Announcer,
         events: Broker,
         access_log: AccessLog | None,
-        hits: Hits,
+        limits_reached: Callable[[], Mapping[str, int]],
     ) -> None:
         self.refused_reload = ""
         self.other_declarations = ""
@@ -59,7 +60,7 @@ class Conditions:
         self._registry = registry
         self._announcer = announcer
         self._access_log = access_log
-        self._hits = hits
+        self._limits_reached = limits_reached
 
     def _findings_of_store(self) -> Iterator[Finding]:
         if trouble := self._store.trouble:
@@ -87,17 +88,17 @@ class Conditions:
             findings.append(Finding("plugin types that fail", "; ".join(failing), len(failing)))
         if cloned := sum(bool(each.cloned_since) for each in self._feed.state.nodes.values()):
             details = f"as {cloned} of the nodes two agents report each"
-            findings.append(Finding("nodes with two agents", details, cloned))
+            findings.append(Finding(NODES_CLONED, details, cloned))
         if self._access_log and self._access_log.trouble:
             findings.append(Finding("failures of the access log", self._access_log.trouble))
         waiting, age = self._intake.waiting
         if age > _LATE:
             details = f"the oldest of {waiting} changes has waited {age:.0f} s to be written"
             findings.append(Finding("changes that wait to be written", details, waiting))
-        if counts := self._hits.counts:
+        if counts := self._limits_reached():
             reached = ", ".join(f"{limit} {count:,} times" for limit, count in counts.items())
             details = f"limits on clients were reached: {reached}"
-            findings.append(Finding("limits reached", details, sum(counts.values())))
+            findings.append(Finding(LIMITS_REACHED, details, sum(counts.values())))
         findings += self._findings_of_store()
         if self.refused_reload:
             details = f"the configuration was not reloaded: {self.refused_reload}"

@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Protocol
 
 from plugind import __version__
+from plugind.acl import Acl
 from plugind.api.access_log import AccessLog
 from plugind.api.yielding import in_slices
 from plugind.catalogue import Catalogue
@@ -25,10 +27,13 @@ from plugind.intake.admission import Admission
 from plugind.metrics import Metrics
 from plugind.metrics.catalogue import CatalogueMetrics
 from plugind.metrics.server import ServerMetrics
+from plugind.metrics.snapshot import Snapshot
 from plugind.model import READY, Beat, node_of
 from plugind.model.times import SECOND
 from plugind.schemas.plugins import PluginSchemas
+from plugind.serve.board import Board
 from plugind.serve.conditions import Conditions
+from plugind.serve.peers import Peers
 from plugind.serve.timer import Timer
 from plugind.store.base import Contents, Retention, Store
 from plugind.types.registry import Registry
@@ -54,6 +59,22 @@ class Made(Protocol):
     intake: Intake
     liveness: Liveness
     running: Running
+    metrics: Metrics
+    conditions: Conditions
+    peers: Peers | None
+
+    def limits_reached(self) -> Mapping[str, int]: ...
+
+
+@dataclass(frozen=True, slots=True)
+class Worker:
+    """What the parent process gives one of several processes that are one server: a place on their
+    board, the policies and tokens in force, and whether it writes the declarations."""
+
+    board: Board
+    place: int
+    acl: Acl
+    declares: bool
 
 
 def store_of(settings: Settings, registry: Registry, data_dir: Path, *, shared: bool) -> Store:
@@ -130,6 +151,12 @@ def liveness_of(made: Made, contents: Contents) -> Liveness:
         each: contents.beats.get(each) or Beat(contents.stamps[node_of(each)].modify_time)
         for each in ready
     }
+    probes = made.metrics.server.probes
+
+    def seen(node_id: str, beat: Beat) -> None:
+        intake.heard_elsewhere(node_id, beat)
+        probes.heard_elsewhere(node_id, beat.heard)
+
     return Liveness(
         server.heartbeat_ttl,
         server.gc_threshold,
@@ -141,13 +168,17 @@ def liveness_of(made: Made, contents: Contents) -> Liveness:
         mark=made.running.mark,
         rate=server.max_heartbeats_per_second,
         shared=made.store if made.store.is_shared else None,
-        seen=intake.heard_elsewhere,
+        seen=seen,
     )
 
 
-def metrics_of(made: Made) -> Metrics:
-    """Return the metrics of all other parts."""
-    instances, heard = made.settings.metrics.instances, made.liveness.heard
+def metrics_of(made: Made, worker: Worker | None) -> Metrics:
+    """Return the metrics of all other parts, in all processes of a server."""
+    instances = made.settings.metrics.instances
+
+    def heard() -> Mapping[str, Beat]:
+        return made.liveness.heard()
+
     catalogue = CatalogueMetrics(made.catalogue, made.schemas, heard, instances, in_slices)
     server = ServerMetrics(
         feed=made.feed,
@@ -158,7 +189,21 @@ def metrics_of(made: Made) -> Metrics:
         streams=lambda: made.events.streams,
         types=tuple(made.schemas),
     )
-    return Metrics(catalogue, server, in_slices)
+
+    def together() -> Sequence[Snapshot]:
+        assert made.peers is not None
+        return made.peers.together()
+
+    return Metrics(catalogue, server, in_slices, together if worker else None)
+
+
+def peers_of(made: Made, worker: Worker) -> Peers:
+    """Return the processes of a server, of which this one publishes what it counts from now on."""
+    read, health = made.metrics.server.read, made.conditions.health
+    peers = Peers(worker.board, worker.place, read, health)
+    made.conditions.threads.append(lambda: [peers.thread])
+    peers.start()
+    return peers
 
 
 def conditions_of(made: Made) -> Conditions:
@@ -174,7 +219,7 @@ def conditions_of(made: Made) -> Conditions:
         announcer=made.announcer,
         events=made.events,
         access_log=made.access_log,
-        hits=made.hits,
+        limits_reached=made.limits_reached,
     )
 
 

@@ -24,6 +24,8 @@ from plugind.health import Health, Hits
 from plugind.intake import Intake
 from plugind.schemas.plugins import PluginSchemas
 from plugind.serve import parts
+from plugind.serve.parts import Worker
+from plugind.serve.peers import InOne, Peers
 from plugind.serve.timer import Timer
 from plugind.state import State
 from plugind.state.flaps import of_the_last_hour
@@ -35,20 +37,34 @@ _log = logs.get("server")
 
 
 class Services:
-    """The server's parts, running from the moment this is made until ``close``."""
+    """The server's parts, running from the moment this is made until ``close``.
+
+    ``shared`` says that other processes of the machine open the store as well; ``worker`` is given
+    in one of several processes that are one server.
+    """
 
     def __init__(
-        self, settings: Settings, registry: Registry, data_dir: Path, *, shared: bool = False
+        self,
+        settings: Settings,
+        registry: Registry,
+        data_dir: Path,
+        *,
+        shared: bool = False,
+        worker: Worker | None = None,
     ) -> None:
         self.settings = settings
         self.registry = registry
-        self.acl = acl_of(settings.acl, registry.installed.values())
-        _log_warnings(self.acl)
+        if worker is None:
+            self.acl = acl_of(settings.acl, registry.installed.values())
+            log_warnings(self.acl)
+        else:
+            self.acl = worker.acl
         file = settings.server.access_log
         self.access_log = AccessLog(file, PARAMETERS | UI_PARAMETERS) if file else None
         self.schemas: Mapping[str, PluginSchemas] = {
             name: PluginSchemas.of(type_) for name, type_ in registry.types.items()
         }
+        shared = shared or worker is not None
         self.store = parts.store_of(settings, registry, data_dir, shared=shared)
         contents = self.store.load()
         self.feed = Feed(self.store, State.of(contents, of_the_last_hour(self.store.history)))
@@ -61,19 +77,23 @@ class Services:
         self.page_changes = Changes(self.streams)
         self.feed.subscribe(self.page_changes)
         self.announcer = Announcer(registry.receivers)
-        self.feed.subscribe(self.announcer)
-        self.feed.subscribe(NodeLog())
+        self.feed.subscribe(InOne(self.announcer, self._leads))
+        self.feed.subscribe(InOne(NodeLog(), self._leads))
         self.running = Running(lambda run: self.intake.mark(run))
         self.availability = Availability(self.store.history, self.store.runs, self.running.at)
         self.strips = Strips(self.availability)
         self.admission = parts.admission_of(self)
         self.intake: Intake = parts.intake_of(self)
+        self.peers: Peers | None = None
+        self.metrics = parts.metrics_of(self, worker)
         self.liveness = parts.liveness_of(self, contents)
         self.feed.subscribe(self.liveness)
-        self.metrics = parts.metrics_of(self)
-        self.feed.start()
         self.conditions = parts.conditions_of(self)
-        self._declare_at_start()
+        if worker is not None:
+            self.peers = parts.peers_of(self, worker)
+        self.feed.start()
+        if worker is None or worker.declares:
+            self._declare_at_start()
 
     def _declare_at_start(self) -> None:
         """Write the declarations of the configuration, unless another server may have written newer
@@ -101,8 +121,32 @@ class Services:
         return condition.ok, condition.message
 
     def condition(self) -> Health:
-        """Return whether the last change could be written, and everything else worth knowing."""
-        return self.conditions.health()
+        """Return whether the last change could be written, and everything else worth knowing, in
+        all processes of the server."""
+        return self.conditions.health() if self.peers is None else self.peers.health()
+
+    def parked(self) -> int:
+        """Return how many blocking queries wait, in all processes of the server."""
+        return self._sum("plugind_parked_queries", self.catalogue.parked)
+
+    def open_streams(self) -> int:
+        """Return how many streams are open, in all processes of the server."""
+        return self._sum("plugind_streams", self.events.streams)
+
+    def limits_reached(self) -> Mapping[str, int]:
+        """Return how often each limit was reached, in all processes of the server."""
+        own = self.hits.counts
+        if self.peers is None:
+            return own
+        sums = self.peers.sums("plugind_limit_hits_total", {(name,): n for name, n in own.items()})
+        return {limit: int(count) for (limit,), count in sorted(sums.items())}
+
+    def _leads(self) -> bool:
+        """Return whether this process does what only one of the server's processes does."""
+        return self.peers is None or self.peers.leads
+
+    def _sum(self, name: str, own: int) -> int:
+        return own if self.peers is None else int(self.peers.sums(name, {(): own})[()])
 
     def reload(self, settings: Settings) -> None:
         """Put declarations, policies and tokens in force.
@@ -110,27 +154,20 @@ class Services:
         Raise ConfigError for mistakes, which change nothing. Raise StoreError when declarations
         cannot be written: what was revoked is revoked whatever the disk does.
         """
-        acl = acl_of(settings.acl, self.registry.installed.values())
-        raise_any(self._not_while_running(settings))
+        acl = reloaded_acl(self.settings, self.registry, settings)
         # First, for declare wakes queries that wait, whose rights are decided again.
         self.acl = acl
-        _log_warnings(acl)
+        self.declare(settings)
+        self.conditions.refused_reload = ""
+
+    def declare(self, settings: Settings) -> None:
+        """Put the declarations of a reload in force. Raise StoreError."""
         try:
             self.intake.declare(settings.declarations)
             self.conditions.other_declarations = ""
         except StoreError as error:
             text = f"policies and tokens are in force, the declarations are not: {error}"
             raise StoreError(text) from error
-        self.conditions.refused_reload = ""
-
-    def _not_while_running(self, settings: Settings) -> Iterator[Mistake]:
-        """Yield the mistakes of a configuration that only a start can put in force."""
-        if settings.acl.enabled is not self.settings.acl.enabled:
-            yield Mistake("acl.enabled", 0, 0, "is read at start only: restart the server")
-        for type_ in sorted({each.key.type for each in settings.declarations}):
-            if type_ not in self.registry.types:
-                text = "the running server does not have this plugin type: restart it"
-                yield Mistake(f'plugin "{type_}"', 0, 0, text)
 
     def refuse_reload(self, reason: str) -> None:
         """Have health report a failed reload, with its reason, until one succeeds."""
@@ -144,6 +181,8 @@ class Services:
     def close(self) -> None:
         """End everything, in the order of the flow; acknowledged changes are durable already."""
         self.wake()
+        if self.peers is not None:
+            self.peers.close()
         self.timer.close()
         self.liveness.close()
         self.intake.close()
@@ -158,7 +197,30 @@ class Services:
             self.access_log.close()
 
 
-def _log_warnings(acl: Acl) -> None:
+def reloaded_acl(before: Settings, registry: Registry, settings: Settings) -> Acl:
+    """Return the policies and tokens of a reload, of a server that started with ``before``.
+
+    Raise ConfigError for mistakes.
+    """
+    acl = acl_of(settings.acl, registry.installed.values())
+    raise_any(_not_while_running(before, registry, settings))
+    log_warnings(acl)
+    return acl
+
+
+def _not_while_running(
+    before: Settings, registry: Registry, settings: Settings
+) -> Iterator[Mistake]:
+    """Yield the mistakes of a configuration that only a start can put in force."""
+    if settings.acl.enabled is not before.acl.enabled:
+        yield Mistake("acl.enabled", 0, 0, "is read at start only: restart the server")
+    for type_ in sorted({each.key.type for each in settings.declarations}):
+        if type_ not in registry.types:
+            text = "the running server does not have this plugin type: restart it"
+            yield Mistake(f'plugin "{type_}"', 0, 0, text)
+
+
+def log_warnings(acl: Acl) -> None:
     """Log the warnings about policies and tokens that were just put in force."""
     for warning in acl.warnings:
         _log.warning("a policy or token may not do what it looks like", warning=str(warning))

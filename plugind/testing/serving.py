@@ -38,16 +38,16 @@ def live_server(
     *,
     data_dir: Path | None = None,
     checks: Mapping[str, Callable[[], Health]] | None = None,
-    shared: bool = False,
     http: str = WAITRESS,
+    shared: bool = False,
     **settings: str,
 ) -> Iterator[LiveServer]:
     """Run a server with the installed plugin types while the block lasts.
 
     ``config`` is the text of a configuration file, ``settings`` are further settings by name
     (``server_heartbeat_ttl="2s"``), ``checks`` are health checks of other parts of the process.
-    ``http`` is the kind of its HTTP server. ``shared``: it is one of several processes on the data,
-    which is in ``data_dir``, or in a folder that is removed at the end.
+    ``http`` is the kind of its HTTP server; ``shared``: it is one of several processes on the data.
+    Its data is in ``data_dir``, or in a folder that is removed at the end.
     """
     with ExitStack() as until_end:
         folder = data_dir or Path(until_end.enter_context(TemporaryDirectory(prefix="plugind-")))

@@ -30,9 +30,10 @@ class UiParts:
     by plugin type, ``condition`` is the server's health, ``limits_reached`` counts by limit,
     ``packages`` names the package of each type, and ``broken`` are packages that cannot be used.
     ``store_size`` returns the bytes of the store's files, None where they are not known.
-    ``changes`` wakes the streams of pages, ``streams`` counts all that are open, ``history_kept``
-    says how long history is kept, and ``signal`` makes signals of the HTTP server. ``throttle``
-    bounds attempts to sign in, and ``trusted`` are the proxies that are believed.
+    ``changes`` wakes the streams of pages, ``streams`` counts all that are open and ``parked`` all
+    queries that wait, ``history_kept`` says how long history is kept, and ``signal`` makes signals
+    of the HTTP server. ``throttle`` bounds attempts to sign in, and ``trusted`` are the proxies
+    that are believed.
     """
 
     catalogue: Catalogue
@@ -51,6 +52,7 @@ class UiParts:
     changes: Changes
     signal: Callable[[], Signal]
     streams: Callable[[], int]
+    parked: Callable[[], int]
     history_kept: str
     throttle: Throttle
     name: str

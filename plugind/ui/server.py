@@ -53,7 +53,7 @@ def server(call: Call[UiParts]) -> Reply:
             "Stored": f"{usage.instances:,} instances on {usage.nodes:,} nodes, "
             f"{usage.size / 2**20:,.1f} MiB",
             "Changes waiting": f"{waiting:,}, the oldest for {age:.1f} s" if waiting else "none",
-            "Queries waiting": f"{parts.catalogue.parked:,}",
+            "Queries waiting": f"{parts.parked():,}",
             "Streams open": f"{parts.streams():,}",
             "Answers kept": f"{parts.catalogue.views.bytes / 2**20:,.1f} MiB",
             "History kept": parts.history_kept,

@@ -1,0 +1,49 @@
+"""A worker process of a server: ``python -m plugind.cli.worker``, which its parent starts.
+
+Its arguments are its number, the descriptors of its connection to the parent, of the socket that
+listens and of the memory that all processes of the server share, and the number of workers. All
+else comes over the connection.
+"""
+
+from __future__ import annotations
+
+import signal
+import socket
+import sys
+from contextlib import redirect_stderr, redirect_stdout
+from multiprocessing.connection import Connection
+
+from plugind import logs
+from plugind.cli.signals import Signals
+from plugind.processes.orders import Start
+from plugind.processes.serving import Parent, serve
+from plugind.serve.board import Board
+
+COMMAND = (sys.executable, "-P", "-m", "plugind.cli.worker")
+
+
+def main() -> int:
+    """Serve until the parent ends, or says to stop; return the exit status."""
+    number, connection, listening, board, workers = map(int, sys.argv[1:])
+    signals = Signals()
+    parent = Parent(Connection(connection))
+    start = parent.receive()
+    if not isinstance(start, Start):
+        return 0  # the parent has ended
+    logs.configure(
+        start.settings.log_level, json=start.settings.log_json, process=f"worker {number}"
+    )
+    sock = socket.socket(fileno=listening)
+
+    def wait() -> None:
+        while signals.wait() == signal.SIGHUP:
+            pass  # the parent reads the configuration
+
+    with redirect_stdout(logs.SafeStream()), redirect_stderr(logs.SafeStream()), sock:
+        status = serve(number, parent, start, sock, Board(board, workers), wait)
+    signals.close()
+    return status
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,163 @@
+"""What one process of a server counts as of one moment, and the sums of several such processes.
+
+Counters of a server must never fall, whichever of its processes is asked, and though one of them
+was replaced. So a process publishes what it counts before it shows it.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from dataclasses import dataclass, field
+
+from prometheus_client import ProcessCollector
+from prometheus_client.metrics_core import Metric
+
+from plugind.health import Health
+from plugind.metrics.families import BY_NAME, LEAST, MOST, OWN, SUM
+from plugind.metrics.readings import Reading
+from plugind.tally import Counts, Labels, Recent, Tally, Total
+
+CPU = "process_cpu_seconds_total"
+
+_STARTED = "process_start_time_seconds"
+_PROCESS = ProcessCollector(registry=None)
+
+_COMBINE: dict[str, Callable[[list[float]], float]] = {SUM: sum, LEAST: min, MOST: max}
+
+Values = list[tuple[Labels, float]]
+
+
+@dataclass(frozen=True, slots=True)
+class Client:
+    """The client role of a process: its health, and its stats for ``/v1/agent/self``."""
+
+    health: Health
+    stats: dict[str, str]
+
+
+@dataclass(frozen=True, slots=True)
+class Snapshot:
+    """What a process counts and finds: tallies and gauges by the names of their metrics, and the
+    values of its process by theirs. ``pid`` is 0 where the process has ended, and ``at`` is in
+    seconds of the machine's monotonic clock."""
+
+    pid: int = 0
+    at: float = 0.0
+    counts: dict[str, Counts] = field(default_factory=dict)
+    gauges: dict[str, Values] = field(default_factory=dict)
+    process: dict[str, float] = field(default_factory=dict)
+    health: Health = field(default_factory=Health)
+    client: Client | None = None
+
+    def ended(self) -> Snapshot:
+        """Return what stays of a process that has ended: what happened in it."""
+        process = {CPU: self.process[CPU]} if CPU in self.process else {}
+        return Snapshot(counts=self.counts, process=process)
+
+    def values(self, name: str) -> dict[Labels, float]:
+        """Return the values of a gauge, or how many events a counter has, by labels."""
+        if name in self.counts:
+            return {labels: total.count for labels, total in self.counts[name].sums}
+        return dict(self.gauges.get(name, ()))
+
+    def readings(self) -> Iterator[tuple[str, Counts | Values]]:
+        """Yield the tallies and gauges."""
+        yield from self.counts.items()
+        yield from self.gauges.items()
+
+
+Together = Callable[[], Sequence[Snapshot]]
+"""Returns the snapshots of all processes of a server, that of this process first: it is as of now
+and was published."""
+
+
+def frozen(readings: Iterable[Reading]) -> tuple[dict[str, Counts], dict[str, Values]]:
+    """Return readings as of now: tallies, and gauges."""
+    counts: dict[str, Counts] = {}
+    gauges: dict[str, Values] = {}
+    for name, found in readings:
+        if isinstance(found, Tally):
+            counts[name] = found.counts()
+        elif isinstance(found, Counts):
+            counts[name] = found
+        else:
+            gauges[name] = list(found)
+    return counts, gauges
+
+
+def process_values(cpu_before: float = 0.0) -> dict[str, float]:
+    """Return the metrics of this process by name; the processes before it took ``cpu_before``
+    seconds of processor time."""
+    values = {
+        sample.name: sample.value for metric in _PROCESS.collect() for sample in metric.samples
+    }
+    if CPU in values:
+        values[CPU] += cpu_before
+    return values
+
+
+def process_metrics(snapshots: Sequence[Snapshot]) -> Iterator[Metric]:
+    """Yield the metrics of the process as sums of several; the start is that of the first."""
+    for metric in _PROCESS.collect():
+        for sample in metric.samples:
+            name = sample.name
+            values = [each.process[name] for each in snapshots if name in each.process]
+            metric.samples = [
+                sample._replace(value=min(values) if name == _STARTED else sum(values))
+            ]
+        yield metric
+
+
+def summed(snapshots: Sequence[Snapshot]) -> Iterator[Reading]:
+    """Yield the readings of several processes as those of one, of which the first was asked."""
+    own = snapshots[0]
+    for name, found in own.readings():
+        across = BY_NAME[name].across
+        if across == OWN:
+            yield name, found
+        elif isinstance(found, Counts):
+            yield name, _counts([each.counts[name] for each in snapshots if name in each.counts],
+                                across)  # fmt: skip
+        else:
+            rows = [row for each in snapshots for row in each.gauges.get(name, ())]
+            yield name, _values(rows, across)
+
+
+def _values(rows: Iterable[tuple[Labels, float]], across: str) -> Values:
+    found: dict[Labels, list[float]] = {}
+    for labels, value in rows:
+        found.setdefault(labels, []).append(value)
+    return [(labels, _COMBINE[across](values)) for labels, values in sorted(found.items())]
+
+
+def _counts(found: Sequence[Counts], across: str) -> Counts:
+    sums: dict[Labels, Total] = {}
+    recents: dict[int, dict[Labels, Recent]] = {}
+    for counts in found:
+        for labels, each in counts.sums:
+            sums[labels] = _total(sums[labels], each, across) if labels in sums else each
+        for number, recent in counts.recents.items():
+            into = recents.setdefault(number, {})
+            for labels, figures in recent:
+                into[labels] = _recent(into[labels], figures, across) if labels in into else figures
+    merged = {number: sorted(each.items()) for number, each in recents.items()}
+    return Counts(found[0].bounds, sorted(sums.items()), merged)
+
+
+def _total(a: Total, b: Total, across: str) -> Total:
+    if across == MOST:
+        return max(a, b, key=lambda each: each.count)
+    buckets = tuple(map(sum, zip(a.buckets, b.buckets, strict=True)))
+    return Total(a.count + b.count, a.sum + b.sum, buckets)
+
+
+def _recent(a: Recent, b: Recent, across: str) -> Recent:
+    if across == MOST:
+        return max(a, b, key=lambda each: each.count)
+    return Recent(
+        a.count + b.count,
+        a.sum + b.sum,
+        a.squares + b.squares,
+        min(a.minimum, b.minimum),
+        max(a.maximum, b.maximum),
+    )

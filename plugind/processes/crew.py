@@ -1,0 +1,196 @@
+"""The parent of the worker processes of a server: it listens, owns the configuration in force, and
+keeps the workers running. It opens no store and answers no request itself."""
+
+from __future__ import annotations
+
+import socket
+import subprocess
+import threading
+import time
+from collections.abc import Callable, Sequence
+from contextlib import suppress
+from multiprocessing.connection import Connection
+
+from plugind import logs
+from plugind.acl import acl_of
+from plugind.config.settings import Settings
+from plugind.errors import PlugindError, StoreError
+from plugind.health import Finding, Health
+from plugind.metrics.readings import Reading
+from plugind.metrics.snapshot import Client
+from plugind.processes.keeper import DOWN_LONG, Keeper
+from plugind.processes.orders import Declare, Done, Start, TakeAcl, handed_over, pair
+from plugind.serve.board import PARENT, Board
+from plugind.serve.peers import Peers
+from plugind.serve.services import log_warnings, reloaded_acl
+from plugind.types.registry import Registry
+
+REPLY = 10.0
+"""Seconds within which a worker puts policies and tokens in force; one that does not is killed."""
+
+ENDING = 13.0
+"""Seconds from the order to stop after which workers are killed."""
+
+_log = logs.get("server")
+
+
+class Crew:
+    """The worker processes of a server, from ``start`` until ``stop``.
+
+    ``command`` starts a worker; its number, the descriptors of its connection, of the listening
+    socket and of the board, and the number of workers are its further arguments. ``client`` returns
+    how the client role of this process is.
+    """
+
+    def __init__(
+        self,
+        settings: Settings,
+        registry: Registry,
+        sock: socket.socket,
+        address: str,
+        command: Sequence[str],
+        client: Callable[[], Client | None],
+    ) -> None:
+        self._started_with = settings
+        self._registry = registry
+        self._sock = sock
+        self._command = command
+        acl = acl_of(settings.acl, registry.installed.values())
+        log_warnings(acl)
+        self._in_force = Start(handed_over(settings), acl, True, address)
+        self._lock = threading.Lock()  # of the configuration in force
+        self._refused_reload = ""
+        count = settings.server.workers
+        self._board = Board.make(count)
+        self._keepers = [
+            Keeper(
+                number,
+                self._spawn,
+                self._orders,
+                self._changed,
+                self._ended,
+                must_start=number == 1,
+            )
+            for number in range(1, count + 1)
+        ]
+        self._peers = Peers(self._board, PARENT, self._read, self._health, client)
+
+    def start(self) -> None:
+        """Start the workers, the first before the others: it makes or migrates the store.
+
+        Raise PlugindError when the first cannot start.
+        """
+        self._peers.start()
+        first, *others = self._keepers
+        first.start()
+        first.settled.wait()
+        if first.failure:
+            raise PlugindError(first.failure)
+        with self._lock:
+            self._in_force = self._without_declaring(self._in_force)
+        for each in others:
+            each.start()
+        for each in others:
+            each.settled.wait()
+
+    def reload(self, settings: Settings) -> None:
+        """Put declarations, policies and tokens in force in all workers, also in those that are
+        started later.
+
+        Raise ConfigError for mistakes, which change nothing. Raise StoreError when declarations
+        cannot be written: what was revoked is revoked whatever the disk does.
+        """
+        acl = reloaded_acl(self._started_with, self._registry, settings)
+        needed = handed_over(settings)
+        with self._lock:
+            start = self._in_force
+            # All else is read at start only, also by a worker that is started again.
+            self._in_force = Start(start.settings, acl, start.declares, start.address)
+        asked = [each for each in self._keepers if each.send(TakeAcl(acl))]
+        deadline = time.monotonic() + REPLY
+        for each in asked:
+            each.answer(deadline - time.monotonic())
+        # Afterwards, for it wakes queries that wait, whose rights are decided again everywhere.
+        self._declare(needed)
+        self._refused_reload = ""
+        self._changed()
+
+    def refuse_reload(self, reason: str) -> None:
+        """Have health report a failed reload, with its reason, until one succeeds."""
+        self._refused_reload = reason
+        self._changed()
+
+    def stop(self) -> None:
+        """End all workers, in good order as far as that takes no longer than ENDING."""
+        deadline = time.monotonic() + ENDING
+        for each in self._keepers:
+            each.stop()
+        for each in self._keepers:
+            each.thread.join(max(0.0, deadline - time.monotonic()))
+        for each in self._keepers:
+            each.kill()
+        for each in self._keepers:
+            each.thread.join(1.0)
+        if self._peers.thread.ident is not None:
+            self._peers.close()
+        self._board.close()
+
+    def _declare(self, settings: Settings) -> None:
+        """Have a worker write declarations; one is enough, and another goes on if it dies."""
+        timeout = settings.server.write_timeout + REPLY
+        for each in self._keepers:
+            if each.is_up and each.send(Declare(settings)):
+                answer = each.answer(timeout)
+                if isinstance(answer, Done):
+                    if answer.reason:
+                        raise StoreError(answer.reason)
+                    return
+        text = "policies and tokens are in force, the declarations are not: no worker is running"
+        raise StoreError(text)
+
+    def _spawn(self, number: int) -> tuple[subprocess.Popen[bytes], Connection]:
+        ours, theirs = pair()
+        with theirs:
+            handles = theirs.fileno(), self._sock.fileno(), self._board.handle
+            arguments = [str(each) for each in (number, *handles, self._board.workers)]
+            try:
+                process = subprocess.Popen(
+                    [*self._command, *arguments], stdin=subprocess.DEVNULL, pass_fds=handles
+                )
+            except BaseException:
+                ours.close()
+                raise
+        return process, ours
+
+    def _orders(self) -> Start:
+        with self._lock:
+            return self._in_force
+
+    @staticmethod
+    def _without_declaring(start: Start) -> Start:
+        return Start(start.settings, start.acl, False, start.address)
+
+    def _ended(self, number: int) -> None:
+        """Keep what a worker counted, and drop what it had."""
+        self._board.put(number, self._board.get(number).ended())
+
+    def _changed(self) -> None:
+        """Publish at once what happened."""
+        with suppress(OSError):
+            self._peers.publish()
+
+    def _read(self) -> list[Reading]:
+        return [("plugind_log_messages_total", logs.written)]
+
+    def _health(self) -> Health:
+        findings = []
+        down = [each for each in self._keepers if each.failure]
+        if down:
+            details = "; ".join(each.trouble for each in down)
+            findings.append(Finding("workers that are not running", details, len(down)))
+        if back := [each.trouble for each in self._keepers if each.deaths and not each.failure]:
+            findings.append(Finding("workers that died", "; ".join(back), len(back)))
+        if self._refused_reload:
+            details = f"the configuration was not reloaded: {self._refused_reload}"
+            findings.append(Finding("failed reloads", details))
+        return Health(all(each.down_for < DOWN_LONG for each in down), tuple(findings))

@@ -1,0 +1,199 @@
+"""Keeps one worker process running: starts it, and starts another when it has ended."""
+
+from __future__ import annotations
+
+import queue
+import signal
+import subprocess
+import threading
+import time
+from collections.abc import Callable
+from multiprocessing.connection import Connection
+
+from plugind import logs
+from plugind.health.threads import RESTART_AFTER, RESTART_AFTER_MAXIMUM, STEADY, OwnedThread
+from plugind.processes.orders import Failed, Order, Ready, Start, Stop
+
+AFTER_CLOSING = 15.0
+"""Seconds that a worker may go on which has closed its connection to the parent."""
+
+DOWN_LONG = 5.0
+"""Seconds without a worker after which the server does not do its work."""
+
+_log = logs.get("server")
+
+Spawn = Callable[[int], tuple["subprocess.Popen[bytes]", Connection]]
+"""Starts the process of the worker with that number."""
+
+
+class Keeper:
+    """Keeps the worker of a number running, from ``start`` until ``stop``.
+
+    ``orders`` returns what to start it with; ``ended`` is called when a process has ended, and
+    ``changed`` when its state changed. One that ``must_start`` is not tried again before it served.
+    """
+
+    def __init__(
+        self,
+        number: int,
+        spawn: Spawn,
+        orders: Callable[[], Start],
+        changed: Callable[[], object],
+        ended: Callable[[int], object],
+        *,
+        must_start: bool = False,
+    ) -> None:
+        self.number = number
+        self.settled = threading.Event()
+        """Set once the worker serves, or has failed to for the first time."""
+        self.failure = ""
+        """Why the last process ended, "" while one serves."""
+        self.deaths = 0
+        self._spawn = spawn
+        self._orders = orders
+        self._changed = changed
+        self._has_ended = ended
+        self._must_start = must_start
+        self._has_served = False
+        self._stopping = threading.Event()
+        self._lock = threading.Lock()  # of the process and its connection
+        self._process: subprocess.Popen[bytes] | None = None
+        self._connection: Connection | None = None
+        self._answers: queue.Queue[object] = queue.Queue()
+        self._last_end = ""
+        self._down_since = time.monotonic()
+        self.thread = OwnedThread(f"worker {number}", self._run, restarts=True)
+
+    @property
+    def is_up(self) -> bool:
+        """Return whether the worker serves, as far as its parent knows."""
+        return self.settled.is_set() and not self.failure
+
+    @property
+    def down_for(self) -> float:
+        """Return for how many seconds no process has served; 0 while one does."""
+        return time.monotonic() - self._down_since if self.failure else 0.0
+
+    @property
+    def trouble(self) -> str:
+        """Return how often the worker died, and how the last time."""
+        times = "once" if self.deaths == 1 else f"{self.deaths:,} times"
+        outcome = "is started again" if self.failure else "was restarted"
+        return f"worker {self.number} died {times} ({self._last_end}) and {outcome}"
+
+    def start(self) -> None:
+        """Begin."""
+        self.thread.start()
+
+    def send(self, order: Order) -> bool:
+        """Send an order; return False where no process takes it. One that hangs is killed, so that
+        its successor starts with what is in force."""
+        with self._lock:
+            self._answers = queue.Queue()
+            if self._connection is None:
+                return False
+            try:
+                self._connection.send(order)
+            except OSError as error:
+                _log.error("a worker takes no orders", worker=self.number, reason=str(error))
+                self.kill()
+                return False
+        return True
+
+    def answer(self, timeout: float) -> object | None:
+        """Return the answer to the order that was sent last; None when the process has died, or
+        gave none in time: then it is killed."""
+        try:
+            return self._answers.get(timeout=max(0.0, timeout))
+        except queue.Empty:
+            _log.error("a worker gives no answer and is killed", worker=self.number)
+            self.kill()
+            return None
+
+    def stop(self) -> None:
+        """Have the worker end, and start no other."""
+        self._stopping.set()
+        self.send(Stop())
+
+    def kill(self) -> None:
+        """Kill the process, if there is one that was not waited for yet."""
+        if self._process is not None:
+            self._process.kill()
+
+    def _run(self) -> None:
+        in_a_row = 0
+        while not self._stopping.is_set():
+            began = time.monotonic()
+            self._one_life()
+            if self._stopping.is_set() or (self._must_start and not self._has_served):
+                return
+            in_a_row = 0 if time.monotonic() - began > STEADY else in_a_row + 1
+            delay = min(RESTART_AFTER * 2 ** min(in_a_row - 1, 10), RESTART_AFTER_MAXIMUM)
+            if in_a_row:
+                self._stopping.wait(delay)
+
+    def _one_life(self) -> None:
+        """Start a process, and wait until it has ended."""
+        reason = ""
+        try:
+            with self._lock:
+                process, connection = self._spawn(self.number)
+                self._process, self._connection = process, connection
+                connection.send(self._orders())
+        except OSError as error:
+            reason = f"it cannot be started: {error}"
+            self.kill()
+        else:
+            reason = self._listen(connection)
+        status = self._end()
+        if not self._stopping.is_set():
+            self._died(reason or status)
+        self._has_ended(self.number)
+        self._answers.put(None)
+        self.settled.set()
+        self._changed()
+
+    def _listen(self, connection: Connection) -> str:
+        """Take what a worker says until it ends; return why it could not start, "" if it did."""
+        reason = ""
+        while True:
+            try:
+                came = connection.recv()
+            except (EOFError, OSError):
+                return reason
+            if isinstance(came, Ready):
+                self.failure = ""
+                self._has_served = True
+                self.settled.set()
+                self._changed()
+            elif isinstance(came, Failed):
+                reason = came.reason
+            else:
+                self._answers.put(came)
+
+    def _end(self) -> str:
+        """Wait for the end of the process; return its status in words."""
+        with self._lock:
+            connection, self._connection = self._connection, None
+            if connection is not None:
+                connection.close()
+        process = self._process
+        if process is None:
+            return ""
+        try:
+            status = process.wait(AFTER_CLOSING)
+        except subprocess.TimeoutExpired:
+            process.kill()
+            status = process.wait()
+        with self._lock:
+            self._process = None
+        return signal.Signals(-status).name if status < 0 else f"exit status {status}"
+
+    def _died(self, how: str) -> None:
+        self._last_end = how
+        self.deaths += 1
+        if not self.failure:
+            self._down_since = time.monotonic()
+        self.failure = how
+        if self._has_served or not self._must_start:
+            _log.error("a worker ended and is started again", worker=self.number, reason=how)

@@ -1,0 +1,102 @@
+"""What a parent process and its workers say to each other, over a pair of sockets.
+
+The configuration in force goes this way: a worker that is started later gets the same as the
+others, whatever the files say by then, and nothing secret stands in arguments or variables. It is
+pickled, for both ends are the same program of the same user.
+"""
+
+from __future__ import annotations
+
+import pickle
+import socket
+import struct
+from dataclasses import dataclass, replace
+from multiprocessing.connection import Connection
+from typing import TypeAlias
+
+from plugind.acl import Acl
+from plugind.config.settings import Settings
+from plugind.errors import PlugindError
+
+SEND_TIMEOUT = 5
+"""Seconds after which a process that reads nothing counts as hung."""
+
+
+@dataclass(frozen=True)
+class Start:
+    """The first order: become a worker with these settings. ``declares``: write the declarations.
+
+    ``address`` is the HOST:PORT at which others reach the server.
+    """
+
+    settings: Settings
+    acl: Acl
+    declares: bool
+    address: str
+
+
+@dataclass(frozen=True)
+class TakeAcl:
+    """Put policies and tokens in force."""
+
+    acl: Acl
+
+
+@dataclass(frozen=True)
+class Declare:
+    """Write the declarations of these settings."""
+
+    settings: Settings
+
+
+@dataclass(frozen=True)
+class Stop:
+    """Finish the requests in work, and end."""
+
+
+@dataclass(frozen=True)
+class Ready:
+    """The worker serves."""
+
+
+@dataclass(frozen=True)
+class Failed:
+    """The worker cannot start, for a reason that is one line."""
+
+    reason: str
+
+
+@dataclass(frozen=True)
+class Done:
+    """An order was carried out, or failed for a reason that is one line."""
+
+    reason: str = ""
+
+
+Order: TypeAlias = Start | TakeAcl | Declare | Stop
+Answer: TypeAlias = Ready | Failed | Done
+
+
+def pair() -> tuple[Connection, socket.socket]:
+    """Return the parent's end, and the one that a worker inherits."""
+    ours, theirs = socket.socketpair()
+    timeout = struct.pack("ll", SEND_TIMEOUT, 0)
+    ours.setsockopt(socket.SOL_SOCKET, socket.SO_SNDTIMEO, timeout)
+    return Connection(ours.detach()), theirs
+
+
+def handed_over(settings: Settings) -> Settings:
+    """Return the part of settings that a worker needs.
+
+    Raise PlugindError when they cannot be given to another process.
+    """
+    needed = replace(settings, written=(), types={}, type_blocks={})
+    try:
+        pickle.dumps(needed)
+    except Exception as error:  # the settings of a store are its package's objects
+        text = (
+            f"the settings of the store {settings.store.name} cannot be given to worker processes: "
+            f"{error}; set server.workers = 1"
+        )
+        raise PlugindError(text) from error
+    return needed

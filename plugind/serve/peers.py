@@ -1,0 +1,196 @@
+"""The processes of a server, as one of them sees them: it publishes what it counts and finds, and
+shows sums of all."""
+
+from __future__ import annotations
+
+import os
+import threading
+import time
+from collections import Counter
+from collections.abc import Callable, Iterable, Mapping, Sequence
+
+from plugind.feed.feed import Subscriber
+from plugind.health import Finding, Health
+from plugind.health.threads import OwnedThread
+from plugind.metrics.readings import Reading
+from plugind.metrics.snapshot import CPU, Client, Snapshot, frozen, process_values
+from plugind.model import Committed
+from plugind.serve.board import PARENT, Board
+from plugind.state import State
+from plugind.tally import Labels, Tally
+
+EVERY = 1.0
+"""Seconds between two snapshots."""
+
+SILENT = 5.0
+"""Seconds without a snapshot after which a process counts as silent: it hangs, or was stopped."""
+
+_LEAD_FOR = 0.2
+"""Seconds for which a process relies on its last look which worker is the first."""
+
+_PARENT = "the parent process"
+
+NODES_CLONED, LIMITS_REACHED = "nodes with two agents", "limits reached"
+_SEEN_BY_ALL = (NODES_CLONED, LIMITS_REACHED)
+"""Findings that each process makes of what all of them know."""
+
+
+class Peers:
+    """The processes of a server that share a board, of which this one has a place.
+
+    ``read`` returns what it counts, ``health`` how it is, and ``client`` how its client role is.
+    """
+
+    def __init__(
+        self,
+        board: Board,
+        place: int,
+        read: Callable[[], Iterable[Reading]],
+        health: Callable[[], Health],
+        client: Callable[[], Client | None] = lambda: None,
+    ) -> None:
+        self._board = board
+        self._place = place
+        self._read = read
+        self._health = health
+        self._client = client
+        self._cpu_before = 0.0
+        self._leads, self._led_at = False, -_LEAD_FOR
+        self._lock = threading.Lock()
+        self._ended = threading.Event()
+        self.thread = OwnedThread("publishing", self._publish_often, restarts=True)
+
+    def start(self) -> None:
+        """Go on from what the process before counted in this place, and publish from now on."""
+        before = self._board.get(self._place)
+        self._cpu_before = before.process.get(CPU, 0.0)
+        tallies = {id(found): (name, found) for name, found in self._read()
+                   if isinstance(found, Tally)}  # fmt: skip
+        for name, tally in tallies.values():
+            if name in before.counts:
+                tally.take_over(before.counts[name])
+        self.publish()
+        self.thread.start()
+
+    def close(self) -> None:
+        """Publish a last time. What is counted afterwards is lost."""
+        self._ended.set()
+        self.thread.join()
+        self.publish()
+
+    def publish(self) -> Snapshot:
+        """Publish and return what this process counts and finds now."""
+        health = self._health()
+        with self._lock:  # so that a later snapshot is never followed by an earlier one
+            counts, gauges = frozen(self._read())
+            snapshot = Snapshot(
+                os.getpid(),
+                time.monotonic(),
+                counts,
+                gauges,
+                process_values(self._cpu_before),
+                health,
+                self._client(),
+            )
+            self._board.put(self._place, snapshot)
+        return snapshot
+
+    def together(self) -> Sequence[Snapshot]:
+        """Return the snapshots of all processes, that of this one first: it is as of now."""
+        return [self.publish(), *(each for _, each in self._others())]
+
+    @property
+    def leads(self) -> bool:
+        """Return whether this is the first worker that runs, which does what only one has to do."""
+        now = time.monotonic()
+        if now - self._led_at > _LEAD_FOR:
+            before = (each for place, each in self._others() if PARENT < place < self._place)
+            self._leads = not any(each.pid and now - each.at <= SILENT for each in before)
+            self._led_at = now
+        return self._leads
+
+    def sums(self, name: str, own: Mapping[Labels, float]) -> dict[Labels, float]:
+        """Return the sums of a metric's values in all processes, of which this one has ``own``."""
+        found = Counter(own)
+        for _, each in self._others():
+            found.update(each.values(name))
+        return dict(found)
+
+    def health(self) -> Health:
+        """Return the health of all processes: ok if all of them are, and none is silent."""
+        own, now = self._health(), time.monotonic()
+        found = [(self._name(self._place), own)]
+        silent = []
+        for place, each in self._others():
+            if not each.pid:
+                continue  # the parent knows more of one that has ended
+            if (age := now - each.at) > SILENT:
+                silent.append(f"{self._name(place)} (process {each.pid}) for {age:.0f} s")
+            kept = tuple(one for one in each.health.findings if one.kind not in _SEEN_BY_ALL)
+            found.append((self._name(place), Health(each.health.ok, kept)))
+        findings = list(united(found, self._board.workers))
+        if silent:
+            details = f"nothing is heard of {', '.join(silent)}: it hangs, or was stopped"
+            findings.append(Finding("silent processes", details, len(silent)))
+        return Health(not silent and all(each.ok for _, each in found), tuple(findings))
+
+    def client(self) -> Client | None:
+        """Return how the client role is, in whichever process it runs."""
+        found = (each.client for _, each in self._others())
+        return next((each for each in found if each is not None), None)
+
+    def _others(self) -> Iterable[tuple[int, Snapshot]]:
+        for place in range(self._board.workers + 1):
+            if place != self._place:
+                yield place, self._board.get(place)
+
+    def _name(self, place: int) -> str:
+        return _PARENT if place == PARENT else f"worker {place}"
+
+    def _publish_often(self) -> None:
+        while not self._ended.wait(EVERY):
+            self.publish()
+
+
+class InOne:
+    """A subscriber of the feed for which one of several workers is enough: that which ``leads``.
+
+    When that one ends, changes of a moment may be missed, or handed on twice.
+    """
+
+    def __init__(self, subscriber: Subscriber, leads: Callable[[], bool]) -> None:
+        self._subscriber = subscriber
+        self._leads = leads
+
+    def follow(self, old: State, new: State, batch: Sequence[Committed]) -> None:
+        if self._leads():
+            self._subscriber.follow(old, new, batch)
+
+    def missed(self, old: State, new: State) -> None:
+        if self._leads():
+            self._subscriber.missed(old, new)
+
+
+def united(found: Sequence[tuple[str, Health]], workers: int) -> Iterable[Finding]:
+    """Yield the findings of several processes, by their names: what all workers or the parent say
+    as it is, and what single workers say with their names."""
+    kinds: dict[str, list[tuple[str, Finding]]] = {}
+    for name, health in found:
+        for each in health.findings:
+            kinds.setdefault(each.kind, []).append((name, each))
+    for kind, several in kinds.items():
+        name, first = several[0]
+        of_all = len(several) == workers and all(each == first for _, each in several)
+        if of_all or kind in _SEEN_BY_ALL or name == _PARENT:
+            yield first
+        else:
+            details = "; ".join(f"{name}: {each.details}" for name, each in several)
+            yield Finding(kind, details, sum(each.count for _, each in several))
+
+
+def condition_of_client(peers: Peers) -> Health:
+    """Return the health of the client role, which runs in the parent process."""
+    client = peers.client()
+    if client is None:
+        return Health(False, (Finding("clients that did not start", "the client has not started"),))
+    return client.health
