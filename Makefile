@@ -36,9 +36,9 @@ $(VENV)/tested: $(VENV)/installed
 	$(BIN)/pip install --quiet --disable-pip-version-check -e '.[test]'
 	@touch $@
 
-proto: $(VENV)/tested  ## makes the stubs of CSI's services anew, and those of the example
+proto: $(VENV)/tested  ## makes the stubs of CSI's services and of etcd's anew, and those of the example
 	$(BIN)/python -m grpc_tools.protoc -I. --python_out=. --pyi_out=. --grpc_python_out=. \
-		plugin_types/csi/csi.proto
+		plugin_types/csi/csi.proto plugind/store/etcd/rpc.proto
 	cd examples/grpc-health && $(CURDIR)/$(BIN)/python -m grpc_tools.protoc -I. --python_out=. \
 		--pyi_out=. --grpc_python_out=. plugind_grpc_health/health.proto
 

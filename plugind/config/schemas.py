@@ -276,7 +276,7 @@ class HistorySchema(Record):
     max_transitions = Number(
         minimum=1_000,
         load_default=HistorySettings.max_transitions,
-        metadata={"help": "how many transitions it has at most; the oldest leave it first"},
+        metadata={"help": "how many transitions it has at most; else 1,000,000, on etcd 100,000"},
     )
 
 

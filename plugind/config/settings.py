@@ -136,10 +136,11 @@ class EventsSettings:
 
 @dataclass(frozen=True)
 class HistorySettings:
-    """How long transitions are kept: for ``keep`` seconds, and at most ``max_transitions``."""
+    """How long transitions are kept: for ``keep`` seconds, and at most ``max_transitions``; None
+    for as many as the store keeps by itself."""
 
     keep: float = 30 * 24 * 3600.0
-    max_transitions: int = 1_000_000
+    max_transitions: int | None = None
 
 
 @dataclass(frozen=True)

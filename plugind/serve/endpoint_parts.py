@@ -107,7 +107,7 @@ def _ui_parts(services: Services, signal: Callable[[], Signal]) -> UiParts:
         parked=services.parked,
         streams=services.open_streams,
         history_kept=f"{history.keep / 86_400:,.3g} days, "
-        f"at most {history.max_transitions:,} transitions",
+        f"at most {services.store.retention.maximum:,} transitions",
         throttle=Throttle(services.hits),
         name=settings.name,
         region=settings.region,

@@ -82,7 +82,8 @@ def store_of(settings: Settings, registry: Registry, data_dir: Path, *, shared: 
     made = registry.stores[settings.store.name]
     store = made(settings.store.settings, data_dir, shared=shared)
     kept = settings.history
-    store.retention = Retention(round(kept.keep * SECOND), kept.max_transitions)
+    maximum = kept.max_transitions or store.retention.maximum
+    store.retention = Retention(round(kept.keep * SECOND), maximum)
     return store
 
 

@@ -1,0 +1,274 @@
+"""Commits changes, several in one transaction, if nothing has moved that they rest on.
+
+A transaction that was sent may have been done though no answer came. So each puts a key of its own,
+and where its conditions fail, the same transaction looks whether that key is there: then it was
+done before, and what failed was only its repetition.
+"""
+
+from __future__ import annotations
+
+import threading
+import uuid
+from collections import OrderedDict
+from collections.abc import Callable, Collection, Iterable, Sequence
+from dataclasses import dataclass, field
+from functools import partial
+from typing import Any
+
+from plugind.errors import StoreError
+from plugind.model import Change
+from plugind.store.base import Conflict, Outcome, OutcomeUnknown
+from plugind.store.coding import encode
+from plugind.store.conflicts import conflicts
+from plugind.store.etcd.client import Client
+from plugind.store.etcd.documents import Copies, Copy, nodes_of
+from plugind.store.etcd.failures import LeaseGone, Unanswered
+from plugind.store.etcd.keys import INDEXES, Indexes, Keys
+from plugind.store.etcd.reading import Reading
+from plugind.store.etcd.rpc_pb2 import TxnResponse
+from plugind.store.etcd.writing import Writing, Written
+
+CHUNK_BYTES = 2**18
+"""How many bytes of JSON the changes of one transaction have, unless it is one large change."""
+
+CHUNK_SCOPES = 36
+"""How many scopes they rest on together, unless it is one change that rests on more: then none of
+all scopes may have been written since they were looked at."""
+
+CHUNK_STEPS = 600
+"""How many resources they touch together, unless it is one change that touches more."""
+
+TRIES = 12
+"""How often a transaction is made again after what it rests on has moved."""
+
+COMMIT_SECONDS = 2.0
+"""Seconds that a member has to answer a commit: it is on the disks of most members by then."""
+
+OWN = 256
+"""Transactions of this process whose changes are known by name."""
+
+
+@dataclass
+class _Batch:
+    """What became of the changes before, in the same call of ``commit``.
+
+    ``own`` has the revisions at which this batch wrote scopes that it had read before, which later
+    changes of it may rest on; ``bad`` are the scopes of those that were not committed.
+    """
+
+    base: int
+    own: dict[str, int] = field(default_factory=dict)
+    bad: set[str] = field(default_factory=set)
+
+    def limit(self, scope: str) -> int:
+        """Return the revision after which a scope that is read must not have been written."""
+        return max(self.own.get(scope, 0), self.base)
+
+
+class Committer:
+    """Writes for one store. ``commit`` is called from one thread at a time."""
+
+    def __init__(
+        self,
+        client: Client,
+        keys: Keys,
+        indexes: Indexes,
+        *,
+        writing: Writing,
+        reading: Reading,
+        copies: Copies,
+        lease: Callable[[], int],
+    ) -> None:
+        self._client = client
+        self._keys = keys
+        self._indexes = indexes
+        self._writing = writing
+        self._reading = reading
+        self._copies = copies
+        self._lease = lease
+        self._own: OrderedDict[str, Sequence[Change]] = OrderedDict()
+        self._own_turn = threading.Lock()
+
+    def own(self, by: str) -> Sequence[Change] | None:
+        """Return the changes of a transaction of this process, None for any other."""
+        with self._own_turn:
+            return self._own.get(by)
+
+    def commit(self, changes: Sequence[Change]) -> Sequence[Outcome]:
+        """Commit changes as ``Store.commit`` has it."""
+        base = min(change.base for change in changes)
+        batch = _Batch(self._indexes.revision_of(base))
+        outcomes: list[Outcome] = []
+        for chunk in _chunks(changes):
+            try:
+                outcomes += self._commit(chunk, batch)
+            except Unanswered as error:
+                if not error.may_be_done and not outcomes:
+                    raise
+                outcomes += self._given_up(chunk, batch, error)
+            except StoreError:
+                if not outcomes:
+                    raise
+                # Nothing of these was done: planned again, they fail by themselves.
+                outcomes += [Conflict("store") for _ in chunk]
+                batch.bad |= {scope for change in chunk for scope in change.writes}
+        return outcomes
+
+    def _given_up(self, chunk: Sequence[Change], batch: _Batch, error: Unanswered) -> list[Outcome]:
+        batch.bad |= {scope for change in chunk for scope in change.writes}
+        if error.may_be_done:
+            return [OutcomeUnknown(str(error)) for _ in chunk]
+        return [Conflict("store") for _ in chunk]
+
+    def _commit(self, chunk: Sequence[Change], batch: _Batch) -> list[Outcome]:
+        """Commit changes in one transaction, without those that conflict. Raise StoreError; then
+        none of them was done, unless it is Unanswered."""
+        name = uuid.uuid4().hex
+        moved: set[str] = set()  # since the base, as far as known
+        tried: list[Sequence[Change]] = []
+        for _ in range(TRIES):
+            failed = conflicts(chunk, partial(_among, moved | batch.bad))
+            left = [change for change, why in zip(chunk, failed, strict=True) if why is None]
+            if not left:
+                return self._outcomes(chunk, failed, batch, [], 0)
+            tried.append(left)
+            done = self._try(name, tried, batch)
+            if isinstance(done, _Done):
+                if done.attempt != len(tried) - 1:
+                    left = list(tried[done.attempt])
+                    ids = {id(change) for change in left}
+                    failed = [None if id(change) in ids else _conflict(change) for change in chunk]
+                return self._outcomes(chunk, failed, batch, left, done.revision)
+            moved |= done
+        return [_conflict(change) for change in chunk]
+
+    def _outcomes(
+        self,
+        chunk: Sequence[Change],
+        failed: Sequence[Conflict | None],
+        batch: _Batch,
+        done: Sequence[Change],
+        revision: int,
+    ) -> list[Outcome]:
+        last = self._indexes.of(revision)
+        indexes = iter(range(last - len(done) + 1, last + 1))
+        outcomes: list[Outcome] = []
+        for change, why in zip(chunk, failed, strict=True):
+            if why is not None:
+                batch.bad |= change.writes
+                outcomes.append(why)
+            else:
+                outcomes.append(next(indexes))
+        for change in done:
+            batch.own |= dict.fromkeys(change.writes & change.reads, revision)
+        return outcomes
+
+    def _try(self, name: str, tried: Sequence[Sequence[Change]], batch: _Batch) -> Any:
+        """Try to commit the last of some changes. Return a _Done, or the scopes that moved."""
+        attempt, changes = len(tried) - 1, tried[-1]
+        by = f"{name}/{attempt}"
+        limits = _limits(changes, batch)
+        head = 0
+        if len(_rests_on(changes)) > CHUNK_SCOPES:
+            head, moved = self._reading.moved(limits)
+            if moved:
+                return moved
+        documents = self._documents(changes, head)
+        written = self._writing.transaction(
+            by, changes, limits=limits, documents=documents, head=head, lease=self._lease()
+        )
+        with self._own_turn:
+            self._own[by] = changes
+            while len(self._own) > OWN:
+                self._own.popitem(last=False)
+        response = self._sent(written)
+        if response.succeeded:
+            self._keep(written, response.header.revision)
+            return _Done(response.header.revision, attempt)
+        replaced, found = (each.response_range.kvs for each in response.responses)
+        if found:
+            done = int(found[0].value)
+            if done == attempt:
+                self._keep(written, found[0].mod_revision)
+            else:
+                self._copies.drop(documents)
+            return _Done(found[0].mod_revision, done)
+        self._reading.check_current(replaced)
+        self._copies.drop(documents)
+        return self._reading.moved(limits)[1]
+
+    def _sent(self, written: Written) -> TxnResponse:
+        try:
+            response: TxnResponse = self._client.call("Txn", written.request, COMMIT_SECONDS)
+        except LeaseGone as error:
+            raise StoreError("a lease in etcd ended during a commit; try again") from error
+        return response
+
+    def _documents(self, changes: Sequence[Change], head: int) -> dict[str, Copy]:
+        """Return the documents of the nodes that changes write, as of the revision ``head`` or
+        later, from etcd where need be."""
+        node_ids = {node_id for change in changes for node_id in nodes_of(change)}
+        found = {node_id: self._copies.get(node_id) for node_id in sorted(node_ids)}
+        missing = [
+            node_id for node_id, copy in found.items() if copy is None or copy.revision < head
+        ]
+        for node_id, copy in self._reading.documents(missing).items():
+            self._copies.keep(node_id, copy)
+            found[node_id] = copy
+        return {node_id: copy for node_id, copy in found.items() if copy is not None}
+
+    def _keep(self, written: Written, revision: int) -> None:
+        for node_id, (packed, pointer) in written.documents.items():
+            self._copies.keep(node_id, Copy(revision, packed, pointer))
+
+
+@dataclass(frozen=True)
+class _Done:
+    """That a transaction was done, at a revision, by one of its attempts."""
+
+    revision: int
+    attempt: int
+
+
+def _among(moved: frozenset[str] | set[str], base: int, scopes: Collection[str]) -> Collection[str]:
+    return moved.intersection(scopes)
+
+
+def _conflict(change: Change) -> Conflict:
+    return Conflict(min(change.reads, default="store"))
+
+
+def _limits(changes: Iterable[Change], batch: _Batch) -> dict[str, int]:
+    """Return the scopes that changes read, with the revision after which none may be written."""
+    return {scope: batch.limit(scope) for change in changes for scope in change.reads}
+
+
+def _rests_on(changes: Iterable[Change]) -> set[str]:
+    """Return the scopes that changes read, and those of the nodes whose documents they write."""
+    return {
+        scope
+        for change in changes
+        for scope in (*change.reads, *(f"node/{node_id}" for node_id in nodes_of(change)))
+    }
+
+
+def _chunks(changes: Sequence[Change]) -> list[list[Change]]:
+    """Return changes in their order, as many together as one transaction takes."""
+    chunks: list[list[Change]] = []
+    size = steps = 0
+    scopes: set[str] = set()
+    for change in changes:
+        rests_on = _rests_on([change])
+        length, touched = len(encode(change)), len(change.touched) + len(change.writes)
+        is_full = not chunks or (
+            size + length > CHUNK_BYTES
+            or steps + touched > CHUNK_STEPS
+            or len(scopes | rests_on) > CHUNK_SCOPES
+            or len(chunks[-1]) == INDEXES
+        )
+        if is_full:
+            chunks.append([])
+            size, steps, scopes = 0, 0, set()
+        chunks[-1].append(change)
+        size, steps, scopes = size + length, steps + touched, scopes | rests_on
+    return chunks

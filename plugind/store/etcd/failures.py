@@ -1,0 +1,138 @@
+"""What gRPC and etcd report, as errors of one line that say what to do."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import grpc
+
+from plugind.errors import StoreError
+
+SPACE = (
+    "etcd is full: its database has reached the quota, and takes no writes. Compact it and defrag "
+    "each member (etcdctl compact, etcdctl defrag), then disarm the alarm (etcdctl alarm disarm); "
+    "docs/etcd.md has the steps"
+)
+
+
+class Unanswered(StoreError):
+    """No member answered. ``may_be_done`` says whether one may have done the call."""
+
+    def __init__(self, failures: str, *, may_be_done: bool) -> None:
+        super().__init__(
+            f"etcd does not answer ({failures}): look whether a majority of its members runs"
+        )
+        self.may_be_done = may_be_done
+
+
+class AuthExpired(StoreError):
+    """The token is not valid any more: another one must be fetched."""
+
+
+class RevisionGone(StoreError):
+    """A revision was asked for that was compacted."""
+
+
+class LeaseGone(StoreError):
+    """A lease has ended."""
+
+
+class Full(StoreError):
+    """The database of etcd has reached its quota."""
+
+
+_KNOWN: tuple[tuple[str, type[StoreError], str], ...] = (
+    ("revision has been compacted", RevisionGone, "etcd was compacted beyond that revision"),
+    ("requested lease not found", LeaseGone, "a lease in etcd has ended; try again"),
+    ("database space exceeded", Full, SPACE),
+    ("invalid auth token", AuthExpired, "etcd does not take its own token; try again later"),
+    ("revision of auth store is old", AuthExpired, "etcd's users have changed; try again later"),
+    (
+        "invalid user ID or password",
+        StoreError,
+        'etcd refuses the user or the password: see username and password_file of store "etcd"',
+    ),
+    (
+        "authentication is not enabled",
+        StoreError,
+        'etcd has no users: leave username and password_file out of store "etcd"',
+    ),
+    (
+        "user name is empty",
+        StoreError,
+        'etcd asks for a user: set username and password_file in store "etcd"',
+    ),
+    (
+        "permission denied",
+        StoreError,
+        "etcd's user may not read and write all keys below the prefix: grant it a role that may",
+    ),
+    (
+        "request is too large",
+        StoreError,
+        "the change is larger than etcd takes: raise --max-request-bytes of every member",
+    ),
+    (
+        "too many operations in txn",
+        StoreError,
+        "etcd takes fewer operations than plugind needs: leave --max-txn-ops of etcd at 128",
+    ),
+    (
+        "duplicate key given in txn",
+        StoreError,
+        "etcd refused a transaction that names a key twice; please report this",
+    ),
+)
+
+_ELSEWHERE = (
+    grpc.StatusCode.UNAVAILABLE,
+    grpc.StatusCode.DEADLINE_EXCEEDED,
+    grpc.StatusCode.CANCELLED,
+    grpc.StatusCode.UNKNOWN,
+)
+"""Codes after which another member may do better."""
+
+
+def of_call(error: Any, address: str) -> StoreError | None:
+    """Return what an error of gRPC means, None where another member may do better."""
+    return of_text(error.details() or "", address) or (
+        None
+        if error.code() in _ELSEWHERE
+        else StoreError(f"etcd at {address} refused a call: {summary(error)}")
+    )
+
+
+def of_text(details: str, address: str) -> StoreError | None:
+    """Return what a text of etcd means, None for one that is not known."""
+    for part, kind, text in _KNOWN:
+        if part in details:
+            return kind(f"{text} ({address})")
+    return None
+
+
+def is_unsent(error: Any) -> bool:
+    """Return whether a call that failed was certainly not done, for no connection was there."""
+    details = error.details() or ""
+    return error.code() == grpc.StatusCode.UNAVAILABLE and (
+        "failed to connect to all addresses" in details
+        or "connections to all backends failing" in details
+        or "DNS resolution failed" in details
+    )
+
+
+def summary(error: Any) -> str:
+    """Return an error of gRPC in a few words, in one line."""
+    details = " ".join((error.details() or "").split())
+    if error.code() == grpc.StatusCode.DEADLINE_EXCEEDED:
+        return "no answer in time"
+    if "Peer name" in details or "Hostname Verification Check failed" in details:
+        return "the certificate is for another name than the endpoint's"
+    if "CERTIFICATE_VERIFY_FAILED" in details:
+        return "its certificate is not signed by an authority in ca_file"
+    if "handshake" in details.lower() or "SSL" in details:
+        return "TLS failed: do the endpoint and this server agree on TLS and on certificates?"
+    if "Connection refused" in details:
+        return "connection refused"
+    if "DNS resolution failed" in details:
+        return "the name cannot be resolved"
+    return details[-200:] or str(error.code())

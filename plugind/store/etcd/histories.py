@@ -1,0 +1,114 @@
+"""Keeps the derived history of this server in step with the transitions in etcd."""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Callable, Iterator, Sequence
+from pathlib import Path
+
+from plugind import logs
+from plugind.errors import StoreError
+from plugind.model import HistoryQuery, StoredTransition
+from plugind.store.base import Retention
+from plugind.store.derived_history import FILE_NAME, DerivedHistory
+from plugind.store.etcd.keys import Indexes, Keys
+from plugind.store.etcd.reading import Reading
+from plugind.store.etcd.records import Record, history_rows, transitions_of
+from plugind.store.etcd.transactions import batches
+from plugind.store.etcd.values import Asides
+
+_ROWS_AT_ONCE = 5_000
+
+_log = logs.get("store")
+
+
+class Histories:
+    """``select`` answers from a file in ``data_dir``. ``retention`` returns what is kept there.
+    Safe for threads."""
+
+    def __init__(
+        self,
+        data_dir: Path,
+        identity: str,
+        keys: Keys,
+        indexes: Indexes,
+        *,
+        reading: Reading,
+        asides: Asides,
+        retention: Callable[[], Retention],
+    ) -> None:
+        self._history = DerivedHistory(data_dir / FILE_NAME, identity)
+        self._keys = keys
+        self._indexes = indexes
+        self._reading = reading
+        self._asides = asides
+        self._retention = retention
+        self._turn = threading.Lock()
+        self._is_behind = True
+        self.trouble = ""
+
+    def begin(self, revision: int) -> None:
+        """Fill the file from etcd, up to a revision. Raise StoreError."""
+        with self._turn:
+            self._is_behind = True
+            known = self._history.index
+            is_ahead = known > self._indexes.of(self._reading.head()[1])  # etcd was set back
+            if is_ahead or known < self._pruned(revision):
+                self._history.clear()
+                known = 0
+            after = self._indexes.revision_of(known) if known else 0
+            for rows in batches(self._rows(revision, after), _ROWS_AT_ONCE):
+                self._history.append(rows, 0, self._retention())
+            self._history.append([], self._indexes.of(revision))
+            self._is_behind = False
+            self.trouble = ""
+
+    def follow(self, records: Sequence[Record]) -> None:
+        """Add the transitions of new records; where the file cannot be written, ``begin`` has to
+        make up for it."""
+        if not records:
+            return
+        rows = [row for each in records for row in transitions_of(each, self._indexes)]
+        try:
+            with self._turn:
+                if not self._is_behind:
+                    last = self._indexes.of(records[-1].revision)
+                    self._history.append(rows, last, self._retention())
+        except StoreError as error:
+            self._is_behind = True
+            if not self.trouble:
+                _log.error("the history cannot be written on this server", reason=str(error))
+            self.trouble = f"the history cannot be written: {error}"
+
+    def select(self, query: HistoryQuery) -> Sequence[StoredTransition]:
+        """Return the transitions that a query selects."""
+        if self._is_behind:
+            self.begin(self._reading.head()[1])
+        return self._history.select(query)
+
+    def kept_from(self) -> int:
+        """Return the index of the oldest change that the history has something of, 0 for none."""
+        oldest = self._history.oldest
+        return oldest[1] if oldest else 0
+
+    def _pruned(self, revision: int) -> int:
+        found = self._reading.at(self._keys.pruned, revision)
+        return int(found.value) if found else 0
+
+    def _rows(self, revision: int, after: int) -> Iterator[StoredTransition]:
+        return stored(self._reading, self._asides, self._keys, self._indexes, revision, after)
+
+    def close(self) -> None:
+        self._history.close()
+
+
+def stored(
+    reading: Reading, asides: Asides, keys: Keys, indexes: Indexes, revision: int, after: int = 0
+) -> Iterator[StoredTransition]:
+    """Yield the transitions in etcd, as of a revision, of records after another, in their order."""
+    found = [
+        (each.mod_revision, each.key, each.value)
+        for each in reading.every(keys.histories, revision, newer=after and after + 1)
+    ]
+    for changed, _, value in sorted(found):
+        yield from history_rows(asides.whole(value), changed, indexes)

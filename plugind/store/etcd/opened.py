@@ -1,0 +1,297 @@
+"""An open store on etcd: its parts, its threads, and what ``Store`` promises of it."""
+
+from __future__ import annotations
+
+import os
+import socket
+import threading
+import time
+import uuid
+from collections.abc import Callable, Mapping, Sequence
+from contextlib import ExitStack
+from pathlib import Path
+
+from plugind import logs
+from plugind.errors import Compacted, StoreError
+from plugind.health.threads import OwnedThread
+from plugind.model import Beat, Change, Committed, Contact, HistoryQuery, Run, StoredTransition
+from plugind.store.base import FIRST_INDEX, Contents, Heard, Outcome, Retention
+from plugind.store.etcd.beats import Beats
+from plugind.store.etcd.client import Client
+from plugind.store.etcd.committing import Committer
+from plugind.store.etcd.documents import Copies, nodes_of
+from plugind.store.etcd.following import Follower
+from plugind.store.etcd.heads import Heads
+from plugind.store.etcd.histories import Histories
+from plugind.store.etcd.keys import Current, Indexes, Keys, Root, new_generation, number
+from plugind.store.etcd.leases import LeasedKey, TransactionLease
+from plugind.store.etcd.ledger import Ledger
+from plugind.store.etcd.reading import Reading, current_of
+from plugind.store.etcd.records import Record, record, record_value
+from plugind.store.etcd.rpc_pb2 import StatusRequest, TxnRequest
+from plugind.store.etcd.settings import EtcdSettings
+from plugind.store.etcd.transactions import absent, at_revision, put
+from plugind.store.etcd.upkeep import EVERY, Upkeep
+from plugind.store.etcd.values import Asides, packed_json
+from plugind.store.etcd.writing import Writing
+
+SERVER_SECONDS = 30
+"""How long etcd keeps the key of a server that is gone: for so long no import is done."""
+
+DUTY_SECONDS = 5
+"""How long etcd keeps the duty of a server that is gone."""
+
+LOOK = 1.0
+"""Seconds between two looks at etcd, whatever else is asked of it."""
+
+KNOWN = 3.0
+"""Seconds after which etcd counts as out of reach if it did not answer."""
+
+LOSES_WRITES = ("3.5.0", "3.5.1", "3.5.2")
+"""Versions that can lose acknowledged writes when a member is killed
+(https://github.com/etcd-io/etcd/issues/13766)."""
+
+_log = logs.get("store")
+
+
+def made(client: Client, root: Root) -> tuple[Current, int]:
+    """Return what the store began with, and at which revision, after making it if need be."""
+    while (found := current_of(client, root)) is None:
+        current = Current(str(uuid.uuid4()), new_generation(), FIRST_INDEX, 0)
+        keys = Keys(root.name, current.generation)
+        request = TxnRequest(
+            compare=[absent(root.current)],
+            success=[
+                put(root.current, packed_json(current)),
+                put(keys.floor, number(current.index)),
+                put(keys.head, record_value("", [])),
+            ],
+        )
+        client.call("Txn", request)
+    return found
+
+
+class Opened:
+    """A store that is open. Its methods are those of ``Store``."""
+
+    def __init__(
+        self, settings: EtcdSettings, data_dir: Path, retention: Callable[[], Retention]
+    ) -> None:
+        with ExitStack() as undo:
+            self._client = Client(settings)
+            undo.callback(self._client.close)
+            root = Root(settings.prefix)
+            current, revision = made(self._client, root)
+            self.identity = current.identity
+            self._indexes = Indexes(current.index, revision, current.seq)
+            self._keys = keys = Keys(settings.prefix, current.generation)
+            self._ended = threading.Event()
+            self._make(settings, root)
+            self._histories = Histories(
+                data_dir,
+                current.identity,
+                keys,
+                self._indexes,
+                reading=self._reading,
+                asides=self._asides,
+                retention=retention,
+            )
+            undo.callback(self._histories.close)
+            self._upkeep = Upkeep(
+                self._client,
+                root,
+                keys,
+                self._indexes,
+                reading=self._reading,
+                settings=settings,
+                kept_from=self._histories.kept_from,
+            )
+            self._lease_keys(root)
+            undo.callback(self._server.release)
+            self._follower.start()
+            self._looks.start()
+            self._works.start()
+            undo.pop_all()
+        self._warn_of_versions()
+
+    def _make(self, settings: EtcdSettings, root: Root) -> None:
+        client, keys, indexes = self._client, self._keys, self._indexes
+        self._asides = Asides(client, keys)
+        self._reading = Reading(client, root, keys, indexes, self._asides)
+        self._copies = Copies()
+        self._ledger = Ledger(settings)
+        self._beats = Beats(client, root, keys, indexes, self._reading)
+        self._heads = Heads(self._read_head)
+        self._failure = ""
+        self._is_known = True
+        self._committer = Committer(
+            client,
+            keys,
+            indexes,
+            writing=Writing(root, keys, indexes, self._asides, self._ledger.floor),
+            reading=self._reading,
+            copies=self._copies,
+            lease=TransactionLease(client),
+        )
+        self._follower = Follower(
+            client, keys, indexes, decoded=self._decoded, taken=self._taken, begun=self._begun
+        )
+        self._proof = TxnRequest(
+            compare=[at_revision(root.current, indexes.revision)], success=[put(root.proof, b"")]
+        )
+        self._looks = OwnedThread("etcd looks", self._look_on, restarts=True)
+        self._works = OwnedThread("etcd upkeep", self._work_on, restarts=True)
+
+    def _lease_keys(self, root: Root) -> None:
+        name = f"{socket.gethostname()} (process {os.getpid()})".encode()
+        key = root.servers + uuid.uuid4().hex.encode()
+        is_current = at_revision(root.current, self._indexes.revision)
+        self._server = LeasedKey(self._client, key, name, SERVER_SECONDS, is_current)
+        self._duty = LeasedKey(self._client, root.duty, name, DUTY_SECONDS, is_current)
+        if not self._server.take():
+            self._reading.check_current()
+            raise StoreError("etcd did not take the mark of this server; try again")
+
+    def _warn_of_versions(self) -> None:
+        for address, version in self._client.versions().items():
+            if version in LOSES_WRITES:
+                _log.warning(
+                    "this version of etcd can lose writes when it is killed: update it",
+                    member=address,
+                    version=version,
+                )
+
+    @property
+    def size(self) -> int | None:
+        """Return the size of etcd's database, whoever uses it; None where it does not answer."""
+        try:
+            return int(self._client.call("Status", StatusRequest()).dbSize)
+        except StoreError:
+            return None
+
+    @property
+    def contact(self) -> Contact:
+        age = max(0.0, time.monotonic() - self._client.heard_at)
+        return Contact(self._is_known and age < KNOWN, age)
+
+    @property
+    def trouble(self) -> str:
+        silent = ", ".join(self._client.silent)
+        troubles = (
+            self._failure,
+            self._follower.trouble,
+            self._histories.trouble,
+            f"members of etcd do not answer: {silent}" if silent else "",
+        )
+        return "; ".join(dict.fromkeys(filter(None, troubles)))
+
+    def load(self) -> Contents:
+        return self._reading.contents()[0]
+
+    def commit(self, changes: Sequence[Change]) -> Sequence[Outcome]:
+        if changes:
+            return self._committer.commit(changes)
+        if not self._client.call("Txn", self._proof).succeeded:
+            self._reading.check_current([])
+        return []
+
+    def read(self, after: int, limit: int) -> Sequence[Committed]:
+        found = self._follower.read(after, limit)
+        if found is None:
+            return self._follower.read_again(after, limit)
+        if not found and after > self._follower.end and after > self.newest():
+            raise Compacted(f"the store is not at index {after}: it was replaced; load it again")
+        return found
+
+    def newest(self) -> int:
+        return self._indexes.of(self._heads.newest())
+
+    def _read_head(self) -> int:
+        head, revision = self._reading.head()
+        self._follower.check(head, revision)
+        self._upkeep.note(revision)
+        return head
+
+    def wait(self, after: int, timeout: float) -> bool:
+        return self._follower.wait(after, timeout)
+
+    def interrupt(self) -> None:
+        self._follower.interrupt()
+
+    def history(self, query: HistoryQuery) -> Sequence[StoredTransition]:
+        return self._histories.select(query)
+
+    def beat(self, beats: Mapping[str, Beat]) -> None:
+        self._beats.beat(beats)
+
+    def heard(self, after: int) -> Heard:
+        return self._beats.heard(after)
+
+    def mark(self, run: str, now: int) -> None:
+        self._beats.mark(run, now)
+
+    def runs(self, since: int) -> Sequence[Run]:
+        return [run for run in self._reading.runs() if run.end >= since]
+
+    def has_duty(self) -> bool:
+        try:
+            return self._duty.take()
+        except StoreError:
+            return self._duty.is_held
+
+    def close(self) -> None:
+        self._ended.set()
+        self._follower.close()
+        self._looks.join()
+        self._works.join()
+        self._duty.release()
+        self._server.release()
+        self._histories.close()
+        self._client.close()
+
+    def _decoded(self, value: bytes, revision: int) -> Record:
+        whole = self._asides.whole(value)
+        return record(whole, revision, self._indexes, self._committer.own)
+
+    def _taken(self, records: Sequence[Record]) -> None:
+        for each in records:
+            node_ids = {node_id for one in each.changes for node_id in nodes_of(one.change)}
+            self._copies.follow(each.revision, node_ids)
+        self._ledger.follow(records)
+        self._histories.follow(records)
+
+    def _begun(self, revision: int) -> None:
+        self._copies.clear()
+        self._histories.begin(revision)
+
+    def _look_on(self) -> None:
+        """Keep this server's keys, and know whether etcd can be reached."""
+        while not self._ended.wait(LOOK):
+            try:
+                self._duty.renew()
+                self._server.renew()
+                if not self._server.is_held and not self._server.take():
+                    self._reading.check_current()
+                self._heads.newest()
+            except StoreError as error:
+                if str(error) != self._failure:
+                    _log.warning("etcd cannot be reached", reason=str(error))
+                self._failure, self._is_known = str(error), False
+            else:
+                if self._failure:
+                    _log.info("etcd can be reached again")
+                self._failure, self._is_known = "", True
+
+    def _work_on(self) -> None:
+        failure = ""
+        while not self._ended.wait(EVERY):
+            if not self._duty.is_held:
+                continue
+            try:
+                self._upkeep.do()
+            except StoreError as error:
+                if str(error) != failure:
+                    _log.error("etcd cannot be compacted", reason=str(error))
+                failure = str(error)
+            else:
+                failure = ""

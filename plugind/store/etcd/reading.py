@@ -1,0 +1,263 @@
+"""Reads what a store on etcd holds: all of it as of one revision, and what a writer must know."""
+
+from __future__ import annotations
+
+from collections.abc import Collection, Iterator, Mapping, Sequence
+from typing import Any
+
+import msgspec
+
+from plugind.errors import StoreError
+from plugind.model import (
+    Beat,
+    Declaration,
+    Forgotten,
+    Instance,
+    KeptSecret,
+    Node,
+    Run,
+    Session,
+    Stamp,
+)
+from plugind.store.base import Contents
+from plugind.store.etcd.client import Client
+from plugind.store.etcd.documents import Copy, decoded
+from plugind.store.etcd.failures import RevisionGone
+from plugind.store.etcd.keys import Current, Indexes, Keys, Root, end_of
+from plugind.store.etcd.rpc_pb2 import KeyValue, RangeRequest, TxnRequest
+from plugind.store.etcd.transactions import batches, get
+from plugind.store.etcd.values import LOAD_SECONDS, Asides, is_aside, pack, unpack
+
+PAGE = 500
+"""Keys that one call brings at most."""
+
+_LOADS = 5
+"""How often all is read again that was compacted meanwhile."""
+
+_SCOPES_AT_ONCE = 100
+
+
+class Written(msgspec.Struct, array_like=True, omit_defaults=True):
+    """The value of a stamp, or of what says when a resource was created: the time, and how far its
+    index is below that of the revision; or an index of its own, where it was imported."""
+
+    time: int
+    below: int = 0
+    index: int = 0
+
+    def at(self, revision: int, indexes: Indexes) -> int:
+        return self.index or indexes.of(revision) - self.below
+
+
+def packed_stamp(stamp: Written) -> bytes:
+    """Return the value of a stamp. It is short, for a change may have thousands of them."""
+    return pack(msgspec.msgpack.encode(stamp))
+
+
+class KeptBeat(msgspec.Struct, array_like=True):
+    node_id: str
+    heard: int
+    ttl: int
+    run: str
+
+
+_written = msgspec.msgpack.Decoder(Written)
+_beat = msgspec.json.Decoder(KeptBeat)
+_run = msgspec.json.Decoder(Run)
+_current = msgspec.json.Decoder(Current)
+_declaration = msgspec.json.Decoder(Declaration)
+_session = msgspec.json.Decoder(Session)
+
+
+def current_of(client: Client, root: Root) -> tuple[Current, int] | None:
+    """Return what the store began with, and at which revision; None where there is no store."""
+    found = client.call("Range", RangeRequest(key=root.current)).kvs
+    if not found:
+        return None
+    try:
+        return _current.decode(unpack(found[0].value)), found[0].mod_revision
+    except ValueError as error:
+        raise StoreError(
+            f"{root.current.decode()} in etcd is not of this version of plugind: {error}"
+        ) from error
+
+
+class Reading:
+    """Reads one generation. Safe for threads."""
+
+    def __init__(
+        self, client: Client, root: Root, keys: Keys, indexes: Indexes, asides: Asides
+    ) -> None:
+        self._client = client
+        self._root = root
+        self._keys = keys
+        self._indexes = indexes
+        self._asides = asides
+
+    def check_current(self, found: Sequence[KeyValue] | None = None) -> None:
+        """Raise StoreError if another store has taken the place of this one."""
+        if found is None:
+            found = self._client.call("Range", RangeRequest(key=self._root.current)).kvs
+        if [each.mod_revision for each in found] != [self._indexes.revision]:
+            raise StoreError("the store in etcd was replaced: restart this server")
+
+    def head(self) -> tuple[int, int]:
+        """Return the revision at which ``log/head`` was put last, and the present one."""
+        response = self._client.call("Range", RangeRequest(key=self._keys.head))
+        if not response.kvs:
+            raise StoreError("the store in etcd was replaced: restart this server")
+        return response.kvs[0].mod_revision, response.header.revision
+
+    def at(self, key: bytes, revision: int) -> KeyValue | None:
+        """Return a key as it was at a revision, None where it was not there."""
+        found = self._client.call("Range", RangeRequest(key=key, revision=revision)).kvs
+        return found[0] if found else None
+
+    def moved(self, limits: Mapping[str, int]) -> tuple[int, set[str]]:
+        """Return the revision of ``log/head``, and the scopes that were written after a revision
+        each, or of which that cannot be said any more."""
+        head = revision = 0
+        floor = 0
+        moved: set[str] = set()
+        for scopes in batches(sorted(limits), _SCOPES_AT_ONCE):
+            keys = [self._keys.scope(scope) for scope in scopes]
+            gets = [get(key, keys_only=True) for key in keys]
+            request = TxnRequest(success=[get(self._keys.head), get(self._keys.floor), *gets])
+            first, second, *found = (
+                each.response_range.kvs
+                for each in self._client.call("Txn", request, LOAD_SECONDS).responses
+            )
+            head = head or first[0].mod_revision  # a later one would hide what moved between
+            floor = int(second[0].value)
+            for scope, held in zip(scopes, found, strict=True):
+                if held and held[0].mod_revision > limits[scope]:
+                    moved.add(scope)
+        revision = self._indexes.revision_of(floor)
+        return head, moved | {scope for scope, limit in limits.items() if limit < revision}
+
+    def documents(self, node_ids: Collection[str]) -> dict[str, Copy]:
+        """Return the documents of nodes as of now."""
+        found: dict[str, Copy] = {}
+        for some in batches(sorted(node_ids), 16):
+            request = TxnRequest(success=[get(self._keys.doc(node_id)) for node_id in some])
+            response = self._client.call("Txn", request, LOAD_SECONDS)
+            for node_id, each in zip(some, response.responses, strict=True):
+                kvs = each.response_range.kvs
+                value = kvs[0].value if kvs else b""
+                found[node_id] = Copy(
+                    response.header.revision,
+                    self._asides.whole(value),
+                    value if is_aside(value) else b"",
+                )
+        return found
+
+    def pages(
+        self,
+        prefix: bytes,
+        revision: int = 0,
+        *,
+        keys_only: bool = False,
+        newer: int = 0,
+        older: int = 0,
+    ) -> Iterator[list[KeyValue]]:
+        """Yield the keys with a prefix, in their order, a page at a time. With ``newer``
+        and ``older`` only those that were put at that revision or later, or earlier."""
+        start, end = prefix, end_of(prefix)
+        while True:
+            request = RangeRequest(
+                key=start,
+                range_end=end,
+                limit=PAGE,
+                revision=revision,
+                keys_only=keys_only,
+                min_mod_revision=newer,
+                max_mod_revision=older,
+            )
+            response = self._client.call("Range", request, LOAD_SECONDS)
+            if response.kvs:
+                yield list(response.kvs)
+            if not response.more or not response.kvs:
+                return
+            start = response.kvs[-1].key + b"\0"
+
+    def every(self, prefix: bytes, revision: int = 0, *, newer: int = 0) -> Iterator[KeyValue]:
+        """Yield the keys with a prefix, in their order."""
+        for page in self.pages(prefix, revision, newer=newer):
+            yield from page
+
+    def contents(self) -> tuple[Contents, int]:
+        """Return everything as of one revision, and that revision."""
+        for number in range(_LOADS):
+            head, revision = self.head()
+            try:
+                return self._contents(head, revision), revision
+            except RevisionGone:
+                if number == _LOADS - 1:
+                    raise
+        raise AssertionError("the last try returns or raises")
+
+    def _contents(self, head: int, revision: int) -> Contents:
+        index = self._indexes.of(head)
+        nodes: list[Node] = []
+        instances: list[Instance] = []
+        forgotten: list[Forgotten] = []
+        secrets: list[KeptSecret] = []
+        for each in self.every(self._keys.docs, revision):
+            document = decoded(self._asides.whole(each.value))
+            nodes += [document.node] if document.node else []
+            instances += document.instances
+            forgotten += document.forgotten
+            secrets += [document.kept_secret] if document.kept_secret else []
+        there = {node.id for node in nodes}
+        beats: dict[str, Beat] = {}
+        for node_id, beat in self.beats(revision)[1]:
+            held = beats.get(node_id)
+            if node_id in there and (held is None or held.heard <= beat.heard):
+                beats[node_id] = beat
+        return Contents(
+            index,
+            nodes,
+            instances,
+            self._values(self._keys.declared, revision, _declaration),
+            self._stamps(revision),
+            forgotten,
+            beats,
+            secrets,
+            self.runs(revision),
+            self._values(self._keys.sessions, revision, _session),
+        )
+
+    def _values(self, prefix: bytes, revision: int, decoder: Any) -> list[Any]:
+        return [decoder.decode(unpack(each.value)) for each in self.every(prefix, revision)]
+
+    def _stamps(self, revision: int) -> dict[str, Stamp]:
+        indexes, keys = self._indexes, self._keys
+        made = {each.key: each for each in self.every(keys.mades, revision)}
+        stamps: dict[str, Stamp] = {}
+        for each in self.every(keys.stamps, revision):
+            resource = each.key.removeprefix(keys.stamps).decode()
+            first = made.get(keys.made(resource), each)
+            created, changed = (_written.decode(unpack(one.value)) for one in (first, each))
+            stamps[resource] = Stamp(
+                created.at(first.mod_revision, indexes),
+                changed.at(each.mod_revision, indexes),
+                created.time,
+                changed.time,
+            )
+        return stamps
+
+    def runs(self, revision: int = 0) -> list[Run]:
+        """Return the runs in the order of their starts."""
+        found: list[Run] = self._values(self._keys.runs, revision, _run)
+        return sorted(found, key=lambda run: (run.start, run.id))
+
+    def beats(self, revision: int = 0, after: int = 0) -> tuple[int, list[tuple[str, Beat]]]:
+        """Return the beats that were kept after a revision, in their order, and the revision of the
+        last of them, or else the same."""
+        found = sorted(
+            self.every(self._keys.beats, revision, newer=after and after + 1),
+            key=lambda each: each.mod_revision,
+        )
+        beats = [_beat.decode(unpack(each.value)) for each in found]
+        last = found[-1].mod_revision if found else after
+        return last, [(one.node_id, Beat(one.heard, one.ttl, one.run)) for one in beats]

@@ -1,0 +1,103 @@
+"""Parts of transactions, and how many operations go into one.
+
+etcd takes at most 128 comparisons or operations at each level of a transaction, less what the
+levels above have; a transaction within a transaction is one operation
+(https://etcd.io/docs/v3.4/op-guide/configuration/, --max-txn-ops).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator, Sequence
+from itertools import islice
+from typing import TypeVar
+
+from plugind.store.etcd.keys import end_of
+from plugind.store.etcd.rpc_pb2 import (
+    Compare,
+    DeleteRangeRequest,
+    PutRequest,
+    RangeRequest,
+    RequestOp,
+    TxnRequest,
+)
+
+LEVEL = 40
+"""Operations that a level has, where there is one below it: three levels of 40, and 8 for the
+transactions in the lowest."""
+
+MOST = 120
+"""Operations and comparisons that a transaction has, where those within it have 8 at most."""
+
+REQUEST_BYTES = 1_310_720
+"""The size of requests that etcd takes with some to spare: its own limit is 1.5 MiB."""
+
+T = TypeVar("T")
+
+
+def put(key: bytes, value: bytes, lease: int = 0) -> RequestOp:
+    return RequestOp(request_put=PutRequest(key=key, value=value, lease=lease))
+
+
+def delete(key: bytes) -> RequestOp:
+    return RequestOp(request_delete_range=DeleteRangeRequest(key=key))
+
+
+def delete_all(prefix: bytes) -> RequestOp:
+    return RequestOp(request_delete_range=DeleteRangeRequest(key=prefix, range_end=end_of(prefix)))
+
+
+def get(key: bytes, *, keys_only: bool = False) -> RequestOp:
+    return RequestOp(request_range=RangeRequest(key=key, keys_only=keys_only))
+
+
+def absent(key: bytes) -> Compare:
+    """Return the condition that a key is not there."""
+    return Compare(key=key, target=Compare.CREATE, result=Compare.EQUAL, create_revision=0)
+
+
+def none_with(prefix: bytes) -> Compare:
+    """Return the condition that there is no key with a prefix."""
+    return Compare(
+        key=prefix,
+        range_end=end_of(prefix),
+        target=Compare.CREATE,
+        result=Compare.EQUAL,
+        create_revision=0,
+    )
+
+
+def at_revision(key: bytes, revision: int) -> Compare:
+    """Return the condition that a key was put last at a revision."""
+    return Compare(key=key, target=Compare.MOD, result=Compare.EQUAL, mod_revision=revision)
+
+
+def not_after(key: bytes, revision: int) -> Compare:
+    """Return the condition that a key was not put after a revision."""
+    return Compare(key=key, target=Compare.MOD, result=Compare.LESS, mod_revision=revision + 1)
+
+
+def below(key: bytes, value: bytes) -> Compare:
+    """Return the condition that a key has a value smaller than this."""
+    return Compare(key=key, target=Compare.VALUE, result=Compare.LESS, value=value)
+
+
+def within(compare: Iterable[Compare], success: Iterable[RequestOp]) -> RequestOp:
+    """Return a transaction as an operation of another."""
+    return RequestOp(request_txn=TxnRequest(compare=compare, success=success))
+
+
+def packed(operations: Sequence[RequestOp], comparisons: int) -> Sequence[RequestOp]:
+    """Return the same operations in transactions of their own, level by level, so that they go
+    into one transaction with a number of comparisons, LEVEL at most."""
+    if max(len(operations), comparisons) <= MOST:
+        return operations
+    while len(operations) > LEVEL:
+        operations = [within((), each) for each in batches(operations, LEVEL)]
+    return operations
+
+
+def batches(items: Iterable[T], size: int) -> Iterator[list[T]]:
+    """Yield the items in lists of a size, of which the last may be smaller."""
+    rest = iter(items)
+    while batch := list(islice(rest, size)):
+        yield batch

@@ -1,0 +1,131 @@
+"""What one server does now and then for all: it compacts etcd and deletes what nobody needs.
+
+Nobody compacts etcd by default, and every report is kept in it until then.
+"""
+
+from __future__ import annotations
+
+from collections import deque
+from collections.abc import Callable, Iterable
+from contextlib import suppress
+
+from plugind.store.etcd.client import Client
+from plugind.store.etcd.failures import Full, RevisionGone
+from plugind.store.etcd.keys import Indexes, Keys, Root, number
+from plugind.store.etcd.leases import now
+from plugind.store.etcd.reading import Reading
+from plugind.store.etcd.rpc_pb2 import CompactionRequest, RequestOp, TxnRequest
+from plugind.store.etcd.settings import EtcdSettings
+from plugind.store.etcd.transactions import at_revision, batches, below, delete, put, within
+from plugind.store.etcd.values import LOAD_SECONDS
+
+EVERY = 60.0
+"""Seconds between two compactions."""
+
+_DELETED_AT_ONCE = 120
+
+
+class Upkeep:
+    """Compacts one store's etcd. ``kept_from`` returns the index of the oldest change that the
+    history of this server has a transition of, 0 for none."""
+
+    def __init__(
+        self,
+        client: Client,
+        root: Root,
+        keys: Keys,
+        indexes: Indexes,
+        *,
+        reading: Reading,
+        settings: EtcdSettings,
+        kept_from: Callable[[], int],
+    ) -> None:
+        self._client = client
+        self._keys = keys
+        self._indexes = indexes
+        self._reading = reading
+        self._settings = settings
+        self._kept_from = kept_from
+        self._is_current = at_revision(root.current, indexes.revision)
+        self._seen: deque[tuple[float, int]] = deque()
+
+    def note(self, revision: int) -> None:
+        """Note which revision is the present one; every server does, for each may get the duty."""
+        moment = now()
+        if not self._seen or moment - self._seen[-1][0] >= EVERY / 2:
+            self._seen.append((moment, revision))
+        while len(self._seen) > 1 and self._seen[1][0] <= moment - self._settings.log_keep:
+            self._seen.popleft()
+
+    def do(self) -> None:
+        """Delete what is too old, and compact etcd to what it was when the log begins. Raise
+        StoreError."""
+        if self._seen and self._seen[0][0] <= now() - self._settings.log_keep:
+            self.compact(self._seen[0][1])
+
+    def compact(self, revision: int) -> None:
+        """Compact etcd, and the log with it, to a revision. Raise StoreError."""
+        self._prune_history()
+        if self._raise_floor(revision):
+            self._delete_old(self._keys.scopes, revision)
+            self._delete_old(self._keys.asides + b"log/", self._needed_from(revision))
+        self._delete_stray_beats(revision)
+        if self._settings.compact:
+            with suppress(RevisionGone):  # somebody has done it
+                request = CompactionRequest(revision=revision)
+                self._client.call("Compact", request, LOAD_SECONDS)
+
+    def _raise_floor(self, revision: int) -> bool:
+        """Have the log reach back to a revision and no further. Return whether it is so: an etcd
+        that is full takes deletions only."""
+        key, value = self._keys.floor, number(self._indexes.of(revision))
+        try:
+            self._write([within([below(key, value)], [put(key, value)])])
+        except Full:
+            return False
+        return True
+
+    def _needed_from(self, revision: int) -> int:
+        """Return the revision before which no large value of log or history is needed."""
+        kept = self._kept_from()
+        return min(revision, self._indexes.revision_of(kept)) if kept else revision
+
+    def _prune_history(self) -> None:
+        """Delete the transitions that have left the history of this server."""
+        revision = self._indexes.revision_of(self._kept_from())
+        if self._delete_old(self._keys.histories, revision):
+            with suppress(Full):
+                pruned = number(self._indexes.of(revision - 1))
+                self._write([put(self._keys.pruned, pruned)])
+
+    def _delete_old(self, prefix: bytes, revision: int) -> int:
+        """Delete the keys with a prefix that were last put before a revision. Return how many."""
+        return self._delete(self._old(prefix, revision))
+
+    def _old(self, prefix: bytes, revision: int) -> list[bytes]:
+        if revision <= 1:
+            return []
+        pages = self._reading.pages(prefix, keys_only=True, older=revision - 1)
+        return [each.key for page in pages for each in page]
+
+    def _delete_stray_beats(self, revision: int) -> None:
+        """Delete beats that came just after their nodes had been removed."""
+        pages = self._reading.pages(self._keys.docs, keys_only=True)
+        there = {each.key.removeprefix(self._keys.docs) for page in pages for each in page}
+        self._delete(
+            key
+            for key in self._old(self._keys.beats, revision)
+            if key.removeprefix(self._keys.beats).partition(b"/")[0] not in there
+        )
+
+    def _delete(self, keys: Iterable[bytes]) -> int:
+        count = 0
+        for some in batches(keys, _DELETED_AT_ONCE):
+            self._write([delete(key) for key in some])
+            count += len(some)
+        return count
+
+    def _write(self, operations: list[RequestOp]) -> None:
+        request = TxnRequest(compare=[self._is_current], success=operations)
+        if not self._client.call("Txn", request, LOAD_SECONDS).succeeded:
+            self._reading.check_current([])

@@ -1,0 +1,92 @@
+"""Values as etcd has them: JSON, deflated where that pays, in parts where they are too large."""
+
+from __future__ import annotations
+
+import uuid
+import zlib
+from collections.abc import Sequence
+from typing import Any
+
+import msgspec
+
+from plugind.errors import StoreError
+from plugind.store.etcd.client import Client
+from plugind.store.etcd.keys import Keys, end_of
+from plugind.store.etcd.rpc_pb2 import KeyValue, RangeRequest, RequestOp, TxnRequest
+from plugind.store.etcd.transactions import delete, put
+
+PART_BYTES = 2**20
+"""The size of the parts of a value that was put aside."""
+
+_DEFLATE_FROM = 200
+_PLAIN, _DEFLATED, _ASIDE = b"\0", b"\1", b"\2"
+
+LOAD_SECONDS = 10.0
+"""Seconds for a call that may bring a lot."""
+
+
+def pack(value: bytes) -> bytes:
+    """Return a value as it is put."""
+    if len(value) >= _DEFLATE_FROM:
+        return _DEFLATED + zlib.compress(value, 3)
+    return _PLAIN + value
+
+
+def packed_json(value: Any) -> bytes:
+    return pack(msgspec.json.encode(value))
+
+
+def is_aside(value: bytes) -> bool:
+    """Return whether a value only points to its parts."""
+    return value[:1] == _ASIDE
+
+
+def unpack(value: bytes) -> bytes:
+    """Return what ``pack`` was given. Raise StoreError for anything else."""
+    kind, rest = value[:1], value[1:]
+    try:
+        if kind == _DEFLATED:
+            return zlib.decompress(rest)
+    except zlib.error as error:
+        raise StoreError(f"a value in etcd is damaged: {error}; restore a backup") from error
+    if kind != _PLAIN:
+        raise StoreError("a value in etcd is of a newer version of plugind: update this server")
+    return rest
+
+
+class Asides:
+    """Puts large values aside, in parts, and gets them again. Safe for threads."""
+
+    def __init__(self, client: Client, keys: Keys) -> None:
+        self._client = client
+        self._keys = keys
+
+    def put(self, kind: str, packed: bytes) -> bytes:
+        """Put a packed value aside in parts, and return what stands for it."""
+        name = f"{kind}/{uuid.uuid4().hex}".encode()
+        for start in range(0, len(packed), PART_BYTES):
+            key = self._keys.asides + name + b"/%06d" % (start // PART_BYTES)
+            part = TxnRequest(success=[put(key, packed[start : start + PART_BYTES])])
+            self._client.call("Txn", part, LOAD_SECONDS)
+        return _ASIDE + name
+
+    def whole(self, value: bytes) -> bytes:
+        """Return the packed value that a value is or stands for. Raise StoreError where its parts
+        are gone."""
+        if not is_aside(value):
+            return value
+        prefix = self._keys.asides + value[1:] + b"/"
+        request = RangeRequest(key=prefix, range_end=end_of(prefix))
+        found: Sequence[KeyValue] = self._client.call("Range", request, LOAD_SECONDS).kvs
+        if not found:
+            raise StoreError("parts of a large value in etcd are gone: load the store again")
+        return b"".join(each.value for each in found)
+
+    def removal(self, value: bytes) -> list[RequestOp]:
+        """Return the operations that remove the parts of a value, if it has any."""
+        if not is_aside(value):
+            return []
+        prefix = self._keys.asides + value[1:] + b"/"
+        operation = delete(prefix)
+        operation.request_delete_range.range_end = end_of(prefix)
+        return [operation]

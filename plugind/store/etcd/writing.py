@@ -1,0 +1,210 @@
+"""Makes the transactions that changes are committed by."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from plugind.model import Change, Step
+from plugind.store.etcd.documents import Copy, nodes_of, rewritten
+from plugind.store.etcd.keys import Indexes, Keys, Root, number
+from plugind.store.etcd.reading import Written as Stamped
+from plugind.store.etcd.reading import packed_stamp
+from plugind.store.etcd.records import history_value, offset, record_value
+from plugind.store.etcd.rpc_pb2 import Compare, RequestOp, TxnRequest
+from plugind.store.etcd.transactions import (
+    REQUEST_BYTES,
+    absent,
+    at_revision,
+    below,
+    delete,
+    delete_all,
+    get,
+    not_after,
+    packed,
+    put,
+    within,
+)
+from plugind.store.etcd.values import Asides, packed_json
+
+_ASIDE_FROM = 2**15
+"""Smaller values stay in a transaction, however large that is."""
+
+
+@dataclass(frozen=True)
+class Written:
+    """A transaction, and the documents that it puts: whole, and what stands for them if that is
+    another value."""
+
+    request: TxnRequest
+    documents: Mapping[str, tuple[bytes, bytes]]
+
+
+class Writing:
+    """Makes the transactions of one generation. ``floor(changes)`` returns the index that the log
+    reaches back to once they are in it."""
+
+    def __init__(
+        self,
+        root: Root,
+        keys: Keys,
+        indexes: Indexes,
+        asides: Asides,
+        floor: Callable[[Sequence[Change]], int],
+    ) -> None:
+        self._root = root
+        self._keys = keys
+        self._indexes = indexes
+        self._asides = asides
+        self._floor = floor
+
+    def transaction(
+        self,
+        by: str,
+        changes: Sequence[Change],
+        *,
+        limits: Mapping[str, int],
+        documents: Mapping[str, Copy],
+        head: int,
+        lease: int,
+    ) -> Written:
+        """Return the transaction that commits changes as the attempt ``by`` ("ID/NUMBER").
+
+        ``limits`` are the scopes that they read, and after which revision none may be written;
+        ``documents`` are as they were before. With ``head``, all of that was looked at when
+        ``log/head`` had that revision.
+        """
+        keys = self._keys
+        name, _, attempt = by.partition("/")
+        own = keys.ids + name.encode()
+        values = {
+            keys.doc(node_id): rewritten(copy.packed, node_id, changes)
+            for node_id, copy in documents.items()
+        }
+        whole = dict(values)
+        values[keys.head] = record_value(by, changes)
+        if (noted := history_value(changes)) is not None:
+            values[
+                keys.histories + f"{max(each.time for each in changes):020d}-{name}".encode()
+            ] = noted
+        rest = [
+            put(own, attempt.encode(), lease),
+            *self._floor_moved(changes),
+            *self._scopes(changes),
+            *self._steps(changes),
+            *self._stamps(changes),
+            *self._removals(changes, documents),
+        ]
+        self._set_aside(values, sum(each.ByteSize() + 8 for each in rest))
+        operations = [put(key, value) if value else delete(key) for key, value in values.items()]
+        compare = self._conditions(own, limits, documents, head)
+        request = TxnRequest(
+            compare=compare,
+            success=packed([*rest, *operations], len(compare)),
+            failure=[get(self._root.current), get(own)],
+        )
+        kept = {
+            node_id: (whole[keys.doc(node_id)], self._pointer(whole, values, keys.doc(node_id)))
+            for node_id in documents
+        }
+        return Written(request, kept)
+
+    def _pointer(
+        self, whole: Mapping[bytes, bytes], values: Mapping[bytes, bytes], key: bytes
+    ) -> bytes:
+        return values[key] if values[key] != whole[key] else b""
+
+    def _conditions(
+        self,
+        own: bytes,
+        limits: Mapping[str, int],
+        documents: Mapping[str, Copy],
+        head: int,
+    ) -> list[Compare]:
+        keys = self._keys
+        found = [at_revision(self._root.current, self._indexes.revision), absent(own)]
+        if limits:
+            oldest = self._indexes.of(min(limits.values()))
+            found.append(below(keys.floor, number(oldest + 1)))
+        after = {keys.scope(scope): limit for scope, limit in limits.items()}
+        if head:
+            found.append(at_revision(keys.head, head))
+            return found
+        for node_id, copy in documents.items():
+            scope = keys.scope(f"node/{node_id}")
+            after[scope] = min(after.get(scope, copy.revision), copy.revision)
+        return [*found, *(not_after(key, revision) for key, revision in after.items())]
+
+    def _floor_moved(self, changes: Sequence[Change]) -> list[RequestOp]:
+        if not (floor := self._floor(changes)):
+            return []
+        key, value = self._keys.floor, number(floor)
+        return [within([below(key, value)], [put(key, value)])]
+
+    def _scopes(self, changes: Iterable[Change]) -> list[RequestOp]:
+        scopes = {scope for change in changes for scope in change.writes}
+        # A document is only as good as the scope of its node says.
+        scopes |= {f"node/{node_id}" for change in changes for node_id in nodes_of(change)}
+        return [put(self._keys.scope(scope), b"") for scope in sorted(scopes)]
+
+    def _steps(self, changes: Iterable[Change]) -> list[RequestOp]:
+        keys = self._keys
+        last: dict[bytes, Any] = {}
+        for change in changes:
+            _take(last, change.declarations, lambda one: keys.declaration(*one.key))
+            _take(last, change.sessions, lambda one: keys.session(one.key))
+        return [
+            delete(key) if after is None else put(key, packed_json(after))
+            for key, after in last.items()
+        ]
+
+    def _stamps(self, changes: Sequence[Change]) -> list[RequestOp]:
+        """Return what says when resources were created and changed: that they are created now holds
+        only where they are not there, or have been removed by one of the changes."""
+        created: dict[str, Stamped] = {}
+        changed: dict[str, Stamped | None] = {}
+        removed: set[str] = set()
+        for place, change in enumerate(changes):
+            stamped = Stamped(change.time, offset(place, len(changes)))
+            for resource in change.touched - change.removed:
+                created.setdefault(resource, stamped)
+                changed[resource] = stamped
+            for resource in change.removed:
+                created.pop(resource, None)
+                changed[resource] = None
+                removed.add(resource)
+        found: list[RequestOp] = []
+        for resource, stamp in sorted(changed.items()):
+            key, made = self._keys.stamp(resource), self._keys.made(resource)
+            if stamp is None:
+                found += [delete(key), delete(made)]
+                continue
+            first = put(made, packed_stamp(created[resource]))
+            found.append(put(key, packed_stamp(stamp)))
+            found.append(first if resource in removed else within([absent(made)], [first]))
+        return found
+
+    def _removals(
+        self, changes: Iterable[Change], documents: Mapping[str, Copy]
+    ) -> list[RequestOp]:
+        gone = {step.some.id for change in changes for step in change.nodes if step.after is None}
+        found = [delete_all(self._keys.beats_of(node_id)) for node_id in sorted(gone)]
+        for copy in documents.values():
+            found += self._asides.removal(copy.pointer)
+        return found
+
+    def _set_aside(self, values: dict[bytes, bytes], size: int) -> None:
+        """Put the largest values aside until the rest fits a transaction."""
+        total = size + sum(len(key) + len(value) + 16 for key, value in values.items())
+        for key, value in sorted(values.items(), key=lambda item: -len(item[1])):
+            if total <= REQUEST_BYTES or len(value) < _ASIDE_FROM:
+                return
+            kind = "doc" if key.startswith(self._keys.docs) else "log"
+            values[key] = self._asides.put(kind, value)
+            total -= len(value)
+
+
+def _take(last: dict[bytes, Any], steps: Iterable[Step[Any]], key: Callable[[Any], bytes]) -> None:
+    for step in steps:
+        last[key(step.some)] = step.after
