@@ -281,8 +281,8 @@ def _heard_of(call: Call[NodeParts], node_id: str, accepted: Accepted, run: str)
     if (connection := call.request.connection) is not None:
         connection.verified_node()
     ttl, was_late = call.parts.liveness.beat(node_id, run)
-    if was_late:
-        accepted = replace(accepted, index=call.parts.intake.back(node_id))
+    if was_late and (index := call.parts.intake.back(node_id)):
+        accepted = replace(accepted, index=index)
     answer = replace(accepted, digest=f"{accepted.digest}.{_rights(call)}")
     return json_reply({**_ACCEPTED.dump(answer), "HeartbeatTTL": round(ttl * SECOND)})
 

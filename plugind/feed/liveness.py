@@ -169,11 +169,18 @@ class Liveness:
                     self._deadlines.expect(node_id, given, now)
 
     def missed(self, old: State, new: State) -> None:
-        """Expect nothing more of nodes that are gone."""
+        """Expect nothing more of nodes that are gone; expect those that another process was the
+        first to hear."""
+        now = time.monotonic()
         with self._wake:
             for node_id in old.nodes:
                 if node_id not in new.nodes:
                     self._deadlines.forget(node_id)
+            for node_id, node in new.nodes.items():
+                is_new = node.status != DOWN and node_id not in self._deadlines
+                if self._shared is not None and is_new:
+                    given = Beat(time.time_ns(), round(self.ttl * SECOND))
+                    self._deadlines.expect(node_id, given, now)
 
     def close(self) -> None:
         """End the thread; when nodes were last heard, and this process ran, is written first."""

@@ -150,8 +150,18 @@ class Intake:
         return Accepted(state.index, digest)
 
     def back(self, node_id: str) -> int:
-        """Note that a node was heard; if it was written as down just now, take that back."""
-        return self._heard(node_id, self._runs.seen(node_id, ""))
+        """Note that a node was heard; if it was written as down just now, take that back. Return
+        the index of that, 0 where there was nothing to take back."""
+        is_cloned, is_changed = self._runs.seen(node_id, ""), False
+
+        def plan(planner: Planner, now: int) -> Change:
+            nonlocal is_changed
+            change = planner.heard(node_id, is_cloned, now)
+            is_changed = bool(change)
+            return change
+
+        index = self._submit(plan)
+        return index if is_changed else 0
 
     def _heard(self, node_id: str, is_cloned: bool) -> int:
         return self._submit(lambda planner, now: planner.heard(node_id, is_cloned, now))

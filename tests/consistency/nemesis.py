@@ -1,0 +1,78 @@
+"""Breaks parts of a rig at random, by a schedule that its seed repeats."""
+
+from __future__ import annotations
+
+import threading
+import time
+from dataclasses import dataclass
+from random import Random
+
+from tests.consistency.operations import Fault, History
+from tests.consistency.rigs import Rig
+
+TRAFFIC = 20
+"""Acknowledged writes that a run needs before each of its faults: without traffic a fault shows
+nothing."""
+
+PATIENT = 20.0
+"""Seconds within which that traffic has to come."""
+
+
+class TooThin(AssertionError):
+    """There was too little traffic before a fault for the run to show anything."""
+
+
+@dataclass(frozen=True, slots=True)
+class Step:
+    """One fault: ``target`` is the number of the part, ``lasts`` in seconds."""
+
+    target: int
+    way: int
+    lasts: float
+
+
+def schedule(seed: int, faults: int, slowest: float) -> list[Step]:
+    """Return the faults of a run; the same seed gives the same."""
+    random = Random(seed)
+    return [
+        Step(random.randrange(2**16), random.randrange(2**16), random.uniform(0.2, slowest))
+        for _ in range(faults)
+    ]
+
+
+class Nemesis:
+    """Breaks one part after the other, each after enough traffic, and mends it."""
+
+    def __init__(self, rig: Rig, history: History, seed: int) -> None:
+        self._rig = rig
+        self._history = history
+        self._seed = seed
+        self._until = threading.Event()
+
+    def run(self, faults: int, until: float | None = None) -> int:
+        """Do the faults of the schedule, no more once the monotonic clock is at ``until``; return
+        how many there were. Raise TooThin."""
+        done = 0
+        for step in schedule(self._seed, faults, self._rig.slowest):
+            if until is not None and time.monotonic() >= until:
+                break
+            before = self._history.count
+            if not self._history.reaches(before + TRAFFIC, PATIENT):
+                count = self._history.count - before
+                raise TooThin(f"{count} writes in {PATIENT:.0f} s, not {TRAFFIC}, before {step}")
+            self._break(step)
+            done += 1
+        return done
+
+    def _break(self, step: Step) -> None:
+        target = self._rig.targets[step.target % len(self._rig.targets)]
+        way = target.ways[step.way % len(target.ways)]
+        begun = time.monotonic()
+        print(f"{begun:.3f} {way} {target.name} for {step.lasts:.2f} s")
+        target.break_(way)
+        try:
+            self._until.wait(step.lasts)
+        finally:
+            target.mend(way)
+        ended = time.monotonic()
+        self._history.faults.append(Fault(f"{way} {target.name}", target.servers, begun, ended))

@@ -1,0 +1,36 @@
+"""The checker finds each of the faults that it is made for, and nothing where there is none."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+from plugind.testing.stores import Wrapped
+from tests.consistency.checker import report
+from tests.consistency.mutants import MUTANTS, Compacts, Late, Mutant
+from tests.consistency.rigs import in_process
+from tests.consistency.running import drive, is_sound
+
+SEED = 7
+
+
+@pytest.mark.parametrize("mutant", MUTANTS, ids=str)
+def test_a_mutant_is_found(mutant: Mutant, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    mutant.patch(monkeypatch)
+    with in_process(tmp_path, mutant.servers, wrap=mutant.wrap, ttl=mutant.ttl) as rig:
+        found = drive(rig, SEED, writes=mutant.writes, sleepers=mutant.sleepers)
+    print(report(found))
+    assert mutant.finds <= {each.kind for each in found}
+
+
+@pytest.mark.parametrize("store", [Compacts, Late])
+def test_a_sound_store_is_found_sound(store: type[Wrapped], tmp_path: Path) -> None:
+    """Its log is compacted all the time, or its followers are late."""
+    with in_process(tmp_path, 2, wrap=store.around) as rig:
+        is_sound(drive(rig, SEED, writes=120))
+
+
+def test_nodes_that_sleep_go_down_and_come_back(tmp_path: Path) -> None:
+    with in_process(tmp_path, 2, wrap=lambda kind: kind, ttl="1s") as rig:
+        is_sound(drive(rig, SEED, writes=300, sleepers=3))
