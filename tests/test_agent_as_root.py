@@ -17,6 +17,7 @@ from plugin_types.csi.prober import CsiProber
 from plugin_types.csi.settings import CsiSettingsSchema
 from plugind.client import Client
 from plugind.toolbox import trust
+from tests.certificates import certificate
 from tests.processes import Machine, machine
 from tests.support import eventually
 from tests.test_cli import plugind
@@ -165,7 +166,11 @@ def test_files_that_the_configuration_names(tmp_path: Path) -> None:
     (policies / "ops.hcl").write_text('agent { policy = "read" }\n')
     tokens = tmp_path / "tokens.hcl"
     tokens.touch(mode=0o600)
-    file = config(tmp_path / "etc", f'  token_file = "{token}"\n')
+    pair = certificate(tmp_path, "agent")
+    file = config(
+        tmp_path / "etc",
+        f'  token_file = "{token}"\n  cert_file = "{pair.cert}"\n  key_file = "{pair.key}"\n',
+    )
     with file.open("a") as stream:
         stream.write(
             "server { enabled = true }\n"
@@ -173,16 +178,22 @@ def test_files_that_the_configuration_names(tmp_path: Path) -> None:
         )
     assert plugind("config", "validate", str(file)).returncode == 0
     token.chmod(0o602)
+    os.chown(pair.cert, OTHER, 0)
+    os.chown(pair.key, OTHER, 0)
     os.chown(tokens, OTHER, 0)
     (policies / "ops.hcl").chmod(0o666)
     done = plugind("config", "validate", str(file))
     assert done.returncode == 1
-    assert done.stderr.splitlines()[-4:-1] == [
+    assert done.stderr.splitlines()[-6:-1] == [
         f"{file}:7:3: client.token_file {token} is not read: "
         f"{token} can be written by others than root",
-        f"{file}:12:3: acl.policies: {policies}/ops.hcl is not read: "
+        f"{file}:8:3: client.cert_file: {pair.cert} is not read: "
+        f"{pair.cert} belongs to user {OTHER}: what root runs or reads must be root's",
+        f"{file}:9:3: client.key_file: {pair.key} is not read: "
+        f"{pair.key} belongs to user {OTHER}: what root runs or reads must be root's",
+        f"{file}:14:3: acl.policies: {policies}/ops.hcl is not read: "
         f"{policies}/ops.hcl can be written by others than root",
-        f"{file}:13:3: acl.tokens: {tokens} is not read: "
+        f"{file}:15:3: acl.tokens: {tokens} is not read: "
         f"{tokens} belongs to user {OTHER}: what root runs or reads must be root's",
     ]
 

@@ -21,6 +21,7 @@ import requests
 
 from plugind.config.hcl import parse_text
 from plugind.config.tree import Place
+from tests.certificates import certificate
 from tests.processes import PLUGIND
 from tests.promises import COMMAND_MAXIMUM, PATIENCE, Watch
 from tests.support import eventually
@@ -49,6 +50,9 @@ UNTESTED = {
     "nomad server members": "needs a Nomad",
     "export PLUGIND_ADDR=https://plugind.example.com/plugind": "tests/test_exposing.py runs it",
     "plugind plugin status --ca-file /etc/plugind/ca.pem": "tests/test_exposing.py runs it",
+    "plugind node status --client-cert me.crt --client-key me.key": (
+        "tests/test_client_certificates.py runs it"
+    ),
     "cp -r conf/server/. /etc/plugind": "writes outside of the checkout",
     "plugind config validate /etc/plugind": "tests/config/test_examples.py starts with a copy",
     "plugind config show /etc/plugind": "tests/test_config_show.py runs it",
@@ -159,6 +163,7 @@ def test_configuration_shown_is_valid(tmp_path: Path) -> None:
     (tmp_path / "acl/policies").mkdir(parents=True)  # some name these
     (tmp_path / "acl/tokens.hcl").touch()
     shutil.copy(certifi.where(), tmp_path / "ca.pem")
+    certificate(tmp_path, "agent")
     (tmp_path / "agent.token").write_text("a-token")
     base = tmp_path / "base.hcl"  # the whole that the shown part belongs to
     base.write_text('data_dir = "data"\nports { http = 0 }\nserver { enabled = true }\n')

@@ -3,8 +3,6 @@
 from __future__ import annotations
 
 import re
-import socket
-import subprocess
 import time
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -15,18 +13,13 @@ import requests
 
 from plugind.api.endpoints import LARGE_BODY
 from plugind.api.query import WAIT_MAXIMUM
-from plugind.client import Client
+from plugind.client import Client, Tls
 from plugind.model.times import SECOND, parse_duration
-from tests.ports import reserved_port
+from tests.nginx import HEALTH, SERVER, nginx
 from tests.processes import Machine, counts, machine
 from tests.promises import PATIENCE
-from tests.support import eventually, needs
+from tests.support import eventually
 from tests.test_cli import plugind
-from tests.test_docs import ROOT
-
-TEXT = (ROOT / "docs/exposing.md").read_text()
-BLOCKS = re.findall(r"^```nginx\n(.*?)^```$", TEXT, re.MULTILINE | re.DOTALL)
-NGINX = "/usr/sbin/nginx"
 
 
 @dataclass
@@ -41,63 +34,13 @@ class Proxy:
 
 @pytest.fixture(scope="module")
 def proxy(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Proxy]:
-    needs(NGINX, "nginx-light")
-    needs("/usr/bin/openssl", "openssl")
     folder = tmp_path_factory.mktemp("proxy")
-    with machine(folder) as here, reserved_port() as port:
+    with machine(folder) as here:
         _, server = here.server(
             server_access_log=str(folder / "access.log"), server_trusted_proxies="127.0.0.1"
         )
-        config = _configuration(folder, port, server.address)
-        process = subprocess.Popen([NGINX, "-p", folder, "-c", config], stderr=subprocess.DEVNULL)
-        try:
-            eventually(lambda: _answers(port))
-            address = f"https://127.0.0.1:{port}/plugind"
+        with nginx(folder, server.address, extra=HEALTH) as address:
             yield Proxy(address, folder / "plugind.crt", here, server)
-        finally:
-            process.terminate()
-            process.wait(PATIENCE)
-
-
-def _configuration(folder: Path, port: int, server: str) -> Path:
-    """Write the document's blocks, with this test's port, files and server in them."""
-    subprocess.run(
-        [
-            *("openssl", "req", "-x509", "-newkey", "ec", "-pkeyopt", "ec_paramgen_curve:P-256"),
-            *("-nodes", "-keyout", folder / "plugind.key", "-out", folder / "plugind.crt"),
-            *("-days", "2", "-subj", "/CN=plugind", "-addext", "subjectAltName=IP:127.0.0.1"),
-        ],
-        check=True,
-        capture_output=True,
-    )
-    server_block, health = BLOCKS
-    text = server_block.rstrip().removesuffix("}") + health + "}\n"
-    for old, new in {
-        "listen 443 ssl;": f"listen 127.0.0.1:{port} ssl;",
-        "/etc/nginx/": f"{folder}/",
-        "http://127.0.0.1:4646/": f"{server}/",
-    }.items():
-        assert old in text
-        text = text.replace(old, new)
-    places = "".join(
-        f"{kind}_temp_path {folder}/{kind};\n"
-        for kind in ("client_body", "proxy", "fastcgi", "uwsgi", "scgi")
-    )
-    config = folder / "nginx.conf"
-    config.write_text(
-        "user root;\ndaemon off;\n"  # the workers write in the test's folder
-        f"pid {folder}/nginx.pid;\nerror_log {folder}/error.log;\nevents {{}}\n"
-        f"http {{\naccess_log {folder}/nginx-access.log;\n{places}{text}}}\n"
-    )
-    return config
-
-
-def _answers(port: int) -> bool:
-    try:
-        socket.create_connection(("127.0.0.1", port), timeout=PATIENCE).close()
-    except OSError:
-        return False
-    return True
 
 
 def test_an_agent_reports_through_the_proxy(proxy: Proxy) -> None:
@@ -114,7 +57,7 @@ def test_an_agent_reports_through_the_proxy(proxy: Proxy) -> None:
 
 
 def test_a_blocking_query_waits_and_wakes_behind_the_proxy(proxy: Proxy) -> None:
-    with Client(proxy.address, ca_file=str(proxy.ca_file)) as client:
+    with Client(proxy.address, tls=Tls(proxy.ca_file)) as client:
         index = client.nodes().index
         began = time.monotonic()
         assert client.nodes(index=index, wait=1).index == index
@@ -122,7 +65,7 @@ def test_a_blocking_query_waits_and_wakes_behind_the_proxy(proxy: Proxy) -> None
 
 
 def test_the_proxy_has_the_limits_of_the_server(proxy: Proxy) -> None:
-    found = dict(re.findall(r"^ +(\w+) +(\S+);$", BLOCKS[0], re.MULTILINE))
+    found = dict(re.findall(r"^ +(\w+) +(\S+);$", SERVER, re.MULTILINE))
     longest = WAIT_MAXIMUM * (1 + 1 / 16)
     assert parse_duration(found["proxy_read_timeout"]) / SECOND > longest
     assert found["client_max_body_size"] == f"{LARGE_BODY >> 20}m"

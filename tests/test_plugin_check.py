@@ -72,7 +72,7 @@ def test_health_that_cannot_be_read_is_unknown(api: Live) -> None:
         ("well", "http://127.0.0.1:1", (), "connection refused"),
         ("well", "nonsense", (), "is not a server's address"),
         ("well", api.address, ("--nope",), "No such option"),
-        ("well", api.address, ("--ca-file", "/none"), "does not exist"),
+        ("well", api.address, ("--ca-file", "/none"), "/none cannot be read: No such file"),
     ):
         status, line = check(id, address, *words)
         assert (status, line[:18]) == (3, "PLUGIND UNKNOWN - ")

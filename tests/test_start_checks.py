@@ -14,6 +14,7 @@ import pytest
 from plugind.cli.checking import check
 from plugind.serve.listening import listen
 from plugind.types.configured import load_settings
+from tests.certificates import Pair, certificate
 from tests.processes import PLUGIND, Machine, machine
 from tests.promises import COMMAND_MAXIMUM
 from tests.support import eventually
@@ -47,7 +48,28 @@ def write(name: str, text: str) -> Callable[[Path], object]:
     return write
 
 
+def pair(folder: Path) -> Pair:
+    return certificate(folder, "agent")
+
+
+def lone_certificate(folder: Path) -> None:
+    pair(folder).key.unlink()
+
+
+def encrypted_key(folder: Path) -> None:
+    pair(folder).encrypt()
+
+
+def key_of_another(folder: Path) -> None:
+    certificate(folder, "other").key.replace(pair(folder).key)
+
+
+def key_that_others_read(folder: Path) -> None:
+    pair(folder).key.chmod(0o644)
+
+
 HTTPS = 'servers = ["https://a"]\n'
+PAIR = 'client {\n  cert_file = "agent.crt"\n  key_file = "agent.key"\n'
 
 MISTAKES: dict[str, Case] = {
     "no role": (NEITHER, DATA, nothing, "{file}:1:1: neither server.enabled nor client.enabled"),
@@ -130,6 +152,49 @@ MISTAKES: dict[str, Case] = {
         f'client {{\n  ca_file = "ca.pem"\n{HTTPS}}}\n',
         write("ca.pem", "nonsense"),
         "{file}:2:3: client.ca_file {folder}/ca.pem has no certificates",
+    ),
+    "a client certificate without its key": (
+        DATA + CLIENT,
+        f'client {{\n  cert_file = "agent.crt"\n{HTTPS}}}\n',
+        pair,
+        "{file}:2:3: client.cert_file {folder}/agent.crt needs key_file beside it",
+    ),
+    "a key without its certificate": (
+        DATA + CLIENT,
+        f'client {{\n  key_file = "agent.key"\n{HTTPS}}}\n',
+        pair,
+        "{file}:2:3: client.key_file {folder}/agent.key needs cert_file beside it",
+    ),
+    "a client certificate that is not there": (
+        DATA + CLIENT,
+        PAIR + HTTPS + "}\n",
+        nothing,
+        "{file}:2:3: client.cert_file {folder}/agent.crt cannot be read: No such file",
+    ),
+    "a client certificate that is none": (
+        DATA + CLIENT,
+        PAIR + HTTPS + "}\n",
+        write("agent.crt", "nonsense"),
+        "{file}:2:3: client.cert_file {folder}/agent.crt has no certificates in PEM form",
+    ),
+    "a key that is not there": (
+        DATA + CLIENT,
+        PAIR + HTTPS + "}\n",
+        lone_certificate,
+        "{file}:3:3: client.key_file {folder}/agent.key cannot be read: No such file",
+    ),
+    "a key that is encrypted": (
+        DATA + CLIENT,
+        PAIR + HTTPS + "}\n",
+        encrypted_key,
+        "{file}:3:3: client.key_file {folder}/agent.key is encrypted, and nothing can ask for its",
+    ),
+    "the key of another certificate": (
+        DATA + CLIENT,
+        PAIR + HTTPS + "}\n",
+        key_of_another,
+        "{file}:3:3: client.key_file {folder}/agent.key is not the key of the certificate in "
+        "{folder}/agent.crt",
     ),
     "ACLs without files": (
         DATA + SERVER,
@@ -295,6 +360,16 @@ WARNINGS = {
         'client { enabled = true }\nacl {\n  enabled = true\n  tokens = "tokens"\n}\n',
         "{file}:1:10: client.token_file is not set while acl.enabled is true",
     ),
+    "a key that others may read": (
+        CLIENT,
+        PAIR + HTTPS + "}\n",
+        "{file}:3:3: client.key_file {folder}/agent.key is open to other users: chmod o=,g-w ",
+    ),
+    "a client certificate for nothing": (
+        CLIENT,
+        PAIR + "}\n",
+        "{file}:2:3: client.cert_file has no effect",
+    ),
     "certificates for nothing": (
         CLIENT,
         'client {\n  ca_file = "/etc/ssl/certs/ca-certificates.crt"\n}\n',
@@ -307,9 +382,11 @@ WARNINGS = {
 def test_settings_that_cannot_work_are_warned_of(tmp_path: Path, name: str) -> None:
     first, second, message = WARNINGS[name]
     file = configure(tmp_path, DATA + first, second)
+    if "agent.key" in second:
+        key_that_others_read(tmp_path) if HTTPS in second else pair(tmp_path)
     settings, _ = load_settings([tmp_path], {}, None)
     (warning,) = check(settings).warnings
-    assert str(warning).startswith(message.format(file=file))
+    assert str(warning).startswith(message.format(file=file, folder=tmp_path))
 
 
 @pytest.mark.parametrize(

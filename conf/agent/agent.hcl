@@ -30,10 +30,12 @@ client {
   # Otherwise they stay expected, and are shown as silent after the server's heartbeat_ttl.
   # leave_on_terminate = false
 
-  # No default for either: without them no token is sent, and https servers are trusted as the
-  # machine trusts others.
+  # No default for any: without them no token is sent, https servers are trusted as the machine
+  # trusts others, and those that require a client certificate refuse this agent.
   # token_file = "/etc/plugind/agent.token"
   # ca_file    = "/etc/plugind/ca.pem"
+  # cert_file  = "/etc/plugind/agent.crt"
+  # key_file   = "/etc/plugind/agent.key"
 }
 
 # How a plugin type finds and asks its plugins.

@@ -19,6 +19,7 @@ from plugind.agent.report import report
 from plugind.agent.report.reporter import Reporter
 from plugind.agent.supervisor.supervisor import Supervisor
 from plugind.agent.transitions import Plugins, transitions
+from plugind.client import Tls
 from plugind.health import Finding, Health
 from plugind.health.health_log import log_health
 from plugind.health.threads import OwnedThread, threads_health
@@ -50,7 +51,7 @@ class Agent:
         data_dir: Path,
         servers: Sequence[str],
         token_file: Path | None,
-        ca_file: Path | None,
+        tls: Tls,
         types: Mapping[str, Mapping[str, Any]],
         *,
         meta: Mapping[str, str] | None = None,
@@ -70,7 +71,7 @@ class Agent:
         self._data_dir = data_dir
         self._servers = servers
         self._token_file = token_file
-        self._ca_file = ca_file
+        self._tls = tls
         self._command = command or (lambda type: prober_command(type, log_level, log_json))
         self._supervisors = {type: self._supervisor(type, types[type]) for type in types}
         self._retired: set[str] = set()
@@ -95,7 +96,7 @@ class Agent:
                 self._identity,
                 self._servers,
                 self._token_file,
-                self._ca_file,
+                self._tls,
                 build=lambda: self._report(origin),
                 ready=lambda: all(each.state.complete for each in self._supervisors.values()),
                 acknowledged=self._acknowledged,

@@ -7,7 +7,6 @@ cannot differ. The checks change nothing and leave nothing behind.
 from __future__ import annotations
 
 import os
-import ssl
 import stat
 from collections.abc import Iterable, Iterator
 from contextlib import suppress
@@ -17,7 +16,8 @@ from urllib.parse import urlsplit
 
 from plugind.agent import identity
 from plugind.cli.running import pid_file, running, settings_file, started_with
-from plugind.client import DEFAULT_ADDRESS
+from plugind.client import DEFAULT_ADDRESS, Tls
+from plugind.client.private import is_open_to_others
 from plugind.client.token_file import TokenFile
 from plugind.config.files import files_in
 from plugind.config.restart import changed
@@ -86,7 +86,12 @@ def untrusted(settings: Settings) -> Iterator[Mistake]:
     """
     if not settings.client.enabled:
         return
-    named = {("client", "ca_file"): settings.client.ca_file}
+    client = settings.client
+    named = {
+        ("client", "ca_file"): client.ca_file,
+        ("client", "cert_file"): client.cert_file,
+        ("client", "key_file"): client.key_file,
+    }
     if settings.server.enabled and settings.acl.enabled:
         named["acl", "policies"] = settings.acl.policies
         named["acl", "tokens"] = settings.acl.tokens
@@ -217,17 +222,8 @@ def _client_files(settings: Settings) -> Iterator[Mistake]:
         TokenFile(client.token_file).read()
     except TokenError as error:
         yield settings.place("client", "token_file").mistake(f"client.{error}")
-    if client.ca_file is not None:
-        try:
-            ssl.create_default_context(cafile=client.ca_file)
-        except ssl.SSLError:
-            reason = "has no certificates in PEM form"
-        except OSError as error:
-            reason = f"cannot be read: {error.strerror}"
-        else:
-            return
-        place = settings.place("client", "ca_file")
-        yield place.mistake(f"client.ca_file {client.ca_file} {reason}")
+    for name, reason in Tls(client.ca_file, client.cert_file, client.key_file).mistakes():
+        yield settings.place("client", name).mistake(f"client.{name} {reason}")
 
 
 def _warnings(settings: Settings) -> Iterator[Mistake]:
@@ -241,9 +237,22 @@ def _warnings(settings: Settings) -> Iterator[Mistake]:
                 "client.token_file is not set while acl.enabled is true: the agent's reports "
                 "are refused, unless the policy 'anonymous' allows them"
             )
-        if client.ca_file and not any(each.startswith("https:") for each in client.servers):
-            yield settings.place("client", "ca_file").mistake(
-                "client.ca_file has no effect: no address in client.servers begins with https:"
+        yield from _tls(settings)
+
+
+def _tls(settings: Settings) -> Iterator[Mistake]:
+    client = settings.client
+    if client.key_file and is_open_to_others(client.key_file):
+        yield settings.place("client", "key_file").mistake(
+            f"client.key_file {client.key_file} is open to other users: chmod o=,g-w "
+            f"{client.key_file}"
+        )
+    if any(each.startswith("https:") for each in client.servers):
+        return
+    for name, file in {"ca_file": client.ca_file, "cert_file": client.cert_file}.items():
+        if file:
+            yield settings.place("client", name).mistake(
+                f"client.{name} has no effect: no address in client.servers begins with https:"
             )
 
 

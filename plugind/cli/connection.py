@@ -3,9 +3,7 @@
 from __future__ import annotations
 
 import os
-import stat
 from collections.abc import Callable
-from contextlib import suppress
 from dataclasses import dataclass
 from functools import wraps
 from pathlib import Path
@@ -14,7 +12,8 @@ from typing import Any, TypeVar
 import click
 
 from plugind.cli.commands import Connection
-from plugind.client import DEFAULT_ADDRESS, Client
+from plugind.client import DEFAULT_ADDRESS, Client, Tls
+from plugind.client.private import is_open_to_others
 from plugind.client.token_file import read_token
 from plugind.errors import ClientError, PlugindError, Refused, TokenError
 
@@ -36,7 +35,23 @@ _OPTIONS = (
         "--ca-file",
         cls=Connection,
         metavar="FILE",
+        type=click.Path(path_type=Path),
         help="File with the certificates to verify an https server with.  [NOMAD_CACERT]",
+    ),
+    click.option(
+        "--client-key",
+        cls=Connection,
+        metavar="FILE",
+        type=click.Path(path_type=Path),
+        help="File with the certificate's private key, without a passphrase.  [NOMAD_CLIENT_KEY]",
+    ),
+    click.option(
+        "--client-cert",
+        cls=Connection,
+        metavar="FILE",
+        type=click.Path(path_type=Path),
+        help="File with the certificate to show an https server that asks for one.  "
+        "[NOMAD_CLIENT_CERT]",
     ),
     click.option(
         "--token-file",
@@ -69,13 +84,15 @@ def connected(command: F) -> F:
         address: str | None,
         token: str | None,
         token_file: Path | None,
-        ca_file: str | None,
+        ca_file: Path | None,
+        client_cert: Path | None,
+        client_key: Path | None,
         **kw: Any,
     ) -> Any:
         address = address or _variable("PLUGIND_ADDR", "NOMAD_ADDR") or DEFAULT_ADDRESS
         token = _token(token, token_file)
-        ca_file = ca_file or _variable("NOMAD_CACERT") or None
-        with Client(address, token=token, ca_file=ca_file) as client:
+        tls = _tls(ca_file, client_cert, client_key)
+        with Client(address, token=token, tls=tls) as client:
             return command(client=client, **kw)
 
     for option in _OPTIONS:
@@ -129,11 +146,36 @@ def _private_token(source: str, file: Path) -> str:
     Raise TokenError, also for a file that every user of the machine could read or change.
     """
     token = read_token(source, file)
-    with suppress(OSError):  # A pipe, such as a shell's <(...), may be gone after it was read.
-        mode = file.stat().st_mode
-        if stat.S_ISREG(mode) and mode & (stat.S_IRWXO | stat.S_IWGRP):
-            raise TokenError(f"{source} {file} is open to other users: chmod o=,g-w {file}")
+    if is_open_to_others(file):
+        raise TokenError(f"{source} {file} is open to other users: chmod o=,g-w {file}")
     return token
+
+
+def _tls(ca_file: Path | None, cert: Path | None, key: Path | None) -> Tls:
+    """Return the files for https servers: options win over Nomad's variables, each by itself.
+
+    Raise PlugindError where a certificate lacks its key, or a key its certificate, and for a key
+    that every user of the machine could read or change.
+    """
+    source = "--client-key" if key else "NOMAD_CLIENT_KEY"
+    ca_file = ca_file or _path("NOMAD_CACERT")
+    cert = cert or _path("NOMAD_CLIENT_CERT")
+    key = key or _path("NOMAD_CLIENT_KEY")
+    if (cert is None) != (key is None):
+        given, other = ("cert", "key") if cert else ("key", "cert")
+        raise PlugindError(
+            f"a client certificate needs its key: --client-{given} (NOMAD_CLIENT_{given.upper()}) "
+            f"is given without --client-{other} (NOMAD_CLIENT_{other.upper()})"
+        )
+    if key and is_open_to_others(key):
+        raise PlugindError(f"{source} {key} is open to other users: chmod o=,g-w {key}")
+    return Tls(ca_file, cert, key)
+
+
+def _path(variable: str) -> Path | None:
+    """Return the path in an environment variable, None where it is not set or empty."""
+    text = _variable(variable)
+    return Path(text) if text else None
 
 
 def _variable(*names: str) -> str:

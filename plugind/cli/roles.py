@@ -11,7 +11,7 @@ from plugind.agent import Agent
 from plugind.agent.supervisor.orphans import Orphans
 from plugind.cli.running import announced
 from plugind.cli.worker import COMMAND as WORKER
-from plugind.client import DEFAULT_ADDRESS
+from plugind.client import DEFAULT_ADDRESS, Tls
 from plugind.config.restart import changed, fixed
 from plugind.config.settings import CLIENT, SERVER, Settings
 from plugind.metrics.snapshot import Client
@@ -173,7 +173,7 @@ class Roles:
             data_dir=self._data_dir,
             servers=servers,
             token_file=client.token_file,
-            ca_file=client.ca_file,
+            tls=Tls(client.ca_file, client.cert_file, client.key_file),
             meta=client.meta,
             node_class=client.node_class,
             advertise=client.advertise,

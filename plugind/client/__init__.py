@@ -7,6 +7,7 @@ from plugind.client.client import (
     Answer,
     Client,
 )
+from plugind.client.tls import Tls
 
 __all__ = [
     "ACKNOWLEDGEMENT_MAXIMUM",
@@ -14,4 +15,5 @@ __all__ = [
     "NODE_SECRET_HEADER",
     "Answer",
     "Client",
+    "Tls",
 ]

@@ -7,7 +7,6 @@ when the server answers with an error.
 from __future__ import annotations
 
 import json
-import os
 from collections.abc import Mapping
 from dataclasses import dataclass
 from types import MappingProxyType, TracebackType
@@ -18,6 +17,7 @@ import requests
 
 from plugind.client import transport
 from plugind.client.document_bodies import as_nomad, is_document
+from plugind.client.tls import Tls
 from plugind.errors import ClientError, Refused, Unreachable
 from plugind.model.changes import HISTORY_LIMIT
 from plugind.model.times import format_duration
@@ -55,7 +55,7 @@ class Client:
     """A client of the server at ``address`` (``http://HOST:PORT``), for one thread at a time.
 
     ``timeout`` is in seconds, for connecting and for each pause within a response; a blocking query
-    adds its wait. ``ca_file`` holds the certificates that an https server is verified with.
+    adds its wait. ``tls`` names the files for an https server, which each connection reads again.
     """
 
     def __init__(
@@ -63,7 +63,7 @@ class Client:
         address: str = DEFAULT_ADDRESS,
         *,
         token: str = "",
-        ca_file: str | None = None,
+        tls: Tls | None = None,
         timeout: float = 10.0,
     ) -> None:
         _check(address, token)
@@ -74,15 +74,15 @@ class Client:
         self._proxies = transport.proxies_for(self.address)
         if token:
             self._session.headers["X-Nomad-Token"] = token
-        if ca_file and not os.path.isfile(ca_file):
-            raise ClientError(f"the file of certificates {ca_file} does not exist")
-        self._verify = transport.trusted_certificates(ca_file)
+        self._tls = tls or Tls()
+        if reason := self._tls.why_unusable():
+            raise ClientError(reason)
+        self._is_https = self.address.startswith("https:")
 
     def copy(self) -> Client:
         """Return another client of the same server, for another thread."""
-        other = Client(self.address, timeout=self._timeout)
+        other = Client(self.address, tls=self._tls, timeout=self._timeout)
         other._session.headers.update(self._session.headers)
-        other._verify = self._verify
         return other
 
     def __enter__(self) -> Self:
@@ -270,12 +270,16 @@ class Client:
                 timeout=(self._timeout, self._timeout + patience),
                 allow_redirects=False,
                 proxies=dict(self._proxies),
-                verify=self._verify,
+                verify=self._tls.verify,
+                cert=self._tls.cert if self._is_https else None,
                 stream=True,
             )
             content = transport.read(response, maximum)
-        except (requests.RequestException, ValueError) as error:  # urllib3 raises ValueErrors.
+        # Errors of requests are OSErrors, of urllib3 ValueErrors.
+        except (OSError, ValueError) as error:
             raise self._unreached(error) from error
+        if reason := transport.certificate_refusal(response, content):
+            raise Unreachable(f"no answer from {self._way}: {reason}")
         if transport.is_from_proxy(response, content):
             raise Unreachable(
                 f"no answer from {self._way}: a proxy answered {response.status_code}; "
@@ -301,8 +305,13 @@ class Client:
 
     def _unreached(self, error: Exception) -> Unreachable:
         """Return the error for a call that got no answer."""
-        if self.address.startswith("https:") and transport.lacks_tls(error):
+        if self._is_https and transport.lacks_tls(error):
             return Unreachable(f"{self._way} does not speak https; try http://")
+        # The files may have been replaced since the last connection.
+        if self._is_https and (reason := self._tls.why_unusable()):
+            return Unreachable(f"no connection to {self._way}: {reason}")
+        if reason := transport.certificate_alert(error):
+            return Unreachable(f"no answer from {self._way}: {reason}")
         return Unreachable(
             f"no answer from {self._way}: {transport.reason(error)}; is that the right address, "
             "and is the server running?"

@@ -21,6 +21,12 @@ _NOT_TLS = frozenset(
 )
 _TUNNEL_REFUSED = re.compile(r"Tunnel connection failed: (\d{3})")
 _SECONDS = re.compile(r"[0-9]{1,6}", re.ASCII)
+_CERTIFICATE_ALERT = re.compile(r"ALERT_.*CERTIFICATE|ALERT_UNKNOWN_CA|ALERT_DECRYPT_ERROR")
+_WANTED = (
+    "it requires a client certificate: set cert_file and key_file in an agent's block client, or "
+    "give a command --client-cert and --client-key"
+)
+_NOT_ACCEPTED = "it does not accept the client certificate"
 _GATEWAY_ERRORS = (407, 502, 504)
 """Statuses that plugind never answers with."""
 
@@ -78,6 +84,36 @@ def is_from_proxy(response: requests.Response, content: bytes) -> bool:
     if response.status_code == 503:
         return "private" not in response.headers.get("Cache-Control", "")
     return is_page(response, content)
+
+
+def certificate_refusal(response: requests.Response, content: bytes) -> str:
+    """Return why nginx refuses the client's certificate, or that it wants one; "" for any other
+    response.
+
+    It completes the handshake and answers each request with a page of status 400.
+    """
+    if response.status_code != 400 or not is_page(response, content):
+        return ""
+    if b"No required SSL certificate was sent" in content:
+        return _WANTED
+    if b"The SSL certificate error" in content:
+        return _NOT_ACCEPTED
+    return ""
+
+
+def certificate_alert(error: BaseException) -> str:
+    """Return why a server ended the handshake because of the client's certificate; "" for any
+    other reason.
+
+    Alerts come from the other side only, so they cannot be about the server's certificate.
+    """
+    for cause in _causes(error):
+        alert = cause.reason if isinstance(cause, ssl.SSLError) else ""
+        if alert and "ALERT_CERTIFICATE_REQUIRED" in alert:
+            return _WANTED
+        if alert and _CERTIFICATE_ALERT.search(alert):
+            return f"{_NOT_ACCEPTED} ({alert.partition('ALERT_')[2].replace('_', ' ').lower()})"
+    return ""
 
 
 def is_page(response: requests.Response, content: bytes) -> bool:

@@ -8,15 +8,11 @@ others, and without this metadata, only a restart does.
 
 from __future__ import annotations
 
-import re
 import socket
-from collections.abc import Mapping
-from pathlib import Path
-from typing import Any
-from urllib.parse import urlsplit
 
-from marshmallow import ValidationError, fields, validate
+from marshmallow import fields, validate
 
+from plugind.config.client import ClientSchema
 from plugind.config.limits import Several
 from plugind.config.metrics import MetricsSchema
 from plugind.config.processes import ServerProcessesSchema
@@ -26,7 +22,6 @@ from plugind.config.settings import (
     WIRES,
     AclSettings,
     Advertise,
-    ClientSettings,
     EventsSettings,
     HistorySettings,
     PluginTypeChoice,
@@ -34,91 +29,9 @@ from plugind.config.settings import (
     ServerSettings,
     Settings,
 )
+from plugind.config.values import FilePath, Level, not_blank, own_address
 from plugind.logs import LEVELS
-from plugind.schemas.nodes import (
-    META_KEY_MAXIMUM,
-    META_MAXIMUM,
-    META_SIZE_MAXIMUM,
-    META_VALUE_MAXIMUM,
-    NODE_CLASS_MAXIMUM,
-    size_of_labels,
-)
-from plugind.wire import addresses
 from plugind.wire.fields import Duration, Flag, Number, Record, Text
-
-
-def not_blank(text: str) -> None:
-    """Raise ValidationError for a text without visible characters."""
-    if not text.strip():
-        raise ValidationError("must not be empty.")
-
-
-class Level(Text):
-    """A level of ``plugind.logs``, in any case."""
-
-    def _deserialize(self, value: Any, attr: str | None, data: Any, **kwargs: Any) -> str:
-        text = super()._deserialize(value, attr, data, **kwargs).upper()
-        if text not in LEVELS:
-            raise ValidationError(f"must be one of {', '.join(LEVELS)}.")
-        return text
-
-
-def server_address(text: str) -> None:
-    """Raise ValidationError for a text other than ``http://HOST:PORT`` or https.
-
-    A user and password are refused, for they would appear in logs.
-    """
-    try:
-        parts = urlsplit(text)
-        good = parts.scheme in ("http", "https") and bool(parts.hostname) and parts.port != 0
-        good = good and "@" not in text
-    except ValueError:
-        good = False
-    if not good:
-        raise ValidationError(f"must be a server's address, such as {ClientSettings.servers[0]}.")
-
-
-def own_address(text: str) -> None:
-    """Raise ValidationError for an address that others cannot connect to; "" is allowed."""
-    if not text:
-        return
-    try:
-        host, _ = addresses.split(text)
-    except ValueError as error:
-        raise ValidationError("must be a host or HOST:PORT, such as 10.0.0.5:4646.") from error
-    if addresses.is_unspecified(host):
-        raise ValidationError(
-            f"must be an address that others can connect to, such as 10.0.0.5: {host} is the "
-            "address of no machine."
-        )
-
-
-def meta_key(text: str) -> None:
-    """Raise ValidationError for a bad name of an entry of a node's meta."""
-    if not re.fullmatch(r"[A-Za-z0-9_][A-Za-z0-9_./-]*", text) or len(text) > META_KEY_MAXIMUM:
-        raise ValidationError(
-            f"must have a name of 1 to {META_KEY_MAXIMUM} letters, digits, dots, dashes, "
-            "slashes or underscores, the first a letter, digit or underscore."
-        )
-
-
-def bounded_meta(meta: Mapping[str, str]) -> None:
-    """Raise ValidationError for a meta that leaves a node's attributes no place in its reports."""
-    if size_of_labels(meta) > META_SIZE_MAXIMUM:
-        raise ValidationError(f"must have at most {META_SIZE_MAXIMUM:,} bytes in all.")
-
-
-class FilePath(fields.Field[Path]):
-    """A path; relative ones count from the file that they stand in."""
-
-    def __init__(self, **kwargs: Any) -> None:
-        kwargs["metadata"] = {"path": True, **kwargs.get("metadata", {})}
-        super().__init__(**kwargs)
-
-    def _deserialize(self, value: Any, attr: str | None, data: Any, **kwargs: Any) -> Path:
-        if not isinstance(value, str) or not value or "\0" in value:
-            raise ValidationError("must be a path in quotes.")
-        return Path(value)
 
 
 class PortsSchema(Record):
@@ -187,77 +100,6 @@ class ServerSchema(ServerProcessesSchema):
         metadata={
             "help": "file that gets a line of JSON for each request; it may be rotated",
             "example": "/var/log/plugind/access.log",
-        },
-    )
-
-
-class ClientSchema(Record):
-    record = ClientSettings
-
-    enabled = Flag(
-        load_default=ClientSettings.enabled,
-        metadata={"help": "whether this process is an agent: watches this machine's plugins"},
-    )
-    servers = Several(
-        Text(validate=server_address),
-        load_default=ClientSettings.servers,
-        metadata={
-            "help": "the servers to report to; the next one is tried when one cannot be reached"
-        },
-    )
-    datacenter = Text(
-        validate=not_blank,
-        load_default=ClientSettings.datacenter,
-        metadata={"help": "the datacenter that this node is shown in"},
-    )
-    node_class = Text(
-        load_default=ClientSettings.node_class,
-        maximum=NODE_CLASS_MAXIMUM,
-        metadata={"help": "a class of machines that this node belongs to", "example": "storage"},
-    )
-    meta = fields.Dict(
-        Text(validate=meta_key),
-        Text(maximum=META_VALUE_MAXIMUM),
-        load_default=dict,
-        validate=[
-            validate.Length(max=META_MAXIMUM, error=f"must have at most {META_MAXIMUM} entries."),
-            bounded_meta,
-        ],
-        metadata={
-            "help": 'names and texts to know this node by, as in `meta { rack = "r7" }`',
-            "block": True,
-            "default": "none",
-        },
-    )
-    advertise = Text(
-        validate=own_address,
-        load_default=ClientSettings.advertise,
-        metadata={
-            "help": "this node's address, HOST or HOST:PORT; by default the one from which it "
-            "reaches the server",
-            "example": "10.0.0.7",
-        },
-    )
-    token_file = FilePath(
-        load_default=ClientSettings.token_file,
-        metadata={
-            "help": "file with the token that reports are sent with",
-            "example": "/etc/plugind/agent.token",
-        },
-    )
-    ca_file = FilePath(
-        load_default=ClientSettings.ca_file,
-        metadata={
-            "help": "file with the certificates to verify https servers with",
-            "example": "/etc/plugind/ca.pem",
-        },
-    )
-    leave_on_terminate = Flag(
-        load_default=ClientSettings.leave_on_terminate,
-        metadata={
-            "help": "whether this node and its plugins leave the catalogue when the agent is "
-            "stopped; otherwise they stay expected",
-            "reload": (SERVER, CLIENT),
         },
     )
 

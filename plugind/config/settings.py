@@ -101,6 +101,8 @@ class ClientSettings:
     datacenter: str = "dc1"
     token_file: Path | None = None
     ca_file: Path | None = None
+    cert_file: Path | None = None
+    key_file: Path | None = None
     leave_on_terminate: bool = False
     node_class: str = ""
     meta: Mapping[str, str] = field(default_factory=dict)

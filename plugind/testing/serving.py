@@ -11,7 +11,7 @@ from tempfile import TemporaryDirectory
 from typing import TypeVar
 
 from plugind.agent import Agent
-from plugind.client import Client
+from plugind.client import Client, Tls
 from plugind.config import Settings
 from plugind.health import Health
 from plugind.serve.front import WAITRESS, front
@@ -80,7 +80,7 @@ def run_agent(server: str, config: str = "", *, types: str, **settings: str) -> 
             data_dir=Path(folder),
             servers=(server,),
             token_file=loaded.client.token_file,
-            ca_file=loaded.client.ca_file,
+            tls=Tls(loaded.client.ca_file, loaded.client.cert_file, loaded.client.key_file),
             meta=loaded.client.meta,
             node_class=loaded.client.node_class,
             advertise=loaded.client.advertise,

@@ -17,6 +17,7 @@ from plugind.agent import Agent
 from plugind.agent.agent import prober_command
 from plugind.agent.identity import ID_FILE
 from plugind.agent.report import reporter
+from plugind.client import Tls
 from plugind.errors import IdentityError
 from tests.agent.conftest import COMMAND, HANGS, SCHEDULE
 from tests.agent.fake_server import FakeServer
@@ -43,7 +44,7 @@ def make(
         data_dir = tmp_path / "data"
         options = {"command": lambda type: COMMAND} | options
         made.append(
-            Agent("n1", "dc1", data_dir, [fake_server.address], None, None, blocks, **options)
+            Agent("n1", "dc1", data_dir, [fake_server.address], None, Tls(), blocks, **options)
         )
         return made[-1]
 

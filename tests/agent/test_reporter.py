@@ -18,7 +18,7 @@ from plugind.agent.backoff import Backoff
 from plugind.agent.identity import Identity
 from plugind.agent.report import reporter
 from plugind.agent.report.reporter import Reporter
-from plugind.client import ACKNOWLEDGEMENT_MAXIMUM
+from plugind.client import ACKNOWLEDGEMENT_MAXIMUM, Tls
 from plugind.client.token_file import TokenFile
 from plugind.errors import TokenError
 from tests.agent.fake_server import SECOND, FakeServer
@@ -37,7 +37,7 @@ class Subject:
         self.acknowledged: list[Any] = []
         servers = options.pop("servers", [fake_server.address for fake_server in desks])
         usual: dict[str, Any] = {"backoff": QUICK, "timeout": 5.0}
-        options = usual | {"token_file": None, "ca_file": None} | options
+        options = usual | {"token_file": None, "tls": Tls()} | options
         self.reporter = Reporter(
             NODE,
             servers,
@@ -396,8 +396,9 @@ def test_the_file_of_a_bad_token_is_named_but_not_the_token(tmp_path: Path, cont
 
 
 def test_a_missing_file_of_certificates_is_logged(start: Start, tmp_path: Path) -> None:
-    subject = start(ca_file=tmp_path / "missing.pem", servers=["https://127.0.0.1:1"])
-    eventually(lambda: subject.reporter.health()[1].find("missing.pem does not exist") > 0)
+    subject = start(tls=Tls(tmp_path / "missing.pem"), servers=["https://127.0.0.1:1"])
+    reason = "missing.pem cannot be read: No such file"
+    eventually(lambda: reason in subject.reporter.health()[1])
 
 
 def test_an_unexpected_error_is_a_failure_and_not_the_end(

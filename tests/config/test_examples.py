@@ -21,7 +21,7 @@ from tests.support import eventually
 ROOT = Path(__file__).parent.parent.parent
 EXAMPLES = sorted((ROOT / "conf").glob("*/*.hcl"))
 
-NO_DEFAULT = {"token_file", "ca_file", "name", "access_log"}
+NO_DEFAULT = {"token_file", "ca_file", "cert_file", "key_file", "name", "access_log"}
 _COMMENTED = re.compile(r"^( *)# ((\w+) *= .+)$", re.MULTILINE)
 
 # Three spaces: something to try, that differs from the default.

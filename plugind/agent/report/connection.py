@@ -4,10 +4,9 @@ from __future__ import annotations
 
 import time
 from collections.abc import Sequence
-from pathlib import Path
 
 from plugind import logs
-from plugind.client import Client
+from plugind.client import Client, Tls
 from plugind.client.token_file import TokenFile
 from plugind.errors import Refused
 from plugind.model.times import time_text
@@ -20,12 +19,10 @@ _log = logs.get("agent")
 class Line:
     """The list of servers and the client of the one in use, with the current token."""
 
-    def __init__(
-        self, servers: Sequence[str], token: TokenFile, ca_file: Path | None, timeout: float
-    ) -> None:
+    def __init__(self, servers: Sequence[str], token: TokenFile, tls: Tls, timeout: float) -> None:
         self._servers = tuple(servers)
         self._token_file = token
-        self._ca_file = ca_file
+        self._tls = tls
         self._timeout = timeout
         self._turn = 0
         self._token = ""
@@ -42,13 +39,13 @@ class Line:
     def client(self) -> Client:
         """Return a client of the current server.
 
-        Raise TokenError, or Unreachable for an invalid address.
+        Raise TokenError, ClientError for files that TLS cannot use, or Unreachable for an invalid
+        address.
         """
         token = self._token_file.read()
         if self._client is None or token != self._token:
             self.close()
-            ca_file = str(self._ca_file) if self._ca_file else None
-            self._client = Client(self.address, token=token, ca_file=ca_file, timeout=self._timeout)
+            self._client = Client(self.address, token=token, tls=self._tls, timeout=self._timeout)
             self._token = token
         return self._client
 

@@ -17,6 +17,7 @@ from plugind import logs
 from plugind.agent.backoff import Backoff
 from plugind.agent.identity import Identity
 from plugind.agent.report.connection import Connection, Line, is_refusal, retry_after
+from plugind.client import Tls
 from plugind.client.token_file import TokenFile
 from plugind.errors import PlugindError, Refused, Unreachable
 from plugind.health.threads import OwnedThread
@@ -61,7 +62,7 @@ class Reporter:
         identity: Identity,
         servers: Sequence[str],
         token_file: Path | None,
-        ca_file: Path | None,
+        tls: Tls,
         *,
         build: Callable[[], Mapping[str, Any]],
         ready: Callable[[], bool] = lambda: True,
@@ -76,7 +77,7 @@ class Reporter:
         self._acknowledged = acknowledged
         self._probes = probes
         self._backoff = backoff
-        self._line = Line(servers, TokenFile(token_file), ca_file, timeout)
+        self._line = Line(servers, TokenFile(token_file), tls, timeout)
         self._connection = Connection()
         self._failures = 0
         self._digest = ""
