@@ -14,8 +14,8 @@ from plugind.serve.application import create_asgi
 from plugind.serve.asgi import Asgi
 from plugind.serve.asgi_sending import Send
 from plugind.serve.lifespan import lifespan
+from plugind.serve.runs import Receive
 from plugind.serve.stop_signals import heed
-from plugind.serve.tasks import Receive
 
 _NOT_STARTED = b"plugind was not started: switch the lifespan protocol of this server on\n"
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import time
 from collections.abc import Mapping
 from pathlib import Path
 
@@ -11,7 +12,7 @@ from plugind.cli.checking import check, untrusted
 from plugind.config.restart import changed, fixed
 from plugind.config.settings import Settings
 from plugind.config.tree import raise_any
-from plugind.errors import ConfigError, PlugindError
+from plugind.errors import ConfigError, PlugindError, StoreError
 from plugind.serve.services import Services
 from plugind.types.configured import load_settings, working_folder
 from plugind.types.registry import Registry
@@ -19,6 +20,9 @@ from plugind.wire import addresses
 
 VARIABLE = "PLUGIND_CONFIG"
 """Names the files or folders of the configuration, with colons between them."""
+
+_PATIENCE = 20.0
+_LOOK_EVERY = 0.5  # seconds
 
 _log = logs.get("main")
 
@@ -30,8 +34,11 @@ class Hosted:
     """
 
     def __init__(self, environ: Mapping[str, str] = os.environ) -> None:
-        self._environ = environ
+        self._paths = [Path(each) for each in environ.get(VARIABLE, "").split(":") if each]
+        # The others that begin like it are settings.
+        self._environ = {name: text for name, text in environ.items() if name != VARIABLE}
         self._folder = working_folder()
+        logs.configure()  # until the configuration is read
         settings, registry = self._read()
         if not settings.server.enabled:
             raise PlugindError(
@@ -48,7 +55,7 @@ class Hosted:
         assert settings.data_dir is not None, "check() finds no mistake only if it is set"
         self._fixed = fixed(settings)
         self.address = _address(settings)
-        self.services = Services(settings, registry, settings.data_dir)
+        self.services = _started(settings, registry, settings.data_dir)
         _log.info("serving", version=__version__, pid=os.getpid())
 
     def reload(self) -> None:
@@ -81,8 +88,25 @@ class Hosted:
         _log.info("stopped")
 
     def _read(self) -> tuple[Settings, Registry]:
-        paths = [Path(each) for each in self._environ.get(VARIABLE, "").split(":") if each]
-        return load_settings(paths, {}, None, self._folder, self._environ)
+        return load_settings(self._paths, {}, None, self._folder, self._environ)
+
+
+def _started(settings: Settings, registry: Registry, data_dir: Path) -> Services:
+    """Return the services, once their store can be opened. Raise StoreError after a while.
+
+    A server that replaces its workers starts the new one before the old one ends.
+    """
+    deadline, has_logged = time.monotonic() + _PATIENCE, False
+    while True:
+        try:
+            return Services(settings, registry, data_dir)
+        except StoreError as error:
+            if time.monotonic() > deadline:
+                raise
+            if not has_logged:
+                _log.warning("the store cannot be opened yet; trying again", reason=str(error))
+                has_logged = True
+        time.sleep(_LOOK_EVERY)
 
 
 def _address(settings: Settings) -> str:

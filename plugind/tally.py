@@ -142,7 +142,7 @@ class Tally:
         return Counts(self.bounds, list(self.totals().items()), recents)
 
     def take_over(self, before: Counts) -> None:
-        """Go on from the counts of another process, which has ended."""
+        """Add the counts of another process, which has ended, to those of this tally."""
         with self._lock:
             for labels, total in before.sums:
                 sums = self._sums.setdefault(labels, self._nothing())

@@ -84,12 +84,13 @@ class Machine:
         environ: Mapping[str, str] | None = None,
         wrapper: Sequence[str] = (),
         folder: Path | None = None,
+        program: Path = PLUGIND,
     ) -> Process:
-        """Start a plugind command, by way of a wrapper that executes it."""
+        """Start a plugind command, by way of a wrapper that executes it, or another program."""
         log = self.folder / f"{len(self.started)}.log"
         with log.open("wb") as stream:
             popen = subprocess.Popen(
-                [*wrapper, PLUGIND, *command],
+                [*wrapper, program, *command],
                 stdin=subprocess.DEVNULL,
                 stdout=subprocess.DEVNULL,
                 stderr=stream,

@@ -35,6 +35,7 @@ FLOORS = [
     ["api"],
     ["ui"],
     ["serve"],
+    ["processes"],
     ["testing", "cli", "hosted", "asgi", "wsgi", "init", "entry", "__main__"],
 ]
 HEIGHTS = {room: number for number, room in enumerate(chain.from_iterable(FLOORS))}

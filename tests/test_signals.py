@@ -136,6 +136,21 @@ def test_a_process_that_hangs_once_it_has_taken_the_signal_ends_after_its_grace(
     assert printed(code)[-1:] == [str({1 << 8})]
 
 
+def test_before_that_exit_a_last_call_is_made() -> None:
+    code = (
+        "import os, signal, threading\n"
+        "from plugind.cli.signals import Signals\n"
+        "signals = Signals(grace=0.01)\n"
+        "signals.last = lambda: print('last', flush=True)\n"
+        "os.kill(os.getpid(), signal.SIGTERM)\n"
+        "threading.Event().wait()\n"
+    )
+    done = subprocess.run(
+        [sys.executable, "-c", code], capture_output=True, text=True, timeout=COMMAND_MAXIMUM
+    )
+    assert (done.returncode, done.stdout) == (1, "last\n")
+
+
 def test_a_reload_names_what_needs_a_restart(here: Machine) -> None:
     file = here.folder / "server.hcl"
     file.write_text(CONFIG.format("", ""))

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import re
 import signal
 import threading
 import uuid
@@ -46,10 +47,13 @@ def test_a_report_to_one_worker_is_read_from_the_other(here: Machine) -> None:
     for number, (one, other) in enumerate([(first, second), (second, first)] * 3):
         done = one.call("PUT", node, report(*(f"p{each}" for each in range(number + 1))), NODE)
         assert done.status == 200, done.text
-        got = other.call("GET", f"/v1/plugins?type=csi&index={done.json['Index'] - 1}&wait=60s")
+        got = other.call("GET", "/v1/plugins?type=csi")
         assert ids(got.json) == [f"p{each}" for each in range(number + 1)]
         assert got.body == one.call("GET", "/v1/plugins?type=csi").body
     assert made.process.stop() == 0
+    for number in range(6):
+        line = rf"event=appeared .*\bid=p{number}\b"
+        assert len(re.findall(line, made.process.logged)) == 1, "one worker informs packages"
 
 
 def test_a_query_parked_in_one_worker_wakes_for_a_report_to_the_other(here: Machine) -> None:
@@ -175,6 +179,31 @@ def test_a_store_that_cannot_be_opened_stops_the_start(here: Machine) -> None:
     assert "is started again" not in process.logged
 
 
+@pytest.mark.parametrize("http", ["granian", "uvicorn"])
+def test_workers_with_another_http_server_are_kept_in_the_same_way(
+    here: Machine, http: str
+) -> None:
+    pytest.importorskip(http)
+    made = crew(here, workers=1, server_http=http)
+    parked = made.connection(made.workers[0])
+    index = parked.call("GET", "/v1/plugins?type=csi").index
+    parked.send("GET", f"/v1/plugins?type=csi&index={index}&wait=10m")
+    reporting = made.connection(made.workers[0])
+    reporting.call("PUT", f"/v1/node/{uuid.uuid4()}", report("a"), NODE)
+    assert ids(parked.receive().json) == ["a"]
+    killed = made.workers[0]
+    os.kill(killed, signal.SIGKILL)
+    made.replaced(killed, count=1)
+    parked = made.connection(made.workers[0])
+    assert "worker 1 died once (SIGKILL) and was restarted" in health(parked)[1]
+    index = parked.call("GET", "/v1/plugins?type=csi").index
+    parked.send("GET", f"/v1/plugins?type=csi&index={index}&wait=10m")
+    with promised(5.0):
+        made.process.send(signal.SIGTERM)
+        assert parked.receive().status == 200
+        assert made.process.popen.wait(PATIENCE) == 0
+
+
 # Metrics.
 
 
@@ -227,7 +256,7 @@ def test_what_all_workers_know_is_not_summed(here: Machine) -> None:
     made = crew(here)
     first, second = made.each()
     done = first.call("PUT", f"/v1/node/{uuid.uuid4()}", report("a", "b"), NODE)
-    second.call("GET", f"/v1/plugins?type=csi&index={done.json['Index'] - 1}&wait=60s")
+    second.call("GET", "/v1/plugins?type=csi")  # which waits for the change
     for each in (first, second):
         assert counted(each, "plugind_plugins", "type")["csi",] == 2.0
         assert counted(each, "plugind_state_index") == {(): float(done.json["Index"])}

@@ -75,6 +75,7 @@ def agent(paths: tuple[Path, ...], dev: bool, flags: Mapping[str, str]) -> None:
         for warning in found.warnings:
             _log.warning("the configuration may not work as meant", warning=str(warning))
         roles = Roles(settings, registry)
+        signals.last = roles.kill
         roles.start()
         until_end.callback(roles.stop)
         while signals.wait() == signal.SIGHUP:

@@ -11,6 +11,7 @@ import stat
 from collections.abc import Iterable, Iterator
 from contextlib import suppress
 from dataclasses import dataclass
+from importlib.util import find_spec
 from pathlib import Path
 from urllib.parse import urlsplit
 
@@ -72,6 +73,7 @@ def _mistakes(settings: Settings) -> Iterator[Mistake]:
         log = settings.server.access_log
         if log is not None and (reason := _no_log(log)):
             yield settings.place("server", "access_log").mistake(f"server.access_log: {reason}")
+        yield from _http(settings)
         yield from _acl(settings)
     if settings.client.enabled:
         yield from _client_files(settings)
@@ -205,6 +207,14 @@ def _no_log(file: Path) -> str:
     if not os.access(file, os.W_OK, effective_ids=True):
         return _denied(f"{file} is not writable")
     return ""
+
+
+def _http(settings: Settings) -> Iterator[Mistake]:
+    name = settings.server.http
+    if find_spec(name) is None:
+        yield settings.place("server", "http").mistake(
+            f"server.http: {name} is not installed; pip install 'plugind[fast]' installs it"
+        )
 
 
 def _acl(settings: Settings) -> Iterator[Mistake]:

@@ -111,6 +111,11 @@ class Roles:
         """Finish requests in work, then end everything. A second call does nothing."""
         self._until_stop.close()
 
+    def kill(self) -> None:
+        """Kill the worker processes: this one exits without them."""
+        if isinstance(self._services, Crew):
+            self._services.kill()
+
     def _announce(self, role: str) -> None:
         """Write the role's process file, after the role has locked data_dir and before it is
         announced.

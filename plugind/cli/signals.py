@@ -11,6 +11,7 @@ import os
 import signal
 import socket
 import threading
+from collections.abc import Callable
 from contextlib import suppress
 
 from plugind import logs
@@ -37,10 +38,12 @@ class Signals:
     the parent process.
 
     After SIGTERM or SIGINT the process exits with status 1 unless it ends, or calls ``close``,
-    within ``grace`` seconds. The same thread keeps that time, for the main thread may hang.
+    within ``grace`` seconds. The same thread keeps that time, for the main thread may hang. Before
+    the exit it calls ``last``.
     """
 
     def __init__(self, grace: float = GRACE) -> None:
+        self.last: Callable[[], object] = lambda: None
         self._grace = grace
         self._came = threading.Event()
         self._stopping = threading.Event()
@@ -91,11 +94,13 @@ class Signals:
         self._came.set()
         self._stopping.set()
         if not self._closed.wait(self._grace):
-            _exit(self._grace)
+            _exit(self._grace, self.last)
 
 
-def _exit(grace: float) -> None:
+def _exit(grace: float, last: Callable[[], object]) -> None:
     """End the process at once; that is logged, unless the log hangs as well."""
+    with suppress(Exception):
+        last()
     text = "the process could not end in good order in time and exits now"
     last_line = threading.Thread(target=lambda: _log.error(text, seconds=grace), daemon=True)
     last_line.start()

@@ -82,7 +82,7 @@ def export(paths: tuple[Path, ...], flags: Mapping[str, str], as_json: bool, fil
     """Write the store as JSON lines, history included, to FILE, which must not exist yet.
 
     Every kind of store can import the file, so that this also moves a server from one to another.
-    The server may go on running; what is reported after the command began is not in the file.
+    The server may go on running: reports that come after the command began are left out.
     """
     kind, settings, data_dir, _ = _store(paths, flags)
     found = kind.export(settings, data_dir, file, _progress("exported"))

@@ -82,7 +82,7 @@ class ServerSchema(ServerProcessesSchema):
     )
     max_parked = Number(
         minimum=1,
-        maximum=4_000,
+        maximum=50_000,
         load_default=ServerSettings.max_parked,
         metadata={"help": "how many blocking queries may wait at once; more are answered 429"},
     )

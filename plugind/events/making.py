@@ -46,12 +46,18 @@ Select = Callable[[HistoryQuery], Sequence[StoredTransition]]
 
 
 class EventMaker:
-    """Makes events; ``select`` reads the history."""
+    """Makes events; ``select`` reads the history, and ``deleted_until`` returns the index of the
+    last change whose transitions it may have lost."""
 
     def __init__(
-        self, catalogue: Catalogue, schemas: Mapping[str, PluginSchemas], select: Select
+        self,
+        catalogue: Catalogue,
+        schemas: Mapping[str, PluginSchemas],
+        select: Select,
+        deleted_until: Callable[[], int],
     ) -> None:
         self._catalogue = catalogue
+        self._deleted_until = deleted_until
         self._types = {name: each.type for name, each in schemas.items()}
         self.select = select
 
@@ -99,9 +105,9 @@ class EventMaker:
     def gap(self, wanted: int) -> Iterator[Moment]:
         """Yield the event which says that transitions from an index on are not kept any more, if
         that is so. Of the oldest index that is kept some may be gone."""
-        oldest = self.select(HistoryQuery(after=0, limit=1))
-        if oldest and oldest[0].seq > 1 and wanted <= oldest[0].index:
-            yield Moment(wanted, (_gap(wanted, wanted, max(wanted, oldest[0].index - 1)),))
+        deleted = self._deleted_until()
+        if wanted <= deleted:
+            yield Moment(wanted, (_gap(wanted, wanted, max(wanted, deleted - 1)),))
 
     def _rows(self, after: int, until: int) -> Iterator[tuple[int, StoredTransition | Event]]:
         """Yield the transitions of the changes after an index with their indexes, and the event
@@ -110,7 +116,7 @@ class EventMaker:
         last: StoredTransition | None = None
         while found := self.select(query):
             first = found[0]
-            if last is not None and first.seq > last.seq + 1:
+            if last is not None and self._lost_after(last, first):
                 yield first.index, _gap(first.index, last.index, first.index)
             for each in found:
                 if each.index > until:
@@ -118,6 +124,14 @@ class EventMaker:
                 yield each.index, each
             last = found[-1]
             query = HistoryQuery(after=last.seq, limit=PAGE)
+
+    def _lost_after(self, last: StoredTransition, first: StoredTransition) -> bool:
+        """Return whether transitions between two that were read one after the other may have been
+        deleted. The oldest go first, so while ``last`` is kept there were none."""
+        if first.seq == last.seq + 1:
+            return False
+        oldest = self.select(HistoryQuery(after=0, limit=1))
+        return not oldest or oldest[0].seq > last.seq
 
     def _gone(self, stored: StoredTransition, new: State) -> set[str]:
         """Return the plugin and the node of a transition, as far as they went by its change."""

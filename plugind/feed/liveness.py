@@ -37,6 +37,9 @@ write SAVE_RATE of them a second."""
 
 SAVE_RATE = 200
 
+AT_ONCE = 500
+"""Nodes, or lost items, of one change: a store may take only so much at once."""
+
 MARK_INTERVAL = 25.0
 """Seconds between two marks that say that the process runs: the last is never older than 30 s."""
 
@@ -257,10 +260,12 @@ class Liveness:
             late = self._deadlines.late(now)
         if not late or not has_duty:
             return
-        self._silence(late, partial(self._last_heard, now))
-        with self._wake:
-            for node_id in late:
-                self._deadlines.drop(node_id, now)
+        for start in range(0, len(late), AT_ONCE):
+            some = late[start : start + AT_ONCE]
+            self._silence(some, partial(self._last_heard, now))
+            with self._wake:
+                for node_id in some:
+                    self._deadlines.drop(node_id, now)
 
     def _last_heard(self, now: float, node_id: str) -> int | None:
         with self._wake:
@@ -290,7 +295,8 @@ class Liveness:
         expired = [each for each, due in self._expiries.items() if due <= now]
         if not self._has_duty():
             return
-        self._collect(expired)
+        for start in range(0, len(expired), AT_ONCE) or (0,):
+            self._collect(expired[start : start + AT_ONCE])
         if expired:
             _log.info("forgot what was lost for too long", count=len(expired))
 

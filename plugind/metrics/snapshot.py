@@ -109,7 +109,7 @@ def process_metrics(snapshots: Sequence[Snapshot]) -> Iterator[Metric]:
 
 
 def summed(snapshots: Sequence[Snapshot]) -> Iterator[Reading]:
-    """Yield the readings of several processes as those of one, of which the first was asked."""
+    """Yield the readings of several processes as those of one; the first is the process asked."""
     own = snapshots[0]
     for name, found in own.readings():
         across = BY_NAME[name].across

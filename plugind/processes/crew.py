@@ -8,7 +8,7 @@ import subprocess
 import threading
 import time
 from collections.abc import Callable, Sequence
-from contextlib import suppress
+from itertools import count as count_up
 from multiprocessing.connection import Connection
 
 from plugind import logs
@@ -19,7 +19,7 @@ from plugind.health import Finding, Health
 from plugind.metrics.readings import Reading
 from plugind.metrics.snapshot import Client
 from plugind.processes.keeper import DOWN_LONG, Keeper
-from plugind.processes.orders import Declare, Done, Start, TakeAcl, handed_over, pair
+from plugind.processes.orders import Declare, Start, TakeAcl, handed_over, pair
 from plugind.serve.board import PARENT, Board
 from plugind.serve.peers import Peers
 from plugind.serve.services import log_warnings, reloaded_acl
@@ -59,6 +59,7 @@ class Crew:
         log_warnings(acl)
         self._in_force = Start(handed_over(settings), acl, True, address)
         self._lock = threading.Lock()  # of the configuration in force
+        self._numbers = count_up(1)
         self._refused_reload = ""
         count = settings.server.workers
         self._board = Board.make(count)
@@ -85,7 +86,8 @@ class Crew:
         first.start()
         first.settled.wait()
         if first.failure:
-            raise PlugindError(first.failure)
+            text = f"the first worker process ended while it started: {first.failure}"
+            raise PlugindError(first.refusal or text)
         with self._lock:
             self._in_force = self._without_declaring(self._in_force)
         for each in others:
@@ -106,10 +108,13 @@ class Crew:
             start = self._in_force
             # All else is read at start only, also by a worker that is started again.
             self._in_force = Start(start.settings, acl, start.declares, start.address)
-        asked = [each for each in self._keepers if each.send(TakeAcl(acl))]
+        order = TakeAcl(acl, next(self._numbers))
+        # A worker that still starts carries it out before it serves.
+        asked = [(each, each.is_up, each.send(order)) for each in self._keepers]
         deadline = time.monotonic() + REPLY
-        for each in asked:
-            each.answer(deadline - time.monotonic())
+        for each, serves, answers in asked:
+            if serves and answers is not None:
+                each.answer(answers, order.number, deadline - time.monotonic())
         # Afterwards, for it wakes queries that wait, whose rights are decided again everywhere.
         self._declare(needed)
         self._refused_reload = ""
@@ -127,24 +132,29 @@ class Crew:
             each.stop()
         for each in self._keepers:
             each.thread.join(max(0.0, deadline - time.monotonic()))
-        for each in self._keepers:
-            each.kill()
+        self.kill()
         for each in self._keepers:
             each.thread.join(1.0)
         if self._peers.thread.ident is not None:
             self._peers.close()
         self._board.close()
 
+    def kill(self) -> None:
+        """Kill all workers at once."""
+        for each in self._keepers:
+            each.kill()
+
     def _declare(self, settings: Settings) -> None:
         """Have a worker write declarations; one is enough, and another goes on if it dies."""
         timeout = settings.server.write_timeout + REPLY
         for each in self._keepers:
-            if each.is_up and each.send(Declare(settings)):
-                answer = each.answer(timeout)
-                if isinstance(answer, Done):
-                    if answer.reason:
-                        raise StoreError(answer.reason)
-                    return
+            order = Declare(settings, next(self._numbers))
+            if not each.is_up or (answers := each.send(order)) is None:
+                continue
+            if (answer := each.answer(answers, order.number, timeout)) is not None:
+                if answer.reason:
+                    raise StoreError(answer.reason)
+                return
         text = "policies and tokens are in force, the declarations are not: no worker is running"
         raise StoreError(text)
 
@@ -176,8 +186,7 @@ class Crew:
 
     def _changed(self) -> None:
         """Publish at once what happened."""
-        with suppress(OSError):
-            self._peers.publish()
+        self._peers.publish()
 
     def _read(self) -> list[Reading]:
         return [("plugind_log_messages_total", logs.written)]

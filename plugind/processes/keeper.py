@@ -9,10 +9,11 @@ import threading
 import time
 from collections.abc import Callable
 from multiprocessing.connection import Connection
+from typing import TypeAlias
 
 from plugind import logs
 from plugind.health.threads import RESTART_AFTER, RESTART_AFTER_MAXIMUM, STEADY, OwnedThread
-from plugind.processes.orders import Failed, Order, Ready, Start, Stop
+from plugind.processes.orders import Done, Failed, Order, Ready, Start, Stop
 
 AFTER_CLOSING = 15.0
 """Seconds that a worker may go on which has closed its connection to the parent."""
@@ -22,7 +23,10 @@ DOWN_LONG = 5.0
 
 _log = logs.get("server")
 
-Spawn = Callable[[int], tuple["subprocess.Popen[bytes]", Connection]]
+Answers: TypeAlias = "queue.Queue[Done | None]"
+"""The answers of one process; None is the last, when it has ended."""
+
+Spawn: TypeAlias = Callable[[int], tuple["subprocess.Popen[bytes]", Connection]]
 """Starts the process of the worker with that number."""
 
 
@@ -48,6 +52,8 @@ class Keeper:
         """Set once the worker serves, or has failed to for the first time."""
         self.failure = ""
         """Why the last process ended, "" while one serves."""
+        self.refusal = ""
+        """Why the last process could not start, by its own words; "" where it said nothing."""
         self.deaths = 0
         self._spawn = spawn
         self._orders = orders
@@ -59,7 +65,7 @@ class Keeper:
         self._lock = threading.Lock()  # of the process and its connection
         self._process: subprocess.Popen[bytes] | None = None
         self._connection: Connection | None = None
-        self._answers: queue.Queue[object] = queue.Queue()
+        self._answers: Answers = queue.Queue()
         self._last_end = ""
         self._down_since = time.monotonic()
         self.thread = OwnedThread(f"worker {number}", self._run, restarts=True)
@@ -85,29 +91,34 @@ class Keeper:
         """Begin."""
         self.thread.start()
 
-    def send(self, order: Order) -> bool:
-        """Send an order; return False where no process takes it. One that hangs is killed, so that
-        its successor starts with what is in force."""
+    def send(self, order: Order) -> Answers | None:
+        """Send an order; return where its answer comes, or None where no process takes it. One that
+        hangs is killed, so that its successor starts with what is in force."""
         with self._lock:
-            self._answers = queue.Queue()
             if self._connection is None:
-                return False
+                return None
             try:
                 self._connection.send(order)
             except OSError as error:
                 _log.error("a worker takes no orders", worker=self.number, reason=str(error))
                 self.kill()
-                return False
-        return True
+                return None
+            return self._answers
 
-    def answer(self, timeout: float) -> object | None:
-        """Return the answer to the order that was sent last; None when the process has died, or
-        gave none in time: then it is killed."""
+    def answer(self, answers: Answers, number: int, timeout: float) -> Done | None:
+        """Return the answer to the order of that number; None when the process has died, or gave
+        none in time: then it is killed."""
+        deadline = time.monotonic() + timeout
         try:
-            return self._answers.get(timeout=max(0.0, timeout))
+            while True:
+                came = answers.get(timeout=max(0.0, deadline - time.monotonic()))
+                if came is None or came.number == number:
+                    return came
         except queue.Empty:
             _log.error("a worker gives no answer and is killed", worker=self.number)
-            self.kill()
+            with self._lock:
+                if answers is self._answers:  # else another process runs by now
+                    self.kill()
             return None
 
     def stop(self) -> None:
@@ -134,41 +145,43 @@ class Keeper:
 
     def _one_life(self) -> None:
         """Start a process, and wait until it has ended."""
-        reason = ""
+        unstarted = self.refusal = ""
         try:
             with self._lock:
+                if self._stopping.is_set():
+                    return
+                self._answers = queue.Queue()
                 process, connection = self._spawn(self.number)
                 self._process, self._connection = process, connection
                 connection.send(self._orders())
-        except OSError as error:
-            reason = f"it cannot be started: {error}"
+        except Exception as error:  # whatever it is, no process may be left behind
+            unstarted = f"it cannot be started: {error}"
             self.kill()
         else:
-            reason = self._listen(connection)
+            self._listen(connection)
         status = self._end()
         if not self._stopping.is_set():
-            self._died(reason or status)
+            self._died(unstarted or self.refusal or status)
         self._has_ended(self.number)
         self._answers.put(None)
         self.settled.set()
         self._changed()
 
-    def _listen(self, connection: Connection) -> str:
-        """Take what a worker says until it ends; return why it could not start, "" if it did."""
-        reason = ""
+    def _listen(self, connection: Connection) -> None:
+        """Take what a worker says until it ends."""
         while True:
             try:
                 came = connection.recv()
             except (EOFError, OSError):
-                return reason
+                return
             if isinstance(came, Ready):
                 self.failure = ""
                 self._has_served = True
                 self.settled.set()
                 self._changed()
             elif isinstance(came, Failed):
-                reason = came.reason
-            else:
+                self.refusal = came.reason
+            elif isinstance(came, Done):
                 self._answers.put(came)
 
     def _end(self) -> str:

@@ -37,16 +37,18 @@ class Start:
 
 @dataclass(frozen=True)
 class TakeAcl:
-    """Put policies and tokens in force."""
+    """Put policies and tokens in force. ``number`` is that of the reload."""
 
     acl: Acl
+    number: int
 
 
 @dataclass(frozen=True)
 class Declare:
-    """Write the declarations of these settings."""
+    """Write the declarations of these settings. Each order has a ``number`` of its own."""
 
     settings: Settings
+    number: int
 
 
 @dataclass(frozen=True)
@@ -68,8 +70,9 @@ class Failed:
 
 @dataclass(frozen=True)
 class Done:
-    """An order was carried out, or failed for a reason that is one line."""
+    """The order of that number was carried out, or failed for a reason that is one line."""
 
+    number: int
     reason: str = ""
 
 

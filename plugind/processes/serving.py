@@ -15,6 +15,7 @@ from plugind.errors import PlugindError
 from plugind.health.threads import OwnedThread
 from plugind.processes.orders import Answer, Declare, Done, Failed, Ready, Start, TakeAcl
 from plugind.serve.board import Board
+from plugind.serve.endpoint_parts import Checks, Stats
 from plugind.serve.front import front
 from plugind.serve.parts import Worker
 from plugind.serve.peers import condition_of_client
@@ -30,6 +31,13 @@ class Parent:
     def __init__(self, connection: Connection) -> None:
         self._connection = connection
         self._sending = threading.Lock()
+
+    def has_more(self) -> bool:
+        """Return whether an order has come already, or the parent has ended."""
+        try:
+            return self._connection.poll()
+        except OSError:
+            return True
 
     def receive(self) -> object:
         """Return the next order; None when the parent has ended."""
@@ -71,6 +79,8 @@ def serve(
             server = front(kind, services, sock, start.address, checks, stats)
             until_end.callback(server.stop)
             until_end.callback(services.wake)
+            while parent.has_more() and _carry_out(parent, services):
+                pass  # what came while it started holds from the first request on
             server.start()
             _log.debug("a worker serves", pid=os.getpid())
             orders = OwnedThread("orders", lambda: _obey(parent, services), restarts=True)
@@ -84,7 +94,7 @@ def serve(
     return 0
 
 
-def _client_of(services: Services) -> tuple[dict, dict]:  # type: ignore[type-arg]
+def _client_of(services: Services) -> tuple[Checks, Stats]:
     """Return the checks and stats of the client role, which runs in the parent process."""
     peers = services.peers
     if peers is None or not services.settings.client.enabled:
@@ -99,23 +109,29 @@ def _client_of(services: Services) -> tuple[dict, dict]:  # type: ignore[type-ar
 
 def _obey(parent: Parent, services: Services) -> None:
     """Carry out orders until the worker is to stop, or the parent has ended."""
-    while True:
-        order = parent.receive()
-        if isinstance(order, TakeAcl):
-            services.acl = order.acl
-            parent.answer(Done())
-        elif isinstance(order, Declare):
-            parent.answer(_declared(services, order))
-        else:
-            if order is None:
-                _log.warning("the parent process has ended, so this worker ends as well")
-            os.kill(os.getpid(), signal.SIGTERM)
-            return
+    while _carry_out(parent, services):
+        pass
+
+
+def _carry_out(parent: Parent, services: Services) -> bool:
+    """Carry out the next order; return False when the worker is to stop."""
+    order = parent.receive()
+    if isinstance(order, TakeAcl):
+        services.acl = order.acl
+        parent.answer(Done(order.number))
+    elif isinstance(order, Declare):
+        parent.answer(_declared(services, order))
+    else:
+        if order is None:
+            _log.warning("the parent process has ended, so this worker ends as well")
+        os.kill(os.getpid(), signal.SIGTERM)
+        return False
+    return True
 
 
 def _declared(services: Services, order: Declare) -> Done:
     try:
         services.declare(order.settings)
     except PlugindError as error:
-        return Done(str(error))
-    return Done()
+        return Done(order.number, str(error))
+    return Done(order.number)

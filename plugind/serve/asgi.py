@@ -6,17 +6,21 @@ threads. Flask, whose views hold a thread from beginning to end, has no part in 
 
 from __future__ import annotations
 
+import asyncio
 from contextlib import suppress
 from functools import partial
 
-from plugind.api.direct import Direct
+from plugind.api.direct import Answer, Direct
+from plugind.api.exchange import Exchange
+from plugind.api.request import Steps
 from plugind.api.scope import Head, Scope
 from plugind.errors import ClientGone
 from plugind.health import Hits
 from plugind.serve.asgi_bodies import Bodies, Reading, Refused
 from plugind.serve.asgi_sending import Send, Sender
 from plugind.serve.limits import ConnectionLimits
-from plugind.serve.tasks import Client, Receive, Tasks
+from plugind.serve.runs import Client, Receive
+from plugind.serve.tasks import Tasks
 
 
 class Asgi:
@@ -45,6 +49,8 @@ class Asgi:
                 await sender.whole(refused.answer, is_last=True)
         except ClientGone:
             pass
+        except asyncio.CancelledError:  # the server ends, and has waited long enough
+            await sender.give_up()
         finally:
             client.close()
             if reading is not None:
@@ -57,11 +63,19 @@ class Asgi:
         request = head.request(b"", client)
         pool = self.tasks.pool_of(request)
         if reading is not None:
-            request = await reading.request(partial(pool.submit, client=client.address))
+            call = partial(self.tasks.call, client=client, pool=pool)
+            request = await reading.request(call)
         exchange = self._direct.exchange(request)
         try:
-            steps = self._direct.answer(exchange, head.target)
-            answer = await self.tasks.run(steps, client, pool)
+            answer = await self.tasks.run(self._steps(exchange, head), client, pool)
             await sender.send(answer, self.tasks, pool)
         finally:
             exchange.turn.end()
+
+    def _steps(self, exchange: Exchange, head: Head) -> Steps[Answer]:
+        """Return the answer. The turn of one that is whole ends here: a server of ASGI sends it
+        without work for the interpreter."""
+        answer = yield from self._direct.answer(exchange, head.target)
+        if isinstance(answer.body, bytes):
+            exchange.turn.end()
+        return answer

@@ -25,7 +25,7 @@ from plugind.serve.bodies import SMALL_MAXIMUM, BodyMemory
 from plugind.serve.channel import BODY_BYTES_PER_SECOND, LINGER_BYTES, LINGER_SECONDS
 from plugind.serve.limits import ConnectionLimits
 from plugind.serve.request import UNCHECKED_MAXIMUM
-from plugind.serve.tasks import Client, Receive
+from plugind.serve.runs import Client, Receive
 
 Check = Callable[[], int | Answer]
 Run = Callable[[Check], Awaitable[int | Answer]]

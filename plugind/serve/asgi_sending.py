@@ -5,17 +5,21 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Awaitable, Callable
 from contextlib import suppress
+from functools import partial
 from typing import Any
 from urllib.parse import quote
 
+from plugind import logs
 from plugind.api.direct import Answer
+from plugind.api.reply import error_reply, rendered
 from plugind.api.request import Stream
 from plugind.api.scope import Head
 from plugind.errors import ClientGone
 from plugind.health import Hits
 from plugind.serve.limits import ConnectionLimits
 from plugind.serve.pool import Pool
-from plugind.serve.tasks import Client, Tasks
+from plugind.serve.runs import Client
+from plugind.serve.tasks import Tasks
 
 Send = Callable[[dict[str, Any]], Awaitable[None]]
 """ASGI's function that sends a message of an answer."""
@@ -23,6 +27,8 @@ Send = Callable[[dict[str, Any]], Awaitable[None]]
 _CLOSE = (b"connection", b"close")
 _URL_CHARACTERS = "%!#$&'()*+,/:;=?@[]~"
 _WITHOUT_BODY = (204, 304)
+
+_log = logs.get("server")
 
 
 class Sender:
@@ -37,6 +43,7 @@ class Sender:
         self._send = send
         self._limits = limits
         self._hits = hits
+        self._has_begun = False
 
     async def send(self, answer: Answer, tasks: Tasks, pool: Pool) -> None:
         """Send an answer; parts of it are made in the threads of a pool."""
@@ -52,6 +59,15 @@ class Sender:
         assert isinstance(body, bytes)
         await self._start(answer, len(body), is_last=is_last)
         await self._part(b"" if self._head.method == "HEAD" else body)
+
+    async def give_up(self) -> None:
+        """Answer a request that the server waits for no longer, unless the answer has begun."""
+        if self._has_begun:
+            return
+        reply = error_reply("the server stops; try again", 503, headers={"Retry-After": "1"})
+        request = self._head.request(b"", self._client)
+        with suppress(ClientGone):
+            await self.whole(Answer(*rendered(reply, request)), is_last=True)
 
     async def _parts(self, answer: Answer, tasks: Tasks, pool: Pool) -> None:
         """Send an answer in parts, as they are made."""
@@ -71,7 +87,7 @@ class Sender:
                     await self._part(part, more=True)
             await self._part(b"")
         finally:
-            pool.submit(close, self._client.address)
+            pool.submit(partial(_close, close), self._client.address)
 
     async def _start(
         self, answer: Answer, size: int | None = None, *, is_last: bool = False
@@ -85,6 +101,7 @@ class Sender:
             headers.append((b"content-length", b"%d" % size))
         if is_last or self._head.has_two_lengths:
             headers.append(_CLOSE)
+        self._has_begun = True
         await self._message(
             {"type": "http.response.start", "status": answer.status, "headers": headers}
         )
@@ -107,6 +124,13 @@ class Sender:
 def _value(name: str, value: str) -> str:
     """Return the value of a header; a URL has no character that is not of one."""
     return quote(value, safe=_URL_CHARACTERS) if name == "Location" else value
+
+
+def _close(close: Callable[[], object]) -> None:
+    try:
+        close()
+    except Exception as error:
+        _log.error("an answer cannot be closed", exc_info=error)
 
 
 def _nothing() -> None: ...

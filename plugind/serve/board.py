@@ -7,6 +7,7 @@ process has published stays when it is killed, and its successor in the same pla
 
 from __future__ import annotations
 
+import errno
 import os
 import struct
 import threading
@@ -64,16 +65,22 @@ class Board:
     def put(self, place: int, snapshot: Snapshot) -> None:
         """Publish a snapshot; one that has no room is left out, which is logged."""
         data = _encoder.encode(snapshot)
-        if len(data) > _HALF - _HEAD.size:
-            _log.error("what this process counts cannot be published", bytes=len(data))
-            return
-        with self._lock:
-            number = max((found[0] for found in self._halves(place)), default=0) + 1
-            text = _HEAD.pack(number, len(data), zlib.crc32(data)) + data
-            at = (2 * place + number % 2) * _HALF
-            while text:
-                written = os.pwrite(self.handle, text, at)
-                text, at = text[written:], at + written
+        try:
+            if len(data) > _HALF - _HEAD.size:
+                raise OSError(errno.EFBIG, os.strerror(errno.EFBIG))
+            with self._lock:
+                self._write(place, data)
+        except OSError as error:
+            text = "what this process counts cannot be published"
+            _log.error(text, bytes=len(data), reason=error.strerror)
+
+    def _write(self, place: int, data: bytes) -> None:
+        number = max((found[0] for found in self._halves(place)), default=0) + 1
+        text = _HEAD.pack(number, len(data), zlib.crc32(data)) + data
+        at = (2 * place + number % 2) * _HALF
+        while text:
+            written = os.pwrite(self.handle, text, at)
+            text, at = text[written:], at + written
 
     def get(self, place: int) -> Snapshot:
         """Return the last snapshot that was published in a place; an empty one where none was."""

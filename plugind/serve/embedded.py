@@ -12,7 +12,7 @@ from plugind.health.threads import OwnedThread
 from plugind.serve.asgi import Asgi
 from plugind.serve.asgi_sending import Send
 from plugind.serve.lifespan import lifespan
-from plugind.serve.tasks import Receive
+from plugind.serve.runs import Receive
 
 _START_TIMEOUT = 30.0
 _END_TIMEOUT = 2.0  # seconds beyond the grace that requests have

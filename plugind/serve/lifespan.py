@@ -9,7 +9,7 @@ from plugind import logs
 from plugind.errors import PlugindError
 from plugind.printable import one_line
 from plugind.serve.asgi_sending import Send
-from plugind.serve.tasks import Receive
+from plugind.serve.runs import Receive
 
 _log = logs.get("server")
 

@@ -1,4 +1,4 @@
-"""Carries calls from any thread into the event loop of asyncio, and wakes what waits there."""
+"""Carries calls from any thread into the event loop of asyncio."""
 
 from __future__ import annotations
 
@@ -48,35 +48,26 @@ class Mailbox:
 
 
 class Signal:
-    """What a request waits for in the loop; ``set`` may be called from any thread."""
+    """What a request waits for; ``set`` may be called from any thread, as may the call that it
+    makes then."""
 
-    __slots__ = ("_future", "_is_set", "_mailbox")
+    __slots__ = ("_calls", "_is_set")
 
-    def __init__(self, mailbox: Mailbox) -> None:
-        self._mailbox = mailbox
+    def __init__(self) -> None:
         self._is_set = False
-        self._future: asyncio.Future[None] | None = None
+        self._calls: list[Callable[[], object]] = []
 
     def set(self) -> None:
         """End the wait."""
-        if not self._is_set:
-            self._is_set = True
-            self._mailbox.post(self.end)
+        self._is_set = True
+        self._call()
 
-    def end(self) -> None:
-        """End the wait; only for the loop's thread."""
-        if self._future is not None and not self._future.done():
-            self._future.set_result(None)
-
-    async def wait(self, timeout: float | None) -> None:
-        """Wait until the signal is set, ``timeout`` seconds at most."""
+    def when_set(self, call: Callable[[], object]) -> None:
+        """Have ``call`` called once, at once if the signal is set already. It must not block."""
+        self._calls.append(call)
         if self._is_set:
-            return
-        loop = self._mailbox.loop
-        self._future = loop.create_future()
-        timer = None if timeout is None else loop.call_later(timeout, self.end)
-        try:
-            await self._future
-        finally:
-            if timer is not None:
-                timer.cancel()
+            self._call()
+
+    def _call(self) -> None:
+        with suppress(IndexError):  # pop is atomic, so that of two threads one makes the call
+            self._calls.pop()()

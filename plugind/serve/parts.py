@@ -118,7 +118,7 @@ def events_of(made: Made) -> Broker:
     events = made.settings.events
     return Broker(
         made.feed,
-        EventMaker(made.catalogue, made.schemas, made.store.history),
+        EventMaker(made.catalogue, made.schemas, made.store.history, made.store.deleted_until),
         made.streams,
         replay=events.replay,
         max_backlog=events.max_backlog,

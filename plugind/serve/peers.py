@@ -64,10 +64,10 @@ class Peers:
         """Go on from what the process before counted in this place, and publish from now on."""
         before = self._board.get(self._place)
         self._cpu_before = before.process.get(CPU, 0.0)
-        tallies = {id(found): (name, found) for name, found in self._read()
-                   if isinstance(found, Tally)}  # fmt: skip
-        for name, tally in tallies.values():
-            if name in before.counts:
+        taken = set()  # a tally may have several names
+        for name, tally in self._read():
+            if isinstance(tally, Tally) and name in before.counts and id(tally) not in taken:
+                taken.add(id(tally))
                 tally.take_over(before.counts[name])
         self.publish()
         self.thread.start()

@@ -1,7 +1,7 @@
 """Threads for the steps of requests, few of which compete for the interpreter at a time.
 
-1. ``core`` jobs are in work at a time. One that takes longer than ``LONG`` does not count as such:
-   most likely it waits, for the store or a lock, and keeps no other from the interpreter.
+1. ``core`` jobs are in work at a time. While others wait and none has ended for ``LONG``, all of
+   them wait themselves most likely, for the store or a lock: as many more may begin.
 2. The addresses of clients take turns, so that many requests of one wait for each other and not
    those of others for them.
 3. Threads are started when they are needed, ``maximum`` at most.
@@ -9,30 +9,21 @@
 
 from __future__ import annotations
 
-import asyncio
 import threading
 import time
 from collections import deque
 from collections.abc import Callable
-from functools import partial
-from typing import Any
 
 from plugind.health.threads import OwnedThread
 from plugind.serve.mailbox import Mailbox
 from plugind.serve.workers import LastIdleFirst
 
 LONG = 0.05
-"""Seconds after which a job in work keeps no other one waiting."""
+"""Seconds without the end of a job, after which more are begun."""
 
 
-class _Job:
-    """A function to be called in a thread, and the future of what it returns."""
-
-    __slots__ = ("future", "run")
-
-    def __init__(self, run: Callable[[], Any], future: asyncio.Future[Any]) -> None:
-        self.run = run
-        self.future = future
+Job = Callable[[], object]
+"""A function that is called once in a thread, and does not raise."""
 
 
 class Pool:
@@ -45,23 +36,24 @@ class Pool:
         self._maximum = maximum
         self._lock = threading.Lock()
         self._idle = LastIdleFirst(self._lock)
-        self._ready: dict[str, deque[_Job]] = {}  # by client, whose turn is next first
-        self._began: dict[_Job, float] = {}
+        self._ready: dict[str, deque[Job]] = {}  # by client, whose turn is next first
+        self._count = 0  # of jobs in work
+        self._extra = 0
+        self._last_end = 0.0
         self._looks_again = False
         self._is_closed = False
         self.threads: list[OwnedThread] = []
 
-    def submit(self, run: Callable[[], Any], client: str = "") -> asyncio.Future[Any]:
-        """Have a function called in a thread, in its client's turn; return the future of what it
-        returns. Only for the loop's thread."""
-        job = _Job(run, self._mailbox.loop.create_future())
+    def submit(self, job: Job, client: str = "") -> None:
+        """Have a function called in a thread, in its client's turn. Safe for threads."""
         with self._lock:
             self._ready.setdefault(client, deque()).append(job)
             if self._free() > 0:
                 self._begin()
-            if not self._looks_again:
-                self._look_later()
-        return job.future
+            if self._looks_again:
+                return
+            self._looks_again = True
+        self._mailbox.post(self._look_later)
 
     def close(self) -> None:
         """End the threads, each after the job that it has in work."""
@@ -73,32 +65,36 @@ class Pool:
         """Have one more thread take a job, if there may be one."""
         if self._idle:
             self._idle.notify()
-        elif len(self.threads) < self._maximum:
+        elif len(self.threads) < self._limit:
             name = f"{self._name} {len(self.threads) + 1}"
             self.threads.append(OwnedThread(name, self._work, restarts=True))
             self.threads[-1].start()
 
-    def _look(self) -> None:
-        """Have jobs taken that waited only for such as take long by now."""
-        with self._lock:
-            for _ in range(min(len(self._ready), self._free())):
-                self._begin()
-            self._look_later()
-
     def _look_later(self) -> None:
-        self._looks_again = bool(self._ready)
+        self._mailbox.loop.call_later(LONG, self._look)
+
+    def _look(self) -> None:
+        """Have more jobs taken where those in work do not end."""
+        with self._lock:
+            if not self._ready:
+                self._extra = 0
+            elif time.monotonic() - self._last_end > LONG:
+                self._extra = min(self._extra + self._core, self._maximum)
+                for _ in range(min(len(self._ready), self._free())):
+                    self._begin()
+            self._looks_again = bool(self._ready)
         if self._looks_again:
-            self._mailbox.loop.call_later(LONG, self._look)
+            self._look_later()
 
     def _free(self) -> int:
         """Return how many more jobs may begin."""
-        count = len(self._began)
-        if count >= self._core:
-            long_ago = time.monotonic() - LONG
-            count = sum(began > long_ago for began in self._began.values())
-        return min(self._core - count, self._maximum - len(self._began))
+        return self._limit - self._count
 
-    def _take(self) -> _Job | None:
+    @property
+    def _limit(self) -> int:
+        return min(self._core + self._extra, self._maximum)
+
+    def _take(self) -> Job | None:
         """Return the job whose turn it is, None while there is none that may begin."""
         if not self._ready or self._free() <= 0:
             return None
@@ -107,7 +103,7 @@ class Pool:
         job = jobs.popleft()
         if jobs:
             self._ready[client] = jobs  # behind the others
-        self._began[job] = time.monotonic()
+        self._count += 1
         return job
 
     def _work(self) -> None:
@@ -117,24 +113,9 @@ class Pool:
                     if self._is_closed:
                         return
                     self._idle.wait()
-            self._do(job)
-
-    def _do(self, job: _Job) -> None:
-        """Do a job, and have its future know how it ended."""
-        try:
-            result, error = job.run(), None
-        except BaseException as raised:
-            result, error = None, raised
-        finally:
-            with self._lock:
-                del self._began[job]
-        self._mailbox.post(partial(_end, job.future, result, error))
-
-
-def _end(future: asyncio.Future[Any], result: Any, error: BaseException | None) -> None:
-    if future.done():  # its task was cancelled
-        return
-    if error is None:
-        future.set_result(result)
-    else:
-        future.set_exception(error)
+            try:
+                job()
+            finally:
+                with self._lock:
+                    self._count -= 1
+                    self._last_end = time.monotonic()

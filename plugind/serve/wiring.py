@@ -7,7 +7,7 @@ import time
 from contextlib import suppress
 
 from plugind.api.flask_port import Api
-from plugind.errors import TokenNotFound
+from plugind.errors import ListenError, TokenNotFound
 from plugind.intake.admission import large_places
 from plugind.serve.allocator import return_large_blocks
 from plugind.serve.channel import Channel
@@ -16,6 +16,9 @@ from plugind.serve.limits import limits_of
 from plugind.serve.request import Request
 from plugind.serve.services import Services
 
+PARKED_MAXIMUM = 4_000
+"""Queries that may be parked in threads."""
+
 
 def http_server(services: Services, app: Api, sock: socket.socket) -> Server:
     """Return a server, not started yet, for the application on a socket that listens.
@@ -23,6 +26,11 @@ def http_server(services: Services, app: Api, sock: socket.socket) -> Server:
     Raise ListenError when the process may not have the threads or open files that it takes.
     """
     settings = services.settings.server
+    if settings.max_parked > PARKED_MAXIMUM:
+        raise ListenError(
+            f"server.max_parked is {settings.max_parked}, and waitress holds a thread for each: at "
+            f"most {PARKED_MAXIMUM} with it; docs/servers.md has servers that need none"
+        )
     return_large_blocks()
 
     def log_refused(channel: Channel, request: Request, status: int) -> None:

@@ -241,6 +241,15 @@ class Store(ABC):
     def history(self, query: HistoryQuery) -> Sequence[StoredTransition]:
         """Return the transitions that a query selects, in the order that it asks for."""
 
+    def deleted_until(self) -> int:
+        """Return the index of the last change whose transitions the history may have lost, for they
+        were too old or too many; 0 where none was ever deleted. What came later is whole.
+
+        This one is for stores that number transitions from 1 on.
+        """
+        oldest = self.history(HistoryQuery(after=0, limit=1))
+        return oldest[0].index if oldest and oldest[0].seq > 1 else 0
+
     @abstractmethod
     def beat(self, beats: Mapping[str, Beat]) -> None:
         """Keep when nodes were last heard, by node ID, for all processes on the store. This is no

@@ -76,6 +76,13 @@ class DerivedHistory:
         return int(index)
 
     @property
+    def size(self) -> int:
+        """Return how many transitions are here."""
+        with self._reader() as db:
+            (kept,) = db.execute("SELECT kept FROM derived").fetchone()
+        return int(kept)
+
+    @property
     def oldest(self) -> tuple[int, int] | None:
         """Return where the history begins, which is as far back as the store needs to keep it: the
         ``seq`` of its oldest transition, and the index of the change that brought it."""

@@ -15,8 +15,7 @@ from plugind.errors import StoreError
 def new_file(target: Path) -> Iterator[Path]:
     """Give the path of a file to make. After the block it is durable and has the name ``target``,
     which must not be there yet. Other files beside it are deleted."""
-    if target.exists():
-        raise StoreError(f"{target} is there already: choose another name")
+    check_is_new(target)
     with (
         faults_of(target),
         tempfile.TemporaryDirectory(prefix=".plugind-", dir=target.parent) as folder,
@@ -26,6 +25,12 @@ def new_file(target: Path) -> Iterator[Path]:
         sync(copy)
         os.link(copy, target)  # a rename would overwrite what came there meanwhile
         sync(target.parent)
+
+
+def check_is_new(target: Path) -> None:
+    """Raise StoreError if a file is there already."""
+    if target.exists():
+        raise StoreError(f"{target} is there already: choose another name")
 
 
 @contextmanager

@@ -14,10 +14,11 @@ from itertools import groupby
 from pathlib import Path
 from typing import Any
 
-from plugind.model import Instance, InstanceKey, Node
+from plugind.model import Instance, InstanceKey, Node, Stamp
+from plugind.store import exporting
 from plugind.store.base import Progress, Summary
 from plugind.store.exporting import Item
-from plugind.store.sqlite import items
+from plugind.store.sqlite import history, items
 from plugind.store.sqlite.file import translated
 from plugind.store.sqlite.filling import filled
 from plugind.store.sqlite.numbering import Replaced, renumber
@@ -45,6 +46,11 @@ class Staged:
         """Return how many values there are of each kind."""
         return items.counts(self._db)
 
+    @property
+    def last_seq(self) -> int:
+        """Return the ``seq`` of the newest transition; 0 for none."""
+        return history.newest(self._db)[0]
+
     def renumber(self, replaced: Replaced, lists: Collection[str]) -> None:
         """Have the contents take the place of others under a new identity: their index is beyond
         all given out, every resource reads as changed at it, ``lists`` included."""
@@ -57,6 +63,10 @@ class Staged:
     def read_all(self) -> Iterator[Item]:
         """Yield all values, as ``exporting.write`` takes them."""
         return items.read_all(self._db)
+
+    def stamps(self) -> Iterator[tuple[str, Stamp]]:
+        """Yield each resource with its stamp."""
+        return ((each.resource, each.stamp) for each in self.read(exporting.Stamped))
 
     def nodes(self) -> Iterator[tuple[Node, list[Instance]]]:
         """Yield each node with its instances."""

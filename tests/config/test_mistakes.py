@@ -109,7 +109,7 @@ def test_all_mistakes_of_all_files_at_once(write: Write) -> None:
     found = mistakes(a, b, c, variables={"PLUGIND_LOG_LEVEL": "x", "PLUGIND_PORT_HTTP": "1"})
     assert found == [
         'a.hcl:1:1: region must be a string, such as "global"',
-        "a.hcl:2:10: server.max_parked must be from 1 to 4000, such as 200",
+        "a.hcl:2:10: server.max_parked must be from 1 to 50000, such as 200",
         'a.hcl:3:1: no plugin type "tape": use one of: disk, net',
         "b.hcl:1:5: expressions are not supported; write the value itself",
         'c.json:2:3: unknown setting "enabeld" in server; did you mean "enabled"?',

@@ -40,7 +40,7 @@ def _all(
     history: History, truth: Truth, kept: Mapping[str, Sequence[Happened]], bounds: Bounds
 ) -> Iterator[Violation]:
     yield from (Violation(kind, text) for kind, text in history.complaints)
-    yield from writes.agreement(kept)
+    yield from writes.agreement(history, kept)
     yield from writes.chains(truth)
     yield from writes.kept(history, truth)
     yield from writes.order(history)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from bisect import bisect_left
+from bisect import bisect_left, bisect_right
 from collections import defaultdict
 from collections.abc import Iterator
 
@@ -25,7 +25,8 @@ def order(history: History, truth: Truth) -> Iterator[Violation]:
     for follower in history.followers:
         yield from _lines(follower)
         if follower.wants:
-            yield from _transitions(follower, truth, places)
+            until = history.newest or truth.last
+            yield from _transitions(follower, truth, places, until)
     yield from _shown(history, truth)
 
 
@@ -43,9 +44,10 @@ def _lines(follower: Follower) -> Iterator[Violation]:
 
 
 def _transitions(
-    follower: Follower, truth: Truth, places: dict[Happened, int]
+    follower: Follower, truth: Truth, places: dict[Happened, int], until: int
 ) -> Iterator[Violation]:
-    """Compare the transitions that a follower saw with the history over the same range."""
+    """Compare the transitions that a follower saw with the history, which it had to see up to the
+    index ``until``."""
     seen = [(each, line) for line in follower.lines for each in line.happened]
     found: set[int] = set()
     newest = -1
@@ -62,7 +64,8 @@ def _transitions(
             newest = max(newest, place)
             found.add(place)
     begin = bisect_left(truth.rows, follower.start, key=lambda row: row.index)
-    missed = [n for n in range(begin, len(truth.rows)) if n not in found]
+    end = bisect_right(truth.rows, until, key=lambda row: row.index)
+    missed = [n for n in range(begin, max(end, newest)) if n not in found]
     if missed:
         text = f"{follower.name} did not see {len(missed)}, from {truth.rows[missed[0]]} on"
         yield Violation(MISSED, f"{text}; its last index is {follower.last}")

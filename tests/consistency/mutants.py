@@ -86,7 +86,7 @@ class Mutant:
     finds: frozenset[str]
     wrapper: type[Wrapped] | None = None
     patch: Callable[[pytest.MonkeyPatch], None] = lambda monkeypatch: None
-    writes: int = 120
+    writes: int = 90
     servers: int = 2
     ttl: str = "30s"
     sleepers: int = 0

@@ -17,6 +17,9 @@ nothing."""
 PATIENT = 20.0
 """Seconds within which that traffic has to come."""
 
+SHORTEST = 0.2
+"""Seconds that a fault lasts at least."""
+
 
 class TooThin(AssertionError):
     """There was too little traffic before a fault for the run to show anything."""
@@ -35,7 +38,7 @@ def schedule(seed: int, faults: int, slowest: float) -> list[Step]:
     """Return the faults of a run; the same seed gives the same."""
     random = Random(seed)
     return [
-        Step(random.randrange(2**16), random.randrange(2**16), random.uniform(0.2, slowest))
+        Step(random.randrange(2**16), random.randrange(2**16), random.uniform(SHORTEST, slowest))
         for _ in range(faults)
     ]
 
@@ -48,6 +51,7 @@ class Nemesis:
         self._history = history
         self._seed = seed
         self._until = threading.Event()
+        self._mended_at = 0  # acknowledged writes
 
     def run(self, faults: int, until: float | None = None) -> int:
         """Do the faults of the schedule, no more once the monotonic clock is at ``until``; return
@@ -56,9 +60,8 @@ class Nemesis:
         for step in schedule(self._seed, faults, self._rig.slowest):
             if until is not None and time.monotonic() >= until:
                 break
-            before = self._history.count
-            if not self._history.reaches(before + TRAFFIC, PATIENT):
-                count = self._history.count - before
+            if not self._history.reaches(self._mended_at + TRAFFIC, PATIENT):
+                count = self._history.count - self._mended_at
                 raise TooThin(f"{count} writes in {PATIENT:.0f} s, not {TRAFFIC}, before {step}")
             self._break(step)
             done += 1
@@ -73,6 +76,7 @@ class Nemesis:
         try:
             self._until.wait(step.lasts)
         finally:
+            self._mended_at = self._history.count
             target.mend(way)
         ended = time.monotonic()
         self._history.faults.append(Fault(f"{way} {target.name}", target.servers, begun, ended))

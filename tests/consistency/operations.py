@@ -145,6 +145,9 @@ class History:
         self.downs: list[tuple[str, int]] = []
         """The nodes that went down, each with the time of that in nanoseconds."""
         self.ended = 0.0
+        self.newest = 0
+        """The index that followers had time to reach, 0 for the last one. Nodes may still go down
+        after it."""
         self._acknowledged = 0
         self._numbers = 0
         self._nodes: dict[str, None] = {}

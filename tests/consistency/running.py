@@ -57,7 +57,7 @@ def drive(
     rig: Rig,
     seed: int,
     *,
-    writes: int = 150,
+    writes: int = 120,
     faults: int = 0,
     seconds: float = PATIENCE,
     sleepers: int = 0,
@@ -105,7 +105,7 @@ def _end(rig: Rig, run: Run, clients: Sequence[Client]) -> None:
         if isinstance(each, Reporter):
             each.join(PATIENCE)
     written = [each.index for each in run.history.writes if each.status == ACKNOWLEDGED]
-    newest = max(written, default=1)
+    run.history.newest = newest = max(written, default=1)
     begun = time.monotonic()
     streams = [each for each in clients if isinstance(each, StreamReader)]
     while time.monotonic() < begun + SETTLE:

@@ -333,8 +333,17 @@ def test_what_left_has_to_come_back_first(made: Made) -> None:
 
 
 def test_servers_agree_about_the_history(made: Made) -> None:
-    found = check(made.history, {"s0": made.rows, "s1": made.rows[:-1]})
+    other = [*made.rows[:-1], replace(made.rows[-1], text="another")]
+    found = check(made.history, {"s0": made.rows, "s1": other})
     assert {each.kind for each in found} == {kinds.DISAGREE}
+
+
+@pytest.mark.parametrize(("newest", "found"), [(3, set[str]()), (6, {kinds.DISAGREE})])
+def test_a_server_may_be_asked_a_moment_earlier(made: Made, newest: int, found: set[str]) -> None:
+    made.history.newest = newest
+    earlier = [each for each in made.rows if each.index <= 5]
+    kept = check(made.history, {"s0": made.rows, "s1": earlier})
+    assert {each.kind for each in kept} == found
 
 
 actions = st.sampled_from(["report", "remove", "read", "list", "maybe"])

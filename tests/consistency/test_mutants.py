@@ -28,7 +28,7 @@ def test_a_mutant_is_found(mutant: Mutant, tmp_path: Path, monkeypatch: pytest.M
 def test_a_sound_store_is_found_sound(store: type[Wrapped], tmp_path: Path) -> None:
     """Its log is compacted all the time, or its followers are late."""
     with in_process(tmp_path, 2, wrap=store.around) as rig:
-        is_sound(drive(rig, SEED, writes=120))
+        is_sound(drive(rig, SEED, writes=90))
 
 
 def test_nodes_that_sleep_go_down_and_come_back(tmp_path: Path) -> None:

@@ -1,6 +1,6 @@
 """Runs of clients and faults against servers on one store, each looked through by the checker.
 
-A failure shows the seed and the faults; docs/testing.md says how to repeat it.
+A failure shows the seed and the faults; docs/architecture.md says how to repeat it.
 """
 
 from __future__ import annotations

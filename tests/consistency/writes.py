@@ -18,11 +18,17 @@ from tests.consistency.violations import (
 from tests.consistency.violations import REFUSED as REFUSED_HAPPENED
 
 
-def agreement(kept: Mapping[str, Sequence[Happened]]) -> Iterator[Violation]:
-    """Yield where the servers' histories differ."""
-    (first, rows), *others = kept.items()
+def agreement(history: History, kept: Mapping[str, Sequence[Happened]]) -> Iterator[Violation]:
+    """Yield where the servers' histories differ, as far as all of them were read."""
+    lasts = {name: rows[-1].index if rows else 0 for name, rows in kept.items()}
+    until = min(lasts.values())
+    for name, last in lasts.items():
+        if last < history.newest:
+            yield Violation(DISAGREE, f"{name} has a history up to {last}, not {history.newest}")
+    common = {name: [row for row in of if row.index <= until] for name, of in kept.items()}
+    (first, rows), *others = common.items()
     for name, other in others:
-        if list(other) != list(rows):
+        if other != rows:
             place = next(
                 (n for n, both in enumerate(zip(rows, other, strict=False)) if both[0] != both[1]),
                 min(len(rows), len(other)),

@@ -195,6 +195,29 @@ def test_transitions_that_are_deleted_during_a_replay_leave_a_gap(api: Live) -> 
     assert json.loads(gap.body)["Payload"]["To"] == gap.index
 
 
+def test_transitions_whose_numbers_have_gaps_are_not_taken_for_deleted_ones(
+    api: Live, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A store beyond this machine may number transitions by its own revisions."""
+    agent = FakeAgent(api)
+    for number in range(2 * PAGE + 10):
+        last = report(agent, up() if number % 2 else down(str(number)), f"p{number % 30}")
+    maker, step = api.services.events.maker, 1_000
+    select = maker.select
+
+    def sparse(query: HistoryQuery) -> Sequence[StoredTransition]:
+        after = None if query.after is None else query.after // step
+        return [replace(each, seq=each.seq * step) for each in select(replace(query, after=after))]
+
+    monkeypatch.setattr(maker, "select", sparse)
+    monkeypatch.setattr(maker, "_deleted_until", lambda: 0)
+    with stream(api, "?topic=Plugin&index=1") as found:
+        events = found.until(last)
+    assert "Gap" not in {each["Type"] for each in events}
+    numbers = [each["Payload"]["Seq"] for each in events]
+    assert numbers == [each["Seq"] * step for each in transitions(api)]
+
+
 def test_python_nomad_reads_it(api: Live) -> None:
     agent = FakeAgent(api)
     first = report(agent, up())

@@ -5,21 +5,17 @@ from __future__ import annotations
 import hashlib
 import sqlite3
 import tempfile
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator
 from contextlib import closing, contextmanager
 from dataclasses import replace
 from pathlib import Path
-from typing import Any
 
-import msgspec
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from plugind.errors import StoreError
 from plugind.model import (
-    NODES,
-    Beat,
     Declaration,
     HistoryQuery,
     KeptSecret,
@@ -28,7 +24,7 @@ from plugind.model import (
 )
 from plugind.store import exporting
 from plugind.store.base import Contents, Store, Summary, no_progress
-from plugind.store.exporting import KINDS, Item, Stamped
+from plugind.store.exporting import KINDS, Stamped
 from plugind.store.soundness import faults
 from plugind.store.sqlite import SqliteStore, sound
 from plugind.store.sqlite.file import migrate
@@ -38,71 +34,21 @@ from plugind.store.sqlite.log import LogLimits
 from plugind.store.sqlite.numbering import LEAP, Replaced
 from plugind.store.staging import staged
 from plugind.testing.stores.making import (
-    TIME,
-    change,
     commit,
     declaration,
-    drop,
     forgotten,
     instance,
-    kept_secret,
     node,
     node_id,
     put,
-    session,
-    transition,
 )
 from tests.store.memory import MemoryStore
+from tests.store.moving import LISTS, Place, check_moving, check_there_and_back, lines, unnumbered
 
 RECORDED = Path(__file__).parent / "exports" / "format-1.jsonl"
 """Written by the first version that could export, from something of everything."""
 
-LISTS = [NODES, "plugins/sample", "plugins/other"]
 SETTINGS = LogLimits()
-
-texts = st.text(st.characters(codec="utf-8", exclude_characters="\0"), max_size=8)
-numbers = st.integers(1, 3)
-plugins = st.sampled_from(("ebs", "efs", "a b", "é"))
-details = st.dictionaries(texts, st.one_of(st.none(), st.integers(-9, 9), texts), max_size=2)
-runs = st.dictionaries(texts.filter(bool), st.tuples(st.integers(0, 99), st.integers(0, 99)))
-
-
-def filled_with(store: Store, data: st.DataObject) -> None:
-    """Commit changes to a store, so that it has some of everything; its history need not fit."""
-    there: dict[Any, Any] = {}
-    for _ in range(data.draw(st.integers(1, 4))):
-        number, name = data.draw(numbers), data.draw(plugins)
-        there[number] = node(number, version=data.draw(texts), meta={"k": data.draw(texts)})
-        one = instance(number, name, healthy=data.draw(st.booleans()), **data.draw(details))
-        there[number, name] = one
-        moved = [transition("healthy", name, number, after=data.draw(texts), time=TIME)]
-        commit(store, put(there[number], one, transitions=tuple(moved)))
-    more = [declaration(data.draw(plugins)), forgotten(data.draw(st.sampled_from([number])))]
-    commit(store, put(*data.draw(st.lists(st.sampled_from(more), unique_by=type))))
-    if data.draw(st.booleans()):
-        commit(store, put(kept_secret(9), session()))
-    if data.draw(st.booleans()):
-        commit(store, change([], transitions=(transition("left", after=data.draw(texts)),)))
-    if data.draw(st.booleans()):
-        commit(store, put(node(4)))
-        commit(store, drop(node(4)))
-    store.beat({node_id(number): Beat(TIME + number, 5, "run")})
-    for run, (start, end) in data.draw(runs).items():
-        store.mark(run, TIME + start)
-        store.mark(run, TIME + max(start, end))
-
-
-def lines(file: Path) -> tuple[exporting.Head, list[Item]]:
-    with exporting.reading(file) as export:
-        return export.head, list(export.items(no_progress))
-
-
-def unnumbered(items: Sequence[Item]) -> list[Item]:
-    """Return the values of an export but for the indexes and times of stamps."""
-    return [
-        Stamped(each.resource, Stamp(0, 0, 0, 0)) if isinstance(each, Stamped) else each
-        for each in items
-    ]
 
 
 @contextmanager
@@ -124,58 +70,17 @@ def test_what_is_imported_is_exported_again(
     one: type[Store], other: type[Store], data: st.DataObject, replaces: bool
 ) -> None:
     with folders("one", "other") as (here, there):
-        with closing(one(SETTINGS, here)) as store:
-            filled_with(store, data)
-        seen = 0
-        if replaces:
-            with closing(other(SETTINGS, there)) as store:
-                filled_with(store, data)
-                seen = store.load().index
-        first, again = here / "first", there / "again"
-        one.export(SETTINGS, here, first)
-        done = other.import_(SETTINGS, there, first, LISTS)
-        other.export(SETTINGS, there, again)
-        (head, items), (new_head, new_items) = lines(first), lines(again)
-        added = [Stamped(name, Stamp(0, 0, 0, 0)) for name in LISTS]
-        stamps = [each.stamp for each in new_items if isinstance(each, Stamped)]
-        assert {each.modify_index for each in stamps} == {new_head.index}
-
-        def key(item: Item) -> tuple[str, bytes]:
-            return type(item).__name__, msgspec.json.encode(item, order="deterministic")
-
-        expected = {key(each): each for each in (*unnumbered(items), *added)}
-        found = [each for each in unnumbered(new_items) if key(each) in expected]
-        assert sorted(map(key, found)) == sorted(expected)
-        surplus = [each for each in new_items if key(unnumbered([each])[0]) not in expected]
-        assert not surplus or replaces, "lists of what was replaced"
-        assert new_head.index == done.summary.index > max(head.index, seen)
-        assert new_head.identity != head.identity
-        with closing(other(SETTINGS, there)) as store:
-            (index,) = commit(store, put(node(9)))
-            assert index > new_head.index
+        check_moving(
+            Place(one, SETTINGS, here), Place(other, SETTINGS, there), data, replaces=replaces
+        )
 
 
 @settings(max_examples=15, deadline=None)
 @given(st.data())
 def test_there_and_back_indexes_only_grow(data: st.DataObject) -> None:
-    """From SQLite to another kind of store and back, clients of the first go on."""
     with folders("one", "other") as (here, there):
-        with closing(SqliteStore(SETTINGS, here)) as store:
-            filled_with(store, data)
-            seen = [store.load().index]
-        ways: list[tuple[type[Store], Path, type[Store], Path]] = [
-            (SqliteStore, here, MemoryStore, there),
-            (MemoryStore, there, SqliteStore, here),
-        ]
-        for number, (one, source, other, target) in enumerate(ways):
-            file = source / f"export-{number}"
-            one.export(SETTINGS, source, file)
-            with closing(one(SETTINGS, source)) as store:  # it may go on after the export
-                seen += commit(store, put(node(5)), put(node(6)), put(node(7)))
-            seen.append(other.import_(SETTINGS, target, file, LISTS).summary.index)
-            with closing(other(SETTINGS, target)) as store:
-                seen += commit(store, put(node(number + 1)))
-        assert seen == sorted(set(seen))
+        one, other = Place(SqliteStore, SETTINGS, here), Place(MemoryStore, SETTINGS, there)
+        check_there_and_back(one, other, data)
 
 
 @pytest.mark.parametrize("kind", [SqliteStore, MemoryStore])

@@ -10,7 +10,7 @@ from __future__ import annotations
 import threading
 import uuid
 from collections import OrderedDict
-from collections.abc import Callable, Collection, Iterable, Sequence
+from collections.abc import Collection, Iterable, Sequence
 from dataclasses import dataclass, field
 from functools import partial
 from typing import Any
@@ -24,8 +24,8 @@ from plugind.store.etcd.client import Client
 from plugind.store.etcd.documents import Copies, Copy, nodes_of
 from plugind.store.etcd.failures import LeaseGone, Unanswered
 from plugind.store.etcd.keys import INDEXES, Indexes, Keys
+from plugind.store.etcd.leases import TransactionLease
 from plugind.store.etcd.reading import Reading
-from plugind.store.etcd.rpc_pb2 import TxnResponse
 from plugind.store.etcd.writing import Writing, Written
 
 CHUNK_BYTES = 2**18
@@ -77,7 +77,7 @@ class Committer:
         writing: Writing,
         reading: Reading,
         copies: Copies,
-        lease: Callable[[], int],
+        lease: TransactionLease,
     ) -> None:
         self._client = client
         self._keys = keys
@@ -181,7 +181,11 @@ class Committer:
             self._own[by] = changes
             while len(self._own) > OWN:
                 self._own.popitem(last=False)
-        response = self._sent(written)
+        try:
+            response = self._client.call("Txn", written.request, COMMIT_SECONDS)
+        except LeaseGone:  # as after a long time without etcd; nothing of it was done
+            self._lease.forget()
+            return set()
         if response.succeeded:
             self._keep(written, response.header.revision)
             return _Done(response.header.revision, attempt)
@@ -196,13 +200,6 @@ class Committer:
         self._reading.check_current(replaced)
         self._copies.drop(documents)
         return self._reading.moved(limits)[1]
-
-    def _sent(self, written: Written) -> TxnResponse:
-        try:
-            response: TxnResponse = self._client.call("Txn", written.request, COMMIT_SECONDS)
-        except LeaseGone as error:
-            raise StoreError("a lease in etcd ended during a commit; try again") from error
-        return response
 
     def _documents(self, changes: Sequence[Change], head: int) -> dict[str, Copy]:
         """Return the documents of the nodes that changes write, as of the revision ``head`` or

@@ -131,6 +131,8 @@ def summary(error: Any) -> str:
         return "its certificate is not signed by an authority in ca_file"
     if "handshake" in details.lower() or "SSL" in details:
         return "TLS failed: do the endpoint and this server agree on TLS and on certificates?"
+    if "Socket closed" in details:
+        return "the connection was closed: do the endpoint and this server agree on TLS (https://)?"
     if "Connection refused" in details:
         return "connection refused"
     if "DNS resolution failed" in details:

@@ -210,7 +210,8 @@ class Follower:
             except StoreError as error:
                 failure = str(error)
             except grpc.RpcError as error:
-                failure = summary(error)
+                is_ours = error.code() == grpc.StatusCode.CANCELLED
+                failure = "the watch was silent" if is_ours else summary(error)
             if self._closed.is_set():
                 return
             if failure != self.trouble:

@@ -78,6 +78,7 @@ class Opened:
         self, settings: EtcdSettings, data_dir: Path, retention: Callable[[], Retention]
     ) -> None:
         with ExitStack() as undo:
+            self.data_dir = data_dir
             self._client = Client(settings)
             undo.callback(self._client.close)
             root = Root(settings.prefix)
@@ -207,7 +208,13 @@ class Opened:
         return self._indexes.of(self._heads.newest())
 
     def _read_head(self) -> int:
+        known = self._follower.end
         head, revision = self._reading.head()
+        if self._indexes.of(head) < known:
+            raise StoreError(
+                "etcd was set back to an earlier revision, as by a restored snapshot: restart all "
+                "servers"
+            )
         self._follower.check(head, revision)
         self._upkeep.note(revision)
         return head

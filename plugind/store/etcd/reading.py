@@ -20,7 +20,7 @@ from plugind.model import (
     Stamp,
 )
 from plugind.store.base import Contents
-from plugind.store.etcd.client import Client
+from plugind.store.etcd.client import CALL_SECONDS, Client
 from plugind.store.etcd.documents import Copy, decoded
 from plugind.store.etcd.failures import RevisionGone
 from plugind.store.etcd.keys import Current, Indexes, Keys, Root, end_of
@@ -28,8 +28,11 @@ from plugind.store.etcd.rpc_pb2 import KeyValue, RangeRequest, TxnRequest
 from plugind.store.etcd.transactions import batches, get
 from plugind.store.etcd.values import LOAD_SECONDS, Asides, is_aside, pack, unpack
 
-PAGE = 500
+PAGE = 1_000
 """Keys that one call brings at most."""
+
+LARGE_PAGE = 100
+"""The same of documents, of which each may be large."""
 
 _LOADS = 5
 """How often all is read again that was compacted meanwhile."""
@@ -167,13 +170,14 @@ class Reading:
             request = RangeRequest(
                 key=start,
                 range_end=end,
-                limit=PAGE,
+                limit=LARGE_PAGE if prefix == self._keys.docs and not keys_only else PAGE,
                 revision=revision,
                 keys_only=keys_only,
                 min_mod_revision=newer,
                 max_mod_revision=older,
             )
-            response = self._client.call("Range", request, LOAD_SECONDS)
+            seconds = LOAD_SECONDS if revision else CALL_SECONDS
+            response = self._client.call("Range", request, seconds)
             if response.kvs:
                 yield list(response.kvs)
             if not response.more or not response.kvs:

@@ -7,18 +7,23 @@ condition that no server runs. So an import that fails on its way has changed no
 from __future__ import annotations
 
 import tempfile
-import time
-import uuid
-from collections.abc import Collection, Iterable, Iterator, Mapping
+from collections.abc import Collection, Iterator
 from contextlib import closing, contextmanager, suppress
 from dataclasses import dataclass, replace
 from pathlib import Path
 
 from plugind.errors import StoreError
-from plugind.model import HistoryQuery, Stamp, StoredTransition, is_list
+from plugind.model import (
+    Declaration,
+    Forgotten,
+    HistoryQuery,
+    KeptSecret,
+    Run,
+    StoredTransition,
+)
 from plugind.model.changes import HISTORY_LIMIT
 from plugind.store import exporting
-from plugind.store.base import FIRST_INDEX, Contents, Progress, Restored, Summary
+from plugind.store.base import Progress, Restored, Summary
 from plugind.store.derived_history import FILE_NAME, DerivedHistory
 from plugind.store.etcd.client import Client
 from plugind.store.etcd.documents import Document
@@ -40,20 +45,21 @@ from plugind.store.etcd.transactions import (
     at_revision,
     batches,
     none_with,
+    portions,
     put,
 )
 from plugind.store.etcd.values import LOAD_SECONDS, Asides, packed_json
+from plugind.store.exporting import LastBeat
+from plugind.store.files import check_is_new, faults_of
 from plugind.store.soundness import faults
-from plugind.store.sqlite.maintenance import new_file
+from plugind.store.sqlite.numbering import Replaced
+from plugind.store.sqlite.sharing import make_folder
+from plugind.store.staging import Staged, staged
 
 SCHEMA = 1
 """The version of the layout in etcd."""
 
-LEAP = 2**40
-"""Beyond the export's index, where nobody can say which indexes clients have seen since."""
-
 _ROWS_AT_ONCE = 500
-_PUTS_AT_ONCE = 100
 
 
 @dataclass(frozen=True)
@@ -108,23 +114,26 @@ def check(settings: EtcdSettings) -> Summary:
 
 
 def export(settings: EtcdSettings, target: Path, progress: Progress) -> Summary:
-    """Write what the store holds, as of one moment, to a new file of JSON lines."""
+    """Write what the store holds, as of one moment, to a new file of JSON lines.
+
+    The current state is in memory meanwhile, as it is in each server, the history is not.
+    """
+    check_is_new(target)
     with (
-        new_file(target) as new,
         _connected(settings) as (client, root),
+        faults_of(target),
         tempfile.TemporaryDirectory(prefix=".plugind-", dir=target.parent) as folder,
     ):
         there = _existing(client, root)
         contents, revision = there.reading.contents()
         rows = stored(there.reading, there.asides, there.keys, there.indexes, revision)
-        history = DerivedHistory(Path(folder) / FILE_NAME, there.current.identity)
-        with closing(history):
+        identity = there.current.identity
+        with closing(DerivedHistory(Path(folder) / FILE_NAME, identity)) as history:
             for batch in batches(rows, _ROWS_AT_ONCE):
                 history.append(batch, 0)
-            count = sum(1 for _ in _oldest_first(history))
-            identity = there.current.identity
-            new.unlink(missing_ok=True)
-            exporting.write(new, identity, contents, _oldest_first(history), count, progress)
+            counts = exporting.counts_of(contents, history.size)
+            items = exporting.items_of(contents, _oldest_first(history))
+            exporting.write(target, identity, contents.index, counts, items, progress)
     return Summary.of(SCHEMA, contents)
 
 
@@ -136,36 +145,19 @@ def _oldest_first(history: DerivedHistory) -> Iterator[StoredTransition]:
 
 
 def import_(
-    settings: EtcdSettings, source: Path, lists: Collection[str], progress: Progress
+    settings: EtcdSettings,
+    data_dir: Path,
+    source: Path,
+    lists: Collection[str],
+    progress: Progress,
 ) -> Restored:
     """Put an export in the place of the store. Nothing is replaced before all of it was read and
-    found sound."""
-    history = _Imported()
-    found = exporting.read(source, history.add, progress)
-    history.flush()
+    found sound; that is done in a file in ``data_dir``."""
+    make_folder(data_dir)
     with _connected(settings) as (client, root):
         _refuse_servers(client, root)
-        return _replace(client, root, found, history, lists)
-
-
-class _Imported:
-    """The transitions of an export, packed."""
-
-    def __init__(self) -> None:
-        self.values: list[bytes] = []
-        self.last = 0
-        self._waiting: list[StoredTransition] = []
-
-    def add(self, one: StoredTransition) -> None:
-        self._waiting.append(one)
-        self.last = one.seq
-        if len(self._waiting) == _ROWS_AT_ONCE:
-            self.flush()
-
-    def flush(self) -> None:
-        if self._waiting:
-            self.values.append(imported_value(self._waiting))
-            self._waiting.clear()
+        with staged(source, data_dir, progress) as found:
+            return _replace(client, root, found, lists)
 
 
 def _refuse_servers(client: Client, root: Root) -> None:
@@ -179,31 +171,27 @@ def _refuse_servers(client: Client, root: Root) -> None:
         )
 
 
-def _replace(
-    client: Client, root: Root, found: Contents, history: _Imported, lists: Collection[str]
-) -> Restored:
+def _replace(client: Client, root: Root, found: Staged, lists: Collection[str]) -> Restored:
     there = _there(client, root)
-    old = _contents(there)
-    seen = old.index if old else FIRST_INDEX
-    index = max(seen, found.index) + (1 if old else LEAP)
-    stamps = _stamps(found, old, lists, index)
-    current = Current(str(uuid.uuid4()), new_generation(), index, history.last)
+    found.renumber(_replaced(there), lists)
+    current = Current(found.identity, new_generation(), found.index, found.last_seq)
     keys = Keys(root.name, current.generation)
-    for some in _portions(_puts(Asides(client, keys), keys, found, stamps, history)):
+    for some in portions(_puts(Asides(client, keys), keys, found), REQUEST_BYTES // 2):
         client.call("Txn", TxnRequest(success=some), LOAD_SECONDS)
     is_same = at_revision(root.current, there.revision) if there else absent(root.current)
     _put_in_force(client, root, keys, current, is_same)
     _delete_others(client, root, current)
-    contents = replace(found, index=index, stamps=stamps, sessions=())
-    return Restored(Summary.of(SCHEMA, contents), None)
+    return Restored(found.summary(SCHEMA), None)
 
 
-def _contents(there: _There | None) -> Contents | None:
-    """Return what the store had, None where that cannot be read or there is none."""
-    if there is not None:
-        with suppress(StoreError):
-            return there.reading.contents()[0]
-    return None
+def _replaced(there: _There | None) -> Replaced:
+    """Return what clients may have seen of the store that goes."""
+    if there is None:
+        return Replaced()
+    with suppress(StoreError):
+        old, _ = there.reading.contents()
+        return Replaced(old.index, old.stamps.items(), there.current.identity)
+    return Replaced(there.current.index, identity=there.current.identity)
 
 
 def _put_in_force(
@@ -233,83 +221,37 @@ def _delete_others(client: Client, root: Root, current: Current) -> None:
     client.call("Txn", TxnRequest(success=operations), LOAD_SECONDS)
 
 
-def _stamps(
-    found: Contents, old: Contents | None, lists: Collection[str], index: int
-) -> dict[str, Stamp]:
-    """Return the stamps of contents all of which changed now. A resource that the replaced store
-    did not have, or another by the same name, is created again."""
-    now = time.time_ns()
-    before = old.stamps if old else {}
-    stamps: dict[str, Stamp] = {}
-    for resource in {*found.stamps, *lists, *filter(is_list, before)}:
-        ours, theirs = found.stamps.get(resource), before.get(resource)
-        is_new = ours is None or (old is not None and not _is_same(ours, theirs))
-        made = Stamp(index, index, now, now) if ours is None or is_new else ours
-        stamps[resource] = replace(made, modify_index=index, modify_time=now)
-    return stamps
-
-
-def _is_same(ours: Stamp, theirs: Stamp | None) -> bool:
-    return theirs is not None and (
-        (ours.create_index, ours.create_time) == (theirs.create_index, theirs.create_time)
-    )
-
-
-def _puts(
-    asides: Asides,
-    keys: Keys,
-    found: Contents,
-    stamps: Mapping[str, Stamp],
-    history: _Imported,
-) -> Iterator[RequestOp]:
-    for node_id, document in _documents(found).items():
+def _puts(asides: Asides, keys: Keys, found: Staged) -> Iterator[RequestOp]:
+    for node_id, document in _documents(found):
         value = packed_json(document)
         if len(value) > REQUEST_BYTES // 2:
-            value = asides.put("doc", value)
+            (value,) = asides.put("doc", [value])
         yield put(keys.doc(node_id), value)
-    for declared in found.declarations:
+    for declared in found.read(Declaration):
         yield put(keys.declaration(*declared.key), packed_json(declared))
-    for resource, stamp in stamps.items():
+    for resource, stamp in found.stamps():
         changed = Written(stamp.modify_time, index=stamp.modify_index)
         created = Written(stamp.create_time, index=stamp.create_index)
         yield put(keys.stamp(resource), packed_stamp(changed))
         yield put(keys.made(resource), packed_stamp(created))
-    for node_id, beat in found.beats.items():
-        value = packed_json(KeptBeat(node_id, beat.heard, beat.ttl, beat.run))
-        yield put(keys.beat(node_id, beat.run), value)
-    for run in found.runs:
+    for each in found.read(LastBeat):
+        yield put(
+            keys.beat(each.node_id, ""),
+            packed_json(KeptBeat(each.node_id, each.beat[0], each.beat[1], "")),
+        )
+    for run in found.read(Run):
         yield put(keys.run(run.id), packed_json(run))
-    for place, value in enumerate(history.values):
-        yield put(keys.histories + b"%020d-imported" % place, value)
+    for place, rows in enumerate(batches(found.read(StoredTransition), _ROWS_AT_ONCE)):
+        yield put(keys.histories + b"%020d-imported" % place, imported_value(rows))
 
 
-def _documents(found: Contents) -> dict[str, Document]:
-    documents: dict[str, Document] = {}
-
-    def of(node_id: str) -> Document:
-        return documents.setdefault(node_id, Document())
-
-    for node in found.nodes:
-        of(node.id).node = node
-    for instance in found.instances:
-        of(instance.key.node_id).instances.append(instance)
-    for mark in found.forgotten:
-        of(mark.key.node_id).forgotten.append(mark)
-    for secret in found.kept_secrets:
-        of(secret.node_id).kept_secret = secret
-    return documents
-
-
-def _portions(operations: Iterable[RequestOp]) -> Iterator[list[RequestOp]]:
-    """Yield operations, as many together as a transaction takes."""
-    portion: list[RequestOp] = []
-    size = 0
-    for operation in operations:
-        length = operation.ByteSize()
-        if portion and (len(portion) == _PUTS_AT_ONCE or size + length > REQUEST_BYTES // 2):
-            yield portion
-            portion, size = [], 0
-        portion.append(operation)
-        size += length
-    if portion:
-        yield portion
+def _documents(found: Staged) -> Iterator[tuple[str, Document]]:
+    """Yield what is kept under each node ID. Marks are of nodes that are there, and secrets are
+    kept of those that are not: a sound export has no others."""
+    marks: dict[str, list[Forgotten]] = {}
+    for mark in found.read(Forgotten):
+        marks.setdefault(mark.key.node_id, []).append(mark)
+    for node, instances in found.nodes():
+        yield node.id, Document(node, instances, marks.get(node.id, []))
+    for secret in found.read(KeptSecret):
+        yield secret.node_id, Document(kept_secret=secret)

@@ -90,7 +90,7 @@ class EtcdSettingsSchema(Record):
         load_default=EtcdSettings.compact,
         metadata={
             "help": "whether a server compacts etcd each minute, to what it was log_keep ago; "
-            "false where somebody else compacts it"
+            "false where another program does"
         },
     )
     log_keep = Duration(

@@ -5,6 +5,7 @@ All that needs gRPC is imported once a store is opened: most servers have anothe
 
 from __future__ import annotations
 
+import os
 from collections.abc import Collection, Mapping, Sequence
 from pathlib import Path
 from pkgutil import resolve_name
@@ -28,9 +29,6 @@ from plugind.store.etcd.settings import EtcdSettings, EtcdSettingsSchema
 MOST_TRANSITIONS = 100_000
 """Transitions that are kept in etcd at most, unless the configuration asks for fewer."""
 
-_OPENED = "plugind.store.etcd.opened:Opened"
-_REPLACING = "plugind.store.etcd.replacing"
-
 
 class EtcdStore(Store):
     """Keeps everything below a prefix in etcd, for any number of servers. The history is answered
@@ -41,7 +39,7 @@ class EtcdStore(Store):
     retention = Retention(maximum=MOST_TRANSITIONS)
 
     def __init__(self, settings: Any, data_dir: Path, *, shared: bool = False) -> None:
-        opened = resolve_name(_OPENED)
+        opened = _loaded("opened:Opened")
         self._opened = opened(settings or EtcdSettings(), data_dir, lambda: self.retention)
 
     @property
@@ -113,7 +111,7 @@ class EtcdStore(Store):
 
     @classmethod
     def check(cls, settings: Any, data_dir: Path) -> Summary:
-        found: Summary = resolve_name(f"{_REPLACING}:check")(settings)
+        found: Summary = _loaded("replacing:check")(settings)
         return found
 
     @classmethod
@@ -130,7 +128,7 @@ class EtcdStore(Store):
     def export(
         cls, settings: Any, data_dir: Path, target: Path, progress: Progress = no_progress
     ) -> Summary:
-        found: Summary = resolve_name(f"{_REPLACING}:export")(settings, target, progress)
+        found: Summary = _loaded("replacing:export")(settings, target, progress)
         return found
 
     @classmethod
@@ -142,9 +140,16 @@ class EtcdStore(Store):
         lists: Collection[str],
         progress: Progress = no_progress,
     ) -> Restored:
-        replace = resolve_name(f"{_REPLACING}:import_")
-        found: Restored = replace(settings, source, lists, progress)
+        replace = _loaded("replacing:import_")
+        found: Restored = replace(settings, data_dir, source, lists, progress)
         return found
+
+
+def _loaded(name: str) -> Any:
+    """Return a part of this package that needs gRPC."""
+    # gRPC writes lines of its own to standard error, which are not in the format of the log.
+    os.environ.setdefault("GRPC_VERBOSITY", "NONE")
+    return resolve_name(f"{__package__}.{name}")
 
 
 @hookimpl

@@ -96,6 +96,22 @@ def packed(operations: Sequence[RequestOp], comparisons: int) -> Sequence[Reques
     return operations
 
 
+def portions(operations: Iterable[RequestOp], size: int) -> Iterator[list[RequestOp]]:
+    """Yield operations in lists that one transaction takes each, of about a size in bytes at most
+    unless a single operation is larger."""
+    portion: list[RequestOp] = []
+    total = 0
+    for operation in operations:
+        length = operation.ByteSize()
+        if portion and (len(portion) == MOST or total + length > size):
+            yield portion
+            portion, total = [], 0
+        portion.append(operation)
+        total += length
+    if portion:
+        yield portion
+
+
 def batches(items: Iterable[T], size: int) -> Iterator[list[T]]:
     """Yield the items in lists of a size, of which the last may be smaller."""
     rest = iter(items)

@@ -13,7 +13,7 @@ from plugind.errors import StoreError
 from plugind.store.etcd.client import Client
 from plugind.store.etcd.keys import Keys, end_of
 from plugind.store.etcd.rpc_pb2 import KeyValue, RangeRequest, RequestOp, TxnRequest
-from plugind.store.etcd.transactions import delete, put
+from plugind.store.etcd.transactions import delete, portions, put
 
 PART_BYTES = 2**20
 """The size of the parts of a value that was put aside."""
@@ -21,7 +21,7 @@ PART_BYTES = 2**20
 _DEFLATE_FROM = 200
 _PLAIN, _DEFLATED, _ASIDE = b"\0", b"\1", b"\2"
 
-LOAD_SECONDS = 10.0
+LOAD_SECONDS = 3.0
 """Seconds for a call that may bring a lot."""
 
 
@@ -61,14 +61,20 @@ class Asides:
         self._client = client
         self._keys = keys
 
-    def put(self, kind: str, packed: bytes) -> bytes:
-        """Put a packed value aside in parts, and return what stands for it."""
-        name = f"{kind}/{uuid.uuid4().hex}".encode()
-        for start in range(0, len(packed), PART_BYTES):
-            key = self._keys.asides + name + b"/%06d" % (start // PART_BYTES)
-            part = TxnRequest(success=[put(key, packed[start : start + PART_BYTES])])
-            self._client.call("Txn", part, LOAD_SECONDS)
-        return _ASIDE + name
+    def put(self, kind: str, values: Sequence[bytes]) -> list[bytes]:
+        """Put packed values aside, in parts, and return what stands for each of them."""
+        names = [f"{kind}/{uuid.uuid4().hex}".encode() for _ in values]
+        parts = (
+            put(
+                self._keys.asides + name + b"/%06d" % (start // PART_BYTES),
+                value[start : start + PART_BYTES],
+            )
+            for name, value in zip(names, values, strict=True)
+            for start in range(0, len(value), PART_BYTES)
+        )
+        for some in portions(parts, PART_BYTES):
+            self._client.call("Txn", TxnRequest(success=some), LOAD_SECONDS)
+        return [_ASIDE + name for name in names]
 
     def whole(self, value: bytes) -> bytes:
         """Return the packed value that a value is or stands for. Raise StoreError where its parts

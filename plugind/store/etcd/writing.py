@@ -28,8 +28,11 @@ from plugind.store.etcd.transactions import (
 )
 from plugind.store.etcd.values import Asides, packed_json
 
-_ASIDE_FROM = 2**15
+_ASIDE_FROM = 256
 """Smaller values stay in a transaction, however large that is."""
+
+_POINTER_BYTES = 40
+"""What a value that was put aside leaves."""
 
 
 @dataclass(frozen=True)
@@ -197,12 +200,15 @@ class Writing:
     def _set_aside(self, values: dict[bytes, bytes], size: int) -> None:
         """Put the largest values aside until the rest fits a transaction."""
         total = size + sum(len(key) + len(value) + 16 for key, value in values.items())
-        for key, value in sorted(values.items(), key=lambda item: -len(item[1])):
-            if total <= REQUEST_BYTES or len(value) < _ASIDE_FROM:
-                return
-            kind = "doc" if key.startswith(self._keys.docs) else "log"
-            values[key] = self._asides.put(kind, value)
-            total -= len(value)
+        keys: dict[str, list[bytes]] = {"doc": [], "log": []}
+        for key in sorted(values, key=lambda key: -len(values[key])):
+            if total <= REQUEST_BYTES or len(values[key]) < _ASIDE_FROM:
+                break
+            keys["doc" if key.startswith(self._keys.docs) else "log"].append(key)
+            total -= len(values[key]) - _POINTER_BYTES
+        for kind, some in keys.items():
+            pointers = self._asides.put(kind, [values[key] for key in some])
+            values.update(zip(some, pointers, strict=True))
 
 
 def _take(last: dict[bytes, Any], steps: Iterable[Step[Any]], key: Callable[[Any], bytes]) -> None:

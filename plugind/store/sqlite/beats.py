@@ -10,7 +10,7 @@ from __future__ import annotations
 import sqlite3
 import threading
 from collections.abc import Collection, Iterable, Iterator, Mapping
-from contextlib import closing, contextmanager, nullcontext, suppress
+from contextlib import ExitStack, closing, contextmanager, nullcontext, suppress
 from pathlib import Path
 
 from plugind import logs
@@ -64,24 +64,11 @@ class Beats:
         self._path = data_dir / FILE_NAME
         self._lock = threading.Lock()
         self._turn = turn
-        if is_first and not self._fits(identity):
+        db = _fitting(self._path, identity) if is_first else _connected(self._path)
+        if db is None:
             _begin(self._path, identity, _rescued(self._path, identity))
-        self._db = _connected(self._path)
-
-    def _fits(self, identity: str) -> bool:
-        if not self._path.is_file():
-            return False
-        try:
-            with closing(_connected(self._path)) as db:
-                _read(db)
-                head = db.execute("SELECT identity, boot FROM store").fetchall()
-                return schema(db) == _VERSION and head == [(identity, _boot())]
-        except sqlite3.OperationalError as error:
-            if "no such table" in str(error):
-                return False
-            raise
-        except sqlite3.DatabaseError:
-            return False
+            db = _connected(self._path)
+        self._db = db
 
     @contextmanager
     def _writing(self) -> Iterator[None]:
@@ -90,7 +77,7 @@ class Beats:
             yield
 
     def put(self, beats: Mapping[str, Beat]) -> None:
-        """Keep when nodes were heard, in place of what is kept of the same agents."""
+        """Keep when nodes were heard, in place of earlier beats of the same agents."""
         if not beats:
             return
         with self._writing():
@@ -150,6 +137,25 @@ def _connected(path: Path, mode: str = "rw") -> sqlite3.Connection:
         db.close()
         raise
     return db
+
+
+def _fitting(path: Path, identity: str) -> sqlite3.Connection | None:
+    """Return a connection to a file that is to be gone on with; None if there is none."""
+    if not path.is_file():
+        return None
+    with ExitStack() as undo:
+        try:
+            db = undo.enter_context(closing(_connected(path)))
+            _read(db)
+            head = db.execute("SELECT identity, boot FROM store").fetchall()
+        except sqlite3.DatabaseError as error:
+            if isinstance(error, sqlite3.OperationalError) and "no such" not in str(error):
+                raise
+            return None
+        if schema(db) != _VERSION or head != [(identity, _boot())]:
+            return None
+        undo.pop_all()
+        return db
 
 
 def _rescued(path: Path, identity: str) -> dict[str, Beat]:

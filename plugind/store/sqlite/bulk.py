@@ -47,8 +47,8 @@ def upsert(
     keys: int,
     rows: Sequence[Sequence[Any]],
 ) -> None:
-    """Write rows of these columns, the first ``keys`` of which are the key. A row that is there is
-    updated, so that a trigger for new rows does not run."""
+    """Write rows of these columns, whose first ``keys`` ones are the key. A row that is there
+    already is updated, so that a trigger for new rows does not run."""
     head = f"INSERT INTO {table} ({', '.join(columns)}) VALUES "
     others = ", ".join(f"{column} = excluded.{column}" for column in columns[keys:])
     tail = f" ON CONFLICT ({', '.join(columns[:keys])}) DO UPDATE SET {others}"

@@ -12,8 +12,9 @@ from plugind.model import Stamp, is_list
 from plugind.store.sqlite.file import transaction
 from plugind.store.sqlite.rows import STAMP, head
 
-LEAP = 2**32
-"""Beyond the greatest known index, where nobody can say which indexes clients have seen since."""
+LEAP = 2**40
+"""Beyond the greatest known index, where nobody can say which indexes clients have seen since. A
+store may use up hundreds of indexes with each change, and do so for days."""
 
 
 @dataclass(frozen=True, slots=True)

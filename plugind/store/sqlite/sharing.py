@@ -32,7 +32,8 @@ class Membership:
         try:
             self.is_first = self._take(fcntl.LOCK_EX)
             if self.is_first:
-                self._write(self._card if shared else {})
+                if shared:
+                    self._write(self._card)
             elif not (shared and self._take(fcntl.LOCK_SH)):
                 raise self._refusal()
             else:
@@ -85,11 +86,9 @@ class Membership:
         text = json.dumps(card).encode()
         try:
             os.ftruncate(self._file, 0)
-            os.pwrite(self._file, text if card else b"", 0)
+            os.pwrite(self._file, text, 0)
         except OSError as error:
-            if card:  # for a process alone it only tidies up
-                path = self._data_dir / LOCK_NAME
-                raise StoreError(f"{path}: {error.strerror}") from error
+            raise StoreError(f"{self._data_dir / LOCK_NAME}: {error.strerror}") from error
 
     def close(self) -> None:
         os.close(self._file)

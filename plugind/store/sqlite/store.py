@@ -142,8 +142,9 @@ class SqliteStore(Store):
             self._beats.put(beats)
             self._db.execute("DELETE FROM beats")
         log.drop_old_scopes(self._db)
-        self._duty = Duty(data_dir)
-        undo.callback(self._duty.close)
+        self._duty = Duty(data_dir) if self._shared else None
+        if self._duty:
+            undo.callback(self._duty.close)
         self._wake: Wake = Alone(lambda: self._index)
         self._looker = self._connected(undo) if self._shared else None
         if self._looker:
@@ -178,12 +179,11 @@ class SqliteStore(Store):
 
     @property
     def trouble(self) -> str:
-        with translated(self._path):
-            texts = (
-                self._duty.trouble(),
-                self._wake.trouble(),
-                *(t.trouble() for t in self._turns),
-            )
+        try:
+            duty = self._duty.trouble() if self._duty else ""
+            texts = (duty, self._wake.trouble(), *(turn.trouble() for turn in self._turns))
+        except OSError as error:  # such as too many open files
+            return f"{error.filename or self._path}: {error.strerror}"
         return "; ".join(text for text in texts if text)
 
     @property
@@ -286,7 +286,7 @@ class SqliteStore(Store):
         return self._beats.heard(after)
 
     def has_duty(self) -> bool:
-        return not self._shared or self._duty.take()
+        return self._duty is None or self._duty.take()
 
     def mark(self, run: str, now: int) -> None:
         with translated(self._path), self._turn(), transaction(self._db):
@@ -306,7 +306,8 @@ class SqliteStore(Store):
             for turn in self._turns:
                 until_end.callback(turn.close)
             until_end.callback(self._membership.close)
-            until_end.callback(self._duty.close)
+            if self._duty:
+                until_end.callback(self._duty.close)
             until_end.callback(self._beats.close)
             until_end.callback(self._db.close)
             self._wake.close()

@@ -10,7 +10,7 @@ from pathlib import Path
 from plugind.errors import StoreError
 from plugind.store import exporting
 from plugind.store.base import Progress, Restored, Summary
-from plugind.store.files import faults_of
+from plugind.store.files import check_is_new, faults_of
 from plugind.store.sqlite import items
 from plugind.store.sqlite.file import migrate, schema, transaction
 from plugind.store.sqlite.filling import filled
@@ -26,8 +26,7 @@ def export(path: Path, target: Path, progress: Progress) -> Summary:
     The moment is that of a copy beside the target, which may have to be migrated. To read the
     server's own file all the time would keep its log from being folded in.
     """
-    if target.exists():
-        raise StoreError(f"{target} is there already: choose another name")
+    check_is_new(target)
     with (
         faults_of(target),
         tempfile.TemporaryDirectory(prefix=".plugind-", dir=target.parent) as folder,

@@ -96,6 +96,9 @@ class Wrapped(Store):
     def mark(self, run: str, now: int) -> None:
         self.inner.mark(run, now)
 
+    def deleted_until(self) -> int:
+        return self.inner.deleted_until()
+
     def runs(self, since: int) -> Sequence[Run]:
         return self.inner.runs(since)
 

@@ -5,12 +5,21 @@ from __future__ import annotations
 import random
 from dataclasses import replace
 
-from plugind.model import HistoryQuery
+from plugind.model import DOWN, HistoryQuery, Step
 from plugind.store.base import FIRST_INDEX
 from plugind.store.coding import as_logged, encode
 from plugind.testing.stores import Rig
 from plugind.testing.stores.commits import values
-from plugind.testing.stores.making import commit, drop, instance, node, put, swap, transition
+from plugind.testing.stores.making import (
+    change,
+    commit,
+    drop,
+    instance,
+    node,
+    put,
+    swap,
+    transition,
+)
 
 
 def noise(size: int) -> str:
@@ -63,3 +72,17 @@ def test_a_batch_of_hundreds_of_nodes_is_few_transactions(rig: Rig) -> None:
     assert found == sorted(set(found))
     assert store._opened._reading.head()[1] - revision < 20  # type: ignore[attr-defined]
     assert len(store.load().nodes) == 300
+
+
+def test_many_nodes_are_written_by_one_change(rig: Rig) -> None:
+    store = rig.open()
+    nodes = [node(n, meta={"text": noise(2_000)}) for n in range(1_500)]
+    base = FIRST_INDEX
+    for start in range(0, 1_500, 100):
+        (base,) = commit(store, put(*nodes[start : start + 100], base=base))
+    (index,) = commit(
+        store, change([Step(each, replace(each, status=DOWN)) for each in nodes], base=base)
+    )
+    found = rig.restarted().load()
+    assert found.index == index
+    assert {each.status for each in found.nodes} == {DOWN}

@@ -1,0 +1,172 @@
+"""A request whose steps are taken in threads, and which holds none of them while it pauses.
+
+The steps go on in a thread as soon as their signal is set, without a way through the event loop: a
+change that wakes thousands, which then take turns, would otherwise pass it several times for each.
+The loop has the timers, and notices the clients that leave.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import time
+from collections.abc import Awaitable, Callable, Generator
+from functools import partial
+from typing import Any
+
+from plugind.api.request import Pause
+from plugind.errors import ClientGone
+from plugind.serve.mailbox import Mailbox, Signal
+from plugind.serve.pool import Pool
+
+Receive = Callable[[], Awaitable[dict[str, Any]]]
+"""ASGI's function that awaits the next message about a request."""
+
+_SHORT = 0.01
+"""Seconds of a pause that is slept through: a timer of the loop has steps of milliseconds."""
+
+
+class Client:
+    """The client of a request; whether it leaves is looked at from the first wait for that on."""
+
+    def __init__(self, receive: Receive, address: str = "") -> None:
+        self.address = address
+        self.has_left = False
+        self._receive = receive
+        self._watch: asyncio.Task[None] | None = None
+        self._call: Callable[[], None] | None = None
+
+    def verified_node(self) -> None:
+        """Do nothing: the HTTP server knows no limits that spare agents."""
+
+    def waits(self) -> None:
+        """Do nothing: a request that waits is in nobody's way."""
+
+    def on_close(self, call: Callable[[], None] | None) -> None:
+        """Call ``call`` once the client has left; None takes that back. Only for the loop's
+        thread."""
+        self._call = call
+        if call is None:
+            return
+        if self.has_left:
+            call()
+        elif self._watch is None:
+            self._watch = asyncio.ensure_future(self._until_it_leaves())
+
+    def close(self) -> None:
+        """End the look at whether the client leaves."""
+        if self._watch is not None:
+            self._watch.cancel()
+
+    async def _until_it_leaves(self) -> None:
+        while (await self._receive())["type"] != "http.disconnect":
+            pass
+        self.has_left = True
+        if self._call is not None:
+            self._call()
+
+
+class _Wait:
+    """One pause, which ends once, whatever ends it first. Safe for threads."""
+
+    def __init__(self, call: Callable[[], object]) -> None:
+        self._calls = [call]
+
+    @property
+    def is_over(self) -> bool:
+        return not self._calls
+
+    def end(self) -> None:
+        try:
+            call = self._calls.pop()  # atomic: of two threads one makes the call
+        except IndexError:
+            return
+        call()
+
+
+class Run:
+    """Steps that are taken in the threads of a pool, from now on; ``future`` is of their result."""
+
+    def __init__(
+        self, steps: Generator[Pause, None, Any], client: Client, pool: Pool, mailbox: Mailbox
+    ) -> None:
+        self._steps = steps
+        self._client = client
+        self._pool = pool
+        self._mailbox = mailbox
+        self._pause: Pause | None = None
+        self._wait: _Wait | None = None
+        self._timer: asyncio.TimerHandle | None = None
+        self._is_abandoned = False
+        self.future: asyncio.Future[Any] = mailbox.loop.create_future()
+        pool.submit(self._take, client.address)
+
+    def abandon(self) -> None:
+        """Have the steps closed, now if they pause, or when they next do."""
+        self._is_abandoned = True
+        if (wait := self._wait) is not None:
+            wait.end()
+
+    def unwatch(self) -> None:
+        """End the looks of the loop at a pause; only for its thread."""
+        self._client.on_close(None)
+        if self._timer is not None:
+            self._timer.cancel()
+            self._timer = None
+
+    # In a thread of the pool.
+
+    def _take(self) -> None:
+        """Take steps up to the next long pause, or to their end."""
+        try:
+            while True:
+                self._pause = pause = self._step()
+                if pause.timeout is None or pause.timeout > _SHORT or pause.ends_with_client:
+                    break
+                time.sleep(pause.timeout)
+        except StopIteration as end:
+            self._mailbox.post(partial(self._ended, end.value, None))
+        except BaseException as error:
+            self._mailbox.post(partial(self._ended, None, error))
+        else:
+            self._park(pause)
+
+    def _step(self) -> Pause:
+        """Return the next pause."""
+        if self._is_abandoned:
+            self._steps.close()
+            raise StopIteration
+        pause = self._pause
+        if pause is not None and pause.ends_with_client and self._client.has_left:
+            return self._steps.throw(ClientGone("the client closed the connection"))
+        return next(self._steps)
+
+    def _park(self, pause: Pause) -> None:
+        """Go on once a pause is over."""
+        signal, address = pause.signal, self._client.address
+        assert isinstance(signal, Signal)
+        self._wait = wait = _Wait(lambda: self._pool.submit(self._take, address))
+        if pause.timeout is not None or pause.ends_with_client:
+            self._mailbox.post(partial(self._watch, pause, wait))
+        signal.when_set(wait.end)
+        if self._is_abandoned:
+            wait.end()
+
+    # In the loop's thread.
+
+    def _watch(self, pause: Pause, wait: _Wait) -> None:
+        """Have a pause end in time, or with the client."""
+        if wait.is_over:
+            return
+        self.unwatch()
+        if pause.timeout is not None:
+            self._timer = self._mailbox.loop.call_later(pause.timeout, wait.end)
+        if pause.ends_with_client:
+            self._client.on_close(wait.end)
+
+    def _ended(self, result: Any, error: BaseException | None) -> None:
+        if self.future.done():  # the task was cancelled
+            return
+        if error is None:
+            self.future.set_result(result)
+        else:
+            self.future.set_exception(error)

@@ -1,0 +1,171 @@
+"""Three servers over three members of etcd, with a proxy on each link between them."""
+
+from __future__ import annotations
+
+import signal
+from collections.abc import Iterator, Sequence
+from contextlib import ExitStack, contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+
+from tests.consistency.calls import Server
+from tests.consistency.checker import Bounds
+from tests.consistency.proxy import proxies
+from tests.consistency.rigs import KILL, PAUSE, Link, Rig, Target
+from tests.ports import reserved_port
+from tests.processes import Machine, Process, machine
+from tests.promises import eventually
+from tests.store.etcd.members import Member, members
+
+NAMES = ("s0", "s1", "s2")
+EVERY_SERVER = frozenset(NAMES)
+
+BOUNDS = Bounds(wake=1.0, recovery=8.0)
+"""A member whose call ran to its deadline is skipped for 5 s."""
+
+
+@dataclass
+class EtcdServer:
+    """A server with a data directory and a configuration file of its own."""
+
+    name: str
+    made: Machine
+    port: int
+    config: Path
+    servers: frozenset[str]
+    ways: Sequence[str] = (KILL, PAUSE)
+    process: Process | None = None
+
+    def start(self) -> None:
+        """Start the process; ``wait`` waits until it answers, and starts it again where it ended
+        since etcd did not answer in time, as a service manager does."""
+        self.process = self.made.start(
+            *("agent", "--server-enabled", "true", "--ports-http", str(self.port)),
+            *("--data-dir", self.config.with_suffix(""), "--config", self.config),
+        )
+
+    def wait(self) -> None:
+        eventually(self._answers)
+
+    def _answers(self) -> bool:
+        assert self.process is not None
+        logged = self.process.logged
+        if self.process.popen.poll() is not None:
+            assert "etcd does not answer" in logged, logged[-2_000:]
+            self.start()
+        return "address=" in logged
+
+    def break_(self, way: str) -> None:
+        assert self.process is not None
+        if way == KILL:
+            self.process.kill()
+        else:
+            self.process.send(signal.SIGSTOP)
+
+    def mend(self, way: str) -> None:
+        assert self.process is not None
+        if way == KILL:
+            self.start()
+            self.wait()
+        else:
+            self.process.send(signal.SIGCONT)
+
+
+@dataclass
+class MemberTarget:
+    """A member of etcd as the target of faults; any server may use it."""
+
+    name: str
+    member: Member
+    servers: frozenset[str] = EVERY_SERVER
+    ways: Sequence[str] = (KILL, PAUSE)
+
+    def break_(self, way: str) -> None:
+        if way == KILL:
+            self.member.kill()
+        else:
+            self.member.signal(signal.SIGSTOP)
+
+    def mend(self, way: str) -> None:
+        if way == KILL:
+            self.member.start()
+        else:
+            self.member.signal(signal.SIGCONT)
+
+
+@dataclass
+class Together:
+    """Several parts that are broken at once."""
+
+    name: str
+    parts: Sequence[Target]
+    servers: frozenset[str]
+
+    @property
+    def ways(self) -> Sequence[str]:
+        return self.parts[0].ways
+
+    def break_(self, way: str) -> None:
+        for each in self.parts:
+            each.break_(way)
+
+    def mend(self, way: str) -> None:
+        for each in self.parts:
+            each.mend(way)
+
+
+@contextmanager
+def on_etcd(folder: Path, *, ttl: str) -> Iterator[Rig]:
+    """Run the servers and the members."""
+    with ExitStack() as until_end:
+        found = until_end.enter_context(members(3))
+        links = until_end.enter_context(proxies())
+        made = until_end.enter_context(machine(folder))
+        servers: list[Server] = []
+        running: list[EtcdServer] = []
+        each_member = [MemberTarget(f"member {each.name}", each) for each in found]
+        quorum = Together("two members of three", each_member[1:], EVERY_SERVER)
+        targets: list[Target] = [*each_member, quorum]
+        for name in NAMES:
+            uplinks = [links.link("127.0.0.1", int(e.address.rpartition(":")[2])) for e in found]
+            config = _config(folder / f"{name}.hcl", [each.address for each in uplinks], ttl)
+            port = until_end.enter_context(reserved_port())
+            config.with_suffix("").mkdir()
+            only = frozenset([name])
+            running.append(EtcdServer(f"server {name}", made, port, config, only))
+            each_link = [
+                Link(f"link from {name} to {member.name}", uplink, only)
+                for member, uplink in zip(found, uplinks, strict=True)
+            ]
+            front = links.link("127.0.0.1", port)
+            servers.append(Server(name, front.address))
+            targets += [
+                running[-1],
+                Link(f"link to {name}", front, only),
+                Together(f"all links from {name}", each_link, only),
+                *each_link,
+            ]
+        _start(running)
+
+        def restart() -> None:
+            for each in running:
+                each.break_(KILL)
+            _start(running)
+
+        yield Rig(servers, targets, restart, BOUNDS, slowest=3.0)
+
+
+def _start(servers: Sequence[EtcdServer]) -> None:
+    """Start servers side by side."""
+    for each in servers:
+        each.start()
+    for each in servers:
+        each.wait()
+
+
+def _config(file: Path, endpoints: Sequence[str], ttl: str) -> Path:
+    listed = ", ".join(f'"{each}"' for each in endpoints)
+    file.write_text(
+        f'store "etcd" {{\n  endpoints = [{listed}]\n}}\nserver {{\n  heartbeat_ttl = "{ttl}"\n}}\n'
+    )
+    return file

@@ -1,0 +1,120 @@
+"""Keeping one worker process running, with programs in the place of workers."""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from multiprocessing.connection import Connection
+
+from plugind.acl import ACL_OFF
+from plugind.config import Settings
+from plugind.processes.keeper import Answers, Keeper
+from plugind.processes.orders import Done, Start, TakeAcl, pair
+from tests.support import eventually
+
+WORKER = """
+import os, signal, sys, time
+from multiprocessing.connection import Connection
+from plugind.processes.orders import Declare, Done, Failed, Ready, Stop, TakeAcl
+connection = Connection(int(sys.argv[1]))
+connection.recv()
+"""
+
+SERVES = """
+connection.send(Ready())
+while not isinstance(order := connection.recv(), Stop):
+    connection.send(Done(order.number, type(order).__name__))
+"""
+
+
+@contextmanager
+def keeping(code: str, *, must_start: bool = False) -> Iterator[tuple[Keeper, list[int]]]:
+    """Keep a program running; yield its keeper, and the processes that it had."""
+    started: list[int] = []
+
+    def spawn(number: int) -> tuple[subprocess.Popen[bytes], Connection]:
+        ours, theirs = pair()
+        with theirs:
+            handle = theirs.fileno()
+            command = [sys.executable, "-c", WORKER + code, str(handle)]
+            process = subprocess.Popen(command, pass_fds=[handle])
+        started.append(process.pid)
+        return process, ours
+
+    nothing: Callable[..., None] = lambda *_: None  # noqa: E731
+    start = Start(Settings(), ACL_OFF, False, "127.0.0.1:4646")
+    keeper = Keeper(7, spawn, lambda: start, nothing, nothing, must_start=must_start)
+    keeper.start()
+    try:
+        yield keeper, started
+    finally:
+        keeper.stop()
+        keeper.thread.join(10)
+        keeper.kill()
+        keeper.thread.join(10)
+        assert not keeper.thread.is_alive()
+
+
+def sent(keeper: Keeper, number: int = 1) -> Answers:
+    """Send an order; return where its answer comes."""
+    answers = keeper.send(TakeAcl(ACL_OFF, number))
+    assert answers is not None
+    return answers
+
+
+def test_orders_are_answered() -> None:
+    with keeping(SERVES) as (keeper, started):
+        eventually(lambda: keeper.is_up)
+        for number in (1, 2, 3):
+            answers = sent(keeper, number)
+        assert keeper.answer(answers, 3, 60) == Done(3, "TakeAcl"), (
+            "earlier answers are no answer to it"
+        )
+        assert not keeper.deaths
+    assert len(started) == 1
+
+
+def test_a_process_that_dies_is_started_again_and_again() -> None:
+    with keeping("connection.send(Ready()); os._exit(3)") as (keeper, started):
+        eventually(lambda: len(started) == 3)
+        eventually(lambda: keeper.deaths >= 2)
+        assert "worker 7 died" in keeper.trouble
+        assert "(exit status 3)" in keeper.trouble
+
+
+def test_one_that_cannot_start_says_why_and_the_first_is_not_tried_again() -> None:
+    code = "connection.send(Failed('no disk')); os._exit(1)"
+    with keeping(code, must_start=True) as (keeper, started):
+        eventually(lambda: not keeper.thread.is_alive())
+        assert (keeper.failure, keeper.refusal, len(started)) == ("no disk", "no disk", 1)
+        assert not keeper.is_up
+        assert keeper.down_for > 0
+        assert not keeper.send(TakeAcl(ACL_OFF, 1))
+
+
+def test_one_that_gives_no_answer_is_killed_and_replaced() -> None:
+    with keeping("connection.send(Ready()); time.sleep(1000)") as (keeper, started):
+        eventually(lambda: keeper.is_up)
+        assert keeper.answer(sent(keeper), 1, 0.01) is None
+        eventually(lambda: len(started) == 2 and keeper.is_up)
+        assert "SIGKILL" in keeper.trouble
+        keeper.kill()  # it would not end for a stop
+
+
+def test_an_answer_that_a_dead_process_owed_is_not_expected_of_the_next() -> None:
+    code = "connection.send(Ready()); connection.recv(); os._exit(0)"
+    with keeping(code) as (keeper, started):
+        eventually(lambda: keeper.is_up)
+        answers = sent(keeper)
+        eventually(lambda: len(started) == 2 and keeper.is_up)
+        assert keeper.answer(answers, 1, 60) is None
+        assert keeper.answer(answers, 1, 0.01) is None
+        assert keeper.is_up
+
+
+def test_one_that_dies_with_an_order_in_hand_gives_no_answer() -> None:
+    with keeping("connection.send(Ready()); connection.recv(); os._exit(0)") as (keeper, _):
+        eventually(lambda: keeper.is_up)
+        assert keeper.answer(sent(keeper), 1, 60) is None

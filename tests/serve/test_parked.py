@@ -1,0 +1,21 @@
+"""Ten thousand parked queries on one worker, as docs/servers.md has them; behind ``make soak``."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+from tests.promises import is_longer, slowness, stalled
+from tests.serve.parked import measure
+
+
+@pytest.mark.soak
+@pytest.mark.parametrize("kind", ["granian", "uvicorn"])
+def test_ten_thousand_parked_queries(tmp_path: Path, kind: str) -> None:
+    before = stalled()
+    found = measure(tmp_path, kind, 10_000)
+    print(found)
+    assert found.threads < 64
+    assert found.memory_parked < 450
+    assert not is_longer(found.wake, stalled() - before, 10.0 * slowness())
