@@ -19,7 +19,8 @@ from tests.processes import machine
 from tests.support import eventually
 
 ROOT = Path(__file__).parent.parent.parent
-EXAMPLES = sorted((ROOT / "conf").glob("*/*.hcl"))
+THREE_SERVERS = ROOT / "conf/three-servers"
+EXAMPLES = sorted({*(ROOT / "conf").glob("*/*.hcl")} - {*THREE_SERVERS.glob("*.hcl")})
 
 NO_DEFAULT = {"token_file", "ca_file", "cert_file", "key_file", "name", "access_log"}
 _COMMENTED = re.compile(r"^( *)# ((\w+) *= .+)$", re.MULTILINE)
@@ -52,7 +53,19 @@ def test_an_example_loads(path: Path) -> None:
     assert (found.server.enabled, found.client.enabled) == roles[path.name]
 
 
-@pytest.mark.parametrize("path", EXAMPLES, ids=lambda path: path.name)
+@pytest.mark.parametrize("number", [1, 2, 3])
+def test_the_example_of_three_servers_loads(number: int) -> None:
+    files = [THREE_SERVERS / "server.hcl", THREE_SERVERS / f"server-{number}.hcl"]
+    found = load(files, environ={}, flags={}, plugins=real_plugins)
+    assert (found.name, found.store.name) == (f"server-{number}", "etcd")
+    assert loaded(THREE_SERVERS / "agent.hcl").client.servers[number - 1] == (
+        f"http://{found.bind_addr}:{found.ports.http}"
+    )
+
+
+@pytest.mark.parametrize(
+    "path", [*EXAMPLES, THREE_SERVERS / "server.hcl"], ids=lambda path: path.name
+)
 def test_its_comments_show_the_defaults(path: Path, tmp_path: Path) -> None:
     text, count = _COMMENTED.subn(uncommented, path.read_text())
     assert count >= 5
