@@ -99,7 +99,7 @@ def _started(settings: Settings, registry: Registry, data_dir: Path) -> Services
     deadline, has_logged = time.monotonic() + _PATIENCE, False
     while True:
         try:
-            return Services(settings, registry, data_dir)
+            return Services(settings, registry, data_dir, shared=True)
         except StoreError as error:
             if time.monotonic() > deadline:
                 raise

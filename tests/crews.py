@@ -77,30 +77,38 @@ class Crew:
 
     def connection(self, worker: int) -> Connection:
         """Return a connection that a certain worker has accepted."""
-        deadline = time.monotonic() + PATIENCE
-        while time.monotonic() < deadline:
-            made = Connection(self.client.address)
-            self.opened.append(made)
-            eventually(lambda made=made: self._accepted(made))
-            if self._accepted(made) == worker:
-                return made
-        raise AssertionError(f"worker {worker} accepts no connection")
+        (made,) = self._connections([worker])
+        return made
 
     def each(self) -> list[Connection]:
         """Return a connection to each of the workers, in the order of their processes."""
-        return [self.connection(worker) for worker in self.workers]
+        return self._connections(self.workers)
 
-    def _accepted(self, connection: Connection) -> int | None:
-        for worker in self.workers:
-            with suppress(psutil.NoSuchProcess):
-                for each in psutil.Process(worker).net_connections("tcp"):
-                    if each.raddr and each.raddr.port == connection.port:
-                        return worker
-        return None
+    def _connections(self, workers: list[int]) -> list[Connection]:
+        """Return a connection to each of these: new ones, until each has accepted one."""
+        found: dict[int, Connection] = {}
+        deadline = time.monotonic() + PATIENCE
+        while len(found) < len(workers):
+            assert time.monotonic() < deadline, f"of {workers} only {found.keys()} accept"
+            made = Connection(self.client.address)
+            self.opened.append(made)
+            made.call("GET", "/v1/status/leader")  # by then a worker has accepted it
+            for worker in workers:
+                if _has(worker, made.port):
+                    found.setdefault(worker, made)
+        return [found[worker] for worker in workers]
 
     def close(self) -> None:
         for each in self.opened:
             each.close()
+
+
+def _has(worker: int, port: int) -> bool:
+    """Return whether a worker has the connection from a port of this process."""
+    with suppress(psutil.NoSuchProcess):
+        found = psutil.Process(worker).net_connections("tcp")
+        return any(each.raddr and each.raddr.port == port for each in found)
+    return False
 
 
 def _is_worker(process: int) -> bool:

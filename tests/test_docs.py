@@ -72,6 +72,12 @@ UNTESTED = {
     "etcdctl defrag": "tests/store/etcd/test_faults.py runs it",
     "etcdctl alarm disarm": "tests/store/etcd/test_faults.py runs it",
     "plugind store restore /var/backups/plugind.db --config /etc/plugind": "tests/store runs it",
+    "PLUGIND_CONFIG=/etc/plugind granian --interface asgi --http 1 --port 4646 "
+    "--backpressure 12000 --backlog 12000 plugind.asgi:app": "tests/test_hosted.py runs it",
+    "PLUGIND_CONFIG=/etc/plugind uvicorn --no-proxy-headers --port 4646 --backlog 12000 "
+    "plugind.asgi:app": "tests/test_hosted.py runs it",
+    "PLUGIND_CONFIG=/etc/plugind waitress-serve --listen=127.0.0.1:4646 --threads=300 "
+    "plugind.wsgi:app": "tests/test_hosted.py runs it",
 }
 
 

@@ -18,9 +18,10 @@ from plugind.api.endpoints import SMALL_BODY, Endpoint
 from plugind.api.exchange import Exchange
 from plugind.api.flow import Flow
 from plugind.api.notes import Notes
-from plugind.api.reply import Reply, rendered
+from plugind.api.reply import IN_CONTACT, Reply, rendered
 from plugind.api.request import Request, Steps, Stream
 from plugind.api.unrouted import NO_PATH, TO_PAGES, no_method, root
+from plugind.model import Contact
 
 _ROOT, _PAGES = "/", "/ui"
 
@@ -74,7 +75,7 @@ class Direct:
             if found.endpoint is not None:
                 reply = yield from self._flow.answer(exchange, found.endpoint, found.path)
             assert reply is not None, "a request has an endpoint or a reply"
-            made = _answer(reply, request)
+            made = _answer(reply, request, self._flow.contact)
         except Exception as error:
             made = _answer(self._flow.failed(exchange, error), request)
         self._note(exchange, found, made)
@@ -122,9 +123,9 @@ class Direct:
         self.notes.answered(exchange, found.rule, answer.status, index)
 
 
-def _answer(reply: Reply, request: Request) -> Answer:
+def _answer(reply: Reply, request: Request, contact: Contact = IN_CONTACT) -> Answer:
     """Return a reply in the form that a request wants."""
     if isinstance(stream := reply.body, Stream):
-        made = rendered(replace(reply, body=()), request)
+        made = rendered(replace(reply, body=()), request, contact)
         return Answer(made.status, made.headers, stream)
-    return Answer(*rendered(reply, request))
+    return Answer(*rendered(reply, request, contact))

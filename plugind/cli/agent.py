@@ -38,6 +38,7 @@ _log = logs.get("main")
     epilog=examples(
         "plugind agent --dev                   a server and an agent, to try things out",
         "plugind agent --config /etc/plugind   the roles that the files there enable",
+        "plugind agent --config /etc/plugind --workers 4   four processes answer requests",
     ),
 )
 @configuration_options
@@ -51,7 +52,7 @@ def agent(paths: tuple[Path, ...], dev: bool, flags: Mapping[str, str]) -> None:
 
     SIGTERM and SIGINT end it, after requests in work are done, within 15 seconds. SIGHUP reads the
     configuration again: declarations, plugin types and their settings take effect, all else at the
-    next start.
+    next start. With more than one worker this is the parent of the processes that serve.
     """
     signals = Signals()
     folder = working_folder()

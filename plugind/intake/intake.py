@@ -11,7 +11,7 @@ from dataclasses import dataclass
 from functools import partial
 
 from plugind.config.settings import DEFAULT_LIMITS, ServerLimits
-from plugind.errors import Conflict
+from plugind.errors import Conflict, Forbidden
 from plugind.feed.feed import Feed
 from plugind.intake.digests import of_node, of_secret
 from plugind.intake.plan import Planner, check_secret
@@ -92,8 +92,12 @@ class Intake:
 
     def check_secret(self, node_id: str, secret: str) -> None:
         """Raise Forbidden when a secret is pinned to the node, also to one that was removed, and it
-        is not this one."""
-        self._planner().check_secret(node_id, of_secret(secret), self._clock())
+        is not this one. Raise StoreError where that cannot be known."""
+        try:
+            self._planner().check_secret(node_id, of_secret(secret), self._clock())
+        except Forbidden:  # unless another process has unpinned it
+            self._feed.refresh()
+            self._planner().check_secret(node_id, of_secret(secret), self._clock())
 
     def report(
         self,
@@ -111,8 +115,8 @@ class Intake:
         reports, with or without a token: they take turns. Raise Forbidden, LimitReached and
         StoreError.
         """
+        self.check_secret(node_id, secret)
         planner = self._planner()
-        planner.check_secret(node_id, of_secret(secret), self._clock())
         prepared = planner.prepare(node_id, report, self._clock(), refused)
         rejected: list[Rejected] = []
 

@@ -186,13 +186,18 @@ class Writer:
         if self._trouble != old:
             _log.error("the store cannot be written; reads go on", reason=self._trouble)
 
-    def _attempt(self, batch: Iterable[Request]) -> list[Request]:
+    def _attempt(self, batch: Sequence[Request]) -> list[Request]:
         """Write requests together; return those that must be planned again on newer state.
 
         The whole batch is durable before any of it is answered, for one that changes nothing may
         rest on one before it that does.
         """
-        planned, states = self._plan(batch)
+        try:
+            planned, states = self._plan_newly(batch)
+        except StoreError as error:
+            for request in batch:
+                request.answer.set_exception(error)
+            return []
         changes = [each.change for each in planned if each.change]
         try:
             outcomes = self._commit(changes) if changes else ()
@@ -214,11 +219,24 @@ class Writer:
             return []
         return self._answer(planned, outcomes)
 
+    def _plan_newly(
+        self, batch: Sequence[Request]
+    ) -> tuple[list[_Planned], dict[str, tuple[State, State]]]:
+        """Plan requests, on a state that has all that any process acknowledged before where one of
+        them comes to no change: no conflict would show that it was planned on an older one. Raise
+        StoreError."""
+        state = self._feed.state
+        made = self._plan(batch, state)
+        if self._store.is_shared and not all(each.change for each in made[0]):
+            newer = self._feed.refresh()
+            if newer is not state:
+                return self._plan(batch, newer)
+        return made
+
     def _plan(
-        self, batch: Iterable[Request]
+        self, batch: Iterable[Request], state: State
     ) -> tuple[list[_Planned], dict[str, tuple[State, State]]]:
         """Plan each request on the state that the ones before it would leave."""
-        state = self._feed.state
         base = state.index
         planned: list[_Planned] = []
         states: dict[str, tuple[State, State]] = {}

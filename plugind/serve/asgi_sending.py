@@ -57,8 +57,8 @@ class Sender:
         """Send an answer whose body is whole. ``is_last``: close the connection after it."""
         body = answer.body
         assert isinstance(body, bytes)
-        await self._start(answer, len(body), is_last=is_last)
-        await self._part(b"" if self._head.method == "HEAD" else body)
+        start = self._start(answer, len(body), is_last=is_last)
+        await self._send_in_time(start, _part(b"" if self._head.method == "HEAD" else body))
 
     async def give_up(self) -> None:
         """Answer a request that the server waits for no longer, unless the answer has begun."""
@@ -78,21 +78,34 @@ class Sender:
         else:
             parts, close = iter(body), getattr(body, "close", _nothing)
         try:
-            await self._start(answer)
+            await self._send_in_time(self._start(answer))
             while self._head.method != "HEAD" and not self._client.has_left:
                 part = await tasks.part(parts, self._client, pool)
                 if part is None:
                     break
                 if part:
-                    await self._part(part, more=True)
-            await self._part(b"")
+                    await self._send_in_time(_part(part, more=True))
+            await self._send_in_time(_part(b""))
         finally:
             pool.submit(partial(_close, close), self._client.address)
 
-    async def _start(
+    async def _send_in_time(self, *messages: dict[str, Any]) -> None:
+        """Send messages. Raise ClientGone where the client has left or takes nothing for long."""
+        if self._client.has_left:
+            raise ClientGone("the client left before it had the whole answer")
+        self._has_begun = True
+        try:
+            async with asyncio.timeout(self._limits.send_timeout):
+                for message in messages:
+                    await self._send(message)
+        except TimeoutError:
+            self._hits.add("send_timeout", address=self._head.remote)
+            raise ClientGone("the client took nothing of the answer") from None
+
+    def _start(
         self, answer: Answer, size: int | None = None, *, is_last: bool = False
-    ) -> None:
-        """Send the head of an answer, whose body has ``size`` bytes (None: unknown)."""
+    ) -> dict[str, Any]:
+        """Return the message of an answer's head; its body has ``size`` bytes (None: unknown)."""
         headers = [
             (name.lower().encode("latin1"), _value(name, value).encode("latin1"))
             for name, value in answer.headers.items()
@@ -101,24 +114,11 @@ class Sender:
             headers.append((b"content-length", b"%d" % size))
         if is_last or self._head.has_two_lengths:
             headers.append(_CLOSE)
-        self._has_begun = True
-        await self._message(
-            {"type": "http.response.start", "status": answer.status, "headers": headers}
-        )
+        return {"type": "http.response.start", "status": answer.status, "headers": headers}
 
-    async def _part(self, part: bytes, *, more: bool = False) -> None:
-        await self._message({"type": "http.response.body", "body": part, "more_body": more})
 
-    async def _message(self, message: dict[str, Any]) -> None:
-        """Send a message. Raise ClientGone where the client has left or takes nothing for long."""
-        if self._client.has_left:
-            raise ClientGone("the client left before it had the whole answer")
-        try:
-            async with asyncio.timeout(self._limits.send_timeout):
-                await self._send(message)
-        except TimeoutError:
-            self._hits.add("send_timeout", address=self._head.remote)
-            raise ClientGone("the client took nothing of the answer") from None
+def _part(part: bytes, *, more: bool = False) -> dict[str, Any]:
+    return {"type": "http.response.body", "body": part, "more_body": more}
 
 
 def _value(name: str, value: str) -> str:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import threading
 import time
-from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
@@ -98,9 +98,9 @@ class Mutant:
         return self.wrapper.around(kind) if self.wrapper else kind
 
 
-def _answers_first(self: Writer, batch: Iterable[Request]) -> list[Change]:
+def _answers_first(self: Writer, batch: Sequence[Request]) -> list[Change]:
     """Answer requests with the indexes that their changes should get; return the changes."""
-    planned, _ = self._plan(batch)
+    planned, _ = self._plan(batch, self._feed.state)
     index = self._feed.state.index
     for each in planned:
         index += bool(each.change)
@@ -114,7 +114,7 @@ def _answers_first(self: Writer, batch: Iterable[Request]) -> list[Change]:
 def _acknowledges_early(monkeypatch: pytest.MonkeyPatch) -> None:
     """Have changes answered a moment before they are committed."""
 
-    def attempt(self: Writer, batch: Iterable[Request]) -> list[Request]:
+    def attempt(self: Writer, batch: Sequence[Request]) -> list[Request]:
         changes = _answers_first(self, batch)
         threading.Event().wait(LATE)
         self._commit(changes)
@@ -129,7 +129,7 @@ def _loses_changes(monkeypatch: pytest.MonkeyPatch) -> None:
     calls = iter(range(1, 10**9))
     real = Writer._attempt
 
-    def attempt(self: Writer, batch: Iterable[Request]) -> list[Request]:
+    def attempt(self: Writer, batch: Sequence[Request]) -> list[Request]:
         if next(calls) % EVERY:
             return real(self, batch)
         _answers_first(self, batch)

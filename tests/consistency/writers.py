@@ -41,7 +41,8 @@ class Reporter(Client):
         self.node = new_node()
         self.left = LIFE
         self.digest = ""
-        self.is_certain = True
+        self.is_certain = True  # whether each write of the node has a known outcome
+        self.is_known = False  # whether a report was acknowledged
 
     def step(self) -> None:
         if self.left <= 0:
@@ -64,6 +65,7 @@ class Reporter(Client):
             value = got.json
             self.digest = value["Digest"]
             self._done(write, value["Index"])
+            self.is_known = True
             self._lease(began, value["HeartbeatTTL"])
             if value["Rejected"]:
                 self.history.complain(FAULT, f"{write}: rejected {value['Rejected']}")
@@ -122,7 +124,8 @@ class Reporter(Client):
         is_certain = got.status < 500 or _CERTAIN in got.body
         write.status = REFUSED if is_certain else MAYBE
         self.is_certain = self.is_certain and is_certain
-        if got.status != 404 or write.kind != DELETE or self.is_certain:
+        may_be_gone = write.kind == DELETE and not (self.is_certain and self.is_known)
+        if got.status != 404 or not may_be_gone:
             self.refused(got, f"{write.kind} of {self.node}")
         return None
 

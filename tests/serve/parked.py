@@ -1,4 +1,5 @@
-"""Measures many parked queries on one worker: ``python -m tests.serve.parked granian 10000``.
+"""Measures many parked queries on one worker: ``python -m tests.serve.parked granian 10000``,
+with ``reads`` behind it for plain reads without pause while a change wakes them.
 
 The server is started as docs/servers.md says, in a process of its own; the client is one thread of
 this process, with a connection for each query. Latencies are of a plain read over one connection.
@@ -50,7 +51,7 @@ class Measured:
     wake_cpu: float
     idle_ms: tuple[float, float]
     parked_ms: tuple[float, float]
-    waking_ms: tuple[float, float]
+    waking_ms: tuple[float, float] | None
 
 
 class Plain:
@@ -97,7 +98,7 @@ def command(kind: str, port: int, count: int) -> list[str]:
     return [*options, "--host", "127.0.0.1", "--port", str(port), "plugind.asgi:app"]
 
 
-def measure(folder: Path, kind: str, count: int) -> Measured:
+def measure(folder: Path, kind: str, count: int, *, reads: bool = False) -> Measured:
     """Park ``count`` queries on a server of a kind, wake them, and return what was measured."""
     limit = resource.getrlimit(resource.RLIMIT_NOFILE)[1]
     resource.setrlimit(resource.RLIMIT_NOFILE, (limit, limit))
@@ -122,11 +123,21 @@ def measure(folder: Path, kind: str, count: int) -> Measured:
         parked, memory = plain.latencies(500), process.memory_info().rss / MEBIBYTE
         threads = process.num_threads()
         before_wake = sum(process.cpu_times()[:2])
-        wake, waking = _wake(plain, port, socks, size)
+        wake, waking = _wake(plain, Plain(port) if reads else None, socks, size)
         cpu = sum(process.cpu_times()[:2]) - before_wake
         after = process.memory_info().rss / MEBIBYTE
         return Measured(
-            count, size, before, memory, after, threads, wake, cpu, idle, parked, _of(waking)
+            count,
+            size,
+            before,
+            memory,
+            after,
+            threads,
+            wake,
+            cpu,
+            idle,
+            parked,
+            _of(waking) if waking else None,
         )
 
 
@@ -158,16 +169,15 @@ def _parked(plain: Plain) -> int:
 
 
 def _wake(
-    plain: Plain, port: int, socks: list[socket.socket], size: int
+    plain: Plain, other: Plain | None, socks: list[socket.socket], size: int
 ) -> tuple[float, list[float]]:
     """Change the list; return the seconds from the report's acknowledgement until the last answer,
-    and the milliseconds of plain reads meanwhile."""
+    and the milliseconds of plain reads of the ``other`` client meanwhile, if there is one."""
     took: list[float] = []
     is_over = threading.Event()
-    other = Plain(port)
 
     def ask() -> None:
-        while not is_over.is_set():
+        while other and not is_over.is_set():
             took.append(other.ask("GET", "/v1/plugin/csi/plugin-0")[0])
 
     with selectors.EpollSelector() as selector:
@@ -190,7 +200,8 @@ def _wake(
         finally:
             is_over.set()
             asking.join()
-            other.close()
+            if other:
+                other.close()
 
 
 def _is_whole(answer: bytes, size: int) -> bool:
@@ -200,4 +211,5 @@ def _is_whole(answer: bytes, size: int) -> bool:
 
 if __name__ == "__main__":
     with TemporaryDirectory() as name:
-        print(measure(Path(name), sys.argv[1], int(sys.argv[2])))
+        kind, count, *more = sys.argv[1:]
+        print(measure(Path(name), kind, int(count), reads=more == ["reads"]))

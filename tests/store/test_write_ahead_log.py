@@ -56,7 +56,7 @@ def test_readers_that_follow_each_other_do_not_let_it_grow(
     with shared(tmp_path) as store, child(tmp_path, READS) as reader:
         assert reader.hear() == "ready"
         commit(store, put(node(1)))
-        for number in range(400):  # 40 MB
+        for number in range(250):  # 25 MB, and twice as much in pages
             store.commit([put(large(number), base=1, reads=frozenset())])
             sizes.append((tmp_path / "plugind.db-wal").stat().st_size)
     print(f"largest {max(sizes) / MIB:.1f} MiB")

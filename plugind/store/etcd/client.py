@@ -18,6 +18,7 @@ from typing import Any
 
 import grpc
 
+from plugind import logs
 from plugind.errors import StoreError
 from plugind.store.etcd.failures import (
     AuthExpired,
@@ -44,6 +45,8 @@ CALL_SECONDS = 1.0
 
 SKIP_SECONDS = 5.0
 """Seconds for which a member that did not answer in time is passed over."""
+
+_log = logs.get("store")
 
 _OPTIONS = [
     ("grpc.keepalive_time_ms", 10_000),  # etcd closes connections on which it is less
@@ -98,8 +101,6 @@ class Client:
         self._lock = threading.Lock()
         self._preferred = 0
         self._token = ""
-        self.heard_at = time.monotonic()
-        """When etcd answered last, by the monotonic clock."""
 
     def call(self, name: str, request: Any, seconds: float = CALL_SECONDS) -> Any:
         """Return the response to a call of one of the methods in ``Member.calls``.
@@ -116,6 +117,7 @@ class Client:
                 failures.append(f"{member.address}: {summary(error)}")
                 is_unknown = is_unknown or not is_unsent(error)
                 if error.code() == grpc.StatusCode.DEADLINE_EXCEEDED:
+                    _log.warning("a member of etcd does not answer in time", member=member.address)
                     member.skip()
         raise Unanswered("; ".join(failures), may_be_done=is_unknown)
 
@@ -131,10 +133,8 @@ class Client:
                     self._forget(metadata)
                     continue
                 if failure is not None:
-                    self.heard_at = time.monotonic()
                     raise failure from error
                 raise
-            self.heard_at = time.monotonic()
             self._prefer(member)
             return response
         raise AssertionError("the second try returns or raises")
@@ -193,12 +193,6 @@ class Client:
                 continue
             found[member.address] = str(status.version)
         return found
-
-    @property
-    def silent(self) -> list[str]:
-        """Return the members that are passed over, for they did not answer in time."""
-        now = time.monotonic()
-        return [each.address for each in self._members if each.skipped_until > now]
 
     def close(self) -> None:
         for member in self._members:

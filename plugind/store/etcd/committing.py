@@ -44,6 +44,9 @@ TRIES = 12
 COMMIT_SECONDS = 2.0
 """Seconds that a member has to answer a commit: it is on the disks of most members by then."""
 
+BYTES_A_SECOND = 200_000
+"""For how many bytes of a transaction it has a second more: thousands of keys take their time."""
+
 OWN = 256
 """Transactions of this process whose changes are known by name."""
 
@@ -182,7 +185,7 @@ class Committer:
             while len(self._own) > OWN:
                 self._own.popitem(last=False)
         try:
-            response = self._client.call("Txn", written.request, COMMIT_SECONDS)
+            response = self._client.call("Txn", written.request, _seconds(written))
         except LeaseGone:  # as after a long time without etcd; nothing of it was done
             self._lease.forget()
             return set()
@@ -233,6 +236,10 @@ def _among(moved: frozenset[str] | set[str], base: int, scopes: Collection[str])
 
 def _conflict(change: Change) -> Conflict:
     return Conflict(min(change.reads, default="store"))
+
+
+def _seconds(written: Written) -> float:
+    return COMMIT_SECONDS + written.request.ByteSize() / BYTES_A_SECOND
 
 
 def _limits(changes: Iterable[Change], batch: _Batch) -> dict[str, int]:

@@ -85,7 +85,8 @@ class Follower:
         self._stream: Any = None
         self._member: Member | None = None
         self._behind_since: float | None = None
-        self.trouble = ""
+        self._failure = ""
+        self._failing_since = 0.0
         self.thread = OwnedThread("etcd watch", self._run, restarts=True)
 
     @property
@@ -97,6 +98,12 @@ class Follower:
     def end(self) -> int:
         """Return the index of the last change that is known."""
         return self._end
+
+    @property
+    def trouble(self) -> str:
+        """Return why the log has not been followed for SILENT seconds, "" where it is."""
+        is_long = time.monotonic() - self._failing_since > SILENT
+        return self._failure if is_long else ""
 
     def start(self) -> None:
         """Begin to follow. Raise StoreError."""
@@ -214,9 +221,10 @@ class Follower:
                 failure = "the watch was silent" if is_ours else summary(error)
             if self._closed.is_set():
                 return
-            if failure != self.trouble:
+            if not self._failure:
+                self._failing_since = time.monotonic()
                 _log.warning("the log in etcd is not followed", reason=failure)
-            self.trouble = failure
+            self._failure = failure
             pause = PAUSE if self._revision > known else min(2 * pause, 2.0)
             self._closed.wait(pause)
 
@@ -227,9 +235,9 @@ class Follower:
             if self._closed.is_set():
                 return
             for events in _events(stream, member):
-                if self.trouble:
+                if self._failure:
                     _log.info("the log in etcd is followed again")
-                    self.trouble = ""
+                    self._failure = ""
                 if events:
                     self._take(events)
 

@@ -124,7 +124,7 @@ class Opened:
         self._beats = Beats(client, root, keys, indexes, self._reading)
         self._heads = Heads(self._read_head)
         self._failure = ""
-        self._is_known = True
+        self._known_at = time.monotonic()  # when a majority of members answered last
         self._committer = Committer(
             client,
             keys,
@@ -172,17 +172,15 @@ class Opened:
 
     @property
     def contact(self) -> Contact:
-        age = max(0.0, time.monotonic() - self._client.heard_at)
-        return Contact(self._is_known and age < KNOWN, age)
+        age = max(0.0, time.monotonic() - self._known_at)
+        return Contact(age < KNOWN, age)
 
     @property
     def trouble(self) -> str:
-        silent = ", ".join(self._client.silent)
         troubles = (
-            self._failure,
+            "" if self.contact.is_known else self._failure or "etcd does not answer",
             self._follower.trouble,
             self._histories.trouble,
-            f"members of etcd do not answer: {silent}" if silent else "",
         )
         return "; ".join(dict.fromkeys(filter(None, troubles)))
 
@@ -208,13 +206,14 @@ class Opened:
         return self._indexes.of(self._heads.newest())
 
     def _read_head(self) -> int:
-        known = self._follower.end
+        known, begun = self._follower.end, time.monotonic()
         head, revision = self._reading.head()
         if self._indexes.of(head) < known:
             raise StoreError(
                 "etcd was set back to an earlier revision, as by a restored snapshot: restart all "
                 "servers"
             )
+        self._known_at = max(self._known_at, begun)
         self._follower.check(head, revision)
         self._upkeep.note(revision)
         return head
@@ -275,19 +274,19 @@ class Opened:
         """Keep this server's keys, and know whether etcd can be reached."""
         while not self._ended.wait(LOOK):
             try:
+                self._heads.newest()
                 self._duty.renew()
                 self._server.renew()
                 if not self._server.is_held and not self._server.take():
                     self._reading.check_current()
-                self._heads.newest()
             except StoreError as error:
-                if str(error) != self._failure:
+                if not self._failure:
                     _log.warning("etcd cannot be reached", reason=str(error))
-                self._failure, self._is_known = str(error), False
+                self._failure = str(error)
             else:
                 if self._failure:
                     _log.info("etcd can be reached again")
-                self._failure, self._is_known = "", True
+                self._failure = ""
 
     def _work_on(self) -> None:
         failure = ""

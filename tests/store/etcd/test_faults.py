@@ -250,7 +250,7 @@ def test_a_follower_that_was_away_during_a_compaction_is_told_to_load_again(
 
     monkeypatch.setattr(follower, "_follow", wait_first)
     follower._cancel()
-    eventually(lambda: follower.trouble)
+    eventually(lambda: follower._failure)
     for number in range(2, 8):
         made = put(node(number), base=store.newest(), transitions=(transition(),))
         assert isinstance(store.commit([made])[0], int)
