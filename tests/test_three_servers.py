@@ -91,11 +91,13 @@ def test_the_example_starts_as_it_stands(tmp_path: Path, program: Program) -> No
     shutil.copytree(CONF, tmp_path / "conf")
     with machine(tmp_path) as here:
         members = [etcd(program, tmp_path, number) for number in (1, 2, 3)]
+        for log in [tmp_path / f"etcd-{number}.log" for number in range(3)]:
+            eventually(lambda log=log: "ready to serve client requests" in log.read_text())
         servers = [server(here, number) for number in (1, 2, 3)]
         for each in servers:
             eventually(lambda each=each: "event=serving" in each.logged)
         proxy = nginx(program, tmp_path)
-        here.driver("vm/ebs0.sock", "--id", "ebs0", "--roles", "node")
+        here.driver("vm/ebs0.sock", "--no-controller")
         agent = here.start(
             *("agent", "--config", CONF / "agent.hcl", "--name", "vm"),
             *("--data-dir", tmp_path / "agent", "--plugin-types-enabled", "csi"),
@@ -108,12 +110,12 @@ def test_the_example_starts_as_it_stands(tmp_path: Path, program: Program) -> No
         # The server that the agent reports to is lost, and a member of etcd.
         servers[0].kill()
         members[2].kill()
-        here.send("vm/ebs0.sock", "fail")
+        here.send("vm/ebs0.sock", "fail", "disk on fire")
         for address in (*ADDRESSES[1:], PROXY):
             eventually(lambda address=address: node_at(address) == sick)
 
         servers[0] = server(here, 1)
-        here.send("vm/ebs0.sock", "recover")
+        here.send("vm/ebs0.sock", "ok")
         for address in (*ADDRESSES, PROXY):
             eventually(lambda address=address: node_at(address) == healthy)
         assert agent.stop() == 0

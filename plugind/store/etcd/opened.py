@@ -34,6 +34,7 @@ from plugind.store.etcd.transactions import absent, at_revision, put
 from plugind.store.etcd.upkeep import EVERY, Upkeep
 from plugind.store.etcd.values import Asides, packed_json
 from plugind.store.etcd.writing import Writing
+from plugind.store.sqlite.sharing import make_folder
 
 SERVER_SECONDS = 30
 """How long etcd keeps the key of a server that is gone: for so long no import is done."""
@@ -79,6 +80,7 @@ class Opened:
     ) -> None:
         with ExitStack() as undo:
             self.data_dir = data_dir
+            make_folder(data_dir)
             self._client = Client(settings)
             undo.callback(self._client.close)
             root = Root(settings.prefix)
