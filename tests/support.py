@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import http.client
 import json
 import os
@@ -97,6 +98,20 @@ class Live:
             return Answer(got.status, {k.lower(): v for k, v in got.headers.items()}, got.read())
 
 
+def on_etcd(data_dir: Path, config: str) -> str:
+    """Return a configuration with the store that the environment names, where it has no other.
+
+    ``TEST_ETCD=127.0.0.1:2379 pytest tests/api`` runs the servers of tests on that etcd, each
+    ``data_dir`` with a prefix of its own.
+    """
+    address = os.environ.get("TEST_ETCD")
+    if not address or "store " in config:
+        return config
+    prefix = f"test/{hashlib.blake2b(bytes(data_dir), digest_size=8).hexdigest()}"
+    block = f'store "etcd" {{\n  endpoints = ["{address}"]\n  prefix = "{prefix}"\n}}\n'
+    return f"{config}\n{block}"
+
+
 @contextmanager
 def serving(
     data_dir: Path,
@@ -119,6 +134,7 @@ def serving(
     """
     if "heartbeat_ttl" not in config:
         flags = {"server_heartbeat_ttl": "1h", **flags}
+    config = on_etcd(data_dir, config)
     if live:
         with live_server(
             config, data_dir=data_dir, checks=checks, http=http, shared=shared, **flags

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import signal
 import sys
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from pathlib import Path
 
@@ -43,8 +43,10 @@ def command(kind: str, port: int) -> list[str]:
     return [f"--listen=127.0.0.1:{port}", "--threads=300", "plugind.wsgi:app"]
 
 
-def start(made: Machine, kind: str, config: str = "") -> tuple[Process, str]:
-    """Start a server; return it and its URL."""
+def start(
+    made: Machine, kind: str, config: str = "", options: Sequence[str] = ()
+) -> tuple[Process, str]:
+    """Start a server with more options; return it and its URL."""
     port, file = made.port(), made.folder / "server.hcl"
     file.write_text(
         config
@@ -52,13 +54,13 @@ def start(made: Machine, kind: str, config: str = "") -> tuple[Process, str]:
         f"ports {{ http = {port} }}\n"
     )
     environ = {"PLUGIND_CONFIG": str(file)}
-    process = made.start(*command(kind, port), environ=environ, program=BIN / kind)
+    process = made.start(*options, *command(kind, port), environ=environ, program=BIN / kind)
     return process, f"http://127.0.0.1:{port}"
 
 
-def served(made: Machine, kind: str) -> tuple[Process, str]:
-    """Start a server; return it and its URL once it answers."""
-    process, url = start(made, kind)
+def served(made: Machine, kind: str, *options: str) -> tuple[Process, str]:
+    """Start a server with more options; return it and its URL once it answers."""
+    process, url = start(made, kind, options=options)
     eventually(lambda: process.popen.poll() is not None or _answers(url))
     assert process.popen.poll() is None, process.logged
     return process, url
@@ -155,4 +157,15 @@ def test_granian_starts_its_workers_anew_on_sighup(made: Machine) -> None:
     assert after != before
     answer = requests.get(f"{url}{LIST}", timeout=PATIENCE)
     assert int(answer.headers["X-Nomad-Index"]) >= index
+    process.stop()
+
+
+@pytest.mark.parametrize("kind", ASGI)
+def test_workers_share_the_store(made: Machine, kind: str) -> None:
+    process, url = served(made, kind, "--workers", "2")
+    index = report(url)
+    for _ in range(20):  # each over a connection of its own, which either worker may accept
+        answer = requests.get(f"{url}{LIST}", timeout=PATIENCE)
+        assert int(answer.headers["X-Nomad-Index"]) == index
+        assert [row["ID"] for row in answer.json()] == ["ebs0"]
     process.stop()

@@ -1,4 +1,5 @@
-"""The example of three servers over three members of etcd starts as it stands, and survives a loss."""
+"""The example of three servers over three members of etcd starts as it stands, and survives a
+loss."""
 
 from __future__ import annotations
 

@@ -72,6 +72,7 @@ def front(
     else:
         raise PlugindError(f"there is no HTTP server {kind!r}: there are {', '.join(KINDS)}")
     server: Server = make(create_asgi(services, address, checks, stats), sock, places, timeout)
+    services.conditions.threads.append(lambda: server.threads[:1])  # the others are known to it
     return server
 
 

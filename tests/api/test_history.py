@@ -186,7 +186,9 @@ def test_mistakes(api: Api, flipped: FakeAgent, query: str, text: str) -> None:
     assert answer.text.startswith(text)
 
 
-@settings(max_examples=50, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@settings(
+    max_examples=50, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture]
+)
 @given(token=st.text(max_size=30))
 def test_any_token_is_answered(api: Api, flipped: FakeAgent, token: str) -> None:
     with_percents = "".join(f"%{byte:02x}" for byte in token.encode(errors="replace"))

@@ -69,7 +69,7 @@ def test_own_options_come_first(path: str) -> None:
     text = context.command.get_help(context)
     begin = text.index("\nOptions:")
     places = {
-        each: text.index(f"  {each.opts[-1]} ", begin)
+        each: text.index(f" {each.opts[-1]} ", begin)  # the last of its names
         for each in context.command.get_params(context)
         if isinstance(each, click.Option) and "--help" not in each.opts
     }

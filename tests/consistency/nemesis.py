@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from random import Random
 
 from tests.consistency.operations import Fault, History
-from tests.consistency.rigs import Rig
+from tests.consistency.rigs import KILL, Rig
 
 TRAFFIC = 20
 """Acknowledged writes that a run needs before each of its faults: without traffic a fault shows
@@ -79,4 +79,5 @@ class Nemesis:
             self._mended_at = self._history.count
             target.mend(way)
         ended = time.monotonic()
-        self._history.faults.append(Fault(f"{way} {target.name}", target.servers, begun, ended))
+        name, kills = f"{way} {target.name}", way == KILL
+        self._history.faults.append(Fault(name, target.servers, begun, ended, kills))

@@ -130,7 +130,6 @@ def on_etcd(folder: Path, *, ttl: str) -> Iterator[Rig]:
             uplinks = [links.link("127.0.0.1", int(e.address.rpartition(":")[2])) for e in found]
             config = _config(folder / f"{name}.hcl", [each.address for each in uplinks], ttl)
             port = until_end.enter_context(reserved_port())
-            config.with_suffix("").mkdir()
             only = frozenset([name])
             running.append(EtcdServer(f"server {name}", made, port, config, only))
             each_link = [

@@ -49,13 +49,14 @@ REPORT, DELETE = "report", "delete"
 
 @dataclass(frozen=True, slots=True)
 class Lease:
-    """A heartbeat or report that was answered: the node is up from ``begins`` to ``ends``, by the
-    wall clock in nanoseconds."""
+    """A heartbeat or report that was answered at a time of the monotonic clock: the node is up from
+    ``begins`` to ``ends``, by the wall clock in nanoseconds."""
 
     node: str
     server: str
     begins: int
     ends: int
+    answered: float = 0.0
 
 
 @dataclass(slots=True)
@@ -129,6 +130,7 @@ class Fault:
     servers: frozenset[str]
     begun: float
     ended: float
+    kills: bool = False
 
 
 class History:

@@ -135,7 +135,7 @@ class Reporter(Client):
         self.history.acknowledged(write)
 
     def _lease(self, began: int, ttl: int) -> None:
-        lease = Lease(self.node, self.server.name, time.time_ns(), began + ttl)
+        lease = Lease(self.node, self.server.name, time.time_ns(), began + ttl, time.monotonic())
         self.history.leases.append(lease)
 
 

@@ -16,6 +16,7 @@ import pytest
 
 from plugind.errors import PlugindError
 from plugind.serve.front import GRANIAN, KINDS, UVICORN, WAITRESS, front
+from plugind.serve.listening import listen
 from plugind.serve.services import Services
 from plugind.testing.serving import load
 from tests.api.gate import MANAGEMENT, Gate, gate
@@ -175,6 +176,26 @@ def test_a_stop_answers_what_is_parked(tmp_path: Path, kind: str, pool: ThreadPo
 
 
 @pytest.mark.parametrize("kind", ASGI)
+def test_a_stop_waits_for_a_bounded_time(tmp_path: Path, kind: str) -> None:
+    services = Services(*load(tmp_path, "", {"server_enabled": "true"}), tmp_path)
+    with listen("127.0.0.1", 0) as listening:
+        address = f"http://127.0.0.1:{listening.getsockname()[1]}"
+        server = front(kind, services, listening, "127.0.0.1:4646")
+        server.start()
+        try:
+            with connect(address) as sock:
+                sock.sendall(head("GET", f"{LIST}&index=1&wait=5m"))
+                eventually(lambda: services.catalogue.parked == 1)
+                with promised(5):
+                    server.stop(grace=1.0)  # nothing has woken the query
+                assert statuses(rest(sock)) == [503]
+            eventually(lambda: services.catalogue.parked == 0)
+        finally:
+            server.stop(grace=0.0)
+            services.close()
+
+
+@pytest.mark.parametrize("kind", ASGI)
 def test_a_thousand_parked_queries_hold_no_thread(tmp_path: Path, kind: str) -> None:
     many = 1_000
     with serving(tmp_path, live=True, http=kind, server_max_parked=str(many)) as api:
@@ -198,6 +219,15 @@ def test_a_thousand_parked_queries_hold_no_thread(tmp_path: Path, kind: str) -> 
         finally:
             for sock in socks:
                 sock.close()
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_health_knows_the_threads_of_the_server(tmp_path: Path, kind: str) -> None:
+    with serving(tmp_path, live=True, http=kind, **FEW) as api:
+        assert api.call("GET", "/v1/agent/health").status == 200
+        names = [each.name for known in api.services.conditions.threads for each in known()]
+        assert names.count("http") == 1
+        assert len(names) == len(set(names))
 
 
 @pytest.mark.parametrize("kind", ASGI)

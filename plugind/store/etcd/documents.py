@@ -17,7 +17,7 @@ KEPT_BYTES = 64 * 2**20
 
 
 class Document(msgspec.Struct):
-    """What is kept under a node ID."""
+    """Everything kept under a node ID."""
 
     node: Node | None = None
     instances: list[Instance] = []

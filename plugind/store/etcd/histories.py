@@ -23,8 +23,8 @@ _log = logs.get("store")
 
 
 class Histories:
-    """``select`` answers from a file in ``data_dir``. ``retention`` returns what is kept there.
-    Safe for threads."""
+    """``select`` answers from a file in ``data_dir``. ``retention`` returns how much of it
+    is kept. Safe for threads."""
 
     def __init__(
         self,

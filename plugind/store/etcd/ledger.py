@@ -14,7 +14,7 @@ from plugind.store.etcd.records import Record
 from plugind.store.etcd.settings import EtcdSettings
 
 _PARTS = 64
-"""Into how many parts the log is divided about, of which the oldest leaves as a whole."""
+"""Into how many parts the log is divided about; the oldest one leaves as a whole."""
 
 
 @dataclass(slots=True)

@@ -166,7 +166,7 @@ class Opened:
 
     @property
     def size(self) -> int | None:
-        """Return the size of etcd's database, whoever uses it; None where it does not answer."""
+        """Return the size of etcd's whole database; None where it does not answer."""
         try:
             return int(self._client.call("Status", StatusRequest()).dbSize)
         except StoreError:

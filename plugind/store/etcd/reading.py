@@ -32,7 +32,7 @@ PAGE = 1_000
 """Keys that one call brings at most."""
 
 LARGE_PAGE = 100
-"""The same of documents, of which each may be large."""
+"""The same for documents: each may be large."""
 
 _LOADS = 5
 """How often all is read again that was compacted meanwhile."""
@@ -118,7 +118,7 @@ class Reading:
 
     def moved(self, limits: Mapping[str, int]) -> tuple[int, set[str]]:
         """Return the revision of ``log/head``, and the scopes that were written after a revision
-        each, or of which that cannot be said any more."""
+        each, or for which nobody can say that any more."""
         head = revision = 0
         floor = 0
         moved: set[str] = set()

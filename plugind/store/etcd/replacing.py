@@ -1,6 +1,6 @@
 """Checks and exports a store on etcd while servers run, and replaces it while none does.
 
-What is imported is written beside what is there, and takes its place in one transaction, on the
+An import is written beside the store that is there, and takes its place in one transaction, on the
 condition that no server runs. So an import that fails on its way has changed nothing.
 """
 
@@ -246,7 +246,7 @@ def _puts(asides: Asides, keys: Keys, found: Staged) -> Iterator[RequestOp]:
 
 
 def _documents(found: Staged) -> Iterator[tuple[str, Document]]:
-    """Yield what is kept under each node ID. Marks are of nodes that are there, and secrets are
+    """Yield the document of each node ID. Marks are of nodes that are there, and secrets are
     kept of those that are not: a sound export has no others."""
     marks: dict[str, list[Forgotten]] = {}
     for mark in found.read(Forgotten):

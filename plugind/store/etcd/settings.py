@@ -16,7 +16,7 @@ _ENDPOINT = re.compile(r"(https?://)?(\[[0-9A-Fa-f:.]+\]|[A-Za-z0-9._-]+):([0-9]
 
 @dataclass(frozen=True)
 class EtcdSettings:
-    """How etcd is reached and what is kept there; ``log_keep`` is in seconds, ``log_max_size`` in
+    """How etcd is reached and how long the log is; ``log_keep`` is in seconds, ``log_max_size`` in
     bytes."""
 
     endpoints: tuple[str, ...] = ("127.0.0.1:2379",)

@@ -113,7 +113,7 @@ def portions(operations: Iterable[RequestOp], size: int) -> Iterator[list[Reques
 
 
 def batches(items: Iterable[T], size: int) -> Iterator[list[T]]:
-    """Yield the items in lists of a size, of which the last may be smaller."""
+    """Yield the items in lists of a size; the last one may be smaller."""
     rest = iter(items)
     while batch := list(islice(rest, size)):
         yield batch

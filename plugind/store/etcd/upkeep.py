@@ -58,7 +58,7 @@ class Upkeep:
             self._seen.popleft()
 
     def do(self) -> None:
-        """Delete what is too old, and compact etcd to what it was when the log begins. Raise
+        """Delete old keys, and compact etcd to the revision at which the log begins. Raise
         StoreError."""
         if self._seen and self._seen[0][0] <= now() - self._settings.log_keep:
             self.compact(self._seen[0][1])
@@ -71,7 +71,7 @@ class Upkeep:
             self._delete_old(self._keys.asides + b"log/", self._needed_from(revision))
         self._delete_stray_beats(revision)
         if self._settings.compact:
-            with suppress(RevisionGone):  # somebody has done it
+            with suppress(RevisionGone):  # another program has done it
                 request = CompactionRequest(revision=revision)
                 self._client.call("Compact", request, LOAD_SECONDS)
 

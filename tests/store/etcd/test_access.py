@@ -1,4 +1,4 @@
-"""Users of etcd and TLS: what is refused says why in one line, and what is right works."""
+"""Users of etcd and TLS: each refusal says why in one line, and right settings work."""
 
 from __future__ import annotations
 

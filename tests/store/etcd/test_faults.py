@@ -116,7 +116,7 @@ def test_a_silent_member_costs_no_processor(etcd: Member, rig_on: Rigs) -> None:
         with paused(member):
             eventually(lambda: not store.contact.is_known)
             begun, used = time.monotonic(), time.process_time()
-            time.sleep(3)  # what is measured is what goes on meanwhile
+            time.sleep(3)  # the measurement is of these seconds
             share = (time.process_time() - used) / (time.monotonic() - begun)
         assert share < 0.2
         assert commit_one
@@ -220,7 +220,7 @@ def test_a_lease_that_ended_is_replaced(rig_on: Rigs, etcd: Member) -> None:
     assert isinstance(outcome, int)
 
 
-def test_an_outcome_that_nobody_tells_is_unknown(
+def test_an_outcome_that_no_answer_brings_is_unknown(
     twice: Store, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     index = committed(twice, 1)
@@ -233,7 +233,7 @@ def test_an_outcome_that_nobody_tells_is_unknown(
     assert eventually(lambda: [each.change.id for each in twice.read(index)]) == [change.id]
 
 
-def test_a_follower_that_was_away_during_a_compaction_is_told_to_load_again(
+def test_a_follower_that_was_away_during_a_compaction_has_to_load_again(
     rig_on: Rigs, etcd: Member, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     rig = rig_on(etcd, EtcdStore)
