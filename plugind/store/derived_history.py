@@ -32,7 +32,7 @@ _PARTS = ("", "-wal", "-shm", "-journal")
 _TABLES = f"""
     CREATE TABLE derived (
         identity TEXT NOT NULL, last_index INTEGER NOT NULL, last_seq INTEGER NOT NULL,
-        kept INTEGER NOT NULL
+        kept INTEGER NOT NULL, has_deleted INTEGER NOT NULL
     );
     {history.TABLE}
 """
@@ -90,6 +90,21 @@ class DerivedHistory:
             row = db.execute("SELECT seq, number FROM transitions ORDER BY seq LIMIT 1").fetchone()
         return (int(row[0]), int(row[1])) if row else None
 
+    @property
+    def deleted_until(self) -> int:
+        """Return the index of the last change whose transitions may have been deleted; 0 for
+        none."""
+        with self._reader() as db:
+            (index,) = db.execute(
+                "SELECT coalesce(min(number), 0) FROM transitions, derived WHERE has_deleted"
+            ).fetchone()
+        return int(index)
+
+    def note_deleted(self) -> None:
+        """Note that the store has deleted transitions before those that it has."""
+        with self._transaction() as db:
+            db.execute("UPDATE derived SET has_deleted = 1")
+
     def append(
         self,
         rows: Sequence[StoredTransition],
@@ -106,6 +121,7 @@ class DerivedHistory:
         """
         with self._transaction() as db:
             last, kept = db.execute("SELECT last_seq, kept FROM derived").fetchone()
+            gone = 0
             new = [each for each in rows if each.seq > last]
             for _, group in groupby(new, _index):
                 change = list(group)
@@ -114,10 +130,11 @@ class DerivedHistory:
                 last, kept = change[-1].seq, kept + added
                 if retention:
                     earliest = min(came, before) - retention.keep
-                    kept -= history.prune(db, earliest, kept - retention.maximum, 2 * added)
+                    gone += history.prune(db, earliest, kept - gone - retention.maximum, 2 * added)
             db.execute(
-                "UPDATE derived SET last_index = max(last_index, ?), last_seq = ?, kept = ?",
-                (index, last, kept),
+                "UPDATE derived SET last_index = max(last_index, ?), last_seq = ?, kept = ?, "
+                "has_deleted = has_deleted OR ?",
+                (index, last, kept - gone, gone > 0),
             )
 
     def prune(self, retention: Retention, now: int) -> int:
@@ -129,7 +146,10 @@ class DerivedHistory:
             earliest = min(now, history.newest(db)[1]) - retention.keep
             excess = kept - retention.maximum
             gone = history.prune(db, earliest, excess, history.PRUNED_AT_ONCE)
-            db.execute("UPDATE derived SET kept = ?", (kept - gone,))
+            db.execute(
+                "UPDATE derived SET kept = ?, has_deleted = has_deleted OR ?",
+                (kept - gone, gone > 0),
+            )
         return gone
 
     def select(self, query: HistoryQuery) -> list[StoredTransition]:
@@ -241,7 +261,7 @@ def _make(db: sqlite3.Connection, identity: str) -> None:
         db.execute('DROP TABLE "{}"'.format(name.replace('"', '""')))
     for statement in _TABLES.split(";"):
         db.execute(statement)
-    db.execute("INSERT INTO derived VALUES (?, 0, 0, 0)", (identity,))
+    db.execute("INSERT INTO derived VALUES (?, 0, 0, 0, 0)", (identity,))
     db.execute(f"PRAGMA user_version = {_SCHEMA}")
 
 

@@ -96,6 +96,7 @@ def check_queries(store: SqliteStore, derived: DerivedHistory) -> None:
     seqs: dict[int, int] = {}
     everything = store.history(HistoryQuery(limit=1_000))
     compared(derived.select(HistoryQuery(limit=1_000)), everything, seqs)
+    assert derived.deleted_until == store.deleted_until()
     indexes = sorted({0, 1, *(each.index for each in everything), 10_000})
     filters: list[dict[str, Any]] = [
         {},
@@ -218,7 +219,7 @@ def empty(path: Path) -> None:
 
 def of_two_stores(path: Path) -> None:
     with closing(sqlite3.connect(path)) as db, db:
-        db.execute("INSERT INTO derived SELECT 'two', 9, 9, 9")
+        db.execute("INSERT INTO derived SELECT 'two', 9, 9, 9, 0")
 
 
 @pytest.mark.parametrize(

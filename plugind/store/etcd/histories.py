@@ -16,6 +16,7 @@ from plugind.store.etcd.reading import Reading
 from plugind.store.etcd.records import Record, history_rows, transitions_of
 from plugind.store.etcd.transactions import batches
 from plugind.store.etcd.values import Asides
+from plugind.store.sqlite.sharing import make_folder
 
 _ROWS_AT_ONCE = 5_000
 
@@ -37,6 +38,7 @@ class Histories:
         asides: Asides,
         retention: Callable[[], Retention],
     ) -> None:
+        make_folder(data_dir)
         self._history = DerivedHistory(data_dir / FILE_NAME, identity)
         self._keys = keys
         self._indexes = indexes
@@ -53,9 +55,12 @@ class Histories:
             self._is_behind = True
             known = self._history.index
             is_ahead = known > self._indexes.of(self._reading.head()[1])  # etcd was set back
-            if is_ahead or known < self._pruned(revision):
+            pruned = self._pruned(revision)
+            if is_ahead or known < pruned:
                 self._history.clear()
                 known = 0
+            if pruned and not known:
+                self._history.note_deleted()
             after = self._indexes.revision_of(known) if known else 0
             for rows in batches(self._rows(revision, after), _ROWS_AT_ONCE):
                 self._history.append(rows, 0, self._retention())
@@ -85,6 +90,11 @@ class Histories:
         if self._is_behind:
             self.begin(self._reading.head()[1])
         return self._history.select(query)
+
+    def deleted_until(self) -> int:
+        """Return the index of the last change whose transitions may have been deleted; 0 for
+        none."""
+        return self._history.deleted_until
 
     def kept_from(self) -> int:
         """Return the index of the oldest change that the history has something of, 0 for none."""

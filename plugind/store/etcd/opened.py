@@ -229,6 +229,9 @@ class Opened:
     def history(self, query: HistoryQuery) -> Sequence[StoredTransition]:
         return self._histories.select(query)
 
+    def deleted_until(self) -> int:
+        return self._histories.deleted_until()
+
     def beat(self, beats: Mapping[str, Beat]) -> None:
         self._beats.beat(beats)
 

@@ -89,6 +89,9 @@ class EtcdStore(Store):
         found: Sequence[StoredTransition] = self._opened.history(query)
         return found
 
+    def deleted_until(self) -> int:
+        return int(self._opened.deleted_until())
+
     def beat(self, beats: Mapping[str, Beat]) -> None:
         self._opened.beat(beats)
 
