@@ -45,6 +45,7 @@ def test_what_one_acknowledged_the_other_answers_at_once(two: tuple[Api, Api]) -
             answer = api.call("GET", "/v1/plugins?type=csi")
             assert answer.index >= index
             assert f"ebs{number}" in [row["ID"] for row in answer.json]
+            assert api.call("GET", "/v1/problems").index >= index
 
 
 def test_a_heartbeat_to_another_server_than_the_report_is_taken(two: tuple[Api, Api]) -> None:
@@ -172,5 +173,9 @@ def test_a_store_out_of_reach_leaves_stale_reads(
         for after in (index, index + 1):
             answer = api.call("GET", f"{path}?stale&index={after}&wait=50ms")
             assert (answer.status, answer.index) == (200, index)
+        assert api.call("GET", "/v1/problems").status == 503
+        answer = agent.beat()
+        assert (answer.status, "another server" in answer.text) == (503, True)
         monkeypatch.undo()
+        assert agent.beat().status == 200
         assert api.call("GET", path).headers["x-nomad-knownleader"] == "true"

@@ -233,6 +233,12 @@ def heartbeat(call: Call[NodeParts], node_id: str) -> Reply:
         node_id, secret, digest if is_same else "", beat["RunID"]
     )
     call.parts.probes.hear(node_id, beat["RunID"], beat["Probes"])
+    if not call.parts.catalogue.contact.is_known:
+        call.parts.liveness.beat(node_id, beat["RunID"])
+        raise StoreError(
+            "this server cannot reach its store, where other servers look for heartbeats: send "
+            "them to another server"
+        )
     return _heard_of(call, node_id, accepted, beat["RunID"])
 
 

@@ -44,6 +44,7 @@ def list_problems(call: Call[ProblemParts]) -> Reply:
     are unhealthy for the same reason are one, with the number of their nodes; so are those with the
     rarer ones of more than 5 reasons.
     """
+    call.parts.catalogue.refresh()
     state = call.parts.catalogue.state
     nodes = call.authorizer.may_read_nodes().allowed
     found = overview(Wrong(state, in_slices), types_read(call), with_nodes=nodes)

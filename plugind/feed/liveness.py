@@ -255,7 +255,8 @@ class Liveness:
 
     def _silence_late(self) -> None:
         has_duty = self._has_duty()  # also where nothing is late, to show that this process lives
-        now = time.monotonic()
+        # As of the last look at what others heard: since then the process may have been paused.
+        now = time.monotonic() if self._shared is None else self._heard_at
         with self._wake:
             late = self._deadlines.late(now)
         if not late or not has_duty:

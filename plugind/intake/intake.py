@@ -194,8 +194,15 @@ class Intake:
         self._runs.seen_elsewhere(node_id, beat.run, beat.heard)
 
     def remember(self, beats: Mapping[str, Beat]) -> None:
-        """Keep when nodes were last heard, for after a restart; this is no change and takes no
-        index. Raises StoreError."""
+        """Keep when nodes were last heard, for other processes and for after a restart; this is no
+        change and takes no index. Raises StoreError.
+
+        Where other processes rely on it, it does not wait for changes that are being written.
+        """
+        if self._store.is_shared:
+            known = self._feed.state.nodes
+            self._store.beat({id_: beat for id_, beat in beats.items() if id_ in known})
+            return
 
         def plan(planner: Planner, now: int) -> Change:
             nodes = planner.state.nodes

@@ -313,7 +313,8 @@ class Writer:
         """Answer requests whose outcome was unknown, as the feed finds their changes in the log."""
         for committed in batch:
             found, _ = self._unknown.pop(committed.change.id, (None, None))
-            if found is not None:
+            # Its caller may have an error by now: that the log could not be read in time.
+            if found is not None and not found.request.answer.done():
                 found.request.answer.set_result((committed.index, found.digest))
 
     def missed(self, old: State, new: State) -> None:
