@@ -124,7 +124,7 @@ def serving(
     **flags: str,
 ) -> Iterator[Api]:
     """Serve from ``data_dir``, in process or live, by an HTTP server of the kind ``http``;
-    ``shared`` as one of several processes.
+    ``shared`` as one of several processes, as all servers are where TEST_SHARED is set.
 
     ``flags`` are settings by name (``server_max_parked="3"``), ``checks`` the health checks of
     other parts of its process.
@@ -135,6 +135,7 @@ def serving(
     if "heartbeat_ttl" not in config:
         flags = {"server_heartbeat_ttl": "1h", **flags}
     config = on_etcd(data_dir, config)
+    shared = shared or "TEST_SHARED" in os.environ
     if live:
         with live_server(
             config, data_dir=data_dir, checks=checks, http=http, shared=shared, **flags
@@ -159,6 +160,8 @@ class FakeAgent:
     secret: str = SECRET
     digest: str = ""
     token: str = ""
+    index: int = 0
+    """The index of its last report."""
 
     @property
     def headers(self) -> dict[str, str]:
@@ -170,12 +173,21 @@ class FakeAgent:
         body = {"Name": self.name, "Plugins": {"csi": plugins}, **more}
         answer = self.api.call("PUT", f"/v1/node/{self.node_id}", body, self.headers)
         if answer.status == 200:
-            self.digest = answer.json["Digest"]
+            self.digest, self.index = answer.json["Digest"], answer.json["Index"]
         return answer
 
     def beat(self, digest: str | None = None, run_id: str = "") -> Answer:
         body = {"Digest": self.digest if digest is None else digest, "RunID": run_id}
         return self.api.call("PUT", f"/v1/node/{self.node_id}/heartbeat", body, self.headers)
+
+
+def follows(api: Api, later: int, earlier: int, changes: int = 1) -> bool:
+    """Return whether an index is the one that so many changes after another lead to.
+
+    SQLite counts changes; the indexes of etcd grow by its revisions, which others move too.
+    """
+    grown = later - earlier
+    return grown >= changes if api.services.store.has_other_servers else grown == changes
 
 
 def second(time: str) -> str:

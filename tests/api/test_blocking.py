@@ -14,7 +14,7 @@ import pytest
 
 from plugind.catalogue.catalogue import SETTLED_MAXIMUM
 from tests.promises import PATIENCE, promised
-from tests.support import Answer, Api, FakeAgent, Live, down, eventually, serving, up
+from tests.support import Answer, Api, FakeAgent, Live, down, eventually, follows, serving, up
 
 LIST = "/v1/plugins?type=csi"
 
@@ -38,11 +38,13 @@ def test_a_list_wakes_on_a_change_of_its_type(
     api: Api, agent: FakeAgent, park: Callable[[str], Future[Answer]]
 ) -> None:
     agent.report({"ebs0": {"node": up()}})
-    waiting = park(f"{LIST}&index=2")
+    first = agent.index
+    waiting = park(f"{LIST}&index={first}")
     assert not waiting.done()
     agent.report({"ebs0": {"node": down()}})
     answer = waiting.result(PATIENCE)
-    assert answer.index == 3
+    assert answer.index == agent.index
+    assert follows(api, answer.index, first)
     assert answer.json[0]["NodesHealthy"] == 0
 
 
@@ -50,13 +52,13 @@ def test_a_read_wakes_on_its_plugin_and_on_no_other(
     api: Api, agent: FakeAgent, park: Callable[[str], Future[Answer]]
 ) -> None:
     agent.report({"a": {"node": up()}, "b": {"node": up()}})
-    waiting = park("/v1/plugin/csi/a?index=2")
+    waiting = park(f"/v1/plugin/csi/a?index={agent.index}")
     agent.report({"a": {"node": up()}, "b": {"node": down()}})
     agent.report({"a": {"node": up()}, "b": {"node": up()}, "c": {"node": up()}})
     time.sleep(0.2)  # there is no event for what must not happen
     assert not waiting.done()
     agent.report({"a": {"node": down()}, "b": {"node": up()}, "c": {"node": up()}})
-    assert waiting.result(PATIENCE).index == 5
+    assert waiting.result(PATIENCE).index == agent.index
 
 
 def test_a_plugin_that_goes_and_comes_wakes_its_readers(
@@ -66,12 +68,13 @@ def test_a_plugin_that_goes_and_comes_wakes_its_readers(
     waiting = park(f"/v1/plugin/csi/ebs0?index={missing.index}")
     agent.report({"ebs0": {"node": up()}})
     came = waiting.result(PATIENCE)
-    assert (came.status, came.index) == (200, 2)
-    waiting = park("/v1/plugin/csi/ebs0?index=2")
+    assert (came.status, came.index) == (200, agent.index)
+    waiting = park(f"/v1/plugin/csi/ebs0?index={came.index}")
     agent.report({"ebs0": {"node": None}})
     went = waiting.result(PATIENCE)
-    assert (went.status, went.index) == (404, 3)
-    waiting = park("/v1/plugin/csi/ebs0?index=3")
+    assert (went.status, went.index) == (404, agent.index)
+    assert follows(api, went.index, came.index)
+    waiting = park(f"/v1/plugin/csi/ebs0?index={went.index}")
     agent.report({"ebs0": {"node": up()}})
     assert waiting.result(PATIENCE).status == 200
 
@@ -79,30 +82,33 @@ def test_a_plugin_that_goes_and_comes_wakes_its_readers(
 def test_a_missing_plugin_waits_through_the_changes_of_others(
     api: Api, agent: FakeAgent, park: Callable[[str], Future[Answer]]
 ) -> None:
-    waiting = park("/v1/plugin/csi/none?index=1&wait=300ms")
+    missing = api.call("GET", "/v1/plugin/csi/none")
+    waiting = park(f"/v1/plugin/csi/none?index={missing.index}&wait=300ms")
     agent.report({"other": {"node": up()}})
     answer = waiting.result(PATIENCE)
-    assert (answer.status, answer.index) == (404, 2)
+    assert (answer.status, answer.index) == (404, agent.index)
 
 
 def test_nodes_wake(api: Api, agent: FakeAgent, park: Callable[[str], Future[Answer]]) -> None:
     agent.report({"ebs0": {"node": up()}})
-    nodes, node = park("/v1/nodes?index=2"), park(f"/v1/node/{agent.node_id}?index=2")
-    FakeAgent(api, name="vm2").report({})
-    assert nodes.result(PATIENCE).index == 3
+    index, other = agent.index, FakeAgent(api, name="vm2")
+    nodes = park(f"/v1/nodes?index={index}")
+    node = park(f"/v1/node/{agent.node_id}?index={index}")
+    other.report({})
+    assert nodes.result(PATIENCE).index == other.index > index
     assert not node.done()
     agent.report({"ebs0": {"node": down()}})
-    assert node.result(PATIENCE).index == 4
+    assert node.result(PATIENCE).index == agent.index
 
 
 def test_a_timeout_brings_the_current_state(api: Api, agent: FakeAgent) -> None:
     agent.report({"ebs0": {"node": up()}})
     before = time.monotonic()
     with promised(2):
-        answer = api.call("GET", f"{LIST}&index=2&wait=200ms")
+        answer = api.call("GET", f"{LIST}&index={agent.index}&wait=200ms")
     assert time.monotonic() - before >= 0.2
-    assert (answer.status, answer.index, len(answer.json)) == (200, 2, 1)
-    assert api.call("GET", "/v1/plugin/csi/none?index=2&wait=50ms").status == 404
+    assert (answer.status, answer.index, len(answer.json)) == (200, agent.index, 1)
+    assert api.call("GET", f"/v1/plugin/csi/none?index={agent.index}&wait=50ms").status == 404
 
 
 @pytest.mark.parametrize("index", [0, 1, 99, 2**64 - 1])
@@ -111,7 +117,7 @@ def test_indexes_that_are_answered_at_once(api: Api, agent: FakeAgent, index: in
     agent.report({"ebs0": {"node": up()}})
     for path in (f"{LIST}&index={index}", f"/v1/plugin/csi/ebs0?index={index}"):
         with promised(5):
-            assert api.call("GET", f"{path}&wait=5m").index == 2
+            assert api.call("GET", f"{path}&wait=5m").index == agent.index
 
 
 def test_a_removal_is_remembered_and_then_known_only_to_be_past(
@@ -120,18 +126,20 @@ def test_a_removal_is_remembered_and_then_known_only_to_be_past(
     with serving(tmp_path, live=False) as api:
         agent = FakeAgent(api)
         agent.report({"a": {"node": up()}})
+        first = agent.index
         agent.report({"a": {"node": None}, "b": {"node": up()}})
+        gone = agent.index
         agent.report({"a": {"node": None}, "b": {"node": down()}})
         with promised(5):
-            quick = api.call("GET", "/v1/plugin/csi/a?index=2&wait=5m")
-        assert (quick.status, quick.index) == (404, 4)
+            quick = api.call("GET", f"/v1/plugin/csi/a?index={first}&wait=5m")
+        assert (quick.status, quick.index) == (404, agent.index)
     with serving(tmp_path, live=False) as api:
         # This process did not see the removal; the store's index is all it can know of.
         with promised(5):
-            quick = api.call("GET", "/v1/plugin/csi/a?index=3&wait=5m")
-        assert (quick.status, quick.index) == (404, 4)
+            quick = api.call("GET", f"/v1/plugin/csi/a?index={gone}&wait=5m")
+        assert (quick.status, quick.index) == (404, agent.index)
         before = time.monotonic()
-        api.call("GET", "/v1/plugin/csi/a?index=4&wait=200ms")
+        api.call("GET", f"/v1/plugin/csi/a?index={agent.index}&wait=200ms")
         assert time.monotonic() - before >= 0.2
 
 
@@ -144,23 +152,25 @@ def test_indexes_go_on_after_a_restart(tmp_path: Path) -> None:
         assert api.call("GET", "/v1/plugin/csi/a").body == body
         again = FakeAgent(api, agent.node_id, digest=agent.digest)
         assert again.beat().status == 200, "a restart of the server asks for no report"
-        assert again.report({"a": {"node": up()}}).json["Index"] == 2
-        assert again.report({"a": {"node": down()}}).json["Index"] == 3
+        assert again.report({"a": {"node": up()}}).json["Index"] == agent.index
+        assert again.report({"a": {"node": down()}}).status == 200
+        assert follows(api, again.index, agent.index)
 
 
 def test_beyond_the_cap_is_429_and_plain_reads_go_on(tmp_path: Path) -> None:
     with serving(tmp_path, live=True, server_max_parked="3") as api, ThreadPoolExecutor(3) as pool:
         agent = FakeAgent(api)
         agent.report({"ebs0": {"node": up()}})
-        waiting = [pool.submit(api.call, "GET", f"{LIST}&index=2") for _ in range(3)]
+        first = agent.index
+        waiting = [pool.submit(api.call, "GET", f"{LIST}&index={first}") for _ in range(3)]
         eventually(lambda: api.services.catalogue.parked == 3)
-        refused = api.call("GET", f"{LIST}&index=2")
+        refused = api.call("GET", f"{LIST}&index={first}")
         assert refused.status == 429
         assert int(refused.headers["retry-after"]) >= 1
         assert api.call("GET", LIST).status == 200
-        assert api.call("GET", f"{LIST}&index=1").status == 200, "it need not wait"
+        assert api.call("GET", f"{LIST}&index={first - 1}").status == 200, "it need not wait"
         agent.report({"ebs0": {"node": down()}})
-        assert {future.result(PATIENCE).index for future in waiting} == {3}
+        assert {future.result(PATIENCE).index for future in waiting} == {agent.index}
         eventually(lambda: api.services.catalogue.parked == 0)
 
 
@@ -172,14 +182,16 @@ def test_queries_of_resources_that_never_change_take_no_other_ones_place(
 ) -> None:
     """A query of such a resource waits for an index, as far as there is room, without spinning."""
     with serving(tmp_path, live=True, server_max_parked="1") as api, ThreadPoolExecutor(9) as pool:
-        FakeAgent(api).report({"ebs0": {"node": up()}})
-        settled = [pool.submit(api.call, "GET", f"{path}?index=2") for _ in range(SETTLED_MAXIMUM)]
+        agent, other = FakeAgent(api), FakeAgent(api, name="vm2")
+        agent.report({"ebs0": {"node": up()}})
+        query = f"{path}?index={agent.index}"
+        settled = [pool.submit(api.call, "GET", query) for _ in range(SETTLED_MAXIMUM)]
         eventually(lambda: api.services.catalogue.parked == SETTLED_MAXIMUM)
-        assert api.call("GET", f"{path}?index=2").status == 429
-        news = pool.submit(api.call, "GET", f"{LIST}&index=2")
+        assert api.call("GET", query).status == 429
+        news = pool.submit(api.call, "GET", f"{LIST}&index={agent.index}")
         eventually(lambda: api.services.catalogue.parked == SETTLED_MAXIMUM + 1)
-        FakeAgent(api, name="vm2").report({"ebs0": {"node": up()}})
-        assert news.result(PATIENCE).index == 3
+        other.report({"ebs0": {"node": up()}})
+        assert news.result(PATIENCE).index == other.index
         api.services.wake()
         assert {future.result(PATIENCE).status for future in settled} == {status}
 
@@ -187,12 +199,14 @@ def test_queries_of_resources_that_never_change_take_no_other_ones_place(
 def test_a_client_that_goes_away_frees_its_place(tmp_path: Path) -> None:
     with serving(tmp_path, live=True, server_max_parked="2") as api:
         assert isinstance(api, Live)
-        FakeAgent(api).report({"ebs0": {"node": up()}})
+        agent = FakeAgent(api)
+        agent.report({"ebs0": {"node": up()}})
         where = urlsplit(api.address)
         clients = []
         for _ in range(2):
             client = socket.create_connection((where.hostname, where.port))
-            client.sendall(f"GET {LIST}&index=2&wait=5m HTTP/1.1\r\nHost: x\r\n\r\n".encode())
+            path = f"{LIST}&index={agent.index}&wait=5m"
+            client.sendall(f"GET {path} HTTP/1.1\r\nHost: x\r\n\r\n".encode())
             clients.append(client)
         eventually(lambda: api.services.catalogue.parked == 2)
         for client in clients:
@@ -214,19 +228,22 @@ def test_150_parked_queries_do_not_slow_a_plain_one(tmp_path: Path) -> None:
 
         cost()
         alone = cost()
-        waiting = [pool.submit(api.call, "GET", f"{LIST}&index=2") for _ in range(150)]
+        path = f"{LIST}&index={agent.index}"
+        waiting = [pool.submit(api.call, "GET", path) for _ in range(150)]
         eventually(lambda: api.services.catalogue.parked == 150)
         crowded = cost()
         agent.report({"ebs0": {"node": down()}})
-        assert {future.result(PATIENCE).index for future in waiting} == {3}
+        assert {future.result(PATIENCE).index for future in waiting} == {agent.index}
         assert crowded < 3 * alone + 0.1
 
 
 def test_shutdown_wakes_every_query(tmp_path: Path) -> None:
     with ThreadPoolExecutor(20) as pool:
         with serving(tmp_path, live=True) as api:
-            FakeAgent(api).report({"ebs0": {"node": up()}})
-            waiting = [pool.submit(api.call, "GET", f"{LIST}&index=2") for _ in range(20)]
+            agent = FakeAgent(api)
+            agent.report({"ebs0": {"node": up()}})
+            path = f"{LIST}&index={agent.index}"
+            waiting = [pool.submit(api.call, "GET", path) for _ in range(20)]
             eventually(lambda: api.services.catalogue.parked == 20)
         assert {future.result(PATIENCE).status for future in waiting} == {200}
     assert not [t for t in threading.enumerate() if t.name in ("http", "intake", "liveness")]

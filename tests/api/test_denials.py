@@ -72,7 +72,7 @@ def made(tmp_path_factory: pytest.TempPathFactory) -> Gate:
 
 
 @pytest.fixture(scope="module")
-def api(tmp_path_factory: pytest.TempPathFactory, made: Gate) -> Iterator[Api]:
+def api(store: str, tmp_path_factory: pytest.TempPathFactory, made: Gate) -> Iterator[Api]:
     with serving(tmp_path_factory.mktemp("data"), live=True, config=made.config) as served:
         yield served
 

@@ -25,9 +25,9 @@ def fill(api: Api, plugins: int) -> None:
 
 
 def test_up_to_the_size_a_list_is_answered_as_a_whole(api: Api) -> None:
-    fill(api, 275)
+    fill(api, 260)
     answer = api.call("GET", LIST)
-    assert (answer.status, len(answer.json)) == (200, 275)
+    assert (answer.status, len(answer.json)) == (200, 260)
     assert MAXIMUM * 0.9 < len(answer.body) <= MAXIMUM
 
 

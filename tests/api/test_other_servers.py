@@ -19,7 +19,7 @@ from plugind.api.reply import Reply, rendered
 from plugind.api.request import Pause, Request, Steps
 from plugind.errors import ClientGone, TooManyParked
 from plugind.serve.application import flow_of
-from tests.support import FakeAgent, down, eventually, serving, up
+from tests.support import FakeAgent, down, eventually, follows, serving, up
 
 T = TypeVar("T")
 PATHS = Paths(TABLE)
@@ -120,7 +120,8 @@ def test_one_thread_parks_many_and_a_change_wakes_them(tmp_path: Path, places: i
 
         replies = asyncio.run(watch())
         assert len(replies) == places - 1
-        assert {each.index for each in replies} == {index + 1}
+        assert {each.index for each in replies} == {agent.index}
+        assert follows(api, agent.index, index)
         request = Request("GET", "/v1/plugin/csi/ebs0", {}, {})
         (body,) = {rendered(each, request).body for each in replies}
         assert isinstance(body, bytes)

@@ -6,6 +6,7 @@ import json
 
 import pytest
 
+from tests.promises import PATIENCE
 from tests.support import Api, FakeAgent, down, up
 
 LIST = "/v1/plugins?type=csi"
@@ -19,12 +20,13 @@ def test_an_empty_list_is_at_index_one(api: Api) -> None:
 def test_rows_have_nine_sorted_keys_and_no_spaces(api: Api, agent: FakeAgent) -> None:
     agent.report({"ebs0": {"node": up(Provider="ebs.example")}, "a": {"controller": up()}})
     answer = api.call("GET", LIST)
-    assert answer.body == (
-        b'[{"ControllerRequired":false,"ControllersExpected":1,"ControllersHealthy":1,'
-        b'"CreateIndex":2,"ID":"a","ModifyIndex":2,"NodesExpected":0,"NodesHealthy":0,'
-        b'"Provider":""},{"ControllerRequired":false,"ControllersExpected":0,'
-        b'"ControllersHealthy":0,"CreateIndex":2,"ID":"ebs0","ModifyIndex":2,"NodesExpected":1,'
-        b'"NodesHealthy":1,"Provider":"ebs.example"}]'
+    at = agent.index
+    assert answer.text == (
+        '[{"ControllerRequired":false,"ControllersExpected":1,"ControllersHealthy":1,'
+        f'"CreateIndex":{at},"ID":"a","ModifyIndex":{at},"NodesExpected":0,"NodesHealthy":0,'
+        '"Provider":""},{"ControllerRequired":false,"ControllersExpected":0,'
+        f'"ControllersHealthy":0,"CreateIndex":{at},"ID":"ebs0","ModifyIndex":{at},'
+        '"NodesExpected":1,"NodesHealthy":1,"Provider":"ebs.example"}]'
     )
     assert answer.headers["content-type"] == "application/json"
 
@@ -58,7 +60,7 @@ def test_the_read_of_one_plugin(api: Api, agent: FakeAgent) -> None:
     assert (body["NodesHealthy"], body["NodesExpected"]) == (0, 1)
     assert body["Topologies"] == [{"zone": "a"}]
     assert body["Allocations"] == []
-    assert body["CreateIndex"] == body["ModifyIndex"] == answer.index == 2
+    assert body["CreateIndex"] == body["ModifyIndex"] == answer.index == agent.index
     assert body["CreateTime"] == body["ModifyTime"] > 1_700_000_000 * 10**9
     controller = body["Controllers"][agent.node_id]
     assert controller["PluginID"] == "ebs0"
@@ -84,9 +86,11 @@ def test_index_headers_stand_on_every_read(api: Api, agent: FakeAgent) -> None:
     ):
         answer = api.call("GET", path)
         assert answer.status == status, path
-        assert answer.index == 2, path
+        assert answer.index == agent.index, path
         assert answer.headers["x-nomad-knownleader"] == "true"
-        assert answer.headers["x-nomad-lastcontact"] == "0"
+        contact = int(answer.headers["x-nomad-lastcontact"])
+        # A default read has heard of etcd since it began; a database in a file is never away.
+        assert contact == 0 or (api.services.store.has_other_servers and contact < PATIENCE * 1000)
         assert answer.headers["vary"] == "Accept-Encoding"
 
 

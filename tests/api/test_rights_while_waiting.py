@@ -78,12 +78,12 @@ def park(api: Api, harness: Harness, agent: FakeAgent) -> Iterator[Park]:
         api.services.wake()
 
 
-def waiting(path: str, wait: str = "1m") -> str:
-    return f"{path}{'&' if '?' in path else '?'}index=2&wait={wait}"
+def waiting(agent: FakeAgent, path: str, wait: str = "1m") -> str:
+    return f"{path}{'&' if '?' in path else '?'}index={agent.index}&wait={wait}"
 
 
 def test_a_token_that_was_revoked(api: Api, harness: Harness, agent: FakeAgent, park: Park) -> None:
-    parked = [park(waiting(path)) for path in PATHS]
+    parked = [park(waiting(agent, path)) for path in PATHS]
     harness.write(READER, reading=False)
     harness.reload(api)
     assert api.services.catalogue.parked == len(PATHS), "a reload wakes nobody"
@@ -106,7 +106,7 @@ def test_a_token_that_was_revoked(api: Api, harness: Harness, agent: FakeAgent, 
 def test_a_policy_that_was_changed(
     api: Api, harness: Harness, agent: FakeAgent, park: Park, policy: str, statuses: list[int]
 ) -> None:
-    parked = [park(waiting(path)) for path in PATHS]
+    parked = [park(waiting(agent, path)) for path in PATHS]
     harness.write(policy)
     harness.reload(api)
     assert api.services.catalogue.parked == len(PATHS)
@@ -146,8 +146,8 @@ def test_a_token_that_expired(api: Api, harness: Harness, agent: FakeAgent, park
     expires = time.time_ns() + int(SOON * 1e9)
     harness.write(READER, expires=expires)
     harness.reload(api)
-    woken = [park(waiting(path)) for path in PATHS[:2]]
-    timed_out = park(waiting("/v1/plugin/csi/none", f"{SOON}s"))
+    woken = [park(waiting(agent, path)) for path in PATHS[:2]]
+    timed_out = park(waiting(agent, "/v1/plugin/csi/none", f"{SOON}s"))
     eventually(lambda: time.time_ns() > expires)
     agent.report({"ebs0": {"node": down()}})
     for each in [*woken, timed_out]:

@@ -88,7 +88,7 @@ BEYOND = {
 
 
 @pytest.fixture(scope="module")
-def api(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Api]:
+def api(store: str, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Api]:
     """Serve a thousand plugins, with an access log."""
     folder: Path = tmp_path_factory.mktemp("slow")
     with serving(folder, live=False, server_access_log=str(folder / "access.log")) as served:

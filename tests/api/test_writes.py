@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 
 from plugind.api.endpoints import LARGE_BODY
-from tests.support import SECRET, Api, FakeAgent, down, second, up
+from tests.support import SECRET, Api, FakeAgent, down, follows, second, up
 
 OTHER = "11111111-2222-4333-8444-555555555555"
 
@@ -34,10 +34,12 @@ def counts(body: dict[str, Any]) -> tuple[int, int, int, int]:
 
 
 def test_a_report_is_answered(api: Api, agent: FakeAgent) -> None:
+    before = api.call("GET", "/v1/nodes").index
     answer = agent.report({"ebs0": {"node": up()}})
     assert answer.status == 200
     assert set(answer.json) == {"Index", "HeartbeatTTL", "Digest", "Rejected"}
-    assert answer.json["Index"] == 2
+    assert follows(api, answer.json["Index"], before)
+    assert answer.json["Index"] == api.call("GET", "/v1/nodes").index
     assert answer.json["Rejected"] == []
     assert answer.json["HeartbeatTTL"] == 3_600_000_000_000
 
@@ -62,16 +64,20 @@ def test_the_time_is_of_the_last_change_of_anything_else(api: Api, agent: FakeAg
 
 def test_one_report_has_one_index_for_all_it_touches(api: Api, agent: FakeAgent) -> None:
     agent.report({"a": {"node": up()}, "b": {"node": up()}})
+    first = agent.index
     answer = agent.report({"a": {"node": down()}, "b": {"node": down()}, "c": {"node": up()}})
     assert {row["ModifyIndex"] for row in rows(api).values()} == {answer.json["Index"]}
-    assert rows(api)["a"]["CreateIndex"] == 2
+    assert rows(api)["a"]["CreateIndex"] == first
     assert rows(api)["c"]["CreateIndex"] == answer.json["Index"]
 
 
 def test_a_change_of_one_plugin_leaves_the_index_of_another(api: Api, agent: FakeAgent) -> None:
     agent.report({"a": {"node": up()}, "b": {"node": up()}})
+    first = agent.index
     agent.report({"a": {"node": down()}, "b": {"node": up()}})
-    assert (rows(api)["a"]["ModifyIndex"], rows(api)["b"]["ModifyIndex"]) == (3, 2)
+    assert rows(api)["a"]["ModifyIndex"] == agent.index
+    assert rows(api)["b"]["ModifyIndex"] == first
+    assert follows(api, agent.index, first)
 
 
 def test_counts_over_nodes(api: Api) -> None:
@@ -137,7 +143,7 @@ def test_heartbeats(api: Api, agent: FakeAgent) -> None:
     answer = agent.beat()
     assert answer.status == 200
     assert answer.json["Digest"] == agent.digest
-    assert answer.json["Index"] == 2
+    assert answer.json["Index"] == agent.index
     assert agent.beat("another").status == 409
 
 
@@ -146,7 +152,9 @@ def test_a_forget_voids_the_digest_and_lasts_while_the_instance_is_unhealthy(
 ) -> None:
     plugins = {"ebs0": {"node": down()}}
     agent.report(plugins)
-    assert api.call("DELETE", "/v1/plugin/csi/ebs0").json == {"Index": 3}
+    answer = api.call("DELETE", "/v1/plugin/csi/ebs0").json
+    assert answer.keys() == {"Index"}
+    assert follows(api, answer["Index"], agent.index)
     assert api.call("GET", "/v1/plugin/csi/ebs0").status == 404
     assert agent.beat().status == 409
     agent.report(plugins)
@@ -223,7 +231,7 @@ def test_errors_of_the_envelope_change_nothing(
     assert answer.status == 400
     assert expected in answer.text
     assert "\n" not in answer.text
-    assert api.call("GET", "/v1/plugins?type=csi").index == 2
+    assert api.call("GET", "/v1/plugins?type=csi").index == agent.index
     assert agent.beat().status == 200
 
 
