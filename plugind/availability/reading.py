@@ -48,17 +48,20 @@ class Measured:
 
 class Availability:
     """Reads a store's ``history``, and its ``runs`` since a time. ``running`` returns the last run
-    of the process itself, as of a time. Safe for threads."""
+    of the process itself, as of a time; ``deleted_until`` the index of the last change whose
+    transitions may have left the history, 0 for none. Safe for threads."""
 
     def __init__(
         self,
         history: Select,
         runs: Callable[[int], Sequence[Run]],
         running: Callable[[int], Run],
+        deleted_until: Callable[[], int],
     ) -> None:
         self._history = history
         self._runs = runs
         self._running = running
+        self._deleted_until = deleted_until
 
     def of_plugin(
         self,
@@ -121,7 +124,7 @@ class Availability:
         else:
             # Asked for after all was read, for the oldest are deleted meanwhile.
             oldest = self._history(HistoryQuery(after=0, limit=1))
-            since = _whole_after(oldest[0]) if oldest and oldest[0].seq > 1 else 0
+            since = _whole_after(oldest[0]) if oldest and self._deleted_until() else 0
         since = min(since, now)
         runs = self.runs(begin, now) if runs is None else runs
         known = [Window(min(max(since, start), end), end) for start, end in windows]

@@ -93,6 +93,10 @@ class Deadlines:
         if self.late_since(node_id, now) is not None:
             del self._due[node_id]
 
+    def expect_none(self, node_id: str) -> None:
+        """Expect nothing more of a node until it is heard again."""
+        self._due.pop(node_id, None)
+
     def forget(self, node_id: str) -> None:
         """Expect nothing more of a node that is gone."""
         self._due.pop(node_id, None)

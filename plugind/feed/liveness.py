@@ -166,7 +166,8 @@ class Liveness:
                 elif self._shared is None:
                     continue
                 elif step.after.status == DOWN:
-                    self._deadlines.drop(node_id, now)
+                    # Also where it was heard here just now: its next beat is to take it back.
+                    self._deadlines.expect_none(node_id)
                 elif node_id not in self._deadlines:
                     given = Beat(time.time_ns(), round(self.ttl * SECOND))
                     self._deadlines.expect(node_id, given, now)
@@ -180,8 +181,11 @@ class Liveness:
                 if node_id not in new.nodes:
                     self._deadlines.forget(node_id)
             for node_id, node in new.nodes.items():
-                is_new = node.status != DOWN and node_id not in self._deadlines
-                if self._shared is not None and is_new:
+                if self._shared is None:
+                    continue
+                if node.status == DOWN:
+                    self._deadlines.expect_none(node_id)
+                elif node_id not in self._deadlines:
                     given = Beat(time.time_ns(), round(self.ttl * SECOND))
                     self._deadlines.expect(node_id, given, now)
 

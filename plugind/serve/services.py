@@ -80,7 +80,9 @@ class Services:
         self.feed.subscribe(InOne(self.announcer, self._leads))
         self.feed.subscribe(InOne(NodeLog(), self._leads))
         self.running = Running(lambda run: self.intake.mark(run))
-        self.availability = Availability(self.store.history, self.store.runs, self.running.at)
+        self.availability = Availability(
+            self.store.history, self.store.runs, self.running.at, self.store.deleted_until
+        )
         self.strips = Strips(self.availability)
         self.admission = parts.admission_of(self)
         self.intake: Intake = parts.intake_of(self)

@@ -85,7 +85,10 @@ class Server:
         self.intake.mark(str(self.runs))
         start = self.now * SECOND
         self.availability = Availability(
-            self.store.history, self.store.runs, lambda now: Run("", start, now)
+            self.store.history,
+            self.store.runs,
+            lambda now: Run("", start, now),
+            self.store.deleted_until,
         )
 
     def close(self) -> None:

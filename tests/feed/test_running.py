@@ -30,7 +30,9 @@ class Server:
         self.store = store
         self.now = START
         self.running = Running(self.keep, lambda: self.now)
-        self.availability = Availability(store.history, store.runs, self.running.at)
+        self.availability = Availability(
+            store.history, store.runs, self.running.at, store.deleted_until
+        )
         commit(store, put(node(), instance(), time=START))
 
     def keep(self, run: str) -> None:
