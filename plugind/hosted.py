@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import threading
 import time
 from collections.abc import Mapping
 from pathlib import Path
@@ -54,12 +55,18 @@ class Hosted:
             _log.warning("the agent of this machine is not part of this process: run it by itself")
         assert settings.data_dir is not None, "check() finds no mistake only if it is set"
         self._fixed = fixed(settings)
+        self._reloading = threading.Lock()
         self.address = _address(settings)
         self.services = _started(settings, registry, settings.data_dir)
         _log.info("serving", version=__version__, pid=os.getpid())
 
     def reload(self) -> None:
         """Put the current configuration in force; one with a mistake changes nothing."""
+        # The lock covers the reading as well: of two reloads the later one has the newer tokens.
+        with self._reloading:
+            self._reload()
+
+    def _reload(self) -> None:
         try:
             settings, _ = self._read()
             raise_any(untrusted(settings))

@@ -4,13 +4,18 @@ from __future__ import annotations
 
 import signal
 import sys
+import threading
 from collections.abc import Iterator, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
+from contextlib import closing
 from pathlib import Path
+from typing import Any
 
 import pytest
 import requests
 
+from plugind import logs
+from plugind.hosted import Hosted
 from tests.processes import Machine, Process, alive, machine
 from tests.promises import PATIENCE, eventually, promised
 
@@ -144,6 +149,54 @@ def test_uvicorn_reads_the_configuration_again_on_sighup(made: Machine) -> None:
     assert "reloaded" in process.logged
     assert requests.get(f"{url}/v1/plugin/csi/declared", timeout=PATIENCE).status_code == 200
     process.stop()
+
+
+class Counted:
+    """A lock that counts who asked for it."""
+
+    def __init__(self) -> None:
+        self._lock = threading.Lock()
+        self.asked = threading.Semaphore(0)
+
+    def __enter__(self) -> None:
+        self.asked.release()
+        self._lock.acquire()
+
+    def __exit__(self, *_: object) -> None:
+        self._lock.release()
+
+
+def test_the_later_of_two_reloads_reads_after_the_earlier_one(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(logs, "configure", lambda *given, **named: None)
+    (file := tmp_path / "server.hcl").write_text(
+        f'data_dir = "{tmp_path}/data"\nserver {{ enabled = true }}\n'
+    )
+    steps: list[str] = []
+    lock = Counted()
+    with closing(Hosted({"PLUGIND_CONFIG": str(file)})) as made, ThreadPoolExecutor(2) as pool:
+        read, force = made._read, made.services.reload
+
+        def slow() -> Any:
+            steps.append("read")
+            found = read()
+            if len(steps) == 1:
+                pool.submit(made.reload)
+                for _ in range(2):  # this reload, and the other one
+                    assert lock.asked.acquire(timeout=PATIENCE)
+            return found
+
+        def noted(settings: Any) -> None:
+            steps.append("in force")
+            force(settings)
+
+        monkeypatch.setattr(made, "_read", slow)
+        monkeypatch.setattr(made, "_reloading", lock)
+        monkeypatch.setattr(made.services, "reload", noted)
+        pool.submit(made.reload).result(PATIENCE)
+        pool.shutdown()
+    assert steps == ["read", "in force"] * 2
 
 
 def test_granian_starts_its_workers_anew_on_sighup(made: Machine) -> None:

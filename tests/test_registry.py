@@ -210,7 +210,7 @@ def test_a_store_that_is_not_sound(installer: Installer, answer: str, wanted: st
     )
     installer.install("plugind-t-disk", "disk", source + answer)
     registry = load_registry()
-    assert set(registry.stores) == {"sqlite"}
+    assert set(registry.stores) == {"sqlite", "etcd"}
     assert "csi" in registry.types
     assert any(wanted in problem for problem in registry.problems.values()), registry.problems
 

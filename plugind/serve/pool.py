@@ -14,6 +14,7 @@ import time
 from collections import deque
 from collections.abc import Callable
 
+from plugind import logs
 from plugind.health.threads import OwnedThread
 from plugind.serve.mailbox import Mailbox
 from plugind.serve.workers import LastIdleFirst
@@ -21,6 +22,8 @@ from plugind.serve.workers import LastIdleFirst
 LONG = 0.05
 """Seconds without the end of a job, after which more are begun."""
 
+
+_log = logs.get("threads")
 
 Job = Callable[[], object]
 """A function that is called once in a thread, and does not raise."""
@@ -41,6 +44,7 @@ class Pool:
         self._extra = 0
         self._last_end = 0.0
         self._looks_again = False
+        self._has_logged = False
         self._is_closed = False
         self.threads: list[OwnedThread] = []
 
@@ -66,25 +70,39 @@ class Pool:
         if self._idle:
             self._idle.notify()
         elif len(self.threads) < self._limit:
-            name = f"{self._name} {len(self.threads) + 1}"
-            self.threads.append(OwnedThread(name, self._work, restarts=True))
-            self.threads[-1].start()
+            self._start_thread()
+
+    def _start_thread(self) -> None:
+        thread = OwnedThread(f"{self._name} {len(self.threads) + 1}", self._work, restarts=True)
+        try:
+            thread.start()
+        except RuntimeError as error:  # it is tried again as long as jobs wait
+            if not self._has_logged:
+                text = "the process may have no more threads, so requests wait for those it has"
+                _log.error(text, pool=self._name, threads=len(self.threads), reason=str(error))
+            self._has_logged = True
+        else:
+            self.threads.append(thread)
+            self._has_logged = False
 
     def _look_later(self) -> None:
         self._mailbox.loop.call_later(LONG, self._look)
 
     def _look(self) -> None:
         """Have more jobs taken where those in work do not end."""
-        with self._lock:
-            if not self._ready:
-                self._extra = 0
-            elif time.monotonic() - self._last_end > LONG:
-                self._extra = min(self._extra + self._core, self._maximum)
-                for _ in range(min(len(self._ready), self._free())):
-                    self._begin()
-            self._looks_again = bool(self._ready)
-        if self._looks_again:
-            self._look_later()
+        try:
+            with self._lock:
+                if not self._ready:
+                    self._extra = 0
+                elif time.monotonic() - self._last_end > LONG:
+                    self._extra = min(self._extra + self._core, self._maximum)
+                    for _ in range(min(len(self._ready), self._free())):
+                        self._begin()
+        finally:
+            with self._lock:
+                self._looks_again = looks_again = bool(self._ready)
+            if looks_again:
+                self._look_later()
 
     def _free(self) -> int:
         """Return how many more jobs may begin."""

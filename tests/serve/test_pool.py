@@ -7,6 +7,9 @@ import threading
 from collections.abc import Callable, Coroutine
 from typing import Any
 
+import pytest
+
+from plugind.health.threads import OwnedThread
 from plugind.serve.mailbox import Mailbox
 from plugind.serve.pool import Pool
 from tests.promises import PATIENCE, eventually
@@ -111,3 +114,30 @@ def test_a_job_that_fails_ends_no_thread() -> None:
         await until(done.is_set)
 
     within(1, 1, work)
+
+
+@pytest.mark.parametrize("error", [RuntimeError, MemoryError])
+def test_threads_that_could_not_be_started_come_later(
+    error: type[Exception], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    first, failures = threading.Event(), []
+    start = OwnedThread.start
+
+    def refuse(thread: OwnedThread) -> None:
+        failures.append(thread)
+        raise error("can't start new thread")
+
+    async def work(pool: Pool) -> None:
+        asyncio.get_running_loop().set_exception_handler(lambda loop, context: None)
+        pool.submit(lambda: first.wait(PATIENCE))
+        await until(lambda: len(pool.threads) == 1)
+        monkeypatch.setattr(OwnedThread, "start", refuse)
+        done = threading.Event()
+        pool.submit(done.set)
+        await until(lambda: len(failures) >= 2)  # by looks, of which each failed
+        assert len(pool.threads) == 1
+        monkeypatch.setattr(OwnedThread, "start", start)
+        await until(done.is_set)
+        first.set()
+
+    assert len(within(1, 4, work).threads) == 2

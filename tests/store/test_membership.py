@@ -64,6 +64,28 @@ def test_children_of_one_process_share_and_others_are_refused(tmp_path: Path) ->
     assert outsider(tmp_path).stderr == ""
 
 
+def test_a_job_of_the_same_shell_is_another_server(tmp_path: Path) -> None:
+    with child(tmp_path, OPENS) as one:
+        assert one.hear() == "open"
+        command = [sys.executable, "-c", PRELUDE, str(tmp_path), "10"]
+        job = subprocess.run(command, capture_output=True, text=True, timeout=60, process_group=0)
+    assert f"another plugind server is running on data_dir {tmp_path}" in job.stderr
+
+
+@pytest.mark.parametrize(
+    ("parent", "group", "is_of_family"),
+    [(0, 1, False), (1, 4321, False), (1, 1, True), (1, 0, True), (77, 77, True)],
+)
+def test_the_parent_of_all_services_makes_no_family(
+    parent: int, group: int, is_of_family: bool, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(os, "getppid", lambda: parent)
+    monkeypatch.setattr(os, "getpgrp", lambda: group)
+    own, *parents = sharing._family()
+    assert own.startswith(f"{os.getpid()}/")
+    assert [each.partition("/")[0] for each in parents] == [str(parent)] * is_of_family
+
+
 def test_one_that_does_not_share_keeps_all_others_out(tmp_path: Path) -> None:
     with closing(SqliteStore(None, tmp_path)):
         for is_shared in (True, False):

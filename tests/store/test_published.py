@@ -183,6 +183,20 @@ def test_an_index_file_that_was_replaced_is_noticed(tmp_path: Path) -> None:
         commit(store, put(node(2)))
 
 
+def test_a_wait_without_a_watch_is_not_the_pattern_of_later_ones(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    with closing(Published(tmp_path, lambda: 1)) as made:
+        with monkeypatch.context() as patch:
+            patch.setattr("plugind.store.sqlite.published._watch", lambda path: -1)
+            with made._watching() as watch:
+                assert watch == -1
+        for _ in range(2):
+            with made._watching() as watch:
+                assert watch >= 0
+        assert made._idle == [watch]
+
+
 def test_waiting_works_beyond_1023_descriptors(tmp_path: Path) -> None:
     with ExitStack() as stack:
         for _ in range(1_100):

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import _thread
 import os
 import signal
 import subprocess
@@ -108,6 +109,24 @@ def test_a_wait_that_was_given_up_holds_nothing(tmp_path: Path) -> None:
         pass
     one.close()
     three.close()
+
+
+def test_a_wait_without_a_thread_fails_and_holds_up_no_later_one(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def refuse(*given: object) -> int:
+        raise RuntimeError("can't start new thread")
+
+    one, two = (Turn(tmp_path / "turn", PATIENCE) for _ in range(2))
+    with one.held():
+        monkeypatch.setattr(_thread, "start_new_thread", refuse)
+        with pytest.raises(StoreError, match="no more threads: raise its limit"), two.held():
+            pass
+    with two.held():  # the lock is free, and no thread is needed
+        assert one._is_held()
+    one.close()
+    two.close()
+    assert not _is_open(two._file)
 
 
 def _is_open(file: int) -> bool:

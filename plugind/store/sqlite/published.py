@@ -107,7 +107,8 @@ class Published:
     @contextmanager
     def _watching(self) -> Iterator[int]:
         """Give a descriptor that is readable once an index was written; -1 if there is none to be
-        had, for their number is limited. It is used again, for the kernel takes 10 ms to end one.
+        had, for their number is limited: the next wait tries again. A descriptor is used again, for
+        the kernel takes 10 ms to end one.
         """
         with self._news:
             watch = self._idle.pop() if self._idle else _watch(self._path)
@@ -117,7 +118,7 @@ class Published:
             with self._news:
                 if self._closed:
                     _close(watch)
-                else:
+                elif watch >= 0:
                     self._idle.append(watch)
 
     def trouble(self) -> str:

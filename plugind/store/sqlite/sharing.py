@@ -28,7 +28,12 @@ class Membership:
     def __init__(self, data_dir: Path, settings: object = None, *, shared: bool = False) -> None:
         self._data_dir = data_dir
         self._file = _opened(data_dir)
-        self._card = {"schema": len(MIGRATIONS), "settings": _digest(settings), "of": _family()}
+        self._card = {
+            "schema": len(MIGRATIONS),
+            "settings": _digest(settings),
+            "of": _family(),
+            "group": os.getpgrp(),
+        }
         try:
             self.is_first = self._take(fcntl.LOCK_EX)
             if self.is_first:
@@ -65,10 +70,11 @@ class Membership:
     def _compare(self) -> None:
         try:
             theirs = json.loads(os.pread(self._file, 4096, 0))
-            schema, settings, family = theirs["schema"], theirs["settings"], set(theirs["of"])
+            schema, settings = theirs["schema"], theirs["settings"]
+            family, group = set(theirs["of"]), theirs["group"]
         except (OSError, ValueError, KeyError, TypeError) as error:
             raise self._refusal() from error
-        if not family & set(_family()):
+        if group != self._card["group"] or not family & set(_family()):
             raise self._refusal()
         if schema != self._card["schema"]:
             raise StoreError(
@@ -116,8 +122,16 @@ def _digest(settings: object) -> str:
 
 def _family() -> list[str]:
     """Return this process and its parent: the processes of one server have one parent, or are
-    children of one of them."""
-    return [f"{pid}/{_start(pid)}" for pid in (os.getpid(), os.getppid())]
+    children of one of them.
+
+    PID 1 is the parent of all services of systemd and of all orphans, and 0 stands for any parent
+    outside a container. PID 1 counts only where it is the server's own parent process in a
+    container: then its children are in its process group, which is 1, or 0 if it began outside.
+    """
+    pids, parent = [os.getpid()], os.getppid()
+    if parent > 1 or (parent == 1 and os.getpgrp() <= 1):
+        pids.append(parent)
+    return [f"{pid}/{_start(pid)}" for pid in pids]
 
 
 def _start(pid: int) -> str:

@@ -66,8 +66,7 @@ class Turn:
                 try:
                     fcntl.flock(self._file, fcntl.LOCK_EX | fcntl.LOCK_NB)
                 except BlockingIOError:
-                    waiter = self._waiter = _Waiter()
-                    _thread.start_new_thread(self._wait, (waiter,))
+                    waiter = self._waiter = self._waiting()
                 else:
                     return
             waiter.is_wanted = True
@@ -81,6 +80,18 @@ class Turn:
                 )
         if waiter.error:
             raise waiter.error
+
+    def _waiting(self) -> _Waiter:
+        """Return a wait that has begun. Raise StoreError."""
+        waiter = _Waiter()
+        try:
+            _thread.start_new_thread(self._wait, (waiter,))
+        except RuntimeError as error:
+            raise StoreError(
+                "the store cannot wait for its turn to write, since the process may have no more "
+                "threads: raise its limit (ulimit -u, or TasksMax of systemd), or the memory"
+            ) from error
+        return waiter
 
     def _wait(self, waiter: _Waiter) -> None:
         try:
