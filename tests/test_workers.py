@@ -8,6 +8,7 @@ import signal
 import threading
 import uuid
 from collections.abc import Iterator
+from contextlib import suppress
 from pathlib import Path
 
 import pytest
@@ -109,6 +110,31 @@ def test_a_signal_to_the_whole_group_ends_it_in_order(
     made.process.send_all(number)
     assert made.process.popen.wait(PATIENCE) == 0
     assert not any(alive(each) for each in workers)
+    assert "is started again" not in made.process.logged
+
+
+def test_a_worker_ends_only_when_its_parent_says_so(here: Machine) -> None:
+    made = crew(here)
+    workers = made.workers
+    for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
+        for each in workers:
+            os.kill(each, number)
+    for each in made.each():
+        assert each.call("GET", "/v1/plugins?type=csi").status == 200
+    assert made.workers == workers
+    assert made.process.stop() == 0
+    assert "is started again" not in made.process.logged
+
+
+def test_what_a_worker_starts_inherits_no_descriptor(here: Machine) -> None:
+    made = crew(here, workers=2)
+    for worker in made.workers:
+        for file in Path(f"/proc/{worker}/fdinfo").iterdir():
+            with suppress(FileNotFoundError):  # it was open for a moment
+                flags = re.search(r"^flags:\s*(\w+)$", file.read_text(), re.MULTILINE)
+                assert flags is not None
+                assert int(file.name) <= 2 or int(flags[1], 8) & os.O_CLOEXEC, file.name
+    assert made.process.stop() == 0
 
 
 def test_workers_end_with_their_parent(here: Machine) -> None:

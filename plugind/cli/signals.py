@@ -39,10 +39,11 @@ class Signals:
 
     After SIGTERM or SIGINT the process exits with status 1 unless it ends, or calls ``close``,
     within ``grace`` seconds. The same thread keeps that time, for the main thread may hang. Before
-    the exit it calls ``last``.
+    the exit it calls ``last``. In a process that is not ``ended_by_signals``, these two do nothing:
+    ``end`` takes their place.
     """
 
-    def __init__(self, grace: float = GRACE) -> None:
+    def __init__(self, grace: float = GRACE, *, ended_by_signals: bool = True) -> None:
         self.last: Callable[[], object] = lambda: None
         self._grace = grace
         self._came = threading.Event()
@@ -52,11 +53,13 @@ class Signals:
         self._receiving, self._sending = socket.socketpair()
         self._sending.setblocking(False)
         signal.set_wakeup_fd(self._sending.fileno(), warn_on_full_buffer=False)
-        for number in STOP:
-            signal.signal(number, self._note_stop)
-        signal.signal(signal.SIGHUP, lambda number, frame: None)
-        # The entry point blocked SIGHUP, so that an early one is not lost.
-        signal.pthread_sigmask(signal.SIG_UNBLOCK, {signal.SIGHUP})
+        self._stops = STOP if ended_by_signals else ()
+        # A handler that does nothing, for child processes would inherit that it is ignored.
+        for number in (*STOP, signal.SIGHUP):
+            noted = self._note_stop if number in self._stops else lambda number, frame: None
+            signal.signal(number, noted)
+        # The entry point, or a parent, blocked them, so that an early one does not end this.
+        signal.pthread_sigmask(signal.SIG_UNBLOCK, {*STOP, signal.SIGHUP})
         OwnedThread("signals", self._receive, restarts=True).start()
 
     def wait(self) -> int:
@@ -70,6 +73,10 @@ class Signals:
             self._came.clear()
         return self._stop_signal or signal.SIGHUP
 
+    def end(self) -> None:
+        """Have the process end as after SIGTERM; any thread may call it."""
+        self._note_stop(signal.SIGTERM)
+
     def rest(self, seconds: float) -> None:
         """Leave signals waiting for some seconds, or until one is to end the process."""
         self._stopping.wait(seconds)
@@ -78,7 +85,7 @@ class Signals:
         """Stop the clock: the process has ended in order."""
         self._closed.set()
 
-    def _note_stop(self, number: int, frame: object) -> None:
+    def _note_stop(self, number: int, frame: object = None) -> None:
         """Note a signal for which the socket may have had no room, behind many others."""
         self._stop_signal = number
         with suppress(BlockingIOError):  # then there is something to read, too
@@ -88,7 +95,7 @@ class Signals:
         """Read signals until one is to end the process, and then look at the clock."""
         while not self._stop_signal:
             came = self._receiving.recv(_ALL)
-            if stop := next((number for number in came if number in STOP), 0):
+            if stop := next((number for number in came if number in self._stops), 0):
                 self._stop_signal = stop
             self._came.set()
         self._came.set()

@@ -7,6 +7,7 @@ else comes over the connection.
 
 from __future__ import annotations
 
+import os
 import signal
 import socket
 import sys
@@ -16,7 +17,7 @@ from multiprocessing.connection import Connection
 from plugind import logs
 from plugind.cli.signals import Signals
 from plugind.processes.orders import Start
-from plugind.processes.serving import Parent, serve
+from plugind.processes.serving import End, Parent, serve
 from plugind.serve.board import Board
 
 COMMAND = (sys.executable, "-P", "-m", "plugind.cli.worker")
@@ -25,7 +26,11 @@ COMMAND = (sys.executable, "-P", "-m", "plugind.cli.worker")
 def main() -> int:
     """Serve until the parent ends, or says to stop; return the exit status."""
     number, connection, listening, board, workers = map(int, sys.argv[1:])
-    signals = Signals()
+    # Else a process that a package starts here keeps them open after the end of this one.
+    for each in (connection, listening, board):
+        os.set_inheritable(each, False)
+    # A terminal and systemd signal all processes: the parent says when this one is to end.
+    signals = Signals(ended_by_signals=False)
     parent = Parent(Connection(connection))
     start = parent.receive()
     if not isinstance(start, Start):
@@ -40,7 +45,8 @@ def main() -> int:
             pass  # the parent reads the configuration
 
     with redirect_stdout(logs.SafeStream()), redirect_stderr(logs.SafeStream()), sock:
-        status = serve(number, parent, start, sock, Board(board, workers), wait)
+        end = End(wait, signals.end)
+        status = serve(number, parent, start, sock, Board(board, workers), end)
     signals.close()
     return status
 

@@ -47,6 +47,7 @@ class OwnedThread:
         self._died = died
         self._ended = threading.Event()
         self._returned = False
+        self._is_gone = False
         self._deaths = 0
         self._killer = ""
         self._thread = threading.Thread(target=self._main, name=name, daemon=True)
@@ -64,8 +65,8 @@ class OwnedThread:
     @property
     def is_dead(self) -> bool:
         """Return whether the work is no longer done though nobody ended it."""
-        is_gone = self._thread.ident is not None and not self._thread.is_alive()
-        return is_gone and not self._returned and not self._ended.is_set()
+        # A thread that has just been started may not be alive yet.
+        return self._is_gone and not self._returned and not self._ended.is_set()
 
     @property
     def trouble(self) -> str:
@@ -93,6 +94,12 @@ class OwnedThread:
             self._thread.join(timeout)
 
     def _main(self) -> None:
+        try:
+            self._work()
+        finally:
+            self._is_gone = True
+
+    def _work(self) -> None:
         in_a_row = 0
         while True:
             began = time.monotonic()

@@ -3,6 +3,7 @@ keeps the workers running. It opens no store and answers no request itself."""
 
 from __future__ import annotations
 
+import signal
 import socket
 import subprocess
 import threading
@@ -109,11 +110,11 @@ class Crew:
             # All else is read at start only, also by a worker that is started again.
             self._in_force = Start(start.settings, acl, start.declares, start.address)
         order = TakeAcl(acl, next(self._numbers))
-        # A worker that still starts carries it out before it serves.
-        asked = [(each, each.is_up, each.send(order)) for each in self._keepers]
+        # A worker that loads is given what is in force before it serves.
+        asked = [(each, each.send(order)) for each in self._keepers]
         deadline = time.monotonic() + REPLY
-        for each, serves, answers in asked:
-            if serves and answers is not None:
+        for each, answers in asked:
+            if answers is not None:
                 each.answer(answers, order.number, deadline - time.monotonic())
         # Afterwards, for it wakes queries that wait, whose rights are decided again everywhere.
         self._declare(needed)
@@ -163,6 +164,8 @@ class Crew:
         with theirs:
             handles = theirs.fileno(), self._sock.fileno(), self._board.handle
             arguments = [str(each) for each in (number, *handles, self._board.workers)]
+            # Inherited: a worker that has no handlers yet must not end by them.
+            before = signal.pthread_sigmask(signal.SIG_BLOCK, (signal.SIGINT, signal.SIGTERM))
             try:
                 process = subprocess.Popen(
                     [*self._command, *arguments], stdin=subprocess.DEVNULL, pass_fds=handles
@@ -170,6 +173,8 @@ class Crew:
             except BaseException:
                 ours.close()
                 raise
+            finally:
+                signal.pthread_sigmask(signal.SIG_SETMASK, before)
         return process, ours
 
     def _orders(self) -> Start:

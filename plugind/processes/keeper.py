@@ -2,18 +2,31 @@
 
 from __future__ import annotations
 
+import os
 import queue
 import signal
 import subprocess
 import threading
 import time
 from collections.abc import Callable
-from multiprocessing.connection import Connection
+from multiprocessing.connection import Connection, wait
 from typing import TypeAlias
 
 from plugind import logs
 from plugind.health.threads import RESTART_AFTER, RESTART_AFTER_MAXIMUM, STEADY, OwnedThread
-from plugind.processes.orders import Done, Failed, Order, Ready, Start, Stop
+from plugind.processes.orders import (
+    SEND_TIMEOUT,
+    START_TIMEOUT,
+    Done,
+    Failed,
+    Loaded,
+    Order,
+    Ready,
+    Start,
+    Stop,
+    TakeAcl,
+    limit_sending,
+)
 
 AFTER_CLOSING = 15.0
 """Seconds that a worker may go on which has closed its connection to the parent."""
@@ -33,8 +46,9 @@ Spawn: TypeAlias = Callable[[int], tuple["subprocess.Popen[bytes]", Connection]]
 class Keeper:
     """Keeps the worker of a number running, from ``start`` until ``stop``.
 
-    ``orders`` returns what to start it with; ``ended`` is called when a process has ended, and
-    ``changed`` when its state changed. One that ``must_start`` is not tried again before it served.
+    ``orders`` returns what to start it with, and what is in force once it has loaded; ``ended`` is
+    called when a process has ended, and ``changed`` when its state changed. One that ``must_start``
+    is not tried again before it served.
     """
 
     def __init__(
@@ -65,6 +79,7 @@ class Keeper:
         self._lock = threading.Lock()  # of the process and its connection
         self._process: subprocess.Popen[bytes] | None = None
         self._connection: Connection | None = None
+        self._takes_orders = False
         self._answers: Answers = queue.Queue()
         self._last_end = ""
         self._down_since = time.monotonic()
@@ -92,18 +107,22 @@ class Keeper:
         self.thread.start()
 
     def send(self, order: Order) -> Answers | None:
-        """Send an order; return where its answer comes, or None where no process takes it. One that
-        hangs is killed, so that its successor starts with what is in force."""
+        """Send an order; return where its answer comes, or None where no process takes it: one that
+        loads is given what is in force later. One that hangs is killed, so that its successor
+        starts with that."""
         with self._lock:
-            if self._connection is None:
-                return None
-            try:
-                self._connection.send(order)
-            except OSError as error:
-                _log.error("a worker takes no orders", worker=self.number, reason=str(error))
-                self.kill()
-                return None
-            return self._answers
+            return self._send(order)
+
+    def _send(self, order: Order) -> Answers | None:
+        if self._connection is None or not (self._takes_orders or isinstance(order, Stop)):
+            return None
+        try:
+            self._connection.send(order)
+        except OSError as error:
+            _log.error("a worker takes no orders", worker=self.number, reason=str(error))
+            self.kill()
+            return None
+        return self._answers
 
     def answer(self, answers: Answers, number: int, timeout: float) -> Done | None:
         """Return the answer to the order of that number; None when the process has died, or gave
@@ -128,8 +147,9 @@ class Keeper:
 
     def kill(self) -> None:
         """Kill the process, if there is one that was not waited for yet."""
-        if self._process is not None:
-            self._process.kill()
+        process = self._process  # its keeper may have waited for it a moment later
+        if process is not None:
+            process.kill()
 
     def _run(self) -> None:
         in_a_row = 0
@@ -152,13 +172,17 @@ class Keeper:
                     return
                 self._answers = queue.Queue()
                 process, connection = self._spawn(self.number)
-                self._process, self._connection = process, connection
-                connection.send(self._orders())
+                self._process = process
+            with connection:
+                try:
+                    self._begin(connection)
+                    self._listen(connection, process.pid)
+                finally:
+                    with self._lock:
+                        self._connection, self._takes_orders = None, False
         except Exception as error:  # whatever it is, no process may be left behind
             unstarted = f"it cannot be started: {error}"
             self.kill()
-        else:
-            self._listen(connection)
         status = self._end()
         if not self._stopping.is_set():
             self._died(unstarted or self.refusal or status)
@@ -167,29 +191,46 @@ class Keeper:
         self.settled.set()
         self._changed()
 
-    def _listen(self, connection: Connection) -> None:
-        """Take what a worker says until it ends."""
-        while True:
-            try:
-                came = connection.recv()
-            except (EOFError, OSError):
-                return
-            if isinstance(came, Ready):
-                self.failure = ""
-                self._has_served = True
-                self.settled.set()
-                self._changed()
-            elif isinstance(came, Failed):
-                self.refusal = came.reason
-            elif isinstance(came, Done):
-                self._answers.put(came)
+    def _begin(self, connection: Connection) -> None:
+        """Give a process its first order. That may take long, so nobody must wait for it."""
+        limit_sending(connection, START_TIMEOUT)
+        connection.send(self._orders())
+        limit_sending(connection, SEND_TIMEOUT)
+        with self._lock:
+            self._connection = connection
+        if self._stopping.is_set():  # since the process was started
+            self.send(Stop())
+
+    def _listen(self, connection: Connection, pid: int) -> None:
+        """Take what a worker says until it ends. A process that it started may keep the connection
+        open for longer."""
+        over = os.pidfd_open(pid)
+        try:
+            while connection in wait([connection, over]) or connection.poll():
+                self._take(connection.recv())
+        except (EOFError, OSError):
+            return
+        finally:
+            os.close(over)
+
+    def _take(self, came: object) -> None:
+        """Take what a worker says."""
+        if isinstance(came, Loaded):
+            with self._lock:  # so that no reload comes in between, which is sent to it from now on
+                self._takes_orders = True
+                self._send(TakeAcl(self._orders().acl, 0))
+        elif isinstance(came, Ready):
+            self.failure = ""
+            self._has_served = True
+            self.settled.set()
+            self._changed()
+        elif isinstance(came, Failed):
+            self.refusal = came.reason
+        elif isinstance(came, Done):
+            self._answers.put(came)
 
     def _end(self) -> str:
         """Wait for the end of the process; return its status in words."""
-        with self._lock:
-            connection, self._connection = self._connection, None
-            if connection is not None:
-                connection.close()
         process = self._process
         if process is None:
             return ""

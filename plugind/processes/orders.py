@@ -7,6 +7,7 @@ pickled, for both ends are the same program of the same user.
 
 from __future__ import annotations
 
+import os
 import pickle
 import socket
 import struct
@@ -20,6 +21,9 @@ from plugind.errors import PlugindError
 
 SEND_TIMEOUT = 5
 """Seconds after which a process that reads nothing counts as hung."""
+
+START_TIMEOUT = 60
+"""The same of a process that was just started, and may be slow to read its first order."""
 
 
 @dataclass(frozen=True)
@@ -57,6 +61,12 @@ class Stop:
 
 
 @dataclass(frozen=True)
+class Loaded:
+    """The worker carries out orders from now on. It serves once it was given policies and tokens:
+    a reload may have changed those that it was started with."""
+
+
+@dataclass(frozen=True)
 class Ready:
     """The worker serves."""
 
@@ -77,15 +87,20 @@ class Done:
 
 
 Order: TypeAlias = Start | TakeAcl | Declare | Stop
-Answer: TypeAlias = Ready | Failed | Done
+Answer: TypeAlias = Loaded | Ready | Failed | Done
 
 
 def pair() -> tuple[Connection, socket.socket]:
     """Return the parent's end, and the one that a worker inherits."""
     ours, theirs = socket.socketpair()
-    timeout = struct.pack("ll", SEND_TIMEOUT, 0)
-    ours.setsockopt(socket.SOL_SOCKET, socket.SO_SNDTIMEO, timeout)
     return Connection(ours.detach()), theirs
+
+
+def limit_sending(connection: Connection, seconds: int) -> None:
+    """Have sending fail with an OSError when the other end reads nothing for so long."""
+    timeout = struct.pack("ll", seconds, 0)
+    with socket.socket(fileno=os.dup(connection.fileno())) as same:
+        same.setsockopt(socket.SOL_SOCKET, socket.SO_SNDTIMEO, timeout)
 
 
 def handed_over(settings: Settings) -> Settings:

@@ -3,17 +3,26 @@
 from __future__ import annotations
 
 import os
-import signal
 import socket
 import threading
 from collections.abc import Callable
 from contextlib import ExitStack
 from multiprocessing.connection import Connection
+from typing import NamedTuple
 
 from plugind import logs
 from plugind.errors import PlugindError
 from plugind.health.threads import OwnedThread
-from plugind.processes.orders import Answer, Declare, Done, Failed, Ready, Start, TakeAcl
+from plugind.processes.orders import (
+    Answer,
+    Declare,
+    Done,
+    Failed,
+    Loaded,
+    Ready,
+    Start,
+    TakeAcl,
+)
 from plugind.serve.board import Board
 from plugind.serve.endpoint_parts import Checks, Stats
 from plugind.serve.front import front
@@ -21,6 +30,12 @@ from plugind.serve.parts import Worker
 from plugind.serve.peers import condition_of_client
 from plugind.serve.services import Services
 from plugind.types.registry import load_registry
+
+LOOK_EVERY = 1.0
+"""Seconds between two looks whether all threads live."""
+
+PATIENCE = 60.0
+"""Seconds that a worker waits for policies and tokens once it has loaded."""
 
 _log = logs.get("server")
 
@@ -32,10 +47,10 @@ class Parent:
         self._connection = connection
         self._sending = threading.Lock()
 
-    def has_more(self) -> bool:
-        """Return whether an order has come already, or the parent has ended."""
+    def has_more(self, within: float) -> bool:
+        """Return whether an order has come, or the parent has ended, ``within`` seconds."""
         try:
-            return self._connection.poll()
+            return self._connection.poll(within)
         except OSError:
             return True
 
@@ -55,15 +70,61 @@ class Parent:
             _log.debug("the parent process has ended before it got an answer")
 
 
+class End(NamedTuple):
+    """The end of the process: ``wait`` returns when ``begin`` was called."""
+
+    wait: Callable[[], object]
+    begin: Callable[[], object]
+
+
+class Obeying:
+    """Carries out orders in a thread, and ends the process when its parent says so, when that has
+    ended, or when a thread has died that only a new process replaces."""
+
+    def __init__(self, parent: Parent, services: Services, end: End) -> None:
+        self.may_go_on = threading.Event()
+        """Set once policies and tokens are in force, or the process is to end."""
+        self.is_over = False
+        self.is_broken = False
+        self._parent = parent
+        self._services = services
+        self._end = end
+        self.thread = OwnedThread("orders", self._run, restarts=True)
+
+    def _run(self) -> None:
+        while not self.is_over:
+            if self._parent.has_more(LOOK_EVERY):
+                self._carry_out(self._parent.receive())
+            if not self.is_broken:  # else the process ends already, and obeys as long as it serves
+                self._look()
+
+    def _carry_out(self, order: object) -> None:
+        if isinstance(order, TakeAcl):
+            self._services.acl = order.acl
+            self._parent.answer(Done(order.number))
+        elif isinstance(order, Declare):
+            self._parent.answer(_declared(self._services, order))
+            return
+        else:
+            if order is None:
+                _log.warning("the parent process has ended, so this worker ends as well")
+            self.is_over = True
+            self._end.begin()
+        self.may_go_on.set()
+
+    def _look(self) -> None:
+        """End the process if it does its work no more; its parent starts another."""
+        if dead := self._services.conditions.dead_threads:
+            reason = "; ".join(each.trouble for each in dead)
+            _log.error("this worker ends, for it can do its work no more", reason=reason)
+            self.is_broken = True
+            self._end.begin()
+
+
 def serve(
-    number: int,
-    parent: Parent,
-    start: Start,
-    sock: socket.socket,
-    board: Board,
-    wait: Callable[[], object],
+    number: int, parent: Parent, start: Start, sock: socket.socket, board: Board, end: End
 ) -> int:
-    """Serve as the worker of that number until ``wait`` returns; return the exit status."""
+    """Serve as the worker of that number until ``end`` comes; return the exit status."""
     settings = start.settings
     assert settings.data_dir is not None
     try:
@@ -79,19 +140,22 @@ def serve(
             server = front(kind, services, sock, start.address, checks, stats)
             until_end.callback(server.stop)
             until_end.callback(services.wake)
-            while parent.has_more() and _carry_out(parent, services):
-                pass  # what came while it started holds from the first request on
-            server.start()
-            _log.debug("a worker serves", pid=os.getpid())
-            orders = OwnedThread("orders", lambda: _obey(parent, services), restarts=True)
-            services.conditions.threads.append(lambda: [orders])
-            orders.start()
-            parent.answer(Ready())
-            wait()
+            orders = Obeying(parent, services, end)
+            services.conditions.threads.append(lambda: [orders.thread])
+            orders.thread.start()
+            parent.answer(Loaded())
+            # No request may be answered with tokens that were revoked while this one loaded.
+            if not orders.may_go_on.wait(PATIENCE):
+                raise PlugindError("the parent process gave the worker no tokens to serve with")
+            if not orders.is_over:
+                server.start()
+                _log.debug("a worker serves", pid=os.getpid())
+                parent.answer(Ready())
+            end.wait()
     except PlugindError as error:
         parent.answer(Failed(str(error)))
         return 1
-    return 0
+    return int(orders.is_broken)
 
 
 def _client_of(services: Services) -> tuple[Checks, Stats]:
@@ -105,28 +169,6 @@ def _client_of(services: Services) -> tuple[Checks, Stats]:
         return client.stats if client else {}
 
     return {"client": lambda: condition_of_client(peers)}, {"client": stats}
-
-
-def _obey(parent: Parent, services: Services) -> None:
-    """Carry out orders until the worker is to stop, or the parent has ended."""
-    while _carry_out(parent, services):
-        pass
-
-
-def _carry_out(parent: Parent, services: Services) -> bool:
-    """Carry out the next order; return False when the worker is to stop."""
-    order = parent.receive()
-    if isinstance(order, TakeAcl):
-        services.acl = order.acl
-        parent.answer(Done(order.number))
-    elif isinstance(order, Declare):
-        parent.answer(_declared(services, order))
-    else:
-        if order is None:
-            _log.warning("the parent process has ended, so this worker ends as well")
-        os.kill(os.getpid(), signal.SIGTERM)
-        return False
-    return True
 
 
 def _declared(services: Services, order: Declare) -> Done:

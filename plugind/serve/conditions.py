@@ -62,6 +62,11 @@ class Conditions:
         self._access_log = access_log
         self._limits_reached = limits_reached
 
+    @property
+    def dead_threads(self) -> list[OwnedThread]:
+        """Return the threads that died, and that this process cannot restart."""
+        return [each for some in self.threads for each in some() if each.is_dead]
+
     def _findings_of_store(self) -> Iterator[Finding]:
         if trouble := self._store.trouble:
             yield Finding("troubles of the store", trouble)

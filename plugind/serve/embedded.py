@@ -26,6 +26,7 @@ class Embedded(ABC):
         self._name = name
         self._loop: asyncio.AbstractEventLoop | None = None
         self._ready = threading.Event()
+        self._is_ending = False
         self._thread = OwnedThread("http", self._run, restarts=False, died=self._died)
 
     @property
@@ -45,6 +46,7 @@ class Embedded(ABC):
 
         That takes ``grace`` seconds at most. The caller has woken the parked queries before.
         """
+        self._is_ending = True
         if self._loop is not None and self._thread.is_alive():
             self._loop.call_soon_threadsafe(self._end, grace)
         self._thread.join(grace + _END_TIMEOUT)
@@ -69,6 +71,8 @@ class Embedded(ABC):
 
     def _run(self) -> None:
         asyncio.run(self._serve())
+        if not self._is_ending:
+            raise RuntimeError(f"the HTTP server {self._name} ended by itself")
 
     def _died(self, error: BaseException) -> None:
         self._ready.set()

@@ -11,10 +11,12 @@ from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
+from unittest.mock import MagicMock
 
 import pytest
 
 from plugind.errors import PlugindError
+from plugind.serve.embedded import Embedded
 from plugind.serve.front import GRANIAN, KINDS, UVICORN, WAITRESS, front
 from plugind.serve.listening import listen
 from plugind.serve.services import Services
@@ -308,3 +310,20 @@ def test_a_server_of_an_unknown_kind(tmp_path: Path) -> None:
             front("apache", services, sock, "127.0.0.1:4646")
     finally:
         services.close()
+
+
+class Brief(Embedded):
+    """A server that ends by itself once it has begun."""
+
+    async def _serve(self) -> None:
+        await self._begun()
+
+    def _end(self, grace: float) -> None:
+        raise AssertionError
+
+
+def test_a_server_that_ends_by_itself_counts_as_dead() -> None:
+    made = Brief(MagicMock(tasks=MagicMock(threads=[])), "brief")
+    made.start()
+    eventually(lambda: made.threads[0].is_dead)
+    made.stop()

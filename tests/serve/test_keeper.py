@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
+import socket
 import subprocess
 import sys
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from dataclasses import replace
 from multiprocessing.connection import Connection
+from pathlib import Path
 
-from plugind.acl import ACL_OFF
+from plugind.acl import ACL_OFF, Acl
 from plugind.config import Settings
 from plugind.processes.keeper import Answers, Keeper
 from plugind.processes.orders import Done, Start, TakeAcl, pair
@@ -17,10 +20,17 @@ from tests.support import eventually
 WORKER = """
 import os, signal, sys, time
 from multiprocessing.connection import Connection
-from plugind.processes.orders import Declare, Done, Failed, Ready, Stop, TakeAcl
+from plugind.processes.orders import Declare, Done, Failed, Loaded, Ready, Stop, TakeAcl
 connection = Connection(int(sys.argv[1]))
 connection.recv()
 """
+
+LOADS = """
+connection.send(Loaded())
+given = connection.recv()
+"""
+
+MORE_THAN_IS_BUFFERED = "x" * 2**20
 
 SERVES = """
 connection.send(Ready())
@@ -30,22 +40,38 @@ while not isinstance(order := connection.recv(), Stop):
 
 
 @contextmanager
-def keeping(code: str, *, must_start: bool = False) -> Iterator[tuple[Keeper, list[int]]]:
-    """Keep a program running; yield its keeper, and the processes that it had."""
+def keeping(
+    code: str,
+    *,
+    must_start: bool = False,
+    loading: str = LOADS,
+    acl: Callable[[], Acl] = lambda: ACL_OFF,
+    kept_open: list[socket.socket] | None = None,
+) -> Iterator[tuple[Keeper, list[int]]]:
+    """Keep a program running; yield its keeper, and the processes that it had.
+
+    ``acl`` returns what is in force; ``kept_open`` gets the other ends of the connections, as a
+    child process of the program has them.
+    """
     started: list[int] = []
 
     def spawn(number: int) -> tuple[subprocess.Popen[bytes], Connection]:
         ours, theirs = pair()
         with theirs:
             handle = theirs.fileno()
-            command = [sys.executable, "-c", WORKER + code, str(handle)]
+            command = [sys.executable, "-c", WORKER + loading + code, str(handle)]
             process = subprocess.Popen(command, pass_fds=[handle])
+            if kept_open is not None:
+                kept_open.append(theirs.dup())
         started.append(process.pid)
         return process, ours
 
     nothing: Callable[..., None] = lambda *_: None  # noqa: E731
-    start = Start(Settings(), ACL_OFF, False, "127.0.0.1:4646")
-    keeper = Keeper(7, spawn, lambda: start, nothing, nothing, must_start=must_start)
+
+    def start() -> Start:
+        return Start(Settings(), acl(), False, MORE_THAN_IS_BUFFERED)
+
+    keeper = Keeper(7, spawn, start, nothing, nothing, must_start=must_start)
     keeper.start()
     try:
         yield keeper, started
@@ -118,3 +144,41 @@ def test_one_that_dies_with_an_order_in_hand_gives_no_answer() -> None:
     with keeping("connection.send(Ready()); connection.recv(); os._exit(0)") as (keeper, _):
         eventually(lambda: keeper.is_up)
         assert keeper.answer(sent(keeper), 1, 60) is None
+
+
+def test_the_death_of_one_is_noticed_though_its_connection_stays_open() -> None:
+    kept_open: list[socket.socket] = []
+    code = "connection.send(Ready()); connection.send(Failed('its last words')); os._exit(3)"
+    with keeping(code, kept_open=kept_open) as (keeper, started):
+        eventually(lambda: len(started) == 2)
+        assert "worker 7 died" in keeper.trouble
+        assert "(its last words)" in keeper.trouble
+    for each in kept_open:
+        each.close()
+
+
+def test_one_that_loads_is_sent_nothing_and_then_what_is_in_force(tmp_path: Path) -> None:
+    loading = f"""
+while not os.path.exists({str(tmp_path / "go")!r}):
+    time.sleep(0.01)
+"""
+    code = "connection.send(Failed(given.acl.warnings[0])); connection.send(Ready())" + SERVES
+    in_force = [ACL_OFF]
+    with keeping(code, loading=loading + LOADS, acl=lambda: in_force[-1]) as (keeper, started):
+        eventually(lambda: started)
+        in_force.append(replace(ACL_OFF, warnings=("a reload",)))
+        assert keeper.send(TakeAcl(in_force[-1], 1)) is None
+        (tmp_path / "go").touch()
+        eventually(lambda: keeper.is_up)
+        assert keeper.refusal == "a reload"
+        assert keeper.answer(sent(keeper, 2), 2, 60) == Done(2, "TakeAcl")
+        assert not keeper.deaths
+
+
+def test_one_that_loads_when_it_is_to_stop_is_not_replaced(tmp_path: Path) -> None:
+    with keeping("", loading="connection.recv()") as (keeper, started):
+        eventually(lambda: started)
+        keeper.stop()
+        keeper.thread.join(60)
+        assert not keeper.thread.is_alive()
+        assert (len(started), keeper.deaths) == (1, 0)
