@@ -106,13 +106,15 @@ class ServerMetrics:
         yield "plugind_follow_lag_seconds", [((), self._lag())]
 
     def _lag(self) -> float:
-        """Return for how many seconds the oldest change that the state lacks has been stored."""
-        index = self.feed.state.index
+        """Return for how many seconds the oldest change that the state lacks has been stored; at
+        least for how long there may have been one, where the store is out of reach."""
+        index, contact = self.feed.state.index, self.store.contact
+        unknown = 0.0 if contact.is_known else contact.age
         try:
             if not self.store.wait(index, 0):
-                return 0.0
+                return unknown
             behind = self.store.read(index, 1)
         except PlugindError:
             return math.inf
         times = (each.change.time for each in behind)
-        return max(0.0, (time.time_ns() - next(times, time.time_ns())) / SECOND)
+        return max(unknown, (time.time_ns() - next(times, time.time_ns())) / SECOND)

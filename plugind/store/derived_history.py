@@ -55,15 +55,17 @@ class DerivedHistory:
 
     def __init__(self, path: Path, identity: str) -> None:
         self._path = path
+        self._turn_path = path.with_name(f"{path.name}.turn")
         self._identity = identity
-        self._writing = threading.Lock()
+        self._writing = threading.RLock()
+        self._is_at_once = False
         self._idle: list[sqlite3.Connection] = []
         self._idle_turn = threading.Lock()
         self._is_closed = False
         # Of two processes that find the file damaged, the second one must not delete the new file.
         with (
             translated(path),
-            closing(Turn(path.with_name(f"{path.name}.turn"), _PATIENCE)) as turn,
+            closing(Turn(self._turn_path, _PATIENCE)) as turn,
             turn.held(),
         ):
             self._db = self._begun()
@@ -157,6 +159,22 @@ class DerivedHistory:
         with self._reader() as db:
             return history.select(db, query)
 
+    @contextmanager
+    def at_once(self) -> Iterator[None]:
+        """Do all that the thread writes in the block in one transaction, or nothing of it. What
+        others write comes before it or after it; until its end the history reads as before."""
+        with (
+            translated(self._path),
+            closing(Turn(self._turn_path, _PATIENCE)) as turn,
+            turn.held(),
+            self._transaction(),
+        ):
+            self._is_at_once = True
+            try:
+                yield
+            finally:
+                self._is_at_once = False
+
     def clear(self) -> None:
         """Begin anew, as where the store's log does not reach back to ``index``."""
         with self._transaction() as db:
@@ -218,6 +236,9 @@ class DerivedHistory:
     def _transaction(self) -> Iterator[sqlite3.Connection]:
         with translated(self._path), self._writing:
             self._check_open()
+            if self._is_at_once:  # by this thread: the lock is its own
+                yield self._db
+                return
             with transaction(self._db):
                 yield self._db
 

@@ -17,6 +17,7 @@ from plugind.api.openapi import template_of
 from plugind.health.hits import Hits
 from plugind.metrics import metrics
 from plugind.metrics.families import COUNTER, FAMILIES, GAUGE, Family, table
+from plugind.model import Contact
 from plugind.tally import INTERVAL
 from tests.api.gate import gate
 from tests.hostile_texts import SENDABLE, unsafe
@@ -187,6 +188,15 @@ def test_a_store_that_cannot_be_written_shows(api: Api, monkeypatch: pytest.Monk
     assert values(scrape(api)["plugind_store_writable"])[()] == 0
     monkeypatch.undo()
     eventually(lambda: values(scrape(api)["plugind_store_writable"])[()] == 1)
+
+
+def test_the_lag_is_no_less_than_the_time_since_the_store_was_heard(
+    api: Api, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(type(api.services.store), "contact", Contact(False, 12.5))
+    assert values(scrape(api)["plugind_follow_lag_seconds"])[()] == 12.5
+    monkeypatch.setattr(type(api.services.store), "contact", Contact(True, 2.5))
+    assert values(scrape(api)["plugind_follow_lag_seconds"])[()] == 0
 
 
 def test_the_lag_is_the_age_of_the_oldest_change_that_is_not_shown(

@@ -4,14 +4,14 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from contextlib import closing
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
 import msgspec
 from hypothesis import strategies as st
 
-from plugind.model import NODES, Beat, Stamp
+from plugind.model import NODES, Beat, Stamp, StoredTransition
 from plugind.store import exporting
 from plugind.store.base import Restored, Store, no_progress
 from plugind.store.exporting import Item, Stamped
@@ -72,11 +72,19 @@ def lines(file: Path) -> tuple[exporting.Head, list[Item]]:
 
 
 def unnumbered(items: Sequence[Item]) -> list[Item]:
-    """Return the values of an export but for the indexes and times of stamps."""
-    return [
-        Stamped(each.resource, Stamp(0, 0, 0, 0)) if isinstance(each, Stamped) else each
-        for each in items
-    ]
+    """Return the values of an export but for the indexes and times of stamps, and with transitions
+    numbered by their order alone."""
+    found: list[Item] = []
+    seq = 0
+    for each in items:
+        if isinstance(each, Stamped):
+            found.append(Stamped(each.resource, Stamp(0, 0, 0, 0)))
+        elif isinstance(each, StoredTransition):
+            seq += 1
+            found.append(replace(each, seq=seq))
+        else:
+            found.append(each)
+    return found
 
 
 @dataclass

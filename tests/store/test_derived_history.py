@@ -11,7 +11,7 @@ import tempfile
 import threading
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import closing
+from contextlib import closing, suppress
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -250,6 +250,26 @@ def test_it_begins_anew_when_asked(path: Path) -> None:
         assert (derived.index, afters(derived)) == (0, [])
         derived.append(rows(5, 6), 5)
         assert (derived.index, afters(derived)) == (5, ["5"])
+
+
+def test_others_write_before_or_after_what_is_done_at_once(path: Path) -> None:
+    fill(path)
+    with closing(DerivedHistory(path, "one")) as one, closing(DerivedHistory(path, "one")) as two:
+        with ThreadPoolExecutor(1) as pool:
+            with one.at_once():
+                one.clear()
+                later = pool.submit(two.append, rows(40, 42), 41)
+                one.append(rows(1, 20), 0)
+                assert not later.done()
+                assert afters(two) == [str(number) for number in range(39, 0, -1)]
+                one.append(rows(20, 40), 39)
+            later.result(PATIENCE)
+        assert afters(one) == [str(number) for number in range(41, 0, -1)]
+        with suppress(RuntimeError), one.at_once():
+            one.clear()
+            raise RuntimeError
+        two.append(rows(42, 43), 42)
+        assert afters(one) == [str(number) for number in range(42, 0, -1)]
 
 
 def test_what_is_too_many_or_too_old_leaves_in_small_steps(path: Path) -> None:

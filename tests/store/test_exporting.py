@@ -21,6 +21,7 @@ from plugind.model import (
     KeptSecret,
     Node,
     Stamp,
+    StoredTransition,
 )
 from plugind.store import exporting
 from plugind.store.base import Contents, Store, Summary, no_progress
@@ -41,6 +42,7 @@ from plugind.testing.stores.making import (
     node,
     node_id,
     put,
+    transition,
 )
 from tests.store.memory import MemoryStore
 from tests.store.moving import LISTS, Place, check_moving, check_there_and_back, lines, unnumbered
@@ -102,6 +104,28 @@ def test_an_export_of_the_first_format_is_imported(kind: type[Store], tmp_path: 
         assert one.fingerprint.allocation
         assert one.fingerprint.details == {"list": [1, None, 2.5], "text": "é\n"}
         assert len(store.history(HistoryQuery())) == 4
+
+
+def test_the_embedded_store_keeps_all_of_a_history_with_gaps(tmp_path: Path) -> None:
+    """Stores may number transitions with gaps; it counts on there being none."""
+    here, there = tmp_path / "here", tmp_path / "there"
+    for each in (here, there):
+        each.mkdir()
+    with closing(SqliteStore(SETTINGS, here)) as store:
+        contents = store.load()
+    apart = [StoredTransition(7 + n * 2**16, 1 + n, transition()) for n in range(200)]
+    items = exporting.items_of(contents, apart)
+    counts = exporting.counts_of(contents, len(apart))
+    exporting.write(here / "export", "other", 300, counts, items, no_progress)
+    SqliteStore.import_(SETTINGS, there, here / "export", ())
+    with closing(SqliteStore(SETTINGS, there)) as store:
+        store.retention = store.retention._replace(maximum=1_000)
+        for number in range(50):
+            commit(store, put(node(1, version=str(number)), transitions=(transition(),)))
+        found = store.history(HistoryQuery(limit=1_000))
+    assert [each.seq for each in found] == list(range(256, 6, -1))
+    with staged(here / "export", there, no_progress) as read:
+        assert read.last_seq == apart[-1].seq
 
 
 def test_its_head_has_how_many_there_are(tmp_path: Path) -> None:

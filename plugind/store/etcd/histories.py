@@ -49,24 +49,33 @@ class Histories:
         self._is_behind = True
         self.trouble = ""
 
-    def begin(self, revision: int) -> None:
-        """Fill the file from etcd, up to a revision. Raise StoreError."""
+    def begin(self) -> None:
+        """Fill the file from etcd, up to now. Raise StoreError.
+
+        The revision is read when nothing can be added meanwhile, neither by ``follow``, which would
+        leave it to this, nor by another process: so it is not before what either has added.
+        """
         with self._turn:
             self._is_behind = True
-            known = self._history.index
-            is_ahead = known > self._indexes.of(self._reading.head()[1])  # etcd was set back
-            pruned = self._pruned(revision)
-            if is_ahead or known < pruned:
-                self._history.clear()
-                known = 0
-            if pruned and not known:
-                self._history.note_deleted()
-            after = self._indexes.revision_of(known) if known else 0
-            for rows in batches(self._rows(revision, after), _ROWS_AT_ONCE):
-                self._history.append(rows, 0, self._retention())
-            self._history.append([], self._indexes.of(revision))
+            with self._history.at_once():
+                self._fill()
             self._is_behind = False
             self.trouble = ""
+
+    def _fill(self) -> None:
+        known = self._history.index
+        revision = self._reading.head()[1]
+        is_ahead = known > self._indexes.of(revision)  # etcd was set back
+        pruned = self._pruned(revision)
+        if is_ahead or known < pruned:
+            self._history.clear()
+            known = 0
+        if pruned and not known:
+            self._history.note_deleted()
+        after = self._indexes.revision_of(known) if known else 0
+        for rows in batches(self._rows(revision, after), _ROWS_AT_ONCE):
+            self._history.append(rows, 0, self._retention())
+        self._history.append([], self._indexes.of(revision))
 
     def follow(self, records: Sequence[Record]) -> None:
         """Add the transitions of new records; where the file cannot be written, ``begin`` has to
@@ -88,7 +97,7 @@ class Histories:
     def select(self, query: HistoryQuery) -> Sequence[StoredTransition]:
         """Return the transitions that a query selects."""
         if self._is_behind:
-            self.begin(self._reading.head()[1])
+            self.begin()
         return self._history.select(query)
 
     def deleted_until(self) -> int:
@@ -121,4 +130,4 @@ def stored(
         for each in reading.every(keys.histories, revision, newer=after and after + 1)
     ]
     for changed, _, value in sorted(found):
-        yield from history_rows(asides.whole(value), changed, indexes)
+        yield from history_rows(asides.whole(value, revision), changed, indexes)

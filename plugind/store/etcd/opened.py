@@ -261,7 +261,7 @@ class Opened:
         self._client.close()
 
     def _decoded(self, value: bytes, revision: int) -> Record:
-        whole = self._asides.whole(value)
+        whole = self._asides.whole(value, revision)
         return record(whole, revision, self._indexes, self._committer.own)
 
     def _taken(self, records: Sequence[Record]) -> None:
@@ -273,7 +273,7 @@ class Opened:
 
     def _begun(self, revision: int) -> None:
         self._copies.clear()
-        self._histories.begin(revision)
+        self._histories.begin()
 
     def _look_on(self) -> None:
         """Keep this server's keys, and know whether etcd can be reached."""

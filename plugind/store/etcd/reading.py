@@ -149,7 +149,7 @@ class Reading:
                 value = kvs[0].value if kvs else b""
                 found[node_id] = Copy(
                     response.header.revision,
-                    self._asides.whole(value),
+                    self._asides.whole(value, response.header.revision),
                     value if is_aside(value) else b"",
                 )
         return found
@@ -163,26 +163,29 @@ class Reading:
         newer: int = 0,
         older: int = 0,
     ) -> Iterator[list[KeyValue]]:
-        """Yield the keys with a prefix, in their order, a page at a time. With ``newer``
-        and ``older`` only those that were put at that revision or later, or earlier."""
+        """Yield the keys with a prefix, in their order, a page at a time, all as of one revision.
+        With ``newer`` and ``older`` only those that were put at that revision or later, or earlier:
+        these come as one page, for etcd looks at all keys for each page of a selection."""
         start, end = prefix, end_of(prefix)
+        is_selection = bool(newer or older)
+        size = LARGE_PAGE if prefix == self._keys.docs and not keys_only else PAGE
         while True:
             request = RangeRequest(
                 key=start,
                 range_end=end,
-                limit=LARGE_PAGE if prefix == self._keys.docs and not keys_only else PAGE,
+                limit=0 if is_selection else size,
                 revision=revision,
                 keys_only=keys_only,
                 min_mod_revision=newer,
                 max_mod_revision=older,
             )
-            seconds = LOAD_SECONDS if revision else CALL_SECONDS
+            seconds = LOAD_SECONDS if revision or is_selection else CALL_SECONDS
             response = self._client.call("Range", request, seconds)
             if response.kvs:
                 yield list(response.kvs)
             if not response.more or not response.kvs:
                 return
-            start = response.kvs[-1].key + b"\0"
+            start, revision = response.kvs[-1].key + b"\0", revision or response.header.revision
 
     def every(self, prefix: bytes, revision: int = 0, *, newer: int = 0) -> Iterator[KeyValue]:
         """Yield the keys with a prefix, in their order."""
@@ -207,7 +210,7 @@ class Reading:
         forgotten: list[Forgotten] = []
         secrets: list[KeptSecret] = []
         for each in self.every(self._keys.docs, revision):
-            document = decoded(self._asides.whole(each.value))
+            document = decoded(self._asides.whole(each.value, revision))
             nodes += [document.node] if document.node else []
             instances += document.instances
             forgotten += document.forgotten

@@ -1,17 +1,19 @@
 """Checks and exports a store on etcd while servers run, and replaces it while none does.
 
 An import is written beside the store that is there, and takes its place in one transaction, on the
-condition that no server runs. So an import that fails on its way has changed nothing.
+condition that no server runs and that none has written since the import began. So an import that
+fails on its way has changed nothing.
 """
 
 from __future__ import annotations
 
 import tempfile
-from collections.abc import Collection, Iterator
+from collections.abc import Collection, Iterator, Sequence
 from contextlib import closing, contextmanager, suppress
 from dataclasses import dataclass, replace
 from pathlib import Path
 
+from plugind import logs
 from plugind.errors import StoreError
 from plugind.model import (
     Declaration,
@@ -27,6 +29,7 @@ from plugind.store.base import Progress, Restored, Summary
 from plugind.store.derived_history import FILE_NAME, DerivedHistory
 from plugind.store.etcd.client import Client
 from plugind.store.etcd.documents import Document
+from plugind.store.etcd.failures import Unanswered
 from plugind.store.etcd.histories import stored
 from plugind.store.etcd.keys import GENERATION, Current, Indexes, Keys, Root, new_generation, number
 from plugind.store.etcd.reading import KeptBeat, Reading, Written, current_of, packed_stamp
@@ -44,6 +47,8 @@ from plugind.store.etcd.transactions import (
     absent,
     at_revision,
     batches,
+    delete_all,
+    is_there,
     none_with,
     portions,
     put,
@@ -61,13 +66,17 @@ SCHEMA = 1
 
 _ROWS_AT_ONCE = 500
 
+_log = logs.get("store")
+
 
 @dataclass(frozen=True)
 class _There:
-    """A store that is there: what it began with, and how it is read."""
+    """A store that is there: what it began with and at which revision, at which one it was written
+    last (0 where that is lost), and how it is read."""
 
     current: Current
     revision: int
+    head: int
     reading: Reading
     asides: Asides
     keys: Keys
@@ -92,7 +101,9 @@ def _there(client: Client, root: Root) -> _There | None:
     indexes = Indexes(current.index, revision, current.seq)
     asides = Asides(client, keys)
     reading = Reading(client, root, keys, indexes, asides)
-    return _There(current, revision, reading, asides, keys, indexes)
+    head = client.call("Range", RangeRequest(key=keys.head)).kvs
+    last = head[0].mod_revision if head else 0
+    return _There(current, revision, last, reading, asides, keys, indexes)
 
 
 def _existing(client: Client, root: Root) -> _There:
@@ -155,9 +166,10 @@ def import_(
     found sound; that is done in a file in ``data_dir``."""
     make_folder(data_dir)
     with _connected(settings) as (client, root):
-        _refuse_servers(client, root)
+        there = _there(client, root)
+        _refuse_servers(client, root)  # one that writes after this was read is noticed later
         with staged(source, data_dir, progress) as found:
-            return _replace(client, root, found, lists)
+            return _replace(client, root, there, found, lists)
 
 
 def _refuse_servers(client: Client, root: Root) -> None:
@@ -171,16 +183,35 @@ def _refuse_servers(client: Client, root: Root) -> None:
         )
 
 
-def _replace(client: Client, root: Root, found: Staged, lists: Collection[str]) -> Restored:
-    there = _there(client, root)
+def _replace(
+    client: Client, root: Root, there: _There | None, found: Staged, lists: Collection[str]
+) -> Restored:
     found.renumber(_replaced(there), lists)
     current = Current(found.identity, new_generation(), found.index, found.last_seq)
     keys = Keys(root.name, current.generation)
-    for some in portions(_puts(Asides(client, keys), keys, found), REQUEST_BYTES // 2):
-        client.call("Txn", TxnRequest(success=some), LOAD_SECONDS)
-    is_same = at_revision(root.current, there.revision) if there else absent(root.current)
-    _put_in_force(client, root, keys, current, is_same)
-    _delete_others(client, root, current)
+    is_same = [absent(root.current)]
+    if there:
+        is_same = [
+            at_revision(root.current, there.revision),
+            at_revision(there.keys.head, there.head),
+        ]
+    try:
+        # It comes first: what is in force must have it, which it has not once it was deleted.
+        client.call("Txn", TxnRequest(success=[put(keys.floor, number(current.index))]))
+        for some in portions(_puts(Asides(client, keys), keys, found), REQUEST_BYTES // 2):
+            client.call("Txn", TxnRequest(success=some), LOAD_SECONDS)
+        _put_in_force(client, root, keys, current, is_same)
+    except BaseException:
+        with suppress(StoreError):  # else the next import does it
+            _delete_new(client, root, keys, is_same[0])
+        raise
+    try:
+        _delete_others(client, root, current)
+    except StoreError as error:
+        _log.warning(
+            "the import is in force, but what it replaced is still in etcd, until the next import",
+            reason=str(error),
+        )
     return Restored(found.summary(SCHEMA), None)
 
 
@@ -195,19 +226,38 @@ def _replaced(there: _There | None) -> Replaced:
 
 
 def _put_in_force(
-    client: Client, root: Root, keys: Keys, current: Current, is_same: Compare
+    client: Client, root: Root, keys: Keys, current: Current, is_same: Sequence[Compare]
 ) -> None:
     request = TxnRequest(
-        compare=[is_same, none_with(root.servers)],
-        success=[
-            put(root.current, packed_json(current)),
-            put(keys.floor, number(current.index)),
-            put(keys.head, record_value("", [])),
-        ],
+        compare=[*is_same, none_with(root.servers), is_there(keys.floor)],
+        success=[put(root.current, packed_json(current)), put(keys.head, record_value("", []))],
     )
-    if not client.call("Txn", request, LOAD_SECONDS).succeeded:
-        _refuse_servers(client, root)
-        raise StoreError("another import was done meanwhile; nothing was replaced")
+    try:
+        if client.call("Txn", request, LOAD_SECONDS).succeeded:
+            return
+    except Unanswered:
+        with suppress(StoreError):
+            if _is_in_force(client, root, current):
+                return
+        raise
+    if _is_in_force(client, root, current):  # the answer to the first try was lost
+        return
+    _refuse_servers(client, root)
+    raise StoreError(
+        "a server wrote to the store meanwhile, or another import was done; nothing was replaced: "
+        "stop every server, and import again"
+    )
+
+
+def _is_in_force(client: Client, root: Root, current: Current) -> bool:
+    found = current_of(client, root)
+    return found is not None and found[0].generation == current.generation
+
+
+def _delete_new(client: Client, root: Root, keys: Keys, is_same: Compare) -> None:
+    """Delete the generation of an import that failed, unless it is in force nevertheless."""
+    request = TxnRequest(compare=[is_same], success=[delete_all(keys.prefix)])
+    client.call("Txn", request, LOAD_SECONDS)
 
 
 def _delete_others(client: Client, root: Root, current: Current) -> None:

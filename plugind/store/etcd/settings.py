@@ -83,7 +83,9 @@ class EtcdSettingsSchema(Record):
     )
     username = Text(load_default="", metadata={"help": "user of etcd, if it has any"})
     password_file = _file("file with the password of that user, and nothing else")
-    ca_file = _file("file with the certificates to verify the members with; else the system's")
+    ca_file = _file(
+        "file with the certificates to verify the members with; else those that gRPC brings along"
+    )
     cert_file = _file("file with the certificate that this server shows to etcd")
     key_file = _file("file with the key of that certificate")
     compact = Flag(

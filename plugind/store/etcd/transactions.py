@@ -55,6 +55,11 @@ def absent(key: bytes) -> Compare:
     return Compare(key=key, target=Compare.CREATE, result=Compare.EQUAL, create_revision=0)
 
 
+def is_there(key: bytes) -> Compare:
+    """Return the condition that a key is there."""
+    return Compare(key=key, target=Compare.CREATE, result=Compare.GREATER, create_revision=0)
+
+
 def none_with(prefix: bytes) -> Compare:
     """Return the condition that there is no key with a prefix."""
     return Compare(

@@ -22,6 +22,9 @@ from plugind.store.etcd.values import LOAD_SECONDS
 EVERY = 60.0
 """Seconds between two compactions."""
 
+RUNS_OF_A_NODE = 4
+"""Runs of a node's agent of which the last beats are kept: more than run at a time."""
+
 _DELETED_AT_ONCE = 120
 
 
@@ -69,7 +72,7 @@ class Upkeep:
         if self._raise_floor(revision):
             self._delete_old(self._keys.scopes, revision)
             self._delete_old(self._keys.asides + b"log/", self._needed_from(revision))
-        self._delete_stray_beats(revision)
+        self._delete_old_beats(revision)
         if self._settings.compact:
             with suppress(RevisionGone):  # another program has done it
                 request = CompactionRequest(revision=revision)
@@ -108,15 +111,25 @@ class Upkeep:
         pages = self._reading.pages(prefix, keys_only=True, older=revision - 1)
         return [each.key for page in pages for each in page]
 
-    def _delete_stray_beats(self, revision: int) -> None:
-        """Delete beats that came just after their nodes had been removed."""
+    def _delete_old_beats(self, revision: int) -> None:
+        """Delete beats that came just after their nodes had been removed, and those of the oldest
+        runs of a node: each start of an agent is a run."""
         pages = self._reading.pages(self._keys.docs, keys_only=True)
         there = {each.key.removeprefix(self._keys.docs) for page in pages for each in page}
-        self._delete(
-            key
-            for key in self._old(self._keys.beats, revision)
-            if key.removeprefix(self._keys.beats).partition(b"/")[0] not in there
-        )
+        beats: dict[bytes, list[tuple[int, bytes]]] = {}
+        for page in self._reading.pages(self._keys.beats, keys_only=True):
+            for each in page:
+                node_id = each.key.removeprefix(self._keys.beats).partition(b"/")[0]
+                beats.setdefault(node_id, []).append((each.mod_revision, each.key))
+        old: list[tuple[int, bytes]] = []
+        for node_id, found in beats.items():
+            if node_id in there:
+                old += sorted(found)[:-RUNS_OF_A_NODE]
+            else:
+                old += [each for each in found if each[0] < revision]
+        for some in batches(old, _DELETED_AT_ONCE):
+            # One that is written again meanwhile stays.
+            self._write([within([at_revision(key, last)], [delete(key)]) for last, key in some])
 
     def _delete(self, keys: Iterable[bytes]) -> int:
         count = 0

@@ -11,6 +11,7 @@ import msgspec
 
 from plugind.errors import StoreError
 from plugind.store.etcd.client import Client
+from plugind.store.etcd.failures import RevisionGone
 from plugind.store.etcd.keys import Keys, end_of
 from plugind.store.etcd.rpc_pb2 import KeyValue, RangeRequest, RequestOp, TxnRequest
 from plugind.store.etcd.transactions import delete, portions, put
@@ -76,16 +77,17 @@ class Asides:
             self._client.call("Txn", TxnRequest(success=some), LOAD_SECONDS)
         return [_ASIDE + name for name in names]
 
-    def whole(self, value: bytes) -> bytes:
-        """Return the packed value that a value is or stands for. Raise StoreError where its parts
-        are gone."""
+    def whole(self, value: bytes, revision: int = 0) -> bytes:
+        """Return the packed value that a value is or stands for, whose parts are read as they were
+        at a revision at which it was there. Raise RevisionGone where they cannot be read any more:
+        all that depends on them has to be read again."""
         if not is_aside(value):
             return value
         prefix = self._keys.asides + value[1:] + b"/"
-        request = RangeRequest(key=prefix, range_end=end_of(prefix))
+        request = RangeRequest(key=prefix, range_end=end_of(prefix), revision=revision)
         found: Sequence[KeyValue] = self._client.call("Range", request, LOAD_SECONDS).kvs
         if not found:
-            raise StoreError("parts of a large value in etcd are gone: load the store again")
+            raise RevisionGone("parts of a large value in etcd are gone: load the store again")
         return b"".join(each.value for each in found)
 
     def removal(self, value: bytes) -> list[RequestOp]:

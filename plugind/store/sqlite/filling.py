@@ -5,9 +5,11 @@ from __future__ import annotations
 import sqlite3
 from collections.abc import Iterator
 from contextlib import closing, contextmanager
+from dataclasses import replace
 from pathlib import Path
 
 from plugind.errors import StoreError
+from plugind.model import StoredTransition
 from plugind.store import exporting
 from plugind.store.base import Progress
 from plugind.store.exporting import Item
@@ -17,21 +19,25 @@ from plugind.store.sqlite.sound import faults
 
 
 @contextmanager
-def filled(source: Path, file: Path, progress: Progress) -> Iterator[sqlite3.Connection]:
-    """Read an export into a new file of the embedded store, and check it there."""
+def filled(
+    source: Path, file: Path, progress: Progress, *, has_gaps: bool = True
+) -> Iterator[sqlite3.Connection]:
+    """Read an export into a new file of the embedded store, and check it there. Unless it may have
+    gaps, ``seq`` then grows by one with each transition, as the embedded store relies on."""
     with closing(sqlite3.connect(file, isolation_level=None)) as db:
         quick(db)
         migrate(db, file)
         db.execute("BEGIN")  # without a way back: of a file that is not sound nothing is kept
         with exporting.reading(source) as export:
             read: dict[str, int] = {}
-            items.write(db, _counted(export.items(progress), read))
+            found = _counted(export.items(progress), read)
+            items.write(db, found if has_gaps else _without_gaps(found))
         db.execute(
             "UPDATE store SET identity = ?, last_index = ?",
             (export.head.identity, export.head.index),
         )
-        found = items.counts(db)
-        twice = [name for name, number in read.items() if number != found[name]]
+        written = items.counts(db)
+        twice = [name for name, number in read.items() if number != written[name]]
         fault = f"several lines are of the same {twice[0]}" if twice else next(faults(db), "")
         if fault:
             raise StoreError(f"{source}: {fault}")
@@ -45,3 +51,14 @@ def _counted(found: Iterator[Item], numbers: dict[str, int]) -> Iterator[Item]:
         name = names[type(each)]
         numbers[name] = numbers.get(name, 0) + 1
         yield each
+
+
+def _without_gaps(found: Iterator[Item]) -> Iterator[Item]:
+    """Yield the same, with the transitions numbered one by one from the ``seq`` of the first on."""
+    last: int | None = None
+    for each in found:
+        if isinstance(each, StoredTransition):
+            last = each.seq if last is None else last + 1
+            yield each if each.seq == last else replace(each, seq=last)
+        else:
+            yield each

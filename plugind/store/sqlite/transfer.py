@@ -47,5 +47,5 @@ def import_(source: Path, data_dir: Path, lists: Collection[str], progress: Prog
     read and found sound."""
     if not source.is_file():
         raise StoreError(f"{source} is not there")
-    with replacing(data_dir) as new, filled(source, new, progress) as db:
+    with replacing(data_dir) as new, filled(source, new, progress, has_gaps=False) as db:
         return put_in_force(db, new, data_dir, lists, is_own=False)
