@@ -465,3 +465,21 @@ def test_an_unknown_outcome_is_looked_for_in_the_log(
         harness.store.is_unsure = True  # type: ignore[attr-defined]
         assert harness.report(0) == 2
         assert harness.report(0, healthy=False) == 3
+
+
+def test_an_unknown_outcome_does_not_end_a_trouble(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setitem(globals(), "Faulty", Unsure)
+    monkeypatch.setattr("plugind.intake.writer.PROOF_EVERY", 3600)
+    with limited(tmp_path) as harness:
+        harness.store.fault = StoreError("out of reach")
+        with pytest.raises(StoreError, match="out of reach"):
+            harness.report(0)
+        harness.store.fault = None
+        harness.store.is_unsure = True  # type: ignore[attr-defined]
+        assert harness.report(0) == 2, "it is found in the log"
+        assert harness.intake.trouble == "out of reach"
+        harness.store.is_unsure = False  # type: ignore[attr-defined]
+        assert harness.report(0, healthy=False) == 3
+        assert harness.intake.trouble == ""

@@ -263,7 +263,7 @@ class Writer:
             self.commits.add((), time.monotonic() - began)
         if len(outcomes) != len(changes):  # a store may be another package's code
             raise StoreError(f"the store gave {len(outcomes)} outcomes to {len(changes)} changes")
-        if self._trouble:
+        if self._trouble and not _is_unsure(outcomes):
             self._trouble = ""
             _log.info("the store can be written again")
         return outcomes
@@ -330,3 +330,8 @@ class Writer:
         for request in [*self._in_hand, *left]:
             if not request.answer.done():
                 request.answer.set_exception(StoreError(self._trouble))
+
+
+def _is_unsure(outcomes: Sequence[Outcome]) -> bool:
+    """Return whether the outcomes of changes show nothing of the store."""
+    return bool(outcomes) and all(isinstance(each, OutcomeUnknown) for each in outcomes)

@@ -23,6 +23,7 @@ from plugind.errors import StoreError
 from plugind.store.etcd.failures import (
     AuthExpired,
     Unanswered,
+    Unsent,
     is_unsent,
     of_call,
     summary,
@@ -101,6 +102,8 @@ class Client:
         self._lock = threading.Lock()
         self._preferred = 0
         self._token = ""
+        self.answered_at = 0.0
+        """When a majority of members answered last, by the monotonic clock."""
 
     def call(self, name: str, request: Any, seconds: float = CALL_SECONDS) -> Any:
         """Return the response to a call of one of the methods in ``Member.calls``.
@@ -112,7 +115,15 @@ class Client:
         is_unknown = False
         for member in self.members():
             try:
-                return self._answered(member, name, request, seconds)
+                response = self._answered(member, name, request, seconds)
+                if name != "Status":  # a member answers that alone
+                    self.answered_at = time.monotonic()
+                return response
+            except StoreError as error:
+                if not is_unknown:
+                    raise
+                # Another member, which gave no answer, may have done what this one refuses.
+                failures.append(str(error))
             except grpc.RpcError as error:
                 failures.append(f"{member.address}: {summary(error)}")
                 is_unknown = is_unknown or not is_unsent(error)
@@ -168,7 +179,7 @@ class Client:
         except grpc.RpcError as error:
             if (failure := of_call(error, member.address)) is not None:
                 raise failure from error
-            raise
+            raise Unsent(error) from error
         with self._lock:
             self._token = token
         return token

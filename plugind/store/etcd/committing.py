@@ -10,7 +10,7 @@ from __future__ import annotations
 import threading
 import uuid
 from collections import OrderedDict
-from collections.abc import Collection, Iterable, Sequence
+from collections.abc import Callable, Collection, Iterable, Sequence
 from dataclasses import dataclass, field
 from functools import partial
 from typing import Any
@@ -22,7 +22,7 @@ from plugind.store.coding import encode
 from plugind.store.conflicts import conflicts
 from plugind.store.etcd.client import Client
 from plugind.store.etcd.documents import Copies, Copy, nodes_of
-from plugind.store.etcd.failures import LeaseGone, Unanswered
+from plugind.store.etcd.failures import SET_BACK, LeaseGone, Unanswered
 from plugind.store.etcd.keys import INDEXES, Indexes, Keys
 from plugind.store.etcd.leases import TransactionLease
 from plugind.store.etcd.reading import Reading
@@ -68,8 +68,16 @@ class _Batch:
         return max(self.own.get(scope, 0), self.base)
 
 
+class _MayBeDone(StoreError):
+    """No answer came to a transaction that was sent. Only of this call that matters: those before
+    it change nothing."""
+
+
 class Committer:
-    """Writes for one store. ``commit`` is called from one thread at a time."""
+    """Writes for one store. ``commit`` is called from one thread at a time.
+
+    ``followed`` returns the revision of the newest record that this process has followed.
+    """
 
     def __init__(
         self,
@@ -81,6 +89,7 @@ class Committer:
         reading: Reading,
         copies: Copies,
         lease: TransactionLease,
+        followed: Callable[[], int],
     ) -> None:
         self._client = client
         self._keys = keys
@@ -89,6 +98,7 @@ class Committer:
         self._reading = reading
         self._copies = copies
         self._lease = lease
+        self._followed = followed
         self._own: OrderedDict[str, Sequence[Change]] = OrderedDict()
         self._own_turn = threading.Lock()
 
@@ -105,27 +115,20 @@ class Committer:
         for chunk in _chunks(changes):
             try:
                 outcomes += self._commit(chunk, batch)
-            except Unanswered as error:
-                if not error.may_be_done and not outcomes:
-                    raise
-                outcomes += self._given_up(chunk, batch, error)
+                continue
+            except _MayBeDone as error:
+                outcomes += [OutcomeUnknown(str(error)) for _ in chunk]
             except StoreError:
                 if not outcomes:
                     raise
                 # Nothing of these was done: planned again, they fail by themselves.
                 outcomes += [Conflict("store") for _ in chunk]
-                batch.bad |= {scope for change in chunk for scope in change.writes}
+            batch.bad |= {scope for change in chunk for scope in change.writes}
         return outcomes
-
-    def _given_up(self, chunk: Sequence[Change], batch: _Batch, error: Unanswered) -> list[Outcome]:
-        batch.bad |= {scope for change in chunk for scope in change.writes}
-        if error.may_be_done:
-            return [OutcomeUnknown(str(error)) for _ in chunk]
-        return [Conflict("store") for _ in chunk]
 
     def _commit(self, chunk: Sequence[Change], batch: _Batch) -> list[Outcome]:
         """Commit changes in one transaction, without those that conflict. Raise StoreError; then
-        none of them was done, unless it is Unanswered."""
+        none of them was done, unless it is _MayBeDone."""
         name = uuid.uuid4().hex
         moved: set[str] = set()  # since the base, as far as known
         tried: list[Sequence[Change]] = []
@@ -177,22 +180,26 @@ class Committer:
             if moved:
                 return moved
         documents = self._documents(changes, head)
+        followed = self._followed()
         written = self._writing.transaction(
-            by, changes, limits=limits, documents=documents, head=head, lease=self._lease()
+            by,
+            changes,
+            limits=limits,
+            documents=documents,
+            head=head,
+            followed=followed,
+            lease=self._lease(),
         )
-        with self._own_turn:
-            self._own[by] = changes
-            while len(self._own) > OWN:
-                self._own.popitem(last=False)
+        self._remember(by, changes)
         try:
-            response = self._client.call("Txn", written.request, _seconds(written))
+            response = self._sent(written)
         except LeaseGone:  # as after a long time without etcd; nothing of it was done
             self._lease.forget()
             return set()
         if response.succeeded:
             self._keep(written, response.header.revision)
             return _Done(response.header.revision, attempt)
-        replaced, found = (each.response_range.kvs for each in response.responses)
+        replaced, found, heads = (each.response_range.kvs for each in response.responses)
         if found:
             done = int(found[0].value)
             if done == attempt:
@@ -201,8 +208,25 @@ class Committer:
                 self._copies.drop(documents)
             return _Done(found[0].mod_revision, done)
         self._reading.check_current(replaced)
+        if heads[0].mod_revision < followed:
+            raise StoreError(SET_BACK)
         self._copies.drop(documents)
         return self._reading.moved(limits)[1]
+
+    def _remember(self, by: str, changes: Sequence[Change]) -> None:
+        with self._own_turn:
+            self._own[by] = changes
+            while len(self._own) > OWN:
+                self._own.popitem(last=False)
+
+    def _sent(self, written: Written) -> Any:
+        """Return the response to a transaction. Raise StoreError."""
+        try:
+            return self._client.call("Txn", written.request, _seconds(written))
+        except Unanswered as error:
+            if error.may_be_done:
+                raise _MayBeDone(str(error)) from error
+            raise
 
     def _documents(self, changes: Sequence[Change], head: int) -> dict[str, Copy]:
         """Return the documents of the nodes that changes write, as of the revision ``head`` or

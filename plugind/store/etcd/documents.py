@@ -38,12 +38,11 @@ def decoded(packed: bytes) -> Document:
 
 class Copy(NamedTuple):
     """A document as it was at a revision: its value (b"" for none), and what stands for that in
-    etcd where it was put aside. ``is_followed`` says that later changes of it would be noticed."""
+    etcd where it was put aside."""
 
     revision: int
     packed: bytes
     pointer: bytes = b""
-    is_followed: bool = False
 
 
 class Copies:
@@ -66,16 +65,16 @@ class Copies:
             if found is None:
                 return None
             self._copies.move_to_end(node_id)
-            if not found.is_followed:
-                return found
             return found._replace(revision=max(found.revision, self._followed))
 
     def keep(self, node_id: str, copy: Copy) -> None:
+        """Keep a copy, unless a later change of it may have been followed already: that one would
+        not be noticed any more."""
         with self._lock:
             self._drop(node_id)
-            # What was followed already is not looked at again.
-            is_followed = copy.revision >= self._followed
-            self._copies[node_id] = copy._replace(is_followed=is_followed)
+            if copy.revision < self._followed:
+                return
+            self._copies[node_id] = copy
             self._size += len(copy.packed)
             while self._size > KEPT_BYTES and len(self._copies) > 1:
                 self._drop(next(iter(self._copies)))
@@ -94,11 +93,12 @@ class Copies:
                     self._drop(node_id)
             self._followed = max(self._followed, revision)
 
-    def clear(self) -> None:
-        """Forget all, as where changes were missed."""
+    def clear(self, revision: int) -> None:
+        """Forget all, where changes up to a revision may have been missed."""
         with self._lock:
             self._copies.clear()
-            self._size = self._followed = 0
+            self._size = 0
+            self._followed = revision
 
     def _drop(self, node_id: str) -> None:
         if (held := self._copies.pop(node_id, None)) is not None:

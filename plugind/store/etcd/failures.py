@@ -15,6 +15,11 @@ SPACE = (
 )
 
 
+SET_BACK = (
+    "etcd was set back to an earlier revision, as by a restored snapshot: restart all servers"
+)
+
+
 class Unanswered(StoreError):
     """No member answered. ``may_be_done`` says whether one may have done the call."""
 
@@ -23,6 +28,20 @@ class Unanswered(StoreError):
             f"etcd does not answer ({failures}): look whether a majority of its members runs"
         )
         self.may_be_done = may_be_done
+
+
+class Unsent(grpc.RpcError):  # type: ignore[misc]  # grpc has no types
+    """A call was not sent, for the token that goes with it could not be fetched."""
+
+    def __init__(self, error: Any) -> None:
+        super().__init__()
+        self._error = error
+
+    def code(self) -> Any:
+        return self._error.code()
+
+    def details(self) -> Any:
+        return self._error.details()
 
 
 class AuthExpired(StoreError):
@@ -111,7 +130,10 @@ def of_text(details: str, address: str) -> StoreError | None:
 
 
 def is_unsent(error: Any) -> bool:
-    """Return whether a call that failed was certainly not done, for no connection was there."""
+    """Return whether a call that failed was certainly not done, for no token or no connection was
+    there."""
+    if isinstance(error, Unsent):
+        return True
     details = error.details() or ""
     return error.code() == grpc.StatusCode.UNAVAILABLE and (
         "failed to connect to all addresses" in details

@@ -20,6 +20,7 @@ from plugind.store.etcd.beats import Beats
 from plugind.store.etcd.client import Client
 from plugind.store.etcd.committing import Committer
 from plugind.store.etcd.documents import Copies, nodes_of
+from plugind.store.etcd.failures import SET_BACK
 from plugind.store.etcd.following import Follower
 from plugind.store.etcd.heads import Heads
 from plugind.store.etcd.histories import Histories
@@ -30,7 +31,7 @@ from plugind.store.etcd.reading import Reading, current_of
 from plugind.store.etcd.records import Record, record, record_value
 from plugind.store.etcd.rpc_pb2 import StatusRequest, TxnRequest
 from plugind.store.etcd.settings import EtcdSettings
-from plugind.store.etcd.transactions import absent, at_revision, put
+from plugind.store.etcd.transactions import absent, at_revision, get, not_before, put
 from plugind.store.etcd.upkeep import EVERY, Upkeep
 from plugind.store.etcd.values import Asides, packed_json
 from plugind.store.etcd.writing import Writing
@@ -47,6 +48,10 @@ LOOK = 1.0
 
 KNOWN = 3.0
 """Seconds after which etcd counts as out of reach if it did not answer."""
+
+FAILS_AT_ONCE = 5.0
+"""Seconds after a look that failed in which nobody else waits for an etcd that is out of reach: the
+next look is over by then, as a rule."""
 
 LOSES_WRITES = ("3.5.0", "3.5.1", "3.5.2")
 """Versions that can lose acknowledged writes when a member is killed
@@ -126,6 +131,7 @@ class Opened:
         self._beats = Beats(client, root, keys, indexes, self._reading)
         self._heads = Heads(self._read_head)
         self._failure = ""
+        self._failed_at = 0.0  # when the last look failed
         self._known_at = time.monotonic()  # when a majority of members answered last
         self._committer = Committer(
             client,
@@ -135,13 +141,12 @@ class Opened:
             reading=self._reading,
             copies=self._copies,
             lease=TransactionLease(client),
+            followed=lambda: self._indexes.revision_of(self._follower.end),
         )
         self._follower = Follower(
             client, keys, indexes, decoded=self._decoded, taken=self._taken, begun=self._begun
         )
-        self._proof = TxnRequest(
-            compare=[at_revision(root.current, indexes.revision)], success=[put(root.proof, b"")]
-        )
+        self._root = root
         self._looks = OwnedThread("etcd looks", self._look_on, restarts=True)
         self._works = OwnedThread("etcd upkeep", self._work_on, restarts=True)
 
@@ -192,9 +197,24 @@ class Opened:
     def commit(self, changes: Sequence[Change]) -> Sequence[Outcome]:
         if changes:
             return self._committer.commit(changes)
-        if not self._client.call("Txn", self._proof).succeeded:
-            self._reading.check_current([])
+        self._prove()
         return []
+
+    def _prove(self) -> None:
+        """Write what no one reads. Raise StoreError where changes could not be written."""
+        root, followed = self._root, self._indexes.revision_of(self._follower.end)
+        request = TxnRequest(
+            compare=[
+                at_revision(root.current, self._indexes.revision),
+                not_before(self._keys.head, followed),
+            ],
+            success=[put(root.proof, b"")],
+            failure=[get(root.current)],
+        )
+        response = self._client.call("Txn", request)
+        if not response.succeeded:
+            self._reading.check_current(response.responses[0].response_range.kvs)
+            raise StoreError(SET_BACK)
 
     def read(self, after: int, limit: int) -> Sequence[Committed]:
         found = self._follower.read(after, limit)
@@ -205,19 +225,21 @@ class Opened:
         return found
 
     def newest(self) -> int:
+        failure, failed_at = self._failure, self._failed_at
+        is_recent = time.monotonic() - failed_at < FAILS_AT_ONCE
+        is_away = failed_at > self._client.answered_at and not self.contact.is_known
+        if failure and is_recent and is_away:
+            raise StoreError(failure)
         return self._indexes.of(self._heads.newest())
 
     def _read_head(self) -> int:
         known, begun = self._follower.end, time.monotonic()
         head, revision = self._reading.head()
         if self._indexes.of(head) < known:
-            raise StoreError(
-                "etcd was set back to an earlier revision, as by a restored snapshot: restart all "
-                "servers"
-            )
+            raise StoreError(SET_BACK)
         self._known_at = max(self._known_at, begun)
         self._follower.check(head, revision)
-        self._upkeep.note(revision)
+        self._upkeep.note(head, revision)
         return head
 
     def wait(self, after: int, timeout: float) -> bool:
@@ -272,7 +294,7 @@ class Opened:
         self._histories.follow(records)
 
     def _begun(self, revision: int) -> None:
-        self._copies.clear()
+        self._copies.clear(revision)
         self._histories.begin()
 
     def _look_on(self) -> None:
@@ -287,7 +309,7 @@ class Opened:
             except StoreError as error:
                 if not self._failure:
                     _log.warning("etcd cannot be reached", reason=str(error))
-                self._failure = str(error)
+                self._failed_at, self._failure = time.monotonic(), str(error)
             else:
                 if self._failure:
                     _log.info("etcd can be reached again")

@@ -81,6 +81,11 @@ def not_after(key: bytes, revision: int) -> Compare:
     return Compare(key=key, target=Compare.MOD, result=Compare.LESS, mod_revision=revision + 1)
 
 
+def not_before(key: bytes, revision: int) -> Compare:
+    """Return the condition that a key was put at a revision or later."""
+    return Compare(key=key, target=Compare.MOD, result=Compare.GREATER, mod_revision=revision - 1)
+
+
 def below(key: bytes, value: bytes) -> Compare:
     """Return the condition that a key has a value smaller than this."""
     return Compare(key=key, target=Compare.VALUE, result=Compare.LESS, value=value)

@@ -14,7 +14,7 @@ from plugind.store.etcd.failures import Full, RevisionGone
 from plugind.store.etcd.keys import Indexes, Keys, Root, number
 from plugind.store.etcd.leases import now
 from plugind.store.etcd.reading import Reading
-from plugind.store.etcd.rpc_pb2 import CompactionRequest, RequestOp, TxnRequest
+from plugind.store.etcd.rpc_pb2 import CompactionRequest, KeyValue, RequestOp, TxnRequest
 from plugind.store.etcd.settings import EtcdSettings
 from plugind.store.etcd.transactions import at_revision, batches, below, delete, put, within
 from plugind.store.etcd.values import LOAD_SECONDS
@@ -50,13 +50,18 @@ class Upkeep:
         self._settings = settings
         self._kept_from = kept_from
         self._is_current = at_revision(root.current, indexes.revision)
-        self._seen: deque[tuple[float, int]] = deque()
+        self._seen: deque[tuple[float, int, int]] = deque()
 
-    def note(self, revision: int) -> None:
-        """Note which revision is the present one; every server does, for each may get the duty."""
+    def note(self, head: int, revision: int) -> None:
+        """Note at which revision ``log/head`` was put last, and which one is the present one; every
+        server does, for each may get the duty.
+
+        The floor must not go beyond ``head``, for that is the newest that a reader can have. Beats
+        and marks move the present revision, and etcd is compacted to that.
+        """
         moment = now()
         if not self._seen or moment - self._seen[-1][0] >= EVERY / 2:
-            self._seen.append((moment, revision))
+            self._seen.append((moment, head, revision))
         while len(self._seen) > 1 and self._seen[1][0] <= moment - self._settings.log_keep:
             self._seen.popleft()
 
@@ -64,24 +69,25 @@ class Upkeep:
         """Delete old keys, and compact etcd to the revision at which the log begins. Raise
         StoreError."""
         if self._seen and self._seen[0][0] <= now() - self._settings.log_keep:
-            self.compact(self._seen[0][1])
+            self.compact(*self._seen[0][1:])
 
-    def compact(self, revision: int) -> None:
-        """Compact etcd, and the log with it, to a revision. Raise StoreError."""
+    def compact(self, head: int, revision: int) -> None:
+        """Compact etcd to a revision, and have the log begin after ``head``, the revision at which
+        ``log/head`` had been put then. Raise StoreError."""
         self._prune_history()
-        if self._raise_floor(revision):
+        if self._raise_floor(head):
             self._delete_old(self._keys.scopes, revision)
-            self._delete_old(self._keys.asides + b"log/", self._needed_from(revision))
+            self._delete_asides(self._needed_from(revision))
         self._delete_old_beats(revision)
         if self._settings.compact:
             with suppress(RevisionGone):  # another program has done it
                 request = CompactionRequest(revision=revision)
                 self._client.call("Compact", request, LOAD_SECONDS)
 
-    def _raise_floor(self, revision: int) -> bool:
-        """Have the log reach back to a revision and no further. Return whether it is so: an etcd
-        that is full takes deletions only."""
-        key, value = self._keys.floor, number(self._indexes.of(revision))
+    def _raise_floor(self, head: int) -> bool:
+        """Have the log reach back to the changes after ``head`` and no further. Return whether it
+        is so: an etcd that is full takes deletions only."""
+        key, value = self._keys.floor, number(self._indexes.of(head))
         try:
             self._write([within([below(key, value)], [put(key, value)])])
         except Full:
@@ -105,36 +111,56 @@ class Upkeep:
         """Delete the keys with a prefix that were last put before a revision. Return how many."""
         return self._delete(self._old(prefix, revision))
 
-    def _old(self, prefix: bytes, revision: int) -> list[bytes]:
+    def _old(self, prefix: bytes, revision: int) -> list[KeyValue]:
         if revision <= 1:
             return []
         pages = self._reading.pages(prefix, keys_only=True, older=revision - 1)
-        return [each.key for page in pages for each in page]
+        return [each for page in pages for each in page]
+
+    def _delete_asides(self, revision: int) -> None:
+        """Delete the large values of log and history whose newest part was put before a
+        revision."""
+        parts: dict[bytes, list[KeyValue]] = {}
+        for page in self._reading.pages(self._keys.asides + b"log/", keys_only=True):
+            for each in page:
+                parts.setdefault(each.key.rpartition(b"/")[0], []).append(each)
+        self._delete(
+            each
+            for found in parts.values()
+            if max(each.mod_revision for each in found) < revision
+            for each in found
+        )
 
     def _delete_old_beats(self, revision: int) -> None:
         """Delete beats that came just after their nodes had been removed, and those of the oldest
         runs of a node: each start of an agent is a run."""
         pages = self._reading.pages(self._keys.docs, keys_only=True)
         there = {each.key.removeprefix(self._keys.docs) for page in pages for each in page}
-        beats: dict[bytes, list[tuple[int, bytes]]] = {}
+        beats: dict[bytes, list[KeyValue]] = {}
         for page in self._reading.pages(self._keys.beats, keys_only=True):
             for each in page:
                 node_id = each.key.removeprefix(self._keys.beats).partition(b"/")[0]
-                beats.setdefault(node_id, []).append((each.mod_revision, each.key))
-        old: list[tuple[int, bytes]] = []
+                beats.setdefault(node_id, []).append(each)
+        old: list[KeyValue] = []
         for node_id, found in beats.items():
             if node_id in there:
-                old += sorted(found)[:-RUNS_OF_A_NODE]
+                found.sort(key=lambda each: each.mod_revision)
+                old += found[:-RUNS_OF_A_NODE]
             else:
-                old += [each for each in found if each[0] < revision]
-        for some in batches(old, _DELETED_AT_ONCE):
-            # One that is written again meanwhile stays.
-            self._write([within([at_revision(key, last)], [delete(key)]) for last, key in some])
+                old += [each for each in found if each.mod_revision < revision]
+        self._delete(old)
 
-    def _delete(self, keys: Iterable[bytes]) -> int:
+    def _delete(self, found: Iterable[KeyValue]) -> int:
+        """Delete keys that are as they were found: one that was put since is not old any more, and
+        a scope that is gone would hide that it was written."""
         count = 0
-        for some in batches(keys, _DELETED_AT_ONCE):
-            self._write([delete(key) for key in some])
+        for some in batches(found, _DELETED_AT_ONCE):
+            self._write(
+                [
+                    within([at_revision(each.key, each.mod_revision)], [delete(each.key)])
+                    for each in some
+                ]
+            )
             count += len(some)
         return count
 

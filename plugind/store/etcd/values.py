@@ -90,6 +90,11 @@ class Asides:
             raise RevisionGone("parts of a large value in etcd are gone: load the store again")
         return b"".join(each.value for each in found)
 
+    def mark(self, value: bytes) -> RequestOp:
+        """Return the operation that adds an empty part, so that the newest part of a value has the
+        revision of the transaction that points to it."""
+        return put(self._keys.asides + value[1:] + b"/~", b"")
+
     def removal(self, value: bytes) -> list[RequestOp]:
         """Return the operations that remove the parts of a value, if it has any."""
         if not is_aside(value):

@@ -22,6 +22,7 @@ from plugind.store.etcd.transactions import (
     delete_all,
     get,
     not_after,
+    not_before,
     packed,
     put,
     within,
@@ -70,13 +71,16 @@ class Writing:
         limits: Mapping[str, int],
         documents: Mapping[str, Copy],
         head: int,
+        followed: int,
         lease: int,
     ) -> Written:
         """Return the transaction that commits changes as the attempt ``by`` ("ID/NUMBER").
 
         ``limits`` are the scopes that they read, and after which revision none may be written;
         ``documents`` are as they were before. With ``head``, all of that was looked at when
-        ``log/head`` had that revision.
+        ``log/head`` had that revision. ``followed`` is a revision that it has had: where it is
+        below that, etcd was set back. A transaction that is not done gets the present ``current``,
+        the key of the attempt that was done, and ``log/head``.
         """
         keys = self._keys
         name, _, attempt = by.partition("/")
@@ -99,13 +103,18 @@ class Writing:
             *self._stamps(changes),
             *self._removals(changes, documents),
         ]
-        self._set_aside(values, sum(each.ByteSize() + 8 for each in rest))
+        rest += self._set_aside(values, sum(each.ByteSize() + 8 for each in rest))
         operations = [put(key, value) if value else delete(key) for key, value in values.items()]
-        compare = self._conditions(own, limits, documents, head)
+        compare = [
+            at_revision(self._root.current, self._indexes.revision),
+            absent(own),
+            not_before(keys.head, followed),
+            *self._conditions(limits, documents, head),
+        ]
         request = TxnRequest(
             compare=compare,
             success=packed([*rest, *operations], len(compare)),
-            failure=[get(self._root.current), get(own)],
+            failure=[get(self._root.current), get(own), get(keys.head, keys_only=True)],
         )
         kept = {
             node_id: (whole[keys.doc(node_id)], self._pointer(whole, values, keys.doc(node_id)))
@@ -119,16 +128,14 @@ class Writing:
         return values[key] if values[key] != whole[key] else b""
 
     def _conditions(
-        self,
-        own: bytes,
-        limits: Mapping[str, int],
-        documents: Mapping[str, Copy],
-        head: int,
+        self, limits: Mapping[str, int], documents: Mapping[str, Copy], head: int
     ) -> list[Compare]:
+        """Return the conditions that nothing has moved: of no scope can that be said from before
+        the floor on, for it may have been deleted since."""
         keys = self._keys
-        found = [at_revision(self._root.current, self._indexes.revision), absent(own)]
-        if limits:
-            oldest = self._indexes.of(min(limits.values()))
+        found: list[Compare] = []
+        if known := [*limits.values(), *(copy.revision for copy in documents.values())]:
+            oldest = self._indexes.of(min(known))
             found.append(below(keys.floor, number(oldest + 1)))
         after = {keys.scope(scope): limit for scope, limit in limits.items()}
         if head:
@@ -197,10 +204,13 @@ class Writing:
             found += self._asides.removal(copy.pointer)
         return found
 
-    def _set_aside(self, values: dict[bytes, bytes], size: int) -> None:
-        """Put the largest values aside until the rest fits a transaction."""
+    def _set_aside(self, values: dict[bytes, bytes], size: int) -> list[RequestOp]:
+        """Put the largest values aside until the rest fits a transaction. Return the operations
+        that mark with its revision what log and history have of them: that was put before it, and
+        by its revision upkeep would take it for older than the record that needs it."""
         total = size + sum(len(key) + len(value) + 16 for key, value in values.items())
         keys: dict[str, list[bytes]] = {"doc": [], "log": []}
+        marks: list[RequestOp] = []
         for key in sorted(values, key=lambda key: -len(values[key])):
             if total <= REQUEST_BYTES or len(values[key]) < _ASIDE_FROM:
                 break
@@ -209,6 +219,8 @@ class Writing:
         for kind, some in keys.items():
             pointers = self._asides.put(kind, [values[key] for key in some])
             values.update(zip(some, pointers, strict=True))
+            marks += [self._asides.mark(each) for each in pointers if kind == "log"]
+        return marks
 
 
 def _take(last: dict[bytes, Any], steps: Iterable[Step[Any]], key: Callable[[Any], bytes]) -> None:

@@ -80,7 +80,7 @@ def test_a_user_with_rights_on_the_prefix_is_enough(
     assert store.has_duty()
     assert store.size
     opened = store._opened
-    opened._upkeep.compact(opened._reading.head()[1])
+    opened._upkeep.compact(*opened._reading.head())
 
 
 def test_what_is_wrong_with_a_user_is_said(

@@ -279,7 +279,7 @@ def test_upkeep_compacts_and_deletes_what_is_old(rig_on: Rigs, etcd: Member) -> 
     (gone,) = store.commit([drop(node(2), base=store.newest())])
     parts = opened(store)
     scopes = len(list(parts._reading.every(parts._keys.scopes)))
-    parts._upkeep.compact(parts._reading.head()[1])
+    parts._upkeep.compact(*parts._reading.head())
     assert len(list(parts._reading.every(parts._keys.scopes))) < scopes
     with pytest.raises(Compacted):
         rig.open().read(base)
@@ -289,7 +289,8 @@ def test_upkeep_compacts_and_deletes_what_is_old(rig_on: Rigs, etcd: Member) -> 
     (outcome,) = store.commit([swap(node(1), node(1, name="x"), base=store.newest())])
     assert isinstance(outcome, int)
     assert isinstance(gone, int)
-    parts._upkeep.compact(parts._reading.head()[1] - 5)  # what was compacted further is left alone
+    head, revision = parts._reading.head()
+    parts._upkeep.compact(head - 5, revision - 5)  # what was compacted further is left alone
 
 
 def test_transitions_leave_etcd_with_those_of_the_history(rig_on: Rigs, etcd: Member) -> None:
@@ -302,7 +303,7 @@ def test_transitions_leave_etcd_with_those_of_the_history(rig_on: Rigs, etcd: Me
         assert isinstance(index, int)
     assert store.wait(index - 1, PATIENCE)
     parts = opened(store)
-    parts._upkeep.compact(parts._reading.head()[1])
+    parts._upkeep.compact(*parts._reading.head())
     assert len(list(parts._reading.every(parts._keys.histories))) == 5
     elsewhere = EtcdStore(parts._client._settings, rig.elsewhere("other").data_dir, shared=True)
     try:
@@ -333,7 +334,7 @@ def test_an_etcd_that_is_full_says_what_to_do_and_goes_on_afterwards(rig_on: Rig
             store.commit([])
         assert store.load().index == index
         parts = opened(store)
-        parts._upkeep.compact(parts._reading.head()[1])  # deletions and compactions go on
+        parts._upkeep.compact(*parts._reading.head())  # deletions and compactions go on
         for command in (["defrag"], ["alarm", "disarm"]):
             subprocess.run(
                 ["etcdctl", "--endpoints", member.address, *command],

@@ -62,7 +62,7 @@ def test_beats_of_a_nodes_last_runs_are_kept(rig: Rig) -> None:
     store.beat({node_id(2): Beat(TIME, 5, "one")})
     store.beat({node_id(3): Beat(TIME, 5, "no node")})
     parts = opened(store)
-    parts._upkeep.compact(parts._reading.head()[1])
+    parts._upkeep.compact(*parts._reading.head())
     kept = [(name, beat.run) for name, beat in store.heard(0).beats]
     runs = [(node_id(1), f"run-{9 - number}") for number in range(3, 7)]
     assert kept[:5] == [*runs, (node_id(2), "one")]
@@ -124,7 +124,7 @@ def test_a_server_that_was_away_goes_on_where_large_values_have_left(
     assert opened_again.wait(PATIENCE)
     (last,) = commit(store, put(node(2), base=index))
     parts = opened(store)
-    parts._upkeep.compact(parts._reading.head()[1])
+    parts._upkeep.compact(*parts._reading.head())
     assert not list(parts._reading.every(parts._keys.asides + b"log/"))
     away.set()
     assert eventually(lambda: other.wait(last - 1, 1))
