@@ -139,14 +139,15 @@ class Intake:
         """Keep a node up, or take it back. Raise Forbidden, and Conflict when the whole report is
         required: the node is not known, or the state has something that it did not report."""
         state = self._feed.state
-        if digest != self._digest(node_id, state):
+        is_same = digest == self._digest(node_id, state)
+        if not is_same:
             # Another process may have taken the report that the digest is of.
             state = self._feed.refresh()
         node = state.nodes.get(node_id)
         if node is None:
             raise Conflict("node not found: send the whole report")
         check_secret(node, of_secret(secret))
-        if digest != self._digest(node_id, state):
+        if not is_same and digest != self._digest(node_id, state):
             raise Conflict("the catalogue holds something else of the node: send the whole report")
         is_cloned = self._runs.seen(node_id, run_id)
         if node.status == DOWN or bool(node.cloned_since) is not is_cloned:
