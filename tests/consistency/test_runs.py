@@ -11,7 +11,6 @@ from pathlib import Path
 
 import pytest
 
-from plugind.config.settings import ServerSettings
 from tests.consistency.rigs import TTL, in_process, processes
 from tests.consistency.running import drive, is_sound
 from tests.consistency.workers import workers
@@ -19,10 +18,6 @@ from tests.consistency.workers import workers
 SEED = int(os.environ.get("CONSISTENCY_SEED", "6"))
 SOAK = 180.0  # seconds
 MANY = 10_000
-
-needs_workers = pytest.mark.skipif(
-    not hasattr(ServerSettings, "workers"), reason="this server has one process"
-)
 
 
 def soak_seed() -> int:
@@ -40,7 +35,6 @@ def test_three_servers_killed_paused_and_cut_off(tmp_path: Path) -> None:
         is_sound(drive(rig, SEED, faults=5))
 
 
-@needs_workers
 def test_four_workers_killed_and_paused(tmp_path: Path) -> None:
     with workers(tmp_path, 4, ttl=TTL) as rig:
         is_sound(drive(rig, SEED, faults=5))
@@ -53,7 +47,6 @@ def test_three_servers_for_minutes(tmp_path: Path) -> None:
         is_sound(drive(rig, soak_seed(), faults=MANY, seconds=SOAK, sleepers=2))
 
 
-@needs_workers
 @pytest.mark.soak
 @pytest.mark.timeout(3 * SOAK)
 def test_four_workers_for_minutes(tmp_path: Path) -> None:
