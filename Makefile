@@ -6,14 +6,18 @@ BIN := $(VENV)/bin
 # Where it is set, each of the suite's many processes would compile plugind again.
 unexport PYTHONDONTWRITEBYTECODE
 
-.PHONY: run test soak check format proto screenshots clean
+.PHONY: run test test-long soak check format proto screenshots clean
 
 run: $(VENV)/installed  ## a server, an agent and two sample drivers, until Ctrl-C
 	@exec $(BIN)/python examples/run.py
 
-test: $(VENV)/tested  ## the whole suite
-	$(BIN)/pytest -n 3 --dist worksteal -m "not soak and not alone"
-	$(BIN)/pytest -m alone
+test: $(VENV)/tested  ## the tests that find most faults, in minutes
+	$(BIN)/pytest -n 3 --dist worksteal -m "not (soak or long or alone)"
+	$(BIN)/pytest -m "alone and not (soak or long)"
+
+test-long: $(VENV)/tested  ## the rest of the suite
+	$(BIN)/pytest -n 3 --dist worksteal -m "long and not (soak or alone)"
+	$(BIN)/pytest -m "long and alone and not soak"
 
 soak: $(VENV)/tested  ## the long runs: random faults, kills at every sync, fuzzing
 	$(BIN)/pytest -m soak --timeout 600

@@ -8,10 +8,11 @@ from __future__ import annotations
 
 import asyncio
 
+import plugind.without_rich  # noqa: F401 - before structlog is imported
 from plugind.api.scope import Scope
 from plugind.hosted import Hosted
-from plugind.serve.application import create_asgi
 from plugind.serve.asgi import Asgi
+from plugind.serve.asgi_application import create_asgi
 from plugind.serve.asgi_sending import Send
 from plugind.serve.lifespan import lifespan
 from plugind.serve.runs import Receive

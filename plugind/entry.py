@@ -6,6 +6,7 @@ tenths of a second. As a container's first process it also has orphans to reap.
 
 from __future__ import annotations
 
+import gc
 import os
 import signal
 import sys
@@ -23,4 +24,6 @@ def main() -> None:
             become_init()
         # SIGHUP would end a process that has no handler yet. The command unblocks it.
         signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGHUP})
+        # Imports leave nothing to collect. The command turns it on again.
+        gc.disable()
     resolve_name("plugind.cli:main")()

@@ -21,7 +21,7 @@ import sys
 import threading
 import time
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import AbstractContextManager, contextmanager, nullcontext
 
 INTERVAL = 0.0002
 """Seconds that a thread runs while others wait."""
@@ -32,8 +32,13 @@ WORK = 0.001
 LONG = 0.005
 """Seconds without a break after which the next one is REST times as long."""
 
+OTHERS = 0.1
+"""The share of its own work that the work of all other threads must be for them to count."""
+
 REST = 4
 BREAK_MAXIMUM = 1.0
+
+_NOTHING = nullcontext()  # one for all small work, for it has no state
 
 _alone = threading.Lock()
 _lock = threading.Lock()
@@ -42,12 +47,15 @@ _count = 0
 
 
 class _Mine(threading.local):
-    """The state of this thread: whether it works on something large, and when its last break ended,
-    by the thread's processor time and by the clock.
+    """The state of this thread: whether it works on something large, and takes its breaks also
+    while no other thread runs; and when its last break ended, by the processor time of the thread
+    and of the process, and by the clock.
     """
 
     is_large = False
+    is_modest = True
     worked = 0.0
+    process = 0.0
     ended = 0.0
 
 
@@ -55,25 +63,31 @@ _mine = _Mine()
 
 
 @contextmanager
-def large() -> Iterator[None]:
-    """Let this thread leave much of the interpreter to others while the block lasts."""
-    outer, _mine.is_large = _mine.is_large, True
+def large(*, is_modest: bool = True) -> Iterator[None]:
+    """Let this thread leave much of the interpreter to others while the block lasts.
+
+    With ``is_modest`` false its breaks are short while no other thread runs: a client waits for
+    this work, and a server that has just started has nothing else to do.
+    """
+    outer = _mine.is_large, _mine.is_modest
+    _mine.is_large, _mine.is_modest = True, is_modest
     _add(1)
     _break(0.0)
     try:
         yield
     finally:
         step()  # Freeing large objects takes long, too.
-        _mine.is_large = outer
+        _mine.is_large, _mine.is_modest = outer
         _add(-1)
 
 
-@contextmanager
-def alone() -> Iterator[None]:
+def alone() -> AbstractContextManager[None]:
     """Make a call that does not hand over; meanwhile no other large work makes one."""
-    if not _mine.is_large:
-        yield
-        return
+    return _alone_with_a_break() if _mine.is_large else _NOTHING
+
+
+@contextmanager
+def _alone_with_a_break() -> Iterator[None]:
     with _alone:
         started = time.monotonic()
         try:
@@ -90,12 +104,20 @@ def step() -> None:
     if _mine.is_large:
         worked = time.thread_time() - _mine.worked
         if worked >= WORK:
+            if not (_mine.is_modest or _others_ran(worked)):
+                worked *= OTHERS
             _break(worked if worked < LONG else REST * worked)
+
+
+def _others_ran(worked: float) -> bool:
+    """Return whether other threads ran while this one worked for some seconds."""
+    return time.process_time() - _mine.process - worked > OTHERS * worked
 
 
 def _break(seconds: float) -> None:
     time.sleep(min(seconds, BREAK_MAXIMUM))
     _mine.worked, _mine.ended = time.thread_time(), time.monotonic()
+    _mine.process = time.process_time()
 
 
 def _add(number: int) -> None:

@@ -10,6 +10,7 @@ from pathlib import Path
 
 from plugind import __version__, logs
 from plugind.cli.checking import check, untrusted
+from plugind.config.reading import forget_parser
 from plugind.config.restart import changed, fixed
 from plugind.config.settings import Settings
 from plugind.config.tree import raise_any
@@ -88,6 +89,8 @@ class Hosted:
             for name, place in changed(self._fixed, settings):
                 _log.warning("a changed setting needs a restart", setting=name, place=place)
             _log.info("reloaded")
+        finally:
+            forget_parser()
 
     def close(self) -> None:
         """End the services."""

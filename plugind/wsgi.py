@@ -9,6 +9,7 @@ from __future__ import annotations
 import atexit
 import sys
 
+import plugind.without_rich  # noqa: F401 - before structlog is imported
 from plugind import logs
 from plugind.errors import PlugindError
 from plugind.hosted import Hosted

@@ -8,11 +8,21 @@ from tests.hygiene import end_leftovers, heed_interrupts, mark_run
 from tests.hygiene import leaves_no_handle as leaves_no_handle
 from tests.hygiene import leaves_no_process as leaves_no_process
 from tests.leaks import leaks
+from tests.promises import neighbours
+from tests.selection import mark_long
 
 
 def pytest_configure(config: pytest.Config) -> None:
     mark_run()
     heed_interrupts()
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    mark_long(items)
+
+
+def pytest_runtest_setup(item: pytest.Item) -> None:
+    neighbours.are_there = not any(map(item.get_closest_marker, ("alone", "soak")))
 
 
 @pytest.hookimpl(trylast=True)

@@ -13,7 +13,9 @@ from collections.abc import Iterator
 from pathlib import Path
 
 _HASH = re.compile(rb"(?<![0-9a-f])[0-9a-f]{64}(?![0-9a-f])")
-_WORD = re.compile(rb"[A-Za-z0-9_-]{16,128}")
+_WORD = re.compile(rb"[A-Za-z0-9_-]{16,}")
+_HASH_LENGTH = 64
+_SECRET_MAXIMUM = 128
 _FILE_MAXIMUM = 16 * 2**20
 
 
@@ -30,10 +32,11 @@ def leaks(folder: Path) -> list[str]:
             content, is_kept = path.read_bytes(), _is_kept(path)
         except FileNotFoundError:  # a process that is ending has removed it
             continue
-        hashes |= set(_HASH.findall(content))
-        if not is_kept:
-            for word in set(_WORD.findall(content)) - places.keys():
-                places[word] = path
+        for word in set(_WORD.findall(content)):
+            if len(word) >= _HASH_LENGTH:
+                hashes.update(_HASH.findall(word))
+            if len(word) <= _SECRET_MAXIMUM and not is_kept:
+                places.setdefault(word, path)
     return sorted(
         {
             str(path)

@@ -189,6 +189,15 @@ def machine(folder: Path) -> Iterator[Machine]:
         made.places.close()
 
 
+def stopped(pid: int) -> bool:
+    """Return whether a process is paused, with all its threads: a signal takes its time."""
+    states = [
+        each.read_text().rpartition(")")[2].split()[0]
+        for each in Path(f"/proc/{pid}/task").glob("*/stat")
+    ]
+    return set(states) == {"T"}
+
+
 def alive(pid: int) -> bool:
     """Return whether a process runs; one that ended and was not reaped yet does not."""
     try:

@@ -15,11 +15,18 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import TypeVar
 
+import pytest
+
 CREDIT = 3.0
 
 PATIENCE = 60.0
 """Seconds to wait for what has to happen, but is promised by no time: none of them are spent when
 things work, and a slow machine may need them."""
+
+SOON = 20.0
+"""The shortest bound on the time of what a test does beside others: many times what it takes on a
+busy machine, and much less than what it must not wait for. A shorter one is a promise of seconds,
+and holds only for tests that are marked ``alone`` or ``soak``, beside which nothing else runs."""
 
 COMMAND_MAXIMUM = 240.0
 """Seconds that a command may take: less than a test, so that its own output is shown."""
@@ -47,6 +54,27 @@ def stalled() -> float:
     return int(found[1]) / 1_000_000 if found else 0.0
 
 
+class Neighbours:
+    """Whether other tests may run beside the present one."""
+
+    def __init__(self) -> None:
+        self.are_there = False
+
+    def allow(self, seconds: float) -> None:
+        """Fail where a bound on time is too short for a test that runs beside others.
+
+        This is no AssertionError, which some tests expect of a fault that they have made.
+        """
+        if seconds < SOON and self.are_there:
+            pytest.fail(
+                f"a test that runs beside others must not bound time by {seconds:g} s: have an "
+                f"event show it, or SOON ({SOON:g} s), or mark the test as alone"
+            )
+
+
+neighbours = Neighbours()
+
+
 class Watch:
     """Measures time from now on, the machine's own delay not counted."""
 
@@ -55,6 +83,7 @@ class Watch:
 
     def is_over(self, seconds: float) -> bool:
         """Return whether that much time is over, but for the delay."""
+        neighbours.allow(seconds)
         return is_longer(*self.read(), seconds)
 
     def read(self) -> tuple[float, float]:
@@ -84,6 +113,7 @@ def _work() -> None:
 @contextmanager
 def promised(seconds: float) -> Iterator[None]:
     """Fail unless the block ends within ``seconds``, the machine's own delay not counted."""
+    neighbours.allow(seconds)
     watch = Watch()
     yield
     took, delay = watch.read()  # once: a busy thread makes it slow
@@ -104,6 +134,7 @@ def eventually(
     Fail with its last value, and with ``what`` then is, after ``within`` seconds, the machine's own
     delay not counted.
     """
+    neighbours.allow(within)
     watch = Watch()
     while not (value := look()):
         assert not watch.is_over(within), (

@@ -16,6 +16,7 @@ from typing import Any, Protocol
 import pytest
 
 from plugind.health import Health
+from plugind.intake import Accepted, Intake
 from plugind.model.times import parse_time, time_text
 from plugind.serve.application import create_app
 from plugind.serve.front import WAITRESS
@@ -107,9 +108,14 @@ def on_etcd(data_dir: Path, config: str) -> str:
     address = os.environ.get("TEST_ETCD")
     if not address or "store " in config:
         return config
-    prefix = f"test/{hashlib.blake2b(bytes(data_dir), digest_size=8).hexdigest()}"
-    block = f'store "etcd" {{\n  endpoints = ["{address}"]\n  prefix = "{prefix}"\n}}\n'
-    return f"{config}\n{block}"
+    return f"{config}\n{etcd_block(data_dir, address)}"
+
+
+def etcd_block(folder: Path, *addresses: str) -> str:
+    """Return the block of a store on etcd, with a prefix that is the folder's own."""
+    prefix = f"test/{hashlib.blake2b(bytes(folder), digest_size=8).hexdigest()}"
+    endpoints = ", ".join(f'"{each}"' for each in addresses)
+    return f'store "etcd" {{\n  endpoints = [{endpoints}]\n  prefix = "{prefix}"\n}}\n'
 
 
 @contextmanager
@@ -179,6 +185,12 @@ class FakeAgent:
     def beat(self, digest: str | None = None, run_id: str = "") -> Answer:
         body = {"Digest": self.digest if digest is None else digest, "RunID": run_id}
         return self.api.call("PUT", f"/v1/node/{self.node_id}/heartbeat", body, self.headers)
+
+
+def taken(intake: Intake, *arguments: Any, **options: Any) -> Accepted:
+    """Have a report written, and wait for that; the arguments are those of ``Intake.begin``."""
+    pending = intake.begin(*arguments, **options)
+    return pending.result(pending.timeout)
 
 
 def follows(api: Api, later: int, earlier: int, changes: int = 1) -> bool:

@@ -153,7 +153,9 @@ def test_large_work_takes_breaks_and_small_work_does_not(monkeypatch: pytest.Mon
         if seconds:
             breaks.append(seconds)
 
-    clock = SimpleNamespace(thread_time=lambda: now, monotonic=lambda: now, sleep=sleep)
+    clock = SimpleNamespace(
+        thread_time=lambda: now, process_time=lambda: now, monotonic=lambda: now, sleep=sleep
+    )
     monkeypatch.setattr(handover, "time", clock)
     for _ in range(10):
         now += 0.01

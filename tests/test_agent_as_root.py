@@ -69,9 +69,7 @@ def test_checks_that_others_may_change_are_unhealthy_and_do_not_run(here: Machin
     eventually(ran.exists)
     ran.unlink()
     theirs.chmod(0o777)
-    eventually(
-        lambda: "can be written by others" in reason(client, "exec", "theirs", "Checks"), within=5
-    )
+    eventually(lambda: "can be written by others" in reason(client, "exec", "theirs", "Checks"))
 
 
 def test_cni_networks_and_executables(tmp_path: Path) -> None:

@@ -13,7 +13,7 @@ from structlog.testing import capture_logs
 
 from plugind.feed import hooks as announcing
 from plugind.model import CatalogueChange
-from tests.promises import promised
+from tests.promises import SOON, promised
 from tests.support import Api, FakeAgent, down, eventually, serving, up
 from tests.test_registry import Installer
 
@@ -160,7 +160,7 @@ def test_the_server_ends_in_time_and_says_what_was_not_announced(
         for number in range(3):
             agent.report({"p": {"node": up() if number % 2 else down()}})
         eventually(lambda: received("t_one"))
-        with promised(5):
+        with promised(SOON):
             closing.close()
     (lost,) = (each for each in log if each["event"] == "a package did not get all changes")
     assert lost["left"] == 2

@@ -20,7 +20,8 @@ from plugind.feed.deadlines import Deadlines, scaled_ttl
 from plugind.feed.liveness import PAUSE, PAUSE_MAXIMUM, Liveness
 from plugind.model import Beat, Run
 from plugind.model.times import SECOND
-from tests.promises import Watch
+from plugind.store.base import Heard
+from tests.promises import PATIENCE, Watch
 from tests.support import FakeAgent, eventually, serving, up
 
 PROMISE = 1.2
@@ -189,6 +190,7 @@ def test_beats_are_kept_once_and_again_when_that_failed() -> None:
     assert deadlines.take_unsaved() == {}
 
 
+@pytest.mark.alone
 def test_a_node_without_heartbeats_is_down_in_time_on_a_live_server(tmp_path: Path) -> None:
     """A node without heartbeats is down in the promised time, which each answer gives.
 
@@ -231,6 +233,52 @@ def test_the_time_to_live_of_the_last_answer_counts_across_a_restart() -> None:
     finally:
         watch.close()
     assert marked == ["other"]
+
+
+class Away:
+    """A store that cannot be read while a node's deadline passes; what another process heard just
+    before that is kept a moment after it can be read again."""
+
+    def __init__(self) -> None:
+        self.begun = time.monotonic()
+        self.reads = 0
+        self.is_kept = threading.Event()
+
+    def heard(self, after: int) -> Heard:
+        age = time.monotonic() - self.begun
+        if 0.8 < age < 1.15:
+            raise StoreError("etcd has no leader")
+        self.reads += age >= 1.15
+        if self.reads < 3 or after:
+            return Heard(after, [])
+        self.is_kept.set()
+        return Heard(1, [("n", Beat(time.time_ns(), 60 * SECOND))])
+
+    def has_duty(self) -> bool:
+        return True
+
+
+def test_deadlines_wait_while_it_is_unknown_what_others_heard(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr(liveness, "RETRY", 0.05)
+    marked: list[str] = []
+    store = Away()
+    watch = Liveness(
+        1.0,
+        60.0,
+        {"n": Beat(time.time_ns())},
+        silence=lambda node_ids, last_heard: marked.extend(node_ids),
+        lost=tuple,
+        collect=lambda each: None,
+        shared=store,
+    )
+    try:
+        assert store.is_kept.wait(PATIENCE)
+        time.sleep(0.5)  # there is no event for what must not happen
+    finally:
+        watch.close()
+    assert not marked
 
 
 def test_when_a_node_was_last_heard_outlives_the_server(tmp_path: Path) -> None:

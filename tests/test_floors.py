@@ -4,9 +4,12 @@ from __future__ import annotations
 
 import ast
 import re
+import subprocess
+import sys
 from collections.abc import Iterator
 from itertools import chain
 from pathlib import Path
+from pkgutil import resolve_name
 
 import pytest
 
@@ -17,6 +20,9 @@ ROOT = Path(__file__).parent.parent
 # A room may import the rooms of lower floors, and those named before it on its own.
 FLOORS = [
     [
+        "absent",
+        "lazy",
+        "without_rich",
         "errors",
         "printable",
         "hints",
@@ -172,6 +178,64 @@ def test_modules_stay_short() -> None:
         if (lines := len(path.read_text().splitlines())) > 400
     }
     assert not long
+
+
+def test_what_only_clients_need_is_imported_when_it_is_needed() -> None:
+    """A server without the client role is smaller, and starts sooner, without it."""
+    shown = (
+        "print(*sorted(name for name in ('requests', 'plugind.agent.agent') if name in modules))"
+    )
+    for more, found in (
+        ("", ""),
+        ("plugind.client.Client\n", "requests"),
+        ("plugind.agent.Agent\n", "plugind.agent.agent requests"),
+    ):
+        code = f"import plugind.cli.agent\nfrom sys import modules\n{more}{shown}"
+        done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True)
+        assert (done.returncode, done.stdout.strip()) == (0, found), done.stderr
+
+
+HEAVY = {
+    *("apispec", "flask", "hcl2", "jinja2", "lark", "prometheus_client", "psutil", "re2"),
+    *("requests", "rich", "werkzeug"),
+    *("plugind.agent.agent", "plugind.api", "plugind.serve.services", "plugind.ui"),
+}
+"""Modules that take much memory, or much time to import."""
+
+AGENT = "import plugind.cli.agent"
+"""All that a process has at its start: the parent of worker processes needs no more of a server."""
+
+IN_THIS_PROCESS = f"{AGENT}; from plugind import serve; serve.create_app, serve.waitress_server"
+WORKER = "import plugind.cli.worker; from plugind import serve; serve.create_asgi"
+SERVES = {"plugind.api", "plugind.serve.services", "plugind.ui", "werkzeug"}
+
+
+@pytest.mark.parametrize(
+    ("imported", "heavy"),
+    [
+        (AGENT, set()),
+        (IN_THIS_PROCESS, {*SERVES, "flask", "jinja2"}),
+        (WORKER, SERVES),
+        ("import plugind.cli", set()),
+    ],
+)
+def test_a_process_imports_what_it_needs(imported: str, heavy: set[str]) -> None:
+    code = f"{imported}\nimport sys\nprint(*sys.modules)"
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True)
+    assert done.returncode == 0, done.stderr
+    assert HEAVY & set(done.stdout.split()) == heavy
+
+
+@pytest.mark.parametrize("package", ["client", "agent", "filtering", "serve"])
+def test_names_that_are_imported_later_have_types(package: str) -> None:
+    folder = ROOT / "plugind" / package
+    stub = ast.parse((folder / "__init__.pyi").read_text())
+    module = resolve_name(f"plugind.{package}")
+    typed = {alias.asname for node in stub.body for alias in getattr(node, "names", ())}
+    assert typed == set(module.__all__)
+    assert all(getattr(module, name) is not None for name in module.__all__)
+    with pytest.raises(AttributeError, match="has no attribute 'nothing'"):
+        module.nothing  # noqa: B018 - the look is the test
 
 
 def test_one_module_knows_flask() -> None:

@@ -83,6 +83,7 @@ def test_nothing_of_a_servers_troubles_is_for_everyone(
         with monkeypatch.context() as patch:
             patch.setattr(api.services.store, "commit", full)
             assert agent.report({}).status == 503
+            api.services.access_log.flush()
             for_everyone = api.call("GET", HEALTH)
             for_readers = api.call("GET", HEALTH, headers=made.headers("agent-read"))
     assert (for_everyone.status, for_readers.status) == (500, 500)

@@ -17,7 +17,8 @@ import requests
 from plugind import logs
 from plugind.hosted import Hosted
 from tests.processes import Machine, Process, alive, machine
-from tests.promises import PATIENCE, eventually, promised
+from tests.promises import PATIENCE, SOON, eventually, promised
+from tests.serve import raw
 
 BIN = Path(sys.executable).parent
 LIST = "/v1/plugins?type=csi"
@@ -38,14 +39,21 @@ def pool() -> Iterator[ThreadPoolExecutor]:
         yield found
 
 
-def command(kind: str, port: int) -> list[str]:
+def command(kind: str, *listen: str) -> list[str]:
     """Return the command of a server with one worker, as docs/servers.md has it."""
     if kind == "granian":
         options = ["--interface", "asgi", "--http", "1", "--backpressure", "2300"]
-        return [*options, "--host", "127.0.0.1", "--port", str(port), "plugind.asgi:app"]
+        return [*options, *listen, "plugind.asgi:app"]
     if kind == "uvicorn":
-        return ["--no-proxy-headers", "--port", str(port), "plugind.asgi:app"]
-    return [f"--listen=127.0.0.1:{port}", "--threads=300", "plugind.wsgi:app"]
+        return ["--no-proxy-headers", *listen, "plugind.asgi:app"]
+    return [*listen, "--threads=300", "plugind.wsgi:app"]
+
+
+def on_port(kind: str, port: int) -> list[str]:
+    """Return the options with which a server listens on a port."""
+    if kind in ASGI:
+        return ["--host", "127.0.0.1", "--port", str(port)]
+    return [f"--listen=127.0.0.1:{port}"]
 
 
 def start(
@@ -59,7 +67,8 @@ def start(
         f"ports {{ http = {port} }}\n"
     )
     environ = {"PLUGIND_CONFIG": str(file)}
-    process = made.start(*options, *command(kind, port), environ=environ, program=BIN / kind)
+    words = command(kind, *on_port(kind, port), *options)
+    process = made.start(*words, environ=environ, program=BIN / kind)
     return process, f"http://127.0.0.1:{port}"
 
 
@@ -110,6 +119,28 @@ def test_a_server_takes_reports_and_parks_queries(
     process.stop()
 
 
+@pytest.mark.parametrize("kind", [*ASGI, "waitress-serve"])
+def test_a_unix_socket(made: Machine, kind: str) -> None:
+    path, file = made.folder / "http.sock", made.folder / "server.hcl"
+    file.write_text(f'data_dir = "{made.folder}/data"\nserver {{ enabled = true }}\n')
+    listen = ["--uds", str(path)] if kind in ASGI else [f"--unix-socket={path}"]
+    environ = {"PLUGIND_CONFIG": str(file)}
+    process = made.start(*command(kind, *listen), environ=environ, program=BIN / kind)
+    eventually(lambda: process.popen.poll() is not None or path.is_socket())
+    assert process.popen.poll() is None, process.logged
+    assert raw.statuses(eventually(lambda: _exchange(path, raw.head("GET", LIST)))) == [200]
+    assert raw.statuses(_exchange(path, raw.head("HEAD", LIST))) == [200]
+    process.stop()
+
+
+def _exchange(path: Path, data: bytes) -> bytes:
+    """Return what a server on a Unix socket answers, nothing while it does not listen."""
+    try:
+        return raw.exchange(path, data)
+    except (ConnectionRefusedError, FileNotFoundError):
+        return b""
+
+
 @pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])
 @pytest.mark.parametrize("kind", ASGI)
 def test_parked_queries_do_not_hold_the_stop(
@@ -117,7 +148,7 @@ def test_parked_queries_do_not_hold_the_stop(
 ) -> None:
     process, url = served(made, kind)
     asked = park(pool, url, 4)
-    with promised(5):
+    with promised(SOON):
         process.stop(number)
     assert {each.result(PATIENCE).status_code for each in asked} == {200}
     assert "stopped" in process.logged  # the services were closed in order
@@ -134,7 +165,7 @@ def test_a_mistake_in_the_configuration_is_one_line(made: Machine, kind: str) ->
 
 
 def test_no_configuration_is_one_line(made: Machine) -> None:
-    options = command("uvicorn", made.port())
+    options = command("uvicorn", *on_port("uvicorn", made.port()))
     process = made.start(*options, environ={"PLUGIND_CONFIG": ""}, program=BIN / "uvicorn")
     assert process.popen.wait(PATIENCE) == 3
     assert "the configuration enables no server" in process.logged

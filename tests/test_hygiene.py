@@ -7,13 +7,15 @@ import re
 import subprocess
 import sys
 import textwrap
+from contextlib import nullcontext
 from pathlib import Path
 
 import pytest
 
 from tests.hygiene import MARK
 from tests.processes import alive
-from tests.promises import COMMAND_MAXIMUM, CREDIT, promised
+from tests.promises import COMMAND_MAXIMUM, CREDIT, SOON, eventually, promised
+from tests.selection import CORE, LONG, TESTS
 from tests.test_floors import ROOT
 
 
@@ -117,11 +119,33 @@ def test_a_promise_can_be_broken_however_busy_the_machine_is(
         now[0] += seconds
         delay[0] += waited
 
+    with promised(100):
+        lasts(90, 0)
+    with promised(100):
+        lasts(150, 60)
+    with pytest.raises(AssertionError, match=r"took 150\.00 s"), promised(100):
+        lasts(150, 40)
+    with pytest.raises(AssertionError), promised(100):
+        lasts(100 * (1 + CREDIT), 100 * (1 + CREDIT))
+
+
+def test_a_test_that_runs_beside_others_bounds_no_time_by_seconds() -> None:
+    for bound in (SOON - 1, SOON):
+        is_short = pytest.raises(pytest.fail.Exception, match="must not bound time by 19 s")
+        with is_short if bound < SOON else nullcontext(), promised(bound):
+            pass
+        with is_short if bound < SOON else nullcontext():
+            eventually(lambda: True, bound)
+
+
+@pytest.mark.alone
+def test_one_that_runs_alone_may() -> None:
     with promised(1):
-        lasts(0.9, 0)
-    with promised(1):
-        lasts(1.5, 0.6)
-    with pytest.raises(AssertionError, match=r"took 1\.50 s"), promised(1):
-        lasts(1.5, 0.4)
-    with pytest.raises(AssertionError), promised(1):
-        lasts(1 + CREDIT, 1 + CREDIT)
+        eventually(lambda: True, 1)
+
+
+@pytest.mark.parametrize("place", sorted(CORE | LONG))
+def test_what_is_said_to_be_long_or_not_is_there(place: str) -> None:
+    module, _, name = place.partition("::")
+    assert (TESTS / module).exists()
+    assert not name or re.search(rf"^def {name}\(", (TESTS / module).read_text(), re.MULTILINE)

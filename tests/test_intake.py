@@ -8,6 +8,7 @@ from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, ClassVar
+from unittest.mock import Mock
 
 import pytest
 from marshmallow import validates_schema
@@ -24,6 +25,7 @@ from plugind.errors import (
 )
 from plugind.feed.feed import Feed
 from plugind.intake import Intake, writer
+from plugind.intake.fair_queue import LARGE
 from plugind.model import Change, Declaration, PluginKey
 from plugind.plugin_type import PluginType, WireSchema
 from plugind.schemas.nodes import Report
@@ -31,9 +33,10 @@ from plugind.schemas.plugins import PluginSchemas
 from plugind.state import State
 from plugind.store.base import Outcome, OutcomeUnknown
 from plugind.store.sqlite import SqliteStore
+from plugind.store.sqlite.checkpoints import Checkpoints
 from plugind.types.registry import load_registry
 from tests.promises import PATIENCE
-from tests.support import eventually
+from tests.support import eventually, taken
 
 NODE = "11111111-2222-4333-8444-55555555%04d"
 
@@ -96,11 +99,12 @@ class Harness:
 
     def report(self, number: int, healthy: bool = True, plugin: str = "ebs0") -> int:
         plugins = {"csi": {plugin: {"node": {"Healthy": healthy}}}}
-        return self.intake.report(NODE % number, "s", Report("vm", plugins=plugins)).index
+        return taken(self.intake, NODE % number, "s", Report("vm", plugins=plugins)).index
 
     def close(self) -> None:
         self.store.may_commit.set()
         self.intake.close()
+        self.catalogue.end()
         self.store.close()
 
 
@@ -159,8 +163,11 @@ def test_a_failed_commit_takes_everything_back(harness: Harness, fault: Exceptio
         harness.intake.heartbeat(
             NODE % 0,
             "s",
-            harness.intake.report(
-                NODE % 0, "s", Report("vm", plugins={"csi": {"ebs0": {"node": {"Healthy": True}}}})
+            taken(
+                harness.intake,
+                NODE % 0,
+                "s",
+                Report("vm", plugins={"csi": {"ebs0": {"node": {"Healthy": True}}}}),
             ).digest,
         ).index
         == 2
@@ -168,6 +175,19 @@ def test_a_failed_commit_takes_everything_back(harness: Harness, fault: Exceptio
     harness.store.fault = None
     assert harness.report(0, healthy=False) == 3
     assert harness.intake.trouble == ""
+
+
+def test_a_commit_whose_outcome_was_missed_stops_no_later_one(
+    harness: Harness, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    harness.report(0)
+    with monkeypatch.context() as patch:
+        patch.setattr(Checkpoints, "after_commit", Mock(side_effect=MemoryError))
+        with pytest.raises(StoreError):
+            harness.report(1)
+    assert harness.report(2) == 4, "the one before has the index 3"
+    assert harness.report(1) == 4, "it changes nothing any more"
+    assert len(harness.feed.state.nodes) == 3
 
 
 def test_trouble_from_the_start_is_reported_and_its_end_is_seen_without_a_change(
@@ -200,13 +220,34 @@ def test_a_heartbeat_of_a_node_that_is_not_known_wants_a_report(harness: Harness
         harness.intake.heartbeat(NODE % 0, "s", "")
 
 
+def test_a_heartbeat_at_once_is_one_that_needs_nothing_of_the_store(harness: Harness) -> None:
+    def digest_after(count: int, *, node: int = 0) -> str:
+        plugins = {"csi": {f"ebs{each}": {"node": {"Healthy": True}} for each in range(count)}}
+        report = Report("vm", plugins=plugins)
+        return taken(harness.intake, NODE % node, "s", report).digest
+
+    at_once = harness.intake.heartbeat_at_once
+    assert at_once(NODE % 0, "s", "") is None, "it is not known"
+    digest = digest_after(2)
+    harness.store.may_commit.clear()
+    assert at_once(NODE % 0, "s", digest) == harness.intake.heartbeat(NODE % 0, "s", digest)
+    assert at_once(NODE % 0, "s", "another") is None, "another process may know it"
+    assert at_once(NODE % 0, "x", digest) is None, "another process may have unpinned the secret"
+    harness.store.may_commit.set()
+    harness.intake.silence([NODE % 0])
+    assert at_once(NODE % 0, "s", digest) is None, "to take it back is a change"
+    large = digest_after(LARGE, node=1)
+    assert at_once(NODE % 1, "s", large) is None, "its digest may take long"
+    assert harness.intake.heartbeat(NODE % 1, "s", large).digest == large
+
+
 def test_after_closing_nothing_is_taken_and_no_caller_hangs(tmp_path: Path) -> None:
     harness = Harness(tmp_path)
     harness.report(0)
     harness.intake.close()
     with pytest.raises(StoreError, match="stopping"):
         harness.report(1)
-    harness.store.close()
+    harness.close()
 
 
 def test_plugins_that_two_nodes_bring_and_take_in_one_commit(harness: Harness) -> None:
@@ -245,7 +286,7 @@ def test_a_forget_in_the_same_batch_voids_the_digest_of_a_report(harness: Harnes
     with ThreadPoolExecutor(3) as pool:
         blocker = pool.submit(harness.report, 5, plugin="third")
         eventually(lambda: harness.store.waiting == 1)
-        report = pool.submit(harness.intake.report, NODE % 0, "s", Report("vm", plugins=plugins))
+        report = pool.submit(taken, harness.intake, NODE % 0, "s", Report("vm", plugins=plugins))
         eventually(lambda: len(harness.intake._writer._queue) == 1)
         forget = pool.submit(harness.intake.forget_plugin, PluginKey("csi", "ebs0"))
         eventually(lambda: len(harness.intake._writer._queue) == 2)
@@ -288,8 +329,8 @@ def test_a_fault_of_its_own_ends_intake_and_leaves_no_caller_waiting(
 
 def test_a_fault_of_a_plugin_type_is_its_own_instances(harness: Harness) -> None:
     one = {"x": {"node": {"Healthy": True}}}
-    accepted = harness.intake.report(
-        NODE % 0, "s", Report("vm", plugins={"csi": one, "faulty": one})
+    accepted = taken(
+        harness.intake, NODE % 0, "s", Report("vm", plugins={"csi": one, "faulty": one})
     )
     (rejected,) = accepted.rejected
     assert rejected.reason.startswith("the plugin type failed: RuntimeError: a fault of ? the type")
@@ -309,14 +350,14 @@ def test_a_report_is_planned_again_if_an_instance_changed_while_it_waited(harnes
     def report(**fingerprint: Any) -> Report:
         return Report("vm", plugins={"csi": {"ebs0": {"node": fingerprint}}})
 
-    harness.intake.report(NODE % 0, secret, report(Healthy=True, Provider="old"))
+    taken(harness.intake, NODE % 0, secret, report(Healthy=True, Provider="old"))
     harness.store.may_commit.clear()
     with ThreadPoolExecutor(2) as pool:
         new = pool.submit(
-            harness.intake.report, NODE % 0, secret, report(Healthy=True, Provider="new")
+            taken, harness.intake, NODE % 0, secret, report(Healthy=True, Provider="new")
         )
         eventually(lambda: harness.store.waiting == 1)
-        sick = pool.submit(harness.intake.report, NODE % 0, secret, report(Healthy=False))
+        sick = pool.submit(taken, harness.intake, NODE % 0, secret, report(Healthy=False))
         eventually(lambda: len(harness.intake._writer._queue) == 1)
         harness.store.may_commit.set()
         assert (new.result(PATIENCE).index, sick.result(PATIENCE).index) == (3, 4)
@@ -328,7 +369,7 @@ def test_a_report_is_planned_again_if_an_instance_changed_while_it_waited(harnes
 
 def test_a_mistake_that_is_rejected_twice_is_reported_twice(harness: Harness) -> None:
     bad = Report("vm", plugins={"csi": {"ebs0": {"node": {"Healthy": "yes"}}}})
-    rejected = [harness.intake.report(NODE % 0, "s", bad).rejected for _ in range(2)]
+    rejected = [taken(harness.intake, NODE % 0, "s", bad).rejected for _ in range(2)]
     assert [len(each) for each in rejected] == [1, 1]
 
 
@@ -337,7 +378,7 @@ def test_a_fingerprint_that_is_too_large_is_rejected_by_itself(harness: Harness)
     text = "x" * 2_200_000
     for large in ([0] * 5000, {"Healthy": True, "More": [text] * 2}, [text, {text: ""}]):
         plugins = {"csi": {"large": {"node": large}, "sound": {"node": sound}}}
-        accepted = harness.intake.report(NODE % 0, "s", Report("vm", plugins=plugins))
+        accepted = taken(harness.intake, NODE % 0, "s", Report("vm", plugins=plugins))
         (rejected,) = accepted.rejected
         assert (rejected.id, rejected.role) == ("large", "node")
         assert "more than 4,096 values" in rejected.reason
@@ -345,7 +386,7 @@ def test_a_fingerprint_that_is_too_large_is_rejected_by_itself(harness: Harness)
         assert body is not None
         assert b"was rejected: has more than" in body
     index = harness.catalogue.index
-    harness.intake.report(NODE % 0, "s", Report("vm", plugins=plugins))
+    taken(harness.intake, NODE % 0, "s", Report("vm", plugins=plugins))
     assert harness.catalogue.index == index, "the same again is nothing new"
 
 
@@ -380,11 +421,11 @@ def test_limits_hold_for_changes_that_are_written_together(tmp_path: Path) -> No
 def test_room_that_was_taken_while_a_report_waited_is_not_given_again(tmp_path: Path) -> None:
     sound, sick = {"Healthy": True}, {"Healthy": False, "HealthDescription": "fire"}
     with limited(tmp_path, max_instances=2) as harness, ThreadPoolExecutor(2) as pool:
-        harness.intake.report(NODE % 0, "s", csi(a=sound))
+        taken(harness.intake, NODE % 0, "s", csi(a=sound))
         harness.store.may_commit.clear()
         first = pool.submit(harness.report, 1)
         eventually(lambda: harness.store.waiting == 1)
-        second = pool.submit(harness.intake.report, NODE % 0, "s", csi(a=sick, b=sound))
+        second = pool.submit(taken, harness.intake, NODE % 0, "s", csi(a=sick, b=sound))
         eventually(lambda: len(harness.intake._writer._queue) == 1)
         harness.store.may_commit.set()
         assert first.result(PATIENCE) == 3
@@ -401,13 +442,13 @@ def test_a_report_is_planned_again_if_one_before_it_was_rejected(tmp_path: Path)
     sound = {"Healthy": True}
     large = {"Healthy": True, "HealthDescription": "x" * 3_000, "Provider": "y" * 128}
     with limited(tmp_path, max_instance_size=3_000) as harness, ThreadPoolExecutor(3) as pool:
-        harness.intake.report(NODE % 0, "s", csi(a=sound))
+        taken(harness.intake, NODE % 0, "s", csi(a=sound))
         harness.store.may_commit.clear()
         blocker = pool.submit(harness.report, 1)
         eventually(lambda: harness.store.waiting == 1)
-        grown = pool.submit(harness.intake.report, NODE % 0, "s", csi(a=large))
+        grown = pool.submit(taken, harness.intake, NODE % 0, "s", csi(a=large))
         eventually(lambda: len(harness.intake._writer._queue) == 1)
-        same = pool.submit(harness.intake.report, NODE % 0, "s", csi(a=sound))
+        same = pool.submit(taken, harness.intake, NODE % 0, "s", csi(a=sound))
         eventually(lambda: len(harness.intake._writer._queue) == 2)
         harness.store.may_commit.set()
         assert blocker.result(PATIENCE) == 3

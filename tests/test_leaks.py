@@ -6,12 +6,15 @@ import hashlib
 import secrets
 from pathlib import Path
 
+import pytest
+
 from tests.leaks import leaks
 
 
-def test_a_secret_is_found_by_its_hash(tmp_path: Path) -> None:
+@pytest.mark.parametrize("before", ["sha256:", "sha256_", "z" * 100])
+def test_a_secret_is_found_by_its_hash(tmp_path: Path, before: str) -> None:
     secret = secrets.token_urlsafe(32)
-    (tmp_path / "tokens.hcl").write_text(f"sha256:{hashlib.sha256(secret.encode()).hexdigest()}")
+    (tmp_path / "tokens.hcl").write_text(before + hashlib.sha256(secret.encode()).hexdigest())
     kept = tmp_path / "node-secret"
     kept.write_text(secret)
     kept.chmod(0o600)

@@ -39,12 +39,12 @@ def test_two_colons_serve_both_families(here: Machine) -> None:
     for host in ("127.0.0.1", "[::1]"):
         with Client(f"http://{host}:{port}") as client:
             assert client.health().value["server"]["ok"]
-    remotes = {
-        line["remote"]
-        for line in map(json.loads, log.read_text().splitlines())
-        if line["path"] == "/v1/agent/health"
-    }
-    assert remotes == {"127.0.0.1", "::1"}
+
+    def remotes() -> set[str]:
+        lines = map(json.loads, log.read_text().splitlines())
+        return {line["remote"] for line in lines if line["path"] == "/v1/agent/health"}
+
+    eventually(lambda: remotes() == {"127.0.0.1", "::1"})
     assert process.stop() == 0
 
 

@@ -5,16 +5,21 @@ from __future__ import annotations
 import re
 import signal
 from collections.abc import Iterator
+from contextlib import closing
 from dataclasses import replace
 from pathlib import Path
 from typing import NoReturn
 
 import pytest
+from hcl2.parser import parser
 
+from plugind import logs
 from plugind.cli.agent import _reload
 from plugind.cli.roles import Roles
 from plugind.client import Client
+from plugind.config.reading import parse_file
 from plugind.config.settings import Ports
+from plugind.hosted import VARIABLE, Hosted
 from plugind.types.configured import load_settings
 from tests.processes import Machine, counts, instance, machine
 from tests.support import eventually
@@ -146,6 +151,35 @@ def test_a_reload_that_fails_stops_nothing(tmp_path: Path) -> None:
         )
     finally:
         roles.stop()
+
+
+def test_the_parser_of_files_is_forgotten_though_a_reload_fails(tmp_path: Path) -> None:
+    (file := tmp_path / "server.hcl").write_text(f'data_dir = "{tmp_path}/data"\n')
+    settings, registry = load_settings([file], {"client_enabled": "true"}, None)
+    roles = Roles(settings, registry)
+    for mistake in ("server { enabled = 5 }\n", 'policy = "x"\n', ""):
+        file.write_text(mistake)
+        parse_file(file)
+        assert parser.cache_info().currsize == 1
+        _reload(roles, lambda: load_settings([file], {"client_enabled": "true"}, None))
+        assert parser.cache_info().currsize == 0
+
+
+def test_a_hosted_server_forgets_the_parser_though_a_reload_fails(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(logs, "configure", lambda *given, **named: None)
+    (tokens := tmp_path / "tokens.hcl").write_text("")
+    (file := tmp_path / "server.hcl").write_text(
+        f'data_dir = "{tmp_path}/data"\nserver {{ enabled = true }}\n'
+        f'acl {{\n  enabled = true\n  tokens = "{tokens}"\n}}\n'
+    )
+    with closing(Hosted({VARIABLE: str(file)})) as made:
+        for mistaken in (tokens, file):
+            mistaken.write_text("nothing {}\n")
+            made.reload()
+            assert "not reloaded" in made.services.health()[1]
+            assert parser.cache_info().currsize == 0
 
 
 def _message(client: Client) -> str:

@@ -15,7 +15,7 @@ from urllib.parse import urlsplit
 import pytest
 
 from plugind.client import Client
-from plugind.serve.http_server import HEAD_MAXIMUM
+from plugind.serve.limits import HEAD_MAXIMUM
 from tests.processes import PLUGIND, Machine, machine
 from tests.promises import PATIENCE
 from tests.support import Live, eventually, serving

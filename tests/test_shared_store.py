@@ -14,6 +14,7 @@ from plugind.errors import StoreError
 from plugind.model import Contact
 from plugind.store.base import Heard
 from plugind.testing.stores import Wrapped
+from tests.promises import SOON
 from tests.support import Api, FakeAgent, eventually, serving, up
 
 TTL = 1.0
@@ -58,6 +59,7 @@ def test_a_heartbeat_to_another_server_than_the_report_is_taken(two: tuple[Api, 
         assert agent.beat().status == 200
 
 
+@pytest.mark.alone
 def test_a_node_that_one_server_hears_is_up_on_both(tmp_path: Path) -> None:
     with ExitStack() as until_end:
         two = [
@@ -90,9 +92,10 @@ def test_another_server_takes_the_duty_over(tmp_path: Path) -> None:
         other = until_end.enter_context(serving(tmp_path, live=False, shared=True, **options))
         assert not other.services.store.has_duty()
         first.close()
-        eventually(lambda: status(other, agent) == "down", within=10 * TTL)
+        eventually(lambda: status(other, agent) == "down", within=SOON)
 
 
+@pytest.mark.alone
 def test_two_agents_of_one_node_are_noticed_on_different_servers(tmp_path: Path) -> None:
     options = {"server_heartbeat_ttl": f"{TTL}s", **FEW}
     with ExitStack() as until_end:

@@ -4,9 +4,12 @@ from __future__ import annotations
 
 import sqlite3
 from collections.abc import Callable, Iterator
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
 
 from plugind.errors import StoreError
 from plugind.model import (
@@ -192,3 +195,49 @@ def test_changes_of_any_size_are_written_and_removed_as_a_whole(
     found = open_store().load()
     assert list(found.instances) == [INSTANCE]
     assert not resources & found.stamps.keys()
+
+
+STEPS = st.lists(
+    st.tuples(st.integers(0, 2), st.sampled_from(["put", "drop", "touch"])), max_size=6
+)
+"""Changes, each of one of three plugins."""
+
+
+@settings(max_examples=40, deadline=None)
+@given(STEPS, STEPS)
+def test_changes_together_come_to_what_they_come_to_one_by_one(
+    tmp_path_factory: pytest.TempPathFactory,
+    first: list[tuple[int, str]],
+    second: list[tuple[int, str]],
+) -> None:
+    """What a value is at the end, and when its resource was created, does not depend on which
+    changes share a commit."""
+    contents = []
+    for batches in ([first, second], [[each] for each in [*first, *second]]):
+        store = load_registry().stores["sqlite"](None, tmp_path_factory.mktemp("store"))
+        try:
+            store.commit([ARRIVAL])
+            at = 100
+            for batch in batches:
+                changes = []
+                for which, what in batch:
+                    at += 1
+                    changes.append(_one(at, which, what))
+                store.commit(changes)
+            contents.append(replace(store.load(), beats={}))
+        finally:
+            store.close()
+    assert contents[0] == contents[1]
+
+
+def _one(at: int, which: int, what: str) -> Change:
+    key = InstanceKey(NODE.id, "sample", f"p{which}", "node")
+    one = Instance(key, Fingerprint(True, f"at {at}", at), str(at))
+    touched = frozenset({key.plugin.resource, NODES})
+    if what == "touch":
+        renewed = NODE.changed(version=str(at))
+        return Change(at, (Step(NODE, renewed),), touched=frozenset({node_of(NODE.id), NODES}))
+    if what == "put":
+        return Change(at, instances=(Step(None, one),), touched=touched)
+    removed = frozenset({key.plugin.resource})
+    return Change(at, instances=(Step(one, None),), touched=touched, removed=removed)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import time
+from collections.abc import Callable
 from contextlib import suppress
 from typing import Any
 
@@ -12,6 +13,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from plugind.errors import BadRequest, TooLarge
+from plugind.wire import strict_json
 from plugind.wire.strict_json import DEPTH_MAXIMUM, VALUES_MAXIMUM, parse
 
 VALUES = st.recursive(
@@ -24,6 +26,81 @@ VALUES = st.recursive(
 @given(VALUES)
 def test_any_json_comes_through(value: Any) -> None:
     assert parse(json.dumps(value).encode()) == value
+
+
+TOKENS = st.sampled_from(
+    [
+        *("{", "}", "[", "]", ":", ",", " ", "\n", '"', "\\", '"a":', '"a"', '"\\u0061":', '"b":1'),
+        *("1", "-0", "-0.0", "1.0", "1e5", "1e999", "0.1", "01", "-", "1" * 18, "1" * 19, "9" * 25),
+        *("-9223372036854775809", "true", "null", "NaN", "Infinity", "\x7f", "\t", "\ufeff", "é"),
+        *(
+            r'"\ud800"',
+            r'"\ud83d\ude00"',
+            r'"\\"',
+            r'"\""',
+            r'"\n"',
+            r'"\u0022"',
+            '"' + "{" * 40 + '"',
+        ),
+        *("[" * 16, "]" * 16, '{"a":' * 16, "}" * 16),
+    ]
+)
+
+
+def outcome(read: Callable[[bytes], Any], body: bytes) -> str:
+    """Return the value that a text is read as, or the problem."""
+    try:
+        return repr(read(body))
+    except BadRequest as error:
+        return str(error)
+
+
+def slowly(body: bytes) -> Any:
+    value = strict_json._read(body)
+    strict_json._check_depth(value)
+    return value
+
+
+@given(st.lists(TOKENS).map("".join))
+def test_both_readers_find_the_same(text: str) -> None:
+    assert outcome(parse, text.encode()) == outcome(slowly, text.encode())
+
+
+PAIRS = st.recursive(
+    st.integers(-(2**70), 2**70) | st.floats(allow_nan=False, allow_infinity=False) | st.text(),
+    lambda inner: (
+        st.lists(inner, max_size=4)
+        | st.lists(st.tuples(st.text(max_size=1), inner), max_size=4).map(tuple)
+    ),
+    max_leaves=12,
+)
+"""Values, with tuples of pairs for objects, in which keys may be there twice."""
+
+
+def written(value: Any, ascii_: bool, indent: str) -> str:
+    if isinstance(value, tuple):
+        pairs = (f"{json.dumps(key, ensure_ascii=ascii_)}:{indent}" for key, _ in value)
+        inner = (written(each, ascii_, indent) for _, each in value)
+        parts = (key + each for key, each in zip(pairs, inner, strict=True))
+        return "{" + f",{indent}".join(parts) + "}"
+    if isinstance(value, list):
+        return "[" + f",{indent}".join(written(each, ascii_, indent) for each in value) + "]"
+    return json.dumps(value, ensure_ascii=ascii_)
+
+
+@given(PAIRS, st.booleans(), st.sampled_from(["", " ", "\n  "]))
+def test_both_readers_find_the_same_in_any_document(value: Any, ascii_: bool, indent: str) -> None:
+    body = written(value, ascii_, indent).encode(errors="replace")
+    assert outcome(parse, body) == outcome(slowly, body)
+
+
+@pytest.mark.parametrize("depth", [1, DEPTH_MAXIMUM - 1, DEPTH_MAXIMUM, DEPTH_MAXIMUM + 1, 300])
+@pytest.mark.parametrize("leaf", ["", "1", "[]", "{}", '"[[["'])
+def test_both_readers_find_the_same_depth(depth: int, leaf: str) -> None:
+    for start, end in (("[", "]"), ('{"a":', "}")):
+        for around in ("", " " * 70_000):
+            body = f"{start * depth}{leaf or '0'}{end * depth}{around}".encode()
+            assert outcome(parse, body) == outcome(slowly, body)
 
 
 @given(st.binary())

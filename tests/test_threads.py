@@ -9,7 +9,7 @@ from structlog.testing import capture_logs
 
 from plugind.health import threads
 from plugind.health.threads import OwnedThread, threads_health
-from tests.promises import eventually
+from tests.promises import PATIENCE, eventually
 
 
 @pytest.fixture(autouse=True)
@@ -29,7 +29,7 @@ class Work:
         if self.errors:
             raise self.errors.pop(0)
         self.goes_on.set()
-        self.ended.wait(30)
+        self.ended.wait(2 * PATIENCE)
 
 
 def test_a_thread_that_ends_as_asked_is_no_trouble() -> None:
@@ -38,7 +38,7 @@ def test_a_thread_that_ends_as_asked_is_no_trouble() -> None:
     thread.start()
     assert (thread.trouble, thread.is_dead) == ("", False)
     work.ended.set()
-    thread.join(10)
+    thread.join(PATIENCE)
     assert not thread.is_alive()
     assert (thread.trouble, thread.is_dead) == ("", False)
     assert threads_health([thread]).message == "ok"
@@ -49,7 +49,7 @@ def test_work_that_dies_is_restarted_and_counted() -> None:
     thread = OwnedThread("pacing", work, restarts=True)
     with capture_logs() as log:
         thread.start()
-        assert work.goes_on.wait(10)
+        assert work.goes_on.wait(PATIENCE)
     assert thread.trouble == "the thread pacing died 3 times (SystemExit) and was restarted"
     found = threads_health([thread])
     assert found.ok
@@ -57,7 +57,7 @@ def test_work_that_dies_is_restarted_and_counted() -> None:
     assert "secret" not in found.message
     assert [bool(each["exc_info"]) for each in log] == [True, False, True], "once for each kind"
     work.ended.set()
-    thread.join(10)
+    thread.join(PATIENCE)
 
 
 def test_work_that_cannot_be_restarted_stays_dead_and_turns_health_red() -> None:
@@ -77,5 +77,5 @@ def test_work_that_is_being_ended_is_not_restarted() -> None:
     thread = OwnedThread("pacing", work, restarts=True)
     with capture_logs():
         thread.start()
-        thread.join(10)
+        thread.join(PATIENCE)
     assert not thread.is_alive()

@@ -20,7 +20,7 @@ from plugind.errors import PlugindError
 from plugind.model.changes import APPEARED
 from tests.crews import SMALL, Crew, counted, crew, health
 from tests.processes import Machine, alive, machine
-from tests.promises import PATIENCE, promised
+from tests.promises import PATIENCE, SOON, promised
 from tests.support import SECRET, eventually, up
 from tests.test_cli import plugind
 
@@ -57,6 +57,7 @@ def test_a_report_to_one_worker_is_read_from_the_other(here: Machine) -> None:
         assert len(re.findall(line, made.process.logged)) == 1, "one worker informs packages"
 
 
+@pytest.mark.alone
 def test_a_query_parked_in_one_worker_wakes_for_a_report_to_the_other(here: Machine) -> None:
     made = crew(here)
     first, second = made.each()
@@ -92,7 +93,7 @@ def test_a_stop_ends_parked_queries_and_all_workers_in_time(here: Machine) -> No
         each.send("GET", f"/v1/plugins?type=csi&index={index}&wait=10m")
     asked = made.connection(workers[0])
     eventually(lambda: counted(asked, "plugind_parked_queries") == {(): 2.0})
-    with promised(5.0):
+    with promised(SOON):
         made.process.send(signal.SIGTERM)
         assert [each.receive().status for each in connections] == [200, 200]
         assert made.process.popen.wait(PATIENCE) == 0
@@ -141,7 +142,7 @@ def test_workers_end_with_their_parent(here: Machine) -> None:
     made = crew(here)
     workers = made.workers
     made.process.kill()
-    with promised(5.0):
+    with promised(SOON):
         eventually(lambda: not any(alive(each) for each in workers))
     again = crew(here)
     assert again.client.plugins("csi").value == []
@@ -224,7 +225,7 @@ def test_workers_with_another_http_server_are_kept_in_the_same_way(
     assert "worker 1 died once (SIGKILL) and was restarted" in health(parked)[1]
     index = parked.call("GET", "/v1/plugins?type=csi").index
     parked.send("GET", f"/v1/plugins?type=csi&index={index}&wait=10m")
-    with promised(5.0):
+    with promised(SOON):
         made.process.send(signal.SIGTERM)
         assert parked.receive().status == 200
         assert made.process.popen.wait(PATIENCE) == 0

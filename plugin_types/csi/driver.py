@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import os
 import threading
+import time
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
 from typing import Any
@@ -28,6 +29,10 @@ NODE_INFO = "NodeGetInfo"
 
 WORDS_MAXIMUM = 500
 """Characters of a driver's own words that are passed on."""
+
+_LAST_LOOK = 0.5
+"""Seconds after the end of a subscription to a channel's state within which gRPC's thread, which
+looks each 0.2 s, has ended."""
 
 _OPTIONS = (
     ("grpc.enable_http_proxy", 0),
@@ -122,23 +127,38 @@ class _Connection:
         self.epoch: object | None = None
         self._lost = lost
         self.settled = threading.Event()
+        self._pending: Mapping[str, Any] = {}
+        self._is_closed = False
         self._channel = grpc.insecure_channel(f"unix:{quote(os.fsencode(path))}", options=_OPTIONS)
         self._calls = _calls(self._channel)
         self._channel.subscribe(self._on_state, try_to_connect=at_once)
 
     def ask(self, calls: Iterable[str], timeout: float) -> dict[str, Any]:
         try:
-            pending = {
+            self._pending = pending = {
                 call: self._calls[call][0].future(self._calls[call][1], timeout=timeout)
                 for call in calls
             }
         except ValueError:  # the channel was closed meanwhile
             return {call: Refusal(call, grpc.StatusCode.CANCELLED, "") for call in calls}
+        if self._is_closed:
+            self._cancel()
         return {call: _outcome(call, future) for call, future in pending.items()}
 
     def close(self) -> None:
-        # Not waited for: gRPC's own thread, which that takes, looks up every 0.2 s only.
-        threading.Thread(target=self._channel.close, daemon=True).start()
+        self._is_closed = True
+        self._channel.unsubscribe(self._on_state)
+        self._cancel()
+        threading.Thread(target=self._close_unwatched, daemon=True).start()
+
+    def _close_unwatched(self) -> None:
+        # gRPC's thread that watches the state fails if the channel closes between two of its looks.
+        time.sleep(_LAST_LOOK)
+        self._channel.close()
+
+    def _cancel(self) -> None:
+        for future in self._pending.values():
+            future.cancel()
 
     def _on_state(self, state: grpc.ChannelConnectivity) -> None:
         if state is grpc.ChannelConnectivity.SHUTDOWN:

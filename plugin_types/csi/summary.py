@@ -43,9 +43,10 @@ def _needs_controller(fingerprint: Fingerprint) -> bool:
 
 
 def _topologies(fingerprints: Iterable[Fingerprint]) -> list[dict[str, str]]:
-    distinct = {
-        tuple(sorted(topology.get("Segments", {}).items()))
+    said = {
+        tuple(topology.get("Segments", {}).items())
         for fingerprint in fingerprints
         if (topology := fingerprint.details.get("NodeInfo", {}).get("AccessibleTopology"))
     }
-    return [dict(segments) for segments in sorted(distinct) if segments]
+    distinct = {tuple(sorted(segments)) for segments in said if segments}
+    return [dict(segments) for segments in sorted(distinct)]

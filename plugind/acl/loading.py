@@ -61,6 +61,12 @@ class Acl:
             raise TokenNotFound
         return token.caller
 
+    def expiry(self, secret: str) -> int | None:
+        """Return when the token of a secret expires, in nanoseconds since the epoch; None where
+        that never happens, or there is no such token."""
+        token = self.tokens.get(digest(secret)) if self.enabled and secret else None
+        return token.expires if token else None
+
     def held_by(self, accessor: str, now: int) -> Token:
         """Return the token with an accessor, without its secret: for what was begun with the token
         and goes on.

@@ -19,7 +19,7 @@ from plugind.acl.vocabulary import (
     Vocabulary,
     capability,
 )
-from plugind.config.hcl import read_file
+from plugind.config.reading import read_file
 from plugind.config.tree import Attribute, Block, Body, Place
 from plugind.errors import ConfigError
 from plugind.hints import suggestion

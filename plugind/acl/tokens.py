@@ -16,7 +16,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from plugind.acl.blocks import BLOCK_MAXIMUM, Diagnostics, header, parted, shown
-from plugind.config.hcl import read_file
+from plugind.config.reading import read_file
 from plugind.config.tree import Attribute, Block, Body, Place
 from plugind.errors import ConfigError
 from plugind.model.times import format_time, parse_time

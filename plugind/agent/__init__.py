@@ -1,8 +1,19 @@
 """The agent: watches over the plugins of one machine and reports them to a server.
 
 driver -> prober (plugin type, in a process of its own) -> supervisor -> report -> server.
+
+It is imported when it is first asked for, since a server without the client role needs nothing of
+it. ``__init__.pyi`` has the types.
 """
 
-from plugind.agent.agent import Agent
+from plugind.lazy import lazy_attributes
 
-__all__ = ["Agent"]
+__all__ = ["Agent", "Orphans"]
+
+__getattr__ = lazy_attributes(
+    __name__,
+    {
+        "Agent": "plugind.agent.agent:Agent",
+        "Orphans": "plugind.agent.supervisor.orphans:Orphans",
+    },
+)

@@ -10,7 +10,7 @@ import json
 import threading
 from collections.abc import Iterable, Mapping
 from dataclasses import replace
-from typing import Any
+from typing import Any, NamedTuple
 
 from plugind import logs
 from plugind.agent.protocol import Failed, Found, Key
@@ -35,6 +35,13 @@ _log = logs.get("prober")
 Plugins = Mapping[str, Mapping[str, Mapping[str, Any]]]
 
 
+class _Measured(NamedTuple):
+    """A fingerprint, and how many bytes it takes in a report."""
+
+    fingerprint: Mapping[str, Any]
+    size: int
+
+
 class Room:
     """The room that all targets of a type share: ``instances``, of ``size`` bytes in total.
 
@@ -46,6 +53,7 @@ class Room:
         self._instances = instances
         self._size = size
         self._taken: dict[str, dict[Key, int]] = {}
+        self._measured: dict[str, dict[Key, _Measured]] = {}
         self._beyond: dict[str, int] = {}
         self._hidden: dict[str, str] = {}
         self._lock = threading.Lock()
@@ -71,6 +79,7 @@ class Room:
         """Free the places of a target that is gone."""
         with self._lock:
             self._taken.pop(target, None)
+            self._measured.pop(target, None)
             self._beyond.pop(target, None)
             self._hidden.pop(target, None)
 
@@ -91,12 +100,25 @@ class Room:
         had = self._taken.pop(outcome.target, {})
         places = self._instances - sum(len(each) for each in self._taken.values())
         space = self._size - sum(sum(each.values()) for each in self._taken.values())
-        sizes = {key: size_of(key, wanted[key]) for key in wanted}
+        sizes = self._sizes(outcome.target, wanted)
         kept = within(sorted(sizes, key=lambda key: (key not in had, key)), sizes, space)
         taken = {key: sizes[key] for key in kept[: max(places, 0)]}
         self._taken[outcome.target] = taken
         self._beyond[outcome.target] = beyond = len(sizes) - len(taken)
         return replace(outcome, instances={key: wanted[key] for key in taken}, beyond=beyond)
+
+    def _sizes(self, target: str, wanted: Mapping[Key, Mapping[str, Any]]) -> dict[Key, int]:
+        """Return the bytes of each fingerprint; those that are the same objects as the last time
+        are not measured again."""
+        last = self._measured.get(target, {})
+        measured = {
+            key: found
+            if (found := last.get(key)) is not None and found.fingerprint is fingerprint
+            else _Measured(fingerprint, size_of(key, fingerprint))
+            for key, fingerprint in wanted.items()
+        }
+        self._measured[target] = measured
+        return {key: each.size for key, each in measured.items()}
 
 
 def fit(

@@ -12,17 +12,27 @@ import os
 import stat
 import threading
 import time
+from collections import deque
 from collections.abc import Collection, Mapping
 from contextlib import suppress
 from pathlib import Path
+from typing import NamedTuple
 
 import orjson
 
 from plugind import logs
 from plugind.api.exchange import Exchange
+from plugind.api.request import Request
 from plugind.errors import ConfigError, Mistake
+from plugind.health.threads import OwnedThread
 from plugind.model.times import format_time
 from plugind.wire.texts import tame
+
+INTERVAL = 0.1
+"""Seconds that a line waits to be written, about: what a process that is killed may lose."""
+
+LINES_MAXIMUM = 20_000
+"""Lines that may wait; who has one more writes them all itself."""
 
 _TEXT_MAXIMUM = 512
 _MODE = 0o640
@@ -31,99 +41,146 @@ _log = logs.get("api")
 
 
 class AccessLog:
-    """Appends to ``file``, which may be moved away at any time (by logrotate, say): the next line
+    """Appends to ``file``, which may be moved away at any time (by logrotate, say): a later line
     begins a new one. ``parameters`` are those of a query that are logged.
 
-    Raises ConfigError when the file cannot be written.
+    Lines are written by a thread within INTERVAL, many at a time, since a write for each would take
+    longer than many answers. Raises ConfigError when the file cannot be written.
     """
 
     def __init__(self, file: Path, parameters: Collection[str]) -> None:
         self._parameters = frozenset(parameters)
         self._trouble = ""
+        self._lines: deque[_Line] = deque()
+        self._writing = threading.Lock()
+        self._has_lines, self._ended = threading.Event(), threading.Event()
         try:
             self._file = _File(file)
         except OSError as error:
             text = f"{file} cannot be written: {error.strerror}"
             raise ConfigError([Mistake("server.access_log", 0, 0, text)]) from error
+        self.thread = OwnedThread("access log", self._run, restarts=True)
+        self.thread.start()
 
     @property
     def trouble(self) -> str:
-        """Return why the last line could not be written; "" when it could."""
+        """Return why the last lines could not be written; "" when they could."""
         return self._trouble
 
     def close(self) -> None:
-        """Close the file."""
+        """Write the lines that wait, and close the file."""
+        self._ended.set()
+        self._has_lines.set()
+        self.thread.join()
+        self.flush()
         self._file.close()
 
-    def answered(self, exchange: Exchange, status: int, index: int) -> None:
-        """Log a request that is answered; ``index`` is 0 where the answer has none."""
+    def fields(self, exchange: Exchange, status: int, index: int) -> Mapping[str, object]:
+        """Return what a line has beside its time, its address and its duration; ``index`` is 0
+        where the answer has none."""
         request = exchange.request
+        return {
+            "accessor": exchange.accessor,
+            "method": tame(request.method, _TEXT_MAXIMUM),
+            "path": tame(request.path, _TEXT_MAXIMUM),
+            "query": self.query(request),
+            "decision": exchange.decision,
+            "rule": exchange.rule,
+            "status": status,
+            "index": index,
+        }
+
+    def query(self, request: Request) -> Mapping[str, str]:
+        """Return the parameters of a request that are logged."""
         known = sorted(self._parameters & request.query.keys())
-        self._append(
-            {
-                "time": format_time(time.time_ns()),
-                "remote": request.remote,
-                "accessor": exchange.accessor,
-                "method": tame(request.method, _TEXT_MAXIMUM),
-                "path": tame(request.path, _TEXT_MAXIMUM),
-                "query": {name: tame(request.query[name], _TEXT_MAXIMUM) for name in known},
-                "decision": exchange.decision,
-                "rule": exchange.rule,
-                "status": status,
-                "index": index,
-                "duration_ms": round((time.monotonic() - exchange.began) * 1000, 3),
-            }
-        )
+        return {name: tame(request.query[name], _TEXT_MAXIMUM) for name in known}
+
+    def answered(self, remote: str, fields: Mapping[str, object], seconds: float) -> None:
+        """Log a request of the address ``remote`` whose answer took ``seconds``."""
+        self._lines.append(_Line(time.time_ns(), remote, fields, seconds))
+        if not self._has_lines.is_set():
+            self._has_lines.set()
+        elif len(self._lines) >= LINES_MAXIMUM:
+            self.flush()
 
     def refused(self, remote: str, method: str, path: str, status: int) -> None:
         """Log a request that the HTTP server refused itself, before it came to the application."""
-        self._append(
-            {
-                "time": format_time(time.time_ns()),
-                "remote": remote,
-                "accessor": "",
-                "method": tame(method, _TEXT_MAXIMUM),
-                "path": tame(path, _TEXT_MAXIMUM),
-                "query": {},
-                "decision": "",
-                "rule": "",
-                "status": status,
-                "index": 0,
-                "duration_ms": 0.0,
-            }
-        )
+        fields = {
+            "accessor": "",
+            "method": tame(method, _TEXT_MAXIMUM),
+            "path": tame(path, _TEXT_MAXIMUM),
+            "query": {},
+            "decision": "",
+            "rule": "",
+            "status": status,
+            "index": 0,
+        }
+        self.answered(remote, fields, 0.0)
 
-    def _append(self, entry: Mapping[str, object]) -> None:
-        """Write a line. Where that fails the request is still answered, and health says so."""
-        try:
-            self._file.append(orjson.dumps(entry) + b"\n")
-        except OSError as error:
-            if not self._trouble:
-                _log.error("the access log cannot be written", reason=error.strerror)
-            self._trouble = f"the access log cannot be written: {error.strerror}"
-        else:
-            self._trouble = ""
+    def flush(self) -> None:
+        """Write the lines that wait. Where that fails they are lost, and health says so."""
+        with self._writing:
+            lines = [self._lines.popleft() for _ in range(len(self._lines))]
+            if not lines:
+                return
+            try:
+                self._file.append(b"".join(map(_text, lines)))
+            except OSError as error:
+                if not self._trouble:
+                    _log.error("the access log cannot be written", reason=error.strerror)
+                self._trouble = f"the access log cannot be written: {error.strerror}"
+            else:
+                self._trouble = ""
+
+    def _run(self) -> None:
+        while not self._ended.is_set():
+            self._has_lines.wait()
+            self._ended.wait(INTERVAL)
+            self._has_lines.clear()  # before the look, so that a line after it sets it again
+            self.flush()
+
+
+class _Line(NamedTuple):
+    """A request that was answered at a time (nanoseconds since 1970)."""
+
+    time: int
+    remote: str
+    fields: Mapping[str, object]
+    seconds: float
+
+
+def _text(line: _Line) -> bytes:
+    entry = {
+        "time": format_time(line.time),
+        "remote": line.remote,
+        **line.fields,
+        "duration_ms": round(line.seconds * 1000, 3),
+    }
+    return orjson.dumps(entry, option=orjson.OPT_APPEND_NEWLINE)
 
 
 class _File:
-    """A file that other programs may move away. Safe for threads; any method may raise OSError."""
+    """A file that other programs may move away. Any method may raise OSError."""
 
     def __init__(self, path: Path) -> None:
         self._path = path
-        self._lock = threading.Lock()
+        self._is_torn = False  # its last line has no end
         self._descriptor = self._open()
 
-    def append(self, line: bytes) -> None:
-        with self._lock:
-            if self._is_moved():
-                old, self._descriptor = self._descriptor, self._open()
-                os.close(old)
-            if os.write(self._descriptor, line) < len(line):
-                os.write(self._descriptor, b"\n")  # raises the reason, or ends the line
+    def append(self, lines: bytes) -> None:
+        """Append whole lines, to a new file where the old one was moved away."""
+        if self._is_moved():
+            old, self._descriptor = self._descriptor, self._open()
+            os.close(old)
+            self._is_torn = False
+        data = b"\n" + lines if self._is_torn else lines
+        done = 0
+        while done < len(data):  # a disk that is full takes a part, and the next write says so
+            done += os.write(self._descriptor, memoryview(data)[done:])
+            self._is_torn = data[done - 1 : done] != b"\n"
 
     def close(self) -> None:
-        with self._lock:
-            os.close(self._descriptor)
+        os.close(self._descriptor)
 
     def _is_moved(self) -> bool:
         with suppress(FileNotFoundError):

@@ -9,11 +9,10 @@ from apispec import APISpec
 from apispec.ext.marshmallow import MarshmallowPlugin
 from marshmallow import Schema, fields, validate
 
+from plugind.api.openapi import VERSION
 from plugind.api.shapes import Schemas, Shape
 from plugind.model.times import INT64_MAX
 from plugind.wire.fields import ID_PATTERN, Duration, Flag, Identifier, Number, Text, Time
-
-VERSION = "3.1.0"
 
 _DURATION = r"^[+-]?(0|([0-9]+(\.[0-9]*)?(ns|us|µs|ms|s|m|h))+)$"
 _TIME = "RFC 3339, from 1970 to 2262; nanoseconds count"

@@ -7,7 +7,7 @@ the flow, the notes and the answers of ``unrouted`` in common.
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import replace
+from functools import cache
 from http import HTTPStatus
 from typing import NamedTuple
 
@@ -18,10 +18,11 @@ from plugind.api.endpoints import SMALL_BODY, Endpoint
 from plugind.api.exchange import Exchange
 from plugind.api.flow import Flow
 from plugind.api.notes import Notes
-from plugind.api.reply import IN_CONTACT, Reply, rendered
+from plugind.api.repeats import Repeats
+from plugind.api.reply import Rendered, Reply, rendered
 from plugind.api.request import Request, Steps, Stream
 from plugind.api.unrouted import NO_PATH, TO_PAGES, no_method, root
-from plugind.model import Contact
+from plugind.model import IN_CONTACT, Contact
 
 _ROOT, _PAGES = "/", "/ui"
 
@@ -46,39 +47,70 @@ class Found(NamedTuple):
     reply: Reply | None = None
 
 
+@cache
+def _map_of(endpoints: tuple[tuple[str, str], ...]) -> Map:
+    """Return the map of paths and methods to places in the table.
+
+    Servers of one process share it: to compile its rules is a quarter of what a server's start
+    takes.
+    """
+    rules = [(path, method, at) for at, (path, method) in enumerate(endpoints)]
+    # Without a rule for /ui it would be redirected to one of the host that the client names.
+    rules += [(_ROOT, "GET", -1), (_PAGES, "GET", -1)]
+    return Map(
+        [Rule(path, methods=[method], endpoint=at) for path, method, at in rules],
+        merge_slashes=False,
+    )
+
+
 class Direct:
     """Answers requests to a table of endpoints through one flow."""
 
-    def __init__(self, flow: Flow, table: Sequence[Endpoint], notes: Notes) -> None:
-        self._flow = flow
+    def __init__(
+        self, flow: Flow, table: Sequence[Endpoint], repeats: Repeats, notes: Notes
+    ) -> None:
+        self.flow = flow
+        self.repeats = repeats
         self._table = table
         self.notes = notes
-        rules = [(each.path, each.method, at) for at, each in enumerate(table)]
-        # Without a rule for /ui it would be redirected to one of the host that the client names.
-        rules += [(_ROOT, "GET", -1), (_PAGES, "GET", -1)]
-        self._map = Map(
-            [Rule(path, methods=[method], endpoint=at) for path, method, at in rules],
-            merge_slashes=False,
-        ).bind("")
+        self._map = _map_of(tuple((each.path, each.method) for each in table)).bind("")
 
     def exchange(self, request: Request) -> Exchange:
         """Return the exchange that a request begins; its turn is to be ended after the answer."""
-        return self._flow.exchange(request)
+        return self.flow.exchange(request)
 
     def answer(self, exchange: Exchange, target: str) -> Steps[Answer]:
         """Return the answer to a request for a ``target``, the path as it was sent; note it."""
+        found = self._find(exchange.request, target)
+        made = yield from self._made(exchange, found)
+        self._note(exchange, found, made)
+        return made
+
+    def keep(self, exchange: Exchange, target: str) -> Steps[bool]:
+        """Make the answer to a read, to have it kept; return whether it is of a kind that is.
+
+        Endpoints that are no reads are not called, since such an endpoint may open a stream, which
+        nobody would close here.
+        """
+        found = self._find(exchange.request, target)
+        if found.endpoint is not None and found.endpoint.reads:
+            yield from self._made(exchange, found)
+        return exchange.may_be_kept
+
+    def _made(self, exchange: Exchange, found: Found) -> Steps[Answer]:
         request = exchange.request
-        found = self._find(request, target)
         try:
-            yield from self._flow.begin(exchange)
+            yield from self.flow.begin(exchange)
             reply = found.reply
             if found.endpoint is not None:
-                reply = yield from self._flow.answer(exchange, found.endpoint, found.path)
+                reply = yield from self.flow.answer(exchange, found.endpoint, found.path)
             assert reply is not None, "a request has an endpoint or a reply"
-            made = _answer(reply, request, self._flow.contact)
+            made = _answer(reply, request, self.flow.contact)
+            if isinstance(body := made.body, bytes):
+                kept = Rendered(made.status, made.headers, body)
+                self.repeats.keep(exchange, reply.terms, kept, found.rule)
         except Exception as error:
-            made = _answer(self._flow.failed(exchange, error), request)
-        self._note(exchange, found, made)
+            made = _answer(self.flow.failed(exchange, error), request)
         return made
 
     def check_head(self, exchange: Exchange, target: str) -> int | Answer:
@@ -91,7 +123,7 @@ class Direct:
         found = self._find(request, target)
         try:
             if found.endpoint is not None:
-                call = self._flow.admit(exchange, found.endpoint, found.path)
+                call = self.flow.admit(exchange, found.endpoint, found.path)
                 if found.endpoint.check_size is not None:
                     found.endpoint.check_size(call, request.content_length)
                 return call.body_maximum
@@ -100,7 +132,7 @@ class Direct:
                 return SMALL_BODY
             made = _answer(found.reply, request)
         except Exception as error:
-            made = _answer(self._flow.failed(exchange, error), request)
+            made = _answer(self.flow.failed(exchange, error), request)
         self._note(exchange, found, made)
         return made
 
@@ -126,6 +158,6 @@ class Direct:
 def _answer(reply: Reply, request: Request, contact: Contact = IN_CONTACT) -> Answer:
     """Return a reply in the form that a request wants."""
     if isinstance(stream := reply.body, Stream):
-        made = rendered(replace(reply, body=()), request, contact)
+        made = rendered(reply.changed(body=()), request, contact)
         return Answer(made.status, made.headers, stream)
     return Answer(*rendered(reply, request, contact))

@@ -17,7 +17,7 @@ from plugind.acl import Acl, Authorizer, Caller, Decision
 from plugind.acl.authorizer import ALLOWED, NO_RULE
 from plugind.api.query import Query
 from plugind.api.reply import JSON, Reply
-from plugind.api.request import Request
+from plugind.api.request import Request, Signal, Steps
 from plugind.api.rows import Beyond
 from plugind.api.shapes import TEXT, Shape
 from plugind.api.turns import Turn
@@ -25,6 +25,7 @@ from plugind.catalogue import Reading
 from plugind.catalogue.rendering import Listing
 from plugind.filtering import Fields
 from plugind.model import SETTLED
+from plugind.model.values import Value
 from plugind.store.base import FIRST_INDEX
 
 P = TypeVar("P")
@@ -34,8 +35,7 @@ LARGE_BODY = 8 * 2**20
 """Bytes of a body: of most calls, and of a node's whole report."""
 
 
-@dataclass(frozen=True, slots=True)
-class Asked:
+class Asked(Value, frozen=True):
     """The parts of a request that rights depend on: its caller, path and query.
 
     ``types`` are the names of all plugin types. ``shows_secret``: it comes with a node's secret,
@@ -56,15 +56,14 @@ class Asked:
         return self.query.get("namespace") or "default"
 
 
-@dataclass(frozen=True, slots=True)
-class Call(Generic[P]):
+class Call(Value, Generic[P], frozen=True):
     """A request that is allowed, and the ``parts`` of the server that its endpoint's group needs.
 
     ``acl`` has the policies and tokens that it was allowed by, which a reload does not change any
     more. ``secret`` is that of its token, "" for none. ``body_maximum`` is how many bytes its body
     may have. ``check`` returns the same call by those in force now, and raises Forbidden or
     TokenNotFound where the request is not allowed any more. ``turn`` is for the parts of a stream
-    that are much work.
+    that are much work, and ``signal`` makes signals for pauses of a view that waits.
     """
 
     parts: P
@@ -75,8 +74,13 @@ class Call(Generic[P]):
     query: Query
     turn: Turn
     check: Callable[[], Call[P]]
-    secret: str = field(default="", repr=False)
+    signal: Callable[[], Signal]
+    secret: str = ""
     body_maximum: int = SMALL_BODY
+
+    def __repr__(self) -> str:
+        """Return a text without the token's secret."""
+        return f"Call({self.request!r})"
 
     @property
     def holder(self) -> str:
@@ -129,7 +133,7 @@ def settled_value(value: Any, missing: str) -> Source:
 
 
 Need = Callable[[Authorizer, Asked], Decision]
-View = Callable[Concatenate[Call[P], ...], Reply | Source]
+View = Callable[Concatenate[Call[P], ...], Reply | Source | Steps[Reply]]
 
 
 def anyone(authorizer: Authorizer, asked: Asked) -> Decision:

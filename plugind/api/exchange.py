@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import time
+from collections.abc import Hashable
 from dataclasses import dataclass, field
 
 from plugind.acl import Acl
@@ -17,7 +18,9 @@ class Exchange:
 
     ``acl`` has the policies and tokens that were looked up before, for the first use of them.
     ``parked`` is for how many seconds it waited for a change.
-    ``endpoint`` is the one that the request came to, if any.
+    ``endpoint`` is the one that the request came to, if any. ``key`` has all that the answer to a
+    read depends on, by which it may be kept; None for none. ``may_be_kept``: the answer is of a
+    kind that is kept.
     """
 
     request: Request
@@ -29,3 +32,5 @@ class Exchange:
     accessor: str = ""
     decision: str = ""
     rule: str = ""
+    key: Hashable = None
+    may_be_kept: bool = False

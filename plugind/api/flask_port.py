@@ -2,23 +2,25 @@
 
 from __future__ import annotations
 
+import time
 from collections.abc import Callable, Iterable, Sequence
-from dataclasses import replace
+from http import HTTPStatus
 from typing import Any
 from wsgiref.types import StartResponse, WSGIEnvironment
 
 from flask import Flask, Response, request
 from werkzeug.exceptions import HTTPException, MethodNotAllowed, NotFound
 
-from plugind.api.access_log import AccessLog
+from plugind.api.direct import Direct
 from plugind.api.endpoints import SMALL_BODY, Endpoint
 from plugind.api.exchange import Exchange
 from plugind.api.flow import Flow
-from plugind.api.notes import Answered, Notes
-from plugind.api.reply import PHRASES, Rendered, Reply, error_reply, rendered
+from plugind.api.notes import Notes
+from plugind.api.repeats import Repeat, Repeats
+from plugind.api.reply import Rendered, Reply, error_reply, rendered, status_line
 from plugind.api.request import Server, Stream
 from plugind.api.unrouted import NO_PATH, TO_PAGES, no_method, root
-from plugind.api.wsgi import WHEN_ANSWERED, request_of
+from plugind.api.wsgi import KEY, WHEN_ANSWERED, key_in, request_of
 from plugind.errors import TooManyParked
 from plugind.wire.addresses import Networks
 
@@ -33,8 +35,8 @@ RefusedHead = tuple[str, list[tuple[str, str]], bytes]
 class Api(Flask):
     """Flask, without the answers that it gives by itself; every endpoint through one flow.
 
-    ``server`` parks requests; ``trusted`` are the proxies whose word on addresses is believed;
-    ``answered`` is called with each answer.
+    ``repeats`` has the answers that may be given again; ``server`` parks requests; ``trusted`` are
+    the proxies whose word on addresses is believed.
     """
 
     def __init__(
@@ -42,10 +44,10 @@ class Api(Flask):
         name: str,
         flow: Flow,
         table: Sequence[Endpoint],
+        repeats: Repeats,
+        notes: Notes,
         server: Server,
         trusted: Networks = (),
-        access_log: AccessLog | None = None,
-        answered: Answered | None = None,
     ) -> None:
         super().__init__(name, static_folder=None)
         self.config["PROVIDE_AUTOMATIC_OPTIONS"] = False
@@ -53,7 +55,9 @@ class Api(Flask):
         self._flow = flow
         self._server = server
         self._trusted = trusted
-        self._notes = Notes(table, access_log, answered)
+        self._notes = notes
+        self.repeats = repeats
+        self._direct = Direct(flow, table, repeats, notes)
         self.before_request(_refuse)
         self.after_request(self._note)
         self.register_error_handler(HTTPException, _http_error)
@@ -69,18 +73,44 @@ class Api(Flask):
 
     def wsgi_app(self, environ: WSGIEnvironment, start_response: StartResponse) -> Iterable[bytes]:
         """Answer a request; a costly one when its turn comes."""
+        began = time.monotonic()
+        key = environ.get(KEY) or key_in(environ)
+        if (repeat := self.repeats.find(key)) is not None:
+            self.repeats.given(repeat, environ.get("REMOTE_ADDR", ""), began)
+            return self._again(repeat, start_response)
         exchange = self._exchange(environ)
+        exchange.key = None if exchange.request.may_block else key
         try:
-            self._server.run(self._flow.begin(exchange), exchange.request.connection)
-        except TooManyParked as error:
-            environ[_REFUSAL] = error
-        try:
+            if exchange.request.method == "PUT":
+                return self._answer_agent(exchange, environ, start_response)
+            try:
+                self._server.run(self._flow.begin(exchange), exchange.request.connection)
+            except TooManyParked as error:
+                environ[_REFUSAL] = error
             return super().wsgi_app(environ, start_response)
         finally:
             if (when_answered := environ.get(WHEN_ANSWERED)) is not None:
                 when_answered(exchange.turn.end)  # to send a large answer is work as well
             else:
                 exchange.turn.end()
+
+    def _again(self, repeat: Repeat, start_response: StartResponse) -> Iterable[bytes]:
+        """Give an answer again."""
+        headers = [*repeat.form(_headers), *self.repeats.contact_headers().items()]
+        start_response(status_line(repeat.status), headers)
+        return () if repeat.is_head else (repeat.body,)
+
+    def _answer_agent(
+        self, exchange: Exchange, environ: WSGIEnvironment, start_response: StartResponse
+    ) -> Iterable[bytes]:
+        """Answer a report or a heartbeat. A fleet sends more of these than others send anything
+        else, and Flask's way from a request to its view takes as long as a heartbeat itself."""
+        steps = self._direct.answer(exchange, environ.get("REQUEST_URI", ""))
+        answer = self._server.run(steps, exchange.request.connection)
+        assert isinstance(answer.body, bytes), "only reads are streams"
+        headers = [*answer.headers.items(), ("Content-Length", str(len(answer.body)))]
+        start_response(status_line(answer.status), headers)
+        return [answer.body]
 
     def check_head(self, environ: dict[str, Any]) -> int | RefusedHead:
         """Decide about a request by its head alone, before its body is read.
@@ -119,8 +149,10 @@ class Api(Flask):
             connection = exchange.request.connection
             reply = self._server.run(self._flow.answer(exchange, endpoint, path), connection)
             if isinstance(reply.body, Stream):
-                reply = replace(reply, body=self._server.send(reply.body, connection))
-            return response_of(rendered(reply, exchange.request, self._flow.contact))
+                reply = reply.changed(body=self._server.send(reply.body, connection))
+            answer = rendered(reply, exchange.request, self._flow.contact)
+            self.repeats.keep(exchange, reply.terms, answer, endpoint.path)
+            return response_of(answer)
 
         return respond
 
@@ -149,12 +181,18 @@ def _response(reply: Reply) -> Response:
 def response_of(answer: Rendered) -> Response:
     """Return an answer as Flask sends it."""
     # Flask's own phrases are all in capitals.
-    phrase = PHRASES.get(answer.status, "Unknown")
-    headers = list(answer.headers.items())
-    response = Response(answer.body, f"{answer.status} {phrase}", headers)
+    response = Response(answer.body, status_line(answer.status), list(answer.headers.items()))
     if "Content-Type" not in answer.headers:
         del response.headers["Content-Type"]  # Flask has set one of its own
     return response
+
+
+def _headers(repeat: Repeat) -> list[tuple[str, str]]:
+    """Return the headers of an answer that is given again."""
+    headers = list(repeat.headers.items())
+    if repeat.status != HTTPStatus.NOT_MODIFIED:
+        headers.append(("Content-Length", str(len(repeat.body))))
+    return headers
 
 
 def _refuse() -> None:

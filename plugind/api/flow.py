@@ -7,9 +7,8 @@ in which the request may pause, and sends the ``Reply``.
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Collection, Iterable, Mapping
+from collections.abc import Callable, Collection, Generator, Iterable, Mapping
 from contextlib import suppress
-from dataclasses import replace
 from functools import partial
 from typing import Any
 from zlib import crc32
@@ -22,11 +21,12 @@ from plugind.api.denials import denied
 from plugind.api.endpoints import Asked, Call, Endpoint, Source, no_token
 from plugind.api.exchange import Exchange
 from plugind.api.query import Query, read_query
-from plugind.api.reply import Reply, error_reply, made_now
+from plugind.api.reply import Reply, Terms, error_reply, made_now
 from plugind.api.request import Pause, Request, Signal, Steps, Stream
 from plugind.api.turns import WOKEN, Turn, Turns, kind_of
 from plugind.catalogue import Catalogue
 from plugind.catalogue.rendering import Listing
+from plugind.catalogue.waiting import Subscription
 from plugind.client import NODE_SECRET_HEADER
 from plugind.config.settings import ServerLimits
 from plugind.errors import BadRequest, Forbidden, PlugindError, StoreError, TokenNotFound
@@ -70,11 +70,11 @@ class Flow:
         self._hits = hits
         self._parts = {type(each): each for each in parts}
         self._signal = signal
-        self._turns = Turns(limits.max_costly_reads, limits.max_waiting_reads, hits)
+        self.turns = Turns(limits.max_costly_reads, limits.max_waiting_reads, hits)
 
     def exchange(self, request: Request) -> Exchange:
         """Return the exchange that a request begins."""
-        return Exchange(request, Turn(self._turns, self._signal))
+        return Exchange(request, Turn(self.turns, self._signal))
 
     def begin(self, exchange: Exchange) -> Steps[None]:
         """Take a turn, unless the request may wait for an index first, or is no read.
@@ -112,12 +112,12 @@ class Flow:
         call = self.admit(exchange, endpoint, path)
         if endpoint.reads:
             self._refresh(call.query)
-        answer = endpoint.view(call, **path)
+        answer = yield from _look(endpoint, call, path)
         if isinstance(answer, Source) and call.query.index:
             yield from self._wait(exchange, call, answer)
             call = self.admit(exchange, endpoint, path)  # rights may have changed meanwhile
             self._refresh(call.query)
-            answer = endpoint.view(call, **path)
+            answer = yield from _look(endpoint, call, path)
         elif isinstance(answer, Reply) and isinstance(answer.body, Stream):
             exchange.turn.end()  # its parts take turns
             return answer
@@ -183,7 +183,23 @@ class Flow:
             body_maximum=endpoint.body_maximum,
             check=partial(self.admit, exchange, endpoint, path),
             turn=exchange.turn,
+            signal=self._signal,
         )
+
+    def query_of(self, request: Request) -> Query | None:
+        """Return the query of a read; None for one that cannot be understood."""
+        try:
+            return read_query(request.query, self._region)
+        except BadRequest:
+            return None
+
+    def subscribe(
+        self, request: Request, resource: str, index: int, call: Callable[[], object]
+    ) -> Subscription:
+        """Call ``call`` once a resource changed after an index, as ``Catalogue.subscribe`` does, on
+        a place of the request's caller. Raise TooManyParked."""
+        holder = holder_of(request, self._acl(), time.time_ns())
+        return self._catalogue.subscribe(resource, index, call, holder)
 
     def failed(self, exchange: Exchange, error: Exception) -> Reply:
         """Return the reply to a request that raised an error; log one that is plugind's fault."""
@@ -241,7 +257,7 @@ class Flow:
         found, token = reading.found, reading.next_token
         if isinstance(found, Listing):
             if rows.selects(query):
-                made = partial(rows.select, found.rows, query, matches, source.beyond)
+                made = partial(rows.select, found, query, matches, source.beyond)
                 page = keep(found, rows.shape(query), made)
                 found = page.listing
                 token = page.next_token or token
@@ -251,14 +267,19 @@ class Flow:
             found, index=reading.index, content_type=content_type, headers=headers, keep=keep
         )
         if source.personal:
-            return replace(reply, headers={**headers, "Cache-Control": "no-store"})
+            return reply.changed(headers={**headers, "Cache-Control": "no-store"})
         # The answer depends on the store and its renderers, the rights, the index, and the query.
         version = [catalogue.generation, call.acl.generation, str(reading.index), rows.shape(query)]
         tag = "-".join(version).removesuffix("-")
         if reading.is_degraded:  # what replaces it will have the same index
             body = found.body if isinstance(found, Listing) else found
             tag += f"-degraded-{crc32(body):08x}"
-        return replace(reply, version=tag)
+            is_kept = False
+        terms = None
+        if is_kept:
+            expires = call.acl.expiry(call.secret)
+            terms = Terms(source.resource, reading.index, call.acl, expires, query.stale)
+        return reply.changed(version=tag, terms=terms)
 
     def _check_size(self, size: int) -> None:
         """Raise BadRequest for a list that is larger than it may be."""
@@ -268,6 +289,15 @@ class Flow:
                 f"the list has {size} bytes, more than the {self._max_list_size} of "
                 "server.max_list_size: read it page by page, with per_page"
             )
+
+
+def _look(endpoint: Endpoint, call: Call[Any], path: Mapping[str, str]) -> Steps[Reply | Source]:
+    """Return what an endpoint's view does, after the pauses of one that waits."""
+    answer = endpoint.view(call, **path)
+    if isinstance(answer, Generator):
+        reply: Reply = yield from answer
+        return reply
+    return answer
 
 
 def _decide(exchange: Exchange, endpoint: Endpoint, authorizer: Authorizer, asked: Asked) -> None:

@@ -10,6 +10,9 @@ import orjson
 from plugind.api.yielding import in_slices
 from plugind.catalogue.rendering import Listing
 
+PACKED_MINIMUM = 150
+"""Bytes of a body that is packed. Shorter ones, such as answers to heartbeats, get no smaller."""
+
 _LEVEL = 4  # beyond it lists get little smaller, and take much longer
 _GZIP = 16 + zlib.MAX_WBITS  # the container of RFC 1952, without a name or a time
 _CHUNK = 64 * 2**10

@@ -24,7 +24,8 @@ from plugind.api.plugins import may_read_plugin
 from plugind.api.query import Query
 from plugind.api.yielding import in_slices
 from plugind.catalogue import Catalogue, Reading
-from plugind.catalogue.rendering import Listing, Row
+from plugind.catalogue.columns import Row
+from plugind.catalogue.rendering import Listing
 from plugind.errors import BadRequest
 from plugind.model import (
     HISTORY,

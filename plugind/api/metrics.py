@@ -12,8 +12,7 @@ from plugind.api.endpoints import Asked, Call, Endpoints, Given
 from plugind.api.reply import Reply
 from plugind.api.shapes import TEXT
 from plugind.errors import BadRequest
-from plugind.metrics import Metrics
-from plugind.metrics.metrics import CONTENT_TYPE
+from plugind.metrics.metrics import CONTENT_TYPE, Metrics
 
 PROMETHEUS = "prometheus"
 _FORMATS = {**TEXT, "enum": [PROMETHEUS]}

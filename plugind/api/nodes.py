@@ -6,6 +6,7 @@ import hashlib
 from collections.abc import Iterable, Mapping
 from contextlib import ExitStack
 from dataclasses import dataclass, replace
+from functools import lru_cache
 
 from plugind import filtering
 from plugind.acl import Authorizer, Decision
@@ -24,12 +25,14 @@ from plugind.api.endpoints import (
 )
 from plugind.api.query import read_flag
 from plugind.api.reply import Reply, json_reply
+from plugind.api.request import Pause, Steps
 from plugind.api.rows import Beyond
 from plugind.api.shapes import (
     FLAG,
     FORGOTTEN,
     TEXT,
     AcceptedSchema,
+    RejectedSchema,
     node_body,
     report_body,
 )
@@ -43,6 +46,7 @@ from plugind.errors import (
     NotFound,
     ReportInWork,
     StoreError,
+    UnknownOutcome,
 )
 from plugind.feed.liveness import Liveness
 from plugind.health import Hits
@@ -62,6 +66,7 @@ from plugind.schemas.nodes import (
     Wanted,
     instances_in,
     load,
+    load_quickly,
 )
 from plugind.schemas.plugins import PluginSchemas
 from plugind.tally import Tally
@@ -72,6 +77,7 @@ NOT_FOUND = "node not found"
 _REPORT = ReportSchema()
 _HEARTBEAT = HeartbeatSchema()
 _ACCEPTED = AcceptedSchema()
+_REJECTED = RejectedSchema(many=True)
 _STUB_NAMES = frozenset(filtering.fields_of(NodeStubSchema()).by_name)
 _ALLOCATION_FIELDS = filtering.fields_of(NodeAllocationSchema())
 _WRITE_ERRORS = (400, 413, 503)
@@ -174,22 +180,20 @@ def list_allocations(call: Call[NodeParts], node_id: str) -> Source:
     errors=(*_WRITE_ERRORS, 429),
     decided_later="the right to register one of the plugin types that the report has",
 )
-def report(call: Call[NodeParts], node_id: str) -> Reply:
+def report(call: Call[NodeParts], node_id: str) -> Steps[Reply]:
     """Take a node's whole report; only agents call this."""
     secret = _checked_secret(call, node_id)
     parts, accessor = call.parts, call.asked.caller.accessor
     parts.intake.check_secret(node_id, secret)
     try:
         with parts.admission.entered(call.holder, node_id, secret, call.request.has_left) as entry:
-            if call.request.content_length > LARGE_BYTES:
-                entry.become_large()
-            accepted, run = _take(call, node_id, secret, entry)
+            accepted, run = yield from _take(call, node_id, secret, entry)
     except LimitReached as error:
         parts.hits.add(error.limit, node_id=node_id, accessor=accessor)
         raise
-    except (StoreError, Busy, ReportInWork):
+    except (StoreError, Busy, ReportInWork, UnknownOutcome):
         if parts.catalogue.has_node(node_id):
-            parts.liveness.beat(node_id)  # it was heard of, though nothing can be written now
+            parts.liveness.beat(node_id)  # it was heard of, whatever becomes of the report
         raise
     for item in accepted.rejected:
         parts.rejected.add((item.type if item.type in call.asked.types else "",))
@@ -198,20 +202,45 @@ def report(call: Call[NodeParts], node_id: str) -> Reply:
             parts.hits.add(limit, node_id=node_id, accessor=accessor)
         # There may be room the next time, so the next heartbeat asks for the whole report.
         accepted = replace(accepted, digest="")
-    return _heard_of(call, node_id, accepted, run)
+    return (yield from _heard_of(call, node_id, accepted, run))
 
 
-def _take(call: Call[NodeParts], node_id: str, secret: str, entry: Entry) -> tuple[Accepted, str]:
+def _take(
+    call: Call[NodeParts], node_id: str, secret: str, entry: Entry
+) -> Steps[tuple[Accepted, str]]:
     """Take the report in the body, and let go of what it is parsed into. Return the answer to it,
     and the RunID of its agent."""
+    if call.request.content_length > LARGE_BYTES:
+        yield from _become_large(call, entry)
     given = load(_REPORT, call.document())
     if instances_in(given.plugins) >= LARGE:
-        entry.become_large()
+        yield from _become_large(call, entry)
     refused, accessor = _not_permitted(call, given.plugins), call.asked.caller.accessor
     parts, holder = call.parts, call.holder
-    accepted = parts.intake.report(node_id, secret, given, refused, accessor, holder)
+    pending = parts.intake.begin(node_id, secret, given, refused, accessor, holder)
+    if entry.is_large:  # it takes breaks in this very thread
+        accepted = pending.result(pending.timeout)
+    else:
+        signal = call.signal()
+        pending.when_done(lambda _: signal.set())
+        yield Pause(signal, pending.timeout, keeps_place=True)
+        accepted = pending.result(0.0)
     parts.probes.hear(node_id, given.run_id, given.probes)
     return accepted, given.run_id
+
+
+def _become_large(call: Call[NodeParts], entry: Entry) -> Steps[None]:
+    """Let a report go on as a large one once its turn has come; again does nothing. Raise Busy."""
+    if not entry.is_large:
+        yield from _before_long(call)
+        entry.become_large()
+
+
+def _before_long(call: Call[NodeParts]) -> Steps[None]:
+    """Continue in a thread in which work may take long or wait."""
+    signal = call.signal()
+    signal.set()
+    yield Pause(signal, is_before_long=True, keeps_place=True)
 
 
 @endpoints(
@@ -223,15 +252,22 @@ def _take(call: Call[NodeParts], node_id: str, secret: str, entry: Entry) -> tup
     headers=_SECRET,
     errors=(*_WRITE_ERRORS, 409),
 )
-def heartbeat(call: Call[NodeParts], node_id: str) -> Reply:
+def heartbeat(call: Call[NodeParts], node_id: str) -> Steps[Reply]:
     """Keep a node alive, or take it back; 409 asks for the whole report."""
+    # All before the first pause may run in the event loop of a server: nothing there may block.
     secret = _checked_secret(call, node_id)
-    beat = load(_HEARTBEAT, call.document())
-    digest, _, rights = beat["Digest"].rpartition(".")
-    is_same = rights == _rights(call)  # else the whole report is taken, or refused, in part
-    accepted = call.parts.intake.heartbeat(
-        node_id, secret, digest if is_same else "", beat["RunID"]
-    )
+    document = call.document()
+    beat = load_quickly(_HEARTBEAT, document)
+    if beat is None:
+        yield from _before_long(call)
+        beat = load(_HEARTBEAT, document)
+    digest, _, known = beat["Digest"].rpartition(".")
+    if known != _rights(call):  # the whole report is taken, or refused, in part
+        digest = ""
+    accepted = call.parts.intake.heartbeat_at_once(node_id, secret, digest, beat["RunID"])
+    if accepted is None:
+        yield from _before_long(call)
+        accepted = call.parts.intake.heartbeat(node_id, secret, digest, beat["RunID"])
     call.parts.probes.hear(node_id, beat["RunID"], beat["Probes"])
     if not call.parts.catalogue.contact.is_known:
         call.parts.liveness.beat(node_id, beat["RunID"])
@@ -239,7 +275,7 @@ def heartbeat(call: Call[NodeParts], node_id: str) -> Reply:
             "this server cannot reach its store, where other servers look for heartbeats: send "
             "them to another server"
         )
-    return _heard_of(call, node_id, accepted, beat["RunID"])
+    return (yield from _heard_of(call, node_id, accepted, beat["RunID"]))
 
 
 @endpoints(
@@ -283,20 +319,34 @@ def unpin_secret(call: Call[NodeParts], node_id: str) -> Reply:
     return json_reply({"Index": call.parts.intake.unpin(node_id)})
 
 
-def _heard_of(call: Call[NodeParts], node_id: str, accepted: Accepted, run: str) -> Reply:
+def _heard_of(call: Call[NodeParts], node_id: str, accepted: Accepted, run: str) -> Steps[Reply]:
+    """Note that a node was heard, and return the answer to its report or heartbeat."""
     if (connection := call.request.connection) is not None:
         connection.verified_node()
     ttl, was_late = call.parts.liveness.beat(node_id, run)
-    if was_late and (index := call.parts.intake.back(node_id)):
-        accepted = replace(accepted, index=index)
-    answer = replace(accepted, digest=f"{accepted.digest}.{_rights(call)}")
-    return json_reply({**_ACCEPTED.dump(answer), "HeartbeatTTL": round(ttl * SECOND)})
+    if was_late:
+        yield from _before_long(call)
+        if index := call.parts.intake.back(node_id):
+            accepted = replace(accepted, index=index)
+    return json_reply(
+        {
+            "Index": accepted.index,
+            "HeartbeatTTL": round(ttl * SECOND),
+            "Digest": f"{accepted.digest}.{_rights(call)}",
+            "Rejected": _REJECTED.dump(accepted.rejected) if accepted.rejected else [],
+        }
+    )
 
 
 def _rights(call: Call[NodeParts]) -> str:
     """Return a digest of the types that the call may register: a report's effect depends on it."""
-    types = sorted(set(call.asked.types) - _refused(call, call.asked.types))
-    return hashlib.blake2b(repr(types).encode(), digest_size=4).hexdigest()
+    refused = _refused(call, call.asked.types)
+    return _digest_of(tuple(sorted(set(call.asked.types) - refused)))
+
+
+@lru_cache(maxsize=256)
+def _digest_of(types: tuple[str, ...]) -> str:
+    return hashlib.blake2b(repr([*types]).encode(), digest_size=4).hexdigest()
 
 
 def _not_permitted(call: Call[NodeParts], plugins: Mapping[str, object]) -> frozenset[str]:

@@ -3,49 +3,87 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
+from typing import NamedTuple
 
 from plugind.api.access_log import AccessLog
 from plugind.api.endpoints import Endpoint
 from plugind.api.exchange import Exchange
 from plugind.api.openapi import template_of
+from plugind.api.request import Request
 
-Answered = Callable[[str, str, int, float], object]
-"""Called with a request's method, the path of its endpoint ("" for none), the answer's status, and
-the seconds that it took."""
+Counter = Callable[[float], object]
+"""Counts a request that took some seconds."""
+
+CounterOf = Callable[[str, str, int], Counter]
+"""Returns the counter of requests with a method, the path of an endpoint ("" for none), and the
+status of the answer."""
+
+
+class Noted(NamedTuple):
+    """The notes about an answer, the same each time that it is given: what counts it, and the
+    fields of a line of the access log."""
+
+    counter: Counter
+    fields: Mapping[str, object]
 
 
 class Notes:
-    """Notes answers in the access log, where there is one, and calls ``answered`` with each."""
+    """Counts answers, and notes them in the access log, where there is one."""
 
     def __init__(
         self,
         table: Sequence[Endpoint],
         access_log: AccessLog | None = None,
-        answered: Answered | None = None,
+        counter: CounterOf = lambda method, path, status: _nothing,
     ) -> None:
         self._templates = {each.path: template_of(each.path) for each in table}
         self._access_log = access_log
-        self._answered = answered
+        self._counter = counter
 
-    def answered(self, exchange: Exchange, path: str, status: int, index: int) -> None:
-        """Note the answer to a request.
+    def noted(self, exchange: Exchange, path: str, status: int, index: int) -> Noted:
+        """Return the notes about the answer to a request.
 
         ``path`` is that of the rule which the request came to, "" for none; ``index`` is 0 where
         the answer has none.
         """
+        if exchange.endpoint is not None:
+            path = exchange.endpoint.path
+        log = self._access_log
+        fields = log.fields(exchange, status, index) if log is not None else {}
+        method, template = exchange.request.method, self._templates.get(path, path)
+        return Noted(self._counter(method, template, status), fields)
+
+    def answered(self, exchange: Exchange, path: str, status: int, index: int) -> None:
+        """Note the answer to a request; the arguments are as for ``noted``."""
+        noted = self.noted(exchange, path, status, index)
+        took = time.monotonic() - exchange.began
+        noted.counter(took - exchange.parked)
         if self._access_log is not None:
-            self._access_log.answered(exchange, status, index)
-        if self._answered is not None:
-            took = time.monotonic() - exchange.began - exchange.parked
-            if exchange.endpoint is not None:
-                path = exchange.endpoint.path
-            template = self._templates.get(path, path)
-            self._answered(exchange.request.method, template, status, took)
+            self._access_log.answered(exchange.request.remote, noted.fields, took)
+
+    def repeated(self, noted: Noted, remote: str, seconds: float) -> None:
+        """Note that an answer was given again to the address ``remote``, which took ``seconds``."""
+        noted.counter(seconds)
+        if self._access_log is not None:
+            self._access_log.answered(remote, noted.fields, seconds)
+
+    def repeated_after_wait(
+        self, noted: Noted, request: Request, seconds: float, parked: float
+    ) -> None:
+        """Note that an answer was given again to a blocking query, whose own parameters are logged.
+
+        It took ``seconds`` in all, and was parked for ``parked`` of them.
+        """
+        noted.counter(seconds - parked)
+        if (log := self._access_log) is not None:
+            log.answered(request.remote, {**noted.fields, "query": log.query(request)}, seconds)
 
     def refused(self, remote: str, method: str, path: str, status: int) -> None:
         """Note a request that was refused before it came to the flow of requests."""
-        if self._answered is not None:
-            self._answered(method, "", status, 0.0)
+        self._counter(method, "", status)(0.0)
         if self._access_log is not None:
             self._access_log.refused(remote, method, path, status)
+
+
+def _nothing(seconds: float) -> None: ...

@@ -10,18 +10,23 @@ import re
 from collections import Counter
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from pkgutil import resolve_name
 from typing import Any
 
 import orjson
 
 from plugind import __version__
-from plugind.api.components import VERSION, Components
 from plugind.api.endpoints import Call, Endpoint, Endpoints, Given, no_token
 from plugind.api.query import OF_LISTS, QuerySchema
 from plugind.api.reply import Reply
 from plugind.api.shapes import OPENAPI, TEXT, Schemas, plugin_type
 from plugind.api.turns import may_be_costly
 from plugind.wire.fields import ID_PATTERN
+
+VERSION = "3.1.0"
+
+COMPONENTS = "plugind.api.components:Components"
+"""What describes schemas, imported for the first document: few servers are asked for one."""
 
 PART = re.compile(r"<(\w+?)(_?)>")
 """A variable part of a path; names that Python has itself end in ``_``."""
@@ -141,8 +146,9 @@ class _Writer:
 
     def __init__(self, table: Sequence[Endpoint], schemas: Schemas) -> None:
         self._table = table
-        self._answers = Components(schemas, answered=True)
-        self._bodies = Components(schemas, answered=False)
+        components = resolve_name(COMPONENTS)
+        self._answers = components(schemas, answered=True)
+        self._bodies = components(schemas, answered=False)
         self._views = Counter(endpoint.view.__name__ for endpoint in table)
 
     def document(self) -> dict[str, Any]:

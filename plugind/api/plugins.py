@@ -103,7 +103,9 @@ def read_plugin(call: Call[PluginParts], type_: str, id_: str) -> Source:
     if type_ not in call.asked.types:
         return _settled(call, None)
     key = catalogue.named(PluginKey(type_, id_))
-    return Source(key.resource, lambda: catalogue.plugin(key), NOT_FOUND)
+    # What an abbreviation means may change without a change of the plugin.
+    is_whole = key.id == id_
+    return Source(key.resource, lambda: catalogue.plugin(key), NOT_FOUND, is_kept=is_whole)
 
 
 def _settled(call: Call[PluginParts], body: bytes | None) -> Source:

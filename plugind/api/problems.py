@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from typing import Any
 
 from plugind.api.endpoints import Call, Endpoints
@@ -49,7 +49,7 @@ def list_problems(call: Call[ProblemParts]) -> Reply:
     nodes = call.authorizer.may_read_nodes().allowed
     found = overview(Wrong(state, in_slices), types_read(call), with_nodes=nodes)
     reply = json_reply(_ANSWER.dump(_shown(found)), state.index)
-    return replace(reply, headers={"Cache-Control": "no-store"})
+    return reply.changed(headers={"Cache-Control": "no-store"})
 
 
 def _shown(found: Overview) -> Mapping[str, Any]:

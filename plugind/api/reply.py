@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Hashable, Iterable, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from functools import partial
 from http import HTTPStatus
 from typing import Any, NamedTuple, Protocol
@@ -11,21 +11,28 @@ from typing import Any, NamedTuple, Protocol
 import orjson
 from werkzeug.http import parse_accept_header, parse_etags
 
-from plugind.api.forms import gzipped, pretty
+from plugind.acl import Acl
+from plugind.api.forms import PACKED_MINIMUM, gzipped, pretty
 from plugind.api.request import Request, Stream
 from plugind.catalogue.rendering import Listing
 from plugind.catalogue.views import V
-from plugind.model import Contact
+from plugind.model import IN_CONTACT, Contact
+from plugind.model.values import Value
 from plugind.printable import ascii_line, one_line
 
 CACHE_CONTROL = "private, no-cache"
 """Of every answer that says no other: by it, clients know plugind's own 503 from a proxy's."""
 
 JSON = "application/json"
-IN_CONTACT = Contact()
+KNOWN_LEADER, LAST_CONTACT = "X-Nomad-KnownLeader", "X-Nomad-LastContact"
 _TEXT = "text/plain; charset=utf-8"
 PHRASES = {each.value: each.phrase for each in HTTPStatus} | {499: "Client Closed Request"}
 """What each status is called."""
+
+
+def status_line(status: int) -> str:
+    """Return the line of a status as WSGI has it."""
+    return f"{status} {PHRASES.get(status, 'Unknown')}"
 
 
 class Keep(Protocol):
@@ -40,23 +47,37 @@ def made_now(base: object, view: Hashable, make: Callable[[], V]) -> V:
 
 
 @dataclass(frozen=True, slots=True)
-class Reply:
+class Terms:
+    """The terms on which an answer may be given again: while ``resource`` is of this ``index``,
+    these policies and tokens are in force, and before the caller's token ``expires`` (nanoseconds
+    since 1970; None: never). ``stale``: also where other servers may have changed the resource."""
+
+    resource: str
+    index: int
+    acl: Acl
+    expires: int | None
+    stale: bool
+
+
+class Reply(Value, frozen=True):
     """An answer: a body of ``content_type``, and the index it is from (None: it has none).
 
     The body is whole, or parts that are made while it is sent, or a stream.
     ``accessor`` is that of a token which only the view found, for the access log.
     ``version`` identifies the body's sources, for the ETag; "" for none. ``keep`` returns other
-    forms of the body, kept for other clients.
+    forms of the body, kept for other clients. ``terms`` are those on which the same request may get
+    the same answer again; None where it may not.
     """
 
     body: bytes | Listing | Iterable[bytes] | Stream
     status: int = 200
     index: int | None = None
     content_type: str = JSON
-    headers: Mapping[str, str] = field(default_factory=dict)
+    headers: Mapping[str, str] = {}
     version: str = ""
     keep: Keep = made_now
     accessor: str = ""
+    terms: Terms | None = None
 
 
 def json_reply(value: Any, index: int | None = None) -> Reply:
@@ -90,18 +111,19 @@ def rendered(reply: Reply, request: Request, contact: Contact = IN_CONTACT) -> R
     headers = {"Vary": "Accept-Encoding", "Cache-Control": CACHE_CONTROL}
     if reply.index is not None:
         headers["X-Nomad-Index"] = str(reply.index)
-        headers["X-Nomad-KnownLeader"] = "true" if contact.is_known else "false"
-        headers["X-Nomad-LastContact"] = str(round(contact.age * 1000))
+        headers.update(contact_headers(contact))
     headers.update(reply.headers)
     body = reply.body
     assert not isinstance(body, Stream), "a server makes parts of a stream before it is sent"
     is_whole = isinstance(body, bytes | Listing)
     # As Nomad reads it: "pretty" alone will do, and 0 takes it back.
     is_pretty = is_whole and reply.content_type == JSON and request.query.get("pretty", "0") != "0"
+    accepted = request.header("Accept-Encoding")
     is_packed = (
-        isinstance(body, bytes | Listing)
-        and len(body) > 0
-        and parse_accept_header(request.header("Accept-Encoding")).quality("gzip") > 0
+        bool(accepted)
+        and isinstance(body, bytes | Listing)
+        and len(body) >= PACKED_MINIMUM
+        and parse_accept_header(accepted).quality("gzip") > 0
     )
     if reply.version:
         tag = reply.version + "-pretty" * is_pretty + "-gzip" * is_packed
@@ -116,6 +138,14 @@ def rendered(reply: Reply, request: Request, contact: Contact = IN_CONTACT) -> R
     if isinstance(body, bytes | Listing):
         body = _formed(body, reply.keep, is_pretty, is_packed)
     return _rendered(reply.status, headers, body)
+
+
+def contact_headers(contact: Contact) -> dict[str, str]:
+    """Return what an answer says of the store that its index is from."""
+    return {
+        KNOWN_LEADER: "true" if contact.is_known else "false",
+        LAST_CONTACT: str(round(contact.age * 1000)),
+    }
 
 
 def _formed(body: bytes | Listing, keep: Keep, is_pretty: bool, is_packed: bool) -> bytes:

@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Generator, Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from typing import Protocol, TypeVar
 
 from plugind.errors import TooLarge
+from plugind.model.values import Value
 from plugind.wire import strict_json
 
 T = TypeVar("T")
@@ -31,8 +32,7 @@ class Connection(Protocol):
         """Note that the request waits, so that another one may be answered meanwhile."""
 
 
-@dataclass(frozen=True, slots=True, eq=False)
-class Request:
+class Request(Value, frozen=True, eq=False):
     """A request: its head, and ``read`` for as many bytes of its body as are left, at most.
 
     ``path`` is decoded; ``query`` has the first value of each parameter, and ``parameters`` has
@@ -44,7 +44,7 @@ class Request:
     method: str
     path: str
     query: Mapping[str, str]
-    headers: Headers = field(repr=False)  # some are secrets
+    headers: Headers
     parameters: Sequence[tuple[str, str]] = ()
     remote: str = ""
     client: str = ""
@@ -52,6 +52,10 @@ class Request:
     read: Callable[[int], bytes] = lambda size: b""
     connection: Connection | None = None
     has_left: Callable[[], bool] = lambda: False
+
+    def __repr__(self) -> str:
+        """Return a text without the headers, for some are secrets."""
+        return f"Request({self.method!r}, {self.path!r})"
 
     def header(self, name: str) -> str:
         """Return the value of a header, "" where it is missing."""
@@ -98,12 +102,16 @@ class Pause:
     """A wait of a request for its signal, for ``timeout`` seconds at most (None: no limit).
 
     ``ends_with_client``: once the client has left the server raises ClientGone where the request
-    waits. Other waits are short, and go on.
+    waits. Other waits are short, and go on. ``is_before_long``: what follows takes long or blocks,
+    so a server with few threads goes on with it in others. ``keeps_place``: the request counts as
+    being in work meanwhile, so that those that wait for its place still do.
     """
 
     signal: Signal
     timeout: float | None = None
     ends_with_client: bool = False
+    is_before_long: bool = False
+    keeps_place: bool = False
 
 
 Steps = Generator[Pause, None, T]

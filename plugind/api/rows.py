@@ -12,7 +12,8 @@ import orjson
 
 from plugind.api.query import Query
 from plugind.api.yielding import in_slices
-from plugind.catalogue.rendering import Listing, Row
+from plugind.catalogue.columns import UNREAD, Column, Row
+from plugind.catalogue.rendering import Listing
 from plugind.filtering import Filter
 
 
@@ -25,26 +26,54 @@ class Beyond:
     find: Callable[[str, str], Any]
 
 
-class _Filtered:
-    """A row as a filter reads it: parsed for the first of its fields, and with those beyond it,
-    which are found when they are needed."""
+class _Cursor:
+    """A row of a list as a filter reads it: the one at ``at``, which is moved from row to row.
 
-    __slots__ = ("_beyond", "_found", "_row", "_values")
+    A row is decoded for the first of its fields whose value is not kept. Those beyond it are found
+    when they are needed.
+    """
 
-    def __init__(self, row: Row, beyond: Beyond | None) -> None:
-        self._row = row
+    def __init__(self, listing: Listing, beyond: Beyond | None) -> None:
+        self.at = 0
+        self._rows = listing.rows
         self._beyond = beyond
-        self._values: dict[str, Any] | None = None
-        self._found: dict[str, Any] = {}
+        self._kept = listing.columns.of(listing.rows)
+        # Of the fields that were asked for. None is beyond the rows, whatever others have kept.
+        self._columns: dict[str, Column] = {}
+        self._texts: dict[str, str] = {}
+        # Of the row that was decoded last, and of the one that had fields found last.
+        self._decoded: tuple[int, dict[str, Any]] = -1, {}
+        self._found: tuple[int, dict[str, Any]] = -1, {}
 
     def get(self, name: str, /) -> Any:
-        if self._beyond is not None and name in self._beyond.names:
-            if name not in self._found:
-                self._found[name] = self._beyond.find(self._row[0], name)
-            return self._found[name]
-        if self._values is None:
-            self._values = orjson.loads(self._row[1])
-        return self._values.get(name)
+        try:
+            value = self._columns[name][self.at]
+        except KeyError:
+            if self._beyond is not None and name in self._beyond.names:
+                return self._find(name, self._beyond)
+            self._columns[name] = self._kept.setdefault(name, [UNREAD] * len(self._rows))
+            return self.get(name)
+        return self._read(name) if value is UNREAD else value
+
+    def _read(self, name: str) -> Any:
+        at, values = self._decoded
+        if at != self.at:
+            at, values = self._decoded = self.at, orjson.loads(self._rows[self.at][1])
+        value = values.get(name)
+        if isinstance(value, str):
+            value = self._texts.setdefault(value, value)  # equal texts of rows are kept once
+        elif isinstance(value, list | dict):
+            return value  # kept, it would take several times the memory of its JSON
+        self._columns[name][at] = value
+        return value
+
+    def _find(self, name: str, beyond: Beyond) -> Any:
+        at, values = self._found
+        if at != self.at:
+            at, values = self._found = self.at, {}
+        if name not in values:
+            values[name] = beyond.find(self._rows[self.at][0], name)
+        return values[name]
 
 
 def selects(query: Query) -> bool:
@@ -72,23 +101,24 @@ class Page:
 
 
 def select(
-    rows: Sequence[Row], query: Query, matches: Filter | None, beyond: Beyond | None = None
+    listing: Listing, query: Query, matches: Filter | None, beyond: Beyond | None = None
 ) -> Page:
-    """Return the rows asked for, of all in the order of their IDs.
+    """Return the rows asked for of a list.
 
     A page begins with its token's ID, or where that row would be if it is gone. No row is looked at
     beyond the end of the page.
     """
+    rows = listing.rows
     first, last = _bounds(rows, query)
     order = range(last - 1, first - 1, -1) if query.reverse else range(first, last)
     wanted = query.per_page + 1 if query.per_page else len(rows)
     if matches is None:
         kept = [rows[at] for at in order[:wanted]]
     else:
-        kept = []
-        for at in in_slices(order):
-            if matches(_Filtered(rows[at], beyond)):
-                kept.append(rows[at])
+        kept, cursor = [], _Cursor(listing, beyond)
+        for cursor.at in in_slices(order):
+            if matches(cursor):
+                kept.append(rows[cursor.at])
                 if len(kept) == wanted:
                     break
     if not query.per_page or len(kept) < wanted:

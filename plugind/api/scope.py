@@ -2,19 +2,57 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Hashable, Iterable, Mapping
 from typing import Any
 from urllib.parse import unquote_to_bytes
 
+from plugind.api.repeats import key_of
 from plugind.api.request import Connection, Request
 from plugind.api.wsgi import parameters_of
+from plugind.client import NODE_SECRET_HEADER
 from plugind.wire.addresses import Networks, client_of
 
 Scope = Mapping[str, Any]
 
 
+_TOKEN, _AUTHORIZATION = b"x-nomad-token", b"authorization"
+_ENCODING, _MATCH = b"accept-encoding", b"if-none-match"
+_NODE_SECRET = NODE_SECRET_HEADER.lower().encode()
+_SHORT = 16 * 2**10  # bytes of headers, which every server takes
+_OF_BODY = frozenset({b"content-length", b"transfer-encoding"})
+_OF_KEY = frozenset({_TOKEN, _AUTHORIZATION, _ENCODING, _MATCH, _NODE_SECRET}) | _OF_BODY
+
+
+def key_in(scope: Scope) -> Hashable:
+    """Return what the answer to a read is kept by; None for no read, for a body, for headers that
+    come twice, and for a head that may be too long to be answered."""
+    found: dict[bytes, bytes] = {}
+    size = 0
+    for name, value in scope["headers"]:
+        size += len(name) + len(value)
+        if name in _OF_KEY:
+            if name in found or name in _OF_BODY:
+                return None
+            found[name] = value
+    if size > _SHORT:
+        return None
+    get = found.get
+    return key_of(
+        scope["method"],
+        scope.get("raw_path") or scope["path"],
+        scope["query_string"],
+        get(_ENCODING, b""),
+        get(_MATCH, b""),
+        get(_TOKEN, b""),
+        get(_AUTHORIZATION, b""),
+        _NODE_SECRET in found,
+    )
+
+
 class Headers:
     """The headers of a request; those that came more than once are joined by commas."""
+
+    __slots__ = ("_texts",)
 
     def __init__(self, pairs: Iterable[tuple[bytes, bytes]]) -> None:
         self._texts: dict[str, str] = {}
@@ -28,8 +66,17 @@ class Headers:
         return self._texts.get(name.lower(), default)
 
 
+def remote_of(scope: Scope) -> str:
+    """Return the address at the other end of the connection, "" for a Unix socket."""
+    client = scope.get("client")
+    # On "::" a client that came over IPv4 has a mapped address (RFC 4291, section 2.5.5.2).
+    return ((client and client[0]) or "").removeprefix("::ffff:")
+
+
 class Body:
     """A body that was read."""
+
+    __slots__ = ("_at", "_content")
 
     def __init__(self, content: bytes = b"") -> None:
         self._content = content
@@ -46,10 +93,25 @@ class Head:
     """The head of a request.
 
     ``target`` is the path as the client sent it. ``remote`` is the address at the other end of the
-    connection, "" for a Unix socket. ``has_two_lengths``: it has both Content-Length and
-    Transfer-Encoding, so that clients and proxies may disagree about where it ends (RFC 9112,
-    section 6.1).
+    connection, "" for a Unix socket. ``size`` is in bytes, about. ``has_two_lengths``: it has both
+    Content-Length and Transfer-Encoding, so that clients and proxies may disagree about where it
+    ends (RFC 9112, section 6.1).
     """
+
+    __slots__ = (
+        "_parameters",
+        "_path",
+        "client",
+        "expects_continue",
+        "has_two_lengths",
+        "headers",
+        "is_chunked",
+        "length",
+        "method",
+        "remote",
+        "size",
+        "target",
+    )
 
     def __init__(self, scope: Scope, trusted: Networks = ()) -> None:
         self.method: str = scope["method"]
@@ -59,9 +121,9 @@ class Head:
         self._path = "/" + unquote_to_bytes(raw).decode(errors="replace").lstrip("/")
         self._parameters = parameters_of(scope["query_string"].decode("latin1"))
         self.headers = Headers(scope["headers"])
-        client = scope.get("client")
-        # On "::" a client that came over IPv4 has a mapped address (RFC 4291, section 2.5.5.2).
-        self.remote = ((client and client[0]) or "").removeprefix("::ffff:")
+        self.size = len(raw) + len(scope["query_string"])
+        self.size += sum(len(name) + len(value) for name, value in scope["headers"])
+        self.remote = remote_of(scope)
         self.client = client_of(self.remote, self.headers.get("x-forwarded-for"), trusted)
         length = self.headers.get("content-length")
         self.length = int(length) if length.isascii() and length.isdigit() else 0

@@ -115,7 +115,7 @@ class Turns:
         self._count = 0
         self._plain = 0
         self._last_begun = 0.0
-        self._last_plain = -_RECENT
+        self._last_plain = self._last_woken = -_RECENT
         self._last_took = 0.0
 
     @property
@@ -123,11 +123,30 @@ class Turns:
         """Return how many wait for their turn."""
         return self._count
 
-    def begin_plain(self) -> None:
-        """Note that a plain read is in work."""
+    def begin_plain(self, *, is_of_woken: bool = False) -> None:
+        """Note that a plain read is in work, or one that makes the answer of queries that a change
+        woke."""
         with self._lock:
             self._plain += 1
-            self._last_plain = time.monotonic()
+            if is_of_woken:
+                self._last_woken = time.monotonic()
+            else:
+                self._last_plain = time.monotonic()
+
+    def saw_plain(self, now: float) -> None:
+        """Note that a plain read is answered at once ``now`` (monotonic clock), so that another may
+        come."""
+        self._last_plain = now
+
+    def saw_woken(self, now: float) -> None:
+        """Note that a blocking query which a change woke is answered ``now``, as cheaply as a plain
+        read."""
+        self._last_woken = now
+
+    @property
+    def has_plain(self) -> bool:
+        """Return whether there was a plain read a moment ago, so that another may come."""
+        return time.monotonic() - self._last_plain < _RECENT
 
     def end_plain(self) -> None:
         """Note that a plain read is no longer in work."""
@@ -160,7 +179,7 @@ class Turns:
     @property
     def rest(self) -> float:
         """Return for how many seconds a costly request whose turn has come is to rest before it."""
-        is_alone = time.monotonic() - self._last_plain >= _RECENT
+        is_alone = time.monotonic() - max(self._last_plain, self._last_woken) >= _RECENT
         return 0.0 if is_alone else min(self._last_took, REST_MAXIMUM)
 
     def end(self, kind: str, holder: str, seconds: float) -> None:
@@ -217,6 +236,8 @@ class Turn:
     def __init__(self, turns: Turns, signal: Callable[[], Signal]) -> None:
         self._turns = turns
         self._signal = signal
+        self.is_of_woken = False
+        """Whether the answer is made for queries that a change woke."""
         self._end: Callable[[], None] | None = None
 
     @property
@@ -226,7 +247,7 @@ class Turn:
 
     def begin_plain(self) -> None:
         """Note that the request is plain, and in work."""
-        self._turns.begin_plain()
+        self._turns.begin_plain(is_of_woken=self.is_of_woken)
         self._end = self._turns.end_plain
 
     def begin(self, kind: str, holder: str) -> Steps[bool]:

@@ -6,12 +6,13 @@ The schemas are JSON Schema 2020-12 and stand by themselves, for forms, checks a
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
+from pkgutil import resolve_name
 from typing import Any
 
 from marshmallow import Schema
 
 from plugind import logs
-from plugind.api.components import Components
+from plugind.api.openapi import COMPONENTS
 from plugind.api.shapes import Schemas
 from plugind.schemas.plugins import PluginSchemas, node_keys
 from plugind.types.registry import Registry
@@ -61,7 +62,7 @@ def json_schema(schema: Schema, *, answered: bool) -> Mapping[str, Any]:
 
     ``answered``: of plugind's answers, with every field; else of the bodies that it takes.
     """
-    components = Components({}, answered=answered)
+    components = resolve_name(COMPONENTS)({}, answered=answered)
     name = components.of(schema)["$ref"].removeprefix(_COMPONENTS)
     definitions = {other: _moved(words, name) for other, words in components.schemas().items()}
     root = definitions.pop(name)

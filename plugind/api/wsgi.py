@@ -2,20 +2,29 @@
 
 from __future__ import annotations
 
+from collections.abc import Hashable
 from typing import Any
 from urllib.parse import parse_qsl
 
 from werkzeug.datastructures import EnvironHeaders
 from werkzeug.wsgi import get_content_length, get_input_stream
 
+from plugind.api.repeats import key_of
 from plugind.api.request import Request
+from plugind.client import NODE_SECRET_HEADER
 from plugind.wire.addresses import Networks, client_of
 
 CONNECTION = "plugind.connection"
 """The environment's key for the connection of a request, where the server has one to offer."""
 
+KEY = "plugind.key"
+"""The environment's key for what the answer to a read is kept by, where the server has found it."""
+
 WHEN_ANSWERED = "plugind.when_answered"
 """The key for what takes a function to be called once the answer is queued to be sent."""
+
+
+_NODE_SECRET = "HTTP_" + NODE_SECRET_HEADER.upper().replace("-", "_")
 
 
 def request_of(environ: dict[str, Any], trusted: Networks = ()) -> Request:
@@ -34,6 +43,24 @@ def request_of(environ: dict[str, Any], trusted: Networks = ()) -> Request:
         read=lambda size: get_input_stream(environ).read(size),
         connection=environ.get(CONNECTION),
         has_left=environ.get("waitress.client_disconnected", lambda: False),
+    )
+
+
+def key_in(environ: dict[str, Any]) -> Hashable:
+    """Return what the answer to a read is kept by; None for no read, and where a body follows."""
+    get = environ.get
+    if get("CONTENT_LENGTH", "0") not in ("", "0") or get("HTTP_TRANSFER_ENCODING"):
+        return None
+    target = ("SCRIPT_NAME", "PATH_INFO", "REQUEST_URI")  # not every server has all
+    return key_of(
+        environ["REQUEST_METHOD"],
+        repr([get(name, "") for name in target]),
+        get("QUERY_STRING", ""),
+        get("HTTP_ACCEPT_ENCODING", ""),
+        get("HTTP_IF_NONE_MATCH", ""),
+        get("HTTP_X_NOMAD_TOKEN", ""),
+        get("HTTP_AUTHORIZATION", ""),
+        bool(get(_NODE_SECRET)),
     )
 
 

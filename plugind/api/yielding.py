@@ -12,14 +12,24 @@ SLICE = 0.0002
 
 _PAUSE = 1e-6
 
+_STEP = 16
+"""Values between two looks at the clock, while they take little of a slice."""
+
 T = TypeVar("T")
 
 
 def in_slices(values: Iterable[T]) -> Iterator[T]:
     """Yield the values, with a pause of a moment after each slice of work on them."""
-    end = time.perf_counter() + SLICE
+    begun = looked = time.perf_counter()
+    step = left = 1
     for value in values:
         yield value
-        if time.perf_counter() > end:
+        left -= 1
+        if left:
+            continue
+        now = time.perf_counter()
+        step = left = _STEP if now - looked < step * SLICE / _STEP else 1
+        looked = now
+        if now - begun > SLICE:
             time.sleep(_PAUSE)
-            end = time.perf_counter() + SLICE
+            begun = looked = time.perf_counter()

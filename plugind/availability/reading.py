@@ -152,7 +152,7 @@ def _health(state: State, keys: Iterable[InstanceKey]) -> dict[InstanceKey, str]
     found = {}
     for key in keys:
         one = state.on_node(key.node_id)[key]
-        is_healthy = one.fingerprint.healthy and one.missing_since is None
+        is_healthy = one.is_healthy and one.missing_since is None
         word = HEALTHY if is_healthy else UNHEALTHY
         found[key] = DOWN if state.nodes[key.node_id].status == DOWN else word
     return found

@@ -8,8 +8,10 @@ from functools import partial
 from types import MappingProxyType
 from typing import Any
 
+from plugind.catalogue.answers import Answers
+from plugind.catalogue.columns import Row
 from plugind.catalogue.pacing import PAUSE, Later, Pacing
-from plugind.catalogue.rendering import Caches, Listing, Renderer, Row, Types
+from plugind.catalogue.rendering import Caches, Listing, Renderer, Types
 from plugind.catalogue.typed import Typed
 from plugind.catalogue.views import Views
 from plugind.catalogue.waiting import ANYBODY, Holder, Subscription, Waiting
@@ -73,7 +75,8 @@ class Catalogue:
     ``as_document``: plugins have the shapes of Nomad's API document, not those of its servers.
 
     ``max_parked`` queries may wait, those of one token on ``max_parked_share`` percent of the
-    places. ``views`` keeps the answers made from readings, ``max_view_memory`` bytes at most.
+    places. ``views`` keeps the forms of readings, such as packed ones, and ``answers`` those that
+    are given again, each ``max_view_memory`` bytes at most.
     Changes of a list are announced every ``pause`` seconds at most; ``later`` has a function called
     after some seconds, and without it each is announced at once. ``packages``
     names the package of each plugin type.
@@ -96,6 +99,7 @@ class Catalogue:
     ) -> None:
         self.generation = generation
         self.views = Views(max_view_memory)
+        self.answers: Answers[Any] = Answers(max_view_memory)
         self._feed = feed
         self._schemas = schemas
         self.typed = {
@@ -122,6 +126,16 @@ class Catalogue:
     def contact(self) -> Contact:
         """Return whether the store that the state is from can be reached."""
         return self._feed.contact
+
+    @property
+    def has_other_servers(self) -> bool:
+        """Return whether another machine has to be asked for changes that this one may lack."""
+        return self._feed.has_other_servers
+
+    def fresh_state(self) -> State | None:
+        """Return the state where it is known to contain every change that any process acknowledged
+        so far, else None; wait for nothing."""
+        return self._feed.fresh_state()
 
     def refresh(self) -> None:
         """Have the state contain every change that any process acknowledged before the call. Raise
@@ -151,7 +165,7 @@ class Catalogue:
             }
             touched |= set(cut_ids(come_or_gone))
             self._forget(change.removed)
-        self.views.drop(touched)
+        self._drop(touched)
         self._wake(touched, new.index)
 
     def missed(self, old: State, new: State) -> None:
@@ -164,8 +178,13 @@ class Catalogue:
         if old.news != new.news:
             plugins = {*old.declarations, *new.declarations, *old.by_plugin, *new.by_plugin}
             changed |= {HISTORY, *map(history_of, plugins)}
-        self.views.drop(changed)
+        self._drop(changed)
         self._wake(changed, new.index)
+
+    def _drop(self, resources: Collection[str]) -> None:
+        """Free the memory of what was made of resources that changed."""
+        self.views.drop(resources)
+        self.answers.drop(resources)
 
     def _forget(self, resources: Collection[str]) -> None:
         """Have the guards of types forget the plugins among resources that are gone."""
@@ -319,6 +338,12 @@ class Catalogue:
         self._pacing.close()
         self._waiting.close()
         self._waiting_in_vain.close()
+
+    def end(self) -> None:
+        """End all subscriptions, and the threads that call the code of plugin types."""
+        self.close()
+        for each in self.typed.values():
+            each.guard.close()
 
     def _is_due(self, resource: str, index: int) -> bool:
         """Return whether a resource changed after an index. The subscriptions' lock is held."""

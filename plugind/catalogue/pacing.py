@@ -57,8 +57,9 @@ class Pacing:
                 return True
             is_first = resource not in self._held_back
             self._held_back[resource] = index
+            due = known.next
         if is_first:
-            later(known.next - now, partial(self._release, resource))
+            later(due - now, partial(self._release, resource, due))
         return False
 
     def may_hear(self, resource: str, index: int) -> bool:
@@ -75,11 +76,15 @@ class Pacing:
         with self._lock:
             self._later = None
 
-    def _release(self, resource: str) -> None:
-        """Announce the change of a list that was held back."""
+    def _release(self, resource: str, due: float) -> None:
+        """Announce the change of a list that was held back until ``due``.
+
+        Where the list was announced before a late call ran, the call does nothing: a change since
+        then has a call of its own.
+        """
         with self._lock:
             index = self._held_back.get(resource)
-            if index is None:
+            if index is None or due < self._lists[resource].next:
                 return
             self._announce(resource, index, time.monotonic())
         self._wake([resource])

@@ -6,13 +6,16 @@ list its rows' bytes. So a read costs what changed, whatever the size of the fle
 
 from __future__ import annotations
 
+from collections import defaultdict
 from collections.abc import Callable, Iterable, Mapping
 from functools import cache
+from operator import attrgetter
 from typing import Any, TypeVar
 
 import orjson
 from marshmallow import Schema
 
+from plugind.catalogue.columns import Columns, Row
 from plugind.catalogue.fragments import array, fragment, fragments, object_
 from plugind.catalogue.kept import Kept
 from plugind.catalogue.typed import About, Made, Typed
@@ -25,6 +28,7 @@ from plugind.model import (
     Node,
     PluginKey,
     Stamp,
+    node_id_of,
     node_of,
     plugins_of,
     seen,
@@ -37,34 +41,39 @@ from plugind.schemas.allocations import (
     allocation_body,
     allocation_document,
 )
+from plugind.schemas.dumping import Dumper
 from plugind.schemas.nodes import NodeSchema, Wanted, node_document, row_schema
 from plugind.schemas.plugins import PluginSchemas, fingerprint_document, node_keys, stamp_fields
 from plugind.state import State
 from plugind.types.guard import Mark
 
-Row = tuple[str, bytes]
 Types = frozenset[str] | None
 """The plugin types whose instances are meant; None for all."""
 
-_STUB = AllocationStubSchema()
+_STUB = Dumper(AllocationStubSchema())
 _NODE_ALLOCATION = NodeAllocationSchema()
 _ALLOCATION = AllocationBodySchema()
 _NODE = NodeSchema()
-_NODE_ROW = {wanted: row_schema(wanted) for wanted in Wanted.all()}
+# The fields of a node that a read of it shows just as they are stored.
+_AS_STORED = {"Attributes": attrgetter("attributes"), "Meta": attrgetter("meta")}
+_NODE_ROW = {wanted: Dumper(row_schema(wanted)) for wanted in Wanted.all()}
 
 
 class Listing:
     """A list: its rows by ID, in the order of their IDs, and all of them as one JSON array.
 
     ``len`` is the array's, in bytes; the array itself is made when it is first asked for. ``mark``
-    is as in ``Made``.
+    is as in ``Made``, and ``columns`` are shared by the versions of the list.
     """
 
-    __slots__ = ("_body", "_size", "mark", "rows")
+    __slots__ = ("_body", "_size", "columns", "mark", "rows")
 
-    def __init__(self, rows: Iterable[Row], mark: Mark | None = None) -> None:
+    def __init__(
+        self, rows: Iterable[Row], mark: Mark | None = None, columns: Columns | None = None
+    ) -> None:
         self.rows = tuple(rows)
         self.mark = mark
+        self.columns = columns or Columns()
         self._body: bytes | None = None
         self._size = sum(len(row) for _, row in self.rows) + max(len(self.rows) - 1, 0) + len("[]")
 
@@ -93,9 +102,10 @@ class Caches:
         self.instances: Kept[InstanceKey, bytes] = Kept()
         self.stubs: Kept[InstanceKey, bytes] = Kept()
         self.allocations: Kept[str, Listing] = Kept()
-        self.node_rows: Kept[tuple[str, Wanted], bytes] = Kept()
+        self.node_rows: dict[Wanted, Kept[str, bytes]] = {each: Kept() for each in Wanted.all()}
         self.node_lists: Kept[Wanted, Listing] = Kept()
         self.stub_lists: Kept[Types, Listing] = Kept()
+        self.columns: defaultdict[str | Wanted, Columns] = defaultdict(Columns)
 
     def drop(self, state: State, change: Change) -> None:
         """Free the memory of what a change replaces; ``state`` is one before it."""
@@ -106,15 +116,16 @@ class Caches:
             instances.drop(replaced)
         for resources in (self.bodies, self.nodes, self.lists, self.allocations):
             resources.drop(change.touched)
-        for wanted in Wanted.all():
-            self.node_rows.drop((each, wanted) for each in change.touched)
+        for rows in self.node_rows.values():
+            rows.drop(filter(None, map(node_id_of, change.touched)))
         if NODES in change.touched:
             self.node_lists.clear()
             self.stub_lists.clear()
 
     def clear(self) -> None:
         """Free the memory of everything."""
-        for kept in vars(self).values():
+        others = {**vars(self)}
+        for kept in (*others.pop("node_rows").values(), *others.values()):
             kept.clear()
 
 
@@ -143,7 +154,8 @@ class Renderer:
             keys = [PluginKey(type_, id_) for id_ in self._state.ids_of(type_)]
             stamps = {key: self._state.stamps[key.resource] for key in keys}
             rows, mark = self._typed[type_].rows(stamps, self._about)
-            return Listing(((key.id, row) for key, row in zip(keys, rows, strict=True)), mark)
+            named = ((key.id, row) for key, row in zip(keys, rows, strict=True))
+            return Listing(named, mark, self._caches.columns[type_])
 
         return self._well_made(self._caches.lists, type_, plugins_of(type_), make)
 
@@ -152,7 +164,8 @@ class Renderer:
 
         def make() -> Listing:
             ids = self._state.node_ids
-            return Listing((each, self._node_row(self._state.nodes[each], wanted)) for each in ids)
+            rows = ((each, self._node_row(self._state.nodes[each], wanted)) for each in ids)
+            return Listing(rows, columns=self._caches.columns[wanted])
 
         return self._caches.node_lists.get(wanted, self._stamp(NODES), make, self._is_current)
 
@@ -218,15 +231,17 @@ class Renderer:
 
     def node_field(self, node: Node, name: str) -> Any:
         """Return the value of one field of what ``node`` renders; nothing else is rendered."""
+        if name in _AS_STORED:
+            return _AS_STORED[name](node)
         for schemas in self._schemas.values():
-            type_ = schemas.type
-            for role, key_name in node_keys(type_).items():
-                if key_name == name:
-                    return {
-                        key.id: orjson.loads(self._instance(key))
-                        for key in self._state.on_node(node.id)
-                        if (key.type, key.role) == (type_.name, role)
-                    }
+            if name in schemas.node_maps.fields:
+                type_ = schemas.type
+                role = next(role for role, key in node_keys(type_).items() if key == name)
+                return {
+                    key.id: orjson.loads(self._instance(key))
+                    for key in self._state.on_node(node.id)
+                    if (key.type, key.role) == (type_.name, role)
+                }
         return _node_part(name).dump(self._node_document(node))[name]
 
     def allocations(self, node: Node) -> Listing:
@@ -279,17 +294,16 @@ class Renderer:
         node = self._state.nodes[key.node_id]
 
         def make() -> bytes:
-            return fragment(_STUB.dump(allocation_document(key, node, seen(instance, node))))
+            return fragment(_STUB(allocation_document(key, node, seen(instance, node))))
 
         return self._caches.stubs.get(key, instance, make, self._is_current, node)
 
     def _node_row(self, node: Node, wanted: Wanted) -> bytes:
         def make() -> bytes:
-            return fragment(_NODE_ROW[wanted].dump(self._node_document(node)))
+            return fragment(_NODE_ROW[wanted](self._node_document(node)))
 
-        resource = node_of(node.id)
-        key = resource, wanted
-        return self._caches.node_rows.get(key, self._stamp(resource), make, self._is_current)
+        stamp, kept = self._stamp(node_of(node.id)), self._caches.node_rows[wanted]
+        return kept.get(node.id, stamp, make, self._is_current)
 
     def _instance(self, key: InstanceKey) -> bytes:
         instance = self._state.on_node(key.node_id)[key]
@@ -316,9 +330,11 @@ class Renderer:
         shown: dict[str, list[Fingerprint]] = {
             role: [] for role in self._schemas[key.type].type.roles
         }
+        nodes, by_node = self._state.nodes, self._state.by_node
         for one in self._state.of_plugin(key):
-            if one.role in shown:  # another version of the type may have had more roles
-                shown[one.role].append(self._seen(one))
+            node_id, _, _, role = one
+            if role in shown:  # another version of the type may have had more roles
+                shown[role].append(seen(by_node[node_id][one], nodes[node_id]))
         return shown
 
     def _counts(

@@ -12,6 +12,7 @@ from typing import Any
 
 import click
 
+import plugind.without_rich  # noqa: F401 - before structlog is imported
 from plugind import __version__, logs
 from plugind.cli import terminal
 from plugind.cli.commands import Group, examples

@@ -16,6 +16,7 @@ from plugind.cli.commands import Command, examples
 from plugind.cli.configured import configuration_options, dev_folder
 from plugind.cli.roles import Roles
 from plugind.cli.signals import Signals
+from plugind.config.reading import forget_parser
 from plugind.config.settings import Settings
 from plugind.config.tree import raise_any
 from plugind.errors import ConfigError, PlugindError
@@ -107,3 +108,5 @@ def _reload(roles: Roles, read: Callable[[], tuple[Settings, Registry]]) -> None
         roles.refuse_reload(_SEE_LOG)
     else:
         _log.info("reloaded")
+    finally:
+        forget_parser()

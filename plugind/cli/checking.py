@@ -15,9 +15,10 @@ from importlib.util import find_spec
 from pathlib import Path
 from urllib.parse import urlsplit
 
+from plugind import client as http_client
 from plugind.agent import identity
 from plugind.cli.running import pid_file, running, settings_file, started_with
-from plugind.client import DEFAULT_ADDRESS, Tls
+from plugind.client import DEFAULT_ADDRESS
 from plugind.client.private import is_open_to_others
 from plugind.client.token_file import TokenFile
 from plugind.config.files import files_in
@@ -232,7 +233,8 @@ def _client_files(settings: Settings) -> Iterator[Mistake]:
         TokenFile(client.token_file).read()
     except TokenError as error:
         yield settings.place("client", "token_file").mistake(f"client.{error}")
-    for name, reason in Tls(client.ca_file, client.cert_file, client.key_file).mistakes():
+    tls = http_client.Tls(client.ca_file, client.cert_file, client.key_file)
+    for name, reason in tls.mistakes():
         yield settings.place("client", name).mistake(f"client.{name} {reason}")
 
 

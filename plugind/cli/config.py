@@ -15,8 +15,8 @@ from plugind.cli import output, terminal
 from plugind.cli.checking import check
 from plugind.cli.commands import Group
 from plugind.cli.configured import configuration_options, dev_folder
-from plugind.config import Settings
 from plugind.config.effective import as_json, as_text, effective
+from plugind.config.settings import Settings
 from plugind.config.tree import raise_any
 from plugind.errors import ConfigError, Mistake
 from plugind.types.configured import load_settings

@@ -14,7 +14,8 @@ import click
 from plugind.acl import acl_of
 from plugind.cli import terminal
 from plugind.cli.commands import Setting
-from plugind.config import Settings, setting_rows
+from plugind.config.overrides import setting_rows
+from plugind.config.settings import Settings
 from plugind.errors import PlugindError
 from plugind.types.registry import Registry
 

@@ -14,9 +14,8 @@ from plugind.cli.checking import check
 from plugind.cli.commands import Command, examples
 from plugind.cli.configured import check_acl, configuration_options
 from plugind.cli.running import left_behind, running, started_with
-from plugind.config import Settings
 from plugind.config.restart import changed
-from plugind.config.settings import SERVER
+from plugind.config.settings import SERVER, Settings
 from plugind.config.tree import raise_any
 from plugind.errors import PlugindError
 from plugind.types.configured import load_settings

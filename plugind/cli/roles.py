@@ -4,25 +4,27 @@ from __future__ import annotations
 
 import os
 import socket
+import sys
 from contextlib import ExitStack, suppress
 
-from plugind import __version__, logs
-from plugind.agent import Agent
-from plugind.agent.supervisor.orphans import Orphans
+from plugind import __version__, logs, serve
+from plugind import agent as agent_role
+from plugind import client as http_client
 from plugind.cli.running import announced
-from plugind.cli.worker import COMMAND as WORKER
-from plugind.client import DEFAULT_ADDRESS, Tls
+from plugind.client import DEFAULT_ADDRESS
+from plugind.config.reading import forget_parser
 from plugind.config.restart import changed, fixed
 from plugind.config.settings import CLIENT, SERVER, Settings
 from plugind.metrics.snapshot import Client
-from plugind.processes import Crew
-from plugind.serve.application import create_app
+from plugind.processes.crew import Crew
+from plugind.serve.allocator import collect_seldom, lasting
 from plugind.serve.listening import listen
-from plugind.serve.services import Services
-from plugind.serve.wiring import http_server
 from plugind.types.configured import Blocks, agent_blocks
 from plugind.types.registry import Registry
 from plugind.wire import addresses
+
+WORKER = (sys.executable, "-P", "-m", "plugind.cli.worker")
+"""The command of a worker process."""
 
 _log = logs.get("main")
 
@@ -39,20 +41,22 @@ class Roles:
         self._settings = settings
         self._fixed = fixed(settings)
         self._registry = registry
-        self._services: Services | Crew | None = None
-        self._agent: Agent | None = None
+        self._services: serve.Services | Crew | None = None
+        self._agent: agent_role.Agent | None = None
         self._blocks = agent_blocks(settings)
         self._leave = settings.client.leave_on_terminate
         self._until_stop = ExitStack()
 
     def start(self) -> None:
         """Start the roles. Raise PlugindError when one cannot start; stop those that did."""
-        with ExitStack() as undo:
+        with ExitStack() as undo, lasting():
             undo.callback(self.stop)
             sock = None
             if self._settings.server.enabled:
                 sock = listen(self._settings.bind_addr, self._settings.ports.http)
                 self._until_stop.enter_context(sock)
+            else:
+                forget_parser()  # a server has policies and tokens to read
             if self._settings.client.enabled:
                 self._agent = self._make_agent(sock)
             if sock is not None and self._settings.server.has_workers:
@@ -60,7 +64,7 @@ class Roles:
             elif sock is not None:
                 self._start_server(sock)
             if self._agent is not None:
-                orphans = Orphans(self._agent.probers)
+                orphans = agent_role.Orphans(self._agent.probers)
                 orphans.start()
                 self._agent.threads.append(orphans.thread)
                 self._until_stop.callback(orphans.stop)
@@ -123,13 +127,14 @@ class Roles:
         self._until_stop.enter_context(announced(self._data_dir, role, self._fixed))
 
     def _start_server(self, sock: socket.socket) -> None:
+        collect_seldom()
         settings = self._settings
-        self._services = Services(settings, self._registry, self._data_dir)
+        self._services = serve.Services(settings, self._registry, self._data_dir)
         self._until_stop.callback(self._services.close)
         checks = {"client": self._agent.condition} if self._agent else {}
         stats = {"client": self._agent.stats} if self._agent else {}
-        app = create_app(self._services, _advertised(settings, sock), checks, stats)
-        server = http_server(self._services, app, sock)
+        app = serve.create_app(self._services, _advertised(settings, sock), checks, stats)
+        server = serve.waitress_server(self._services, app, sock)
         self._until_stop.callback(server.stop)
         self._until_stop.callback(self._services.wake)
         self._announce(SERVER)
@@ -165,20 +170,20 @@ class Roles:
         agent = self._agent
         return Client(agent.condition(), agent.stats()) if agent else None
 
-    def _make_agent(self, sock: socket.socket | None) -> Agent:
+    def _make_agent(self, sock: socket.socket | None) -> agent_role.Agent:
         settings, client = self._settings, self._settings.client
         servers = client.servers
         # A client beside a server reports to it, unless other servers are named.
         if sock is not None and servers == (DEFAULT_ADDRESS,):
             address = _address(sock).replace("0.0.0.0:", "127.0.0.1:").replace("[::]:", "[::1]:")
             servers = (f"http://{address}",)
-        return Agent(
+        return agent_role.Agent(
             name=settings.name,
             datacenter=client.datacenter,
             data_dir=self._data_dir,
             servers=servers,
             token_file=client.token_file,
-            tls=Tls(client.ca_file, client.cert_file, client.key_file),
+            tls=http_client.Tls(client.ca_file, client.cert_file, client.key_file),
             meta=client.meta,
             node_class=client.node_class,
             advertise=client.advertise,

@@ -20,8 +20,6 @@ from plugind.processes.orders import Start
 from plugind.processes.serving import End, Parent, serve
 from plugind.serve.board import Board
 
-COMMAND = (sys.executable, "-P", "-m", "plugind.cli.worker")
-
 
 def main() -> int:
     """Serve until the parent ends, or says to stop; return the exit status."""

@@ -1,13 +1,11 @@
-"""The HTTP client that the command line and the agent use."""
+"""The HTTP client that the command line and the agent use.
 
-from plugind.client.client import (
-    ACKNOWLEDGEMENT_MAXIMUM,
-    DEFAULT_ADDRESS,
-    NODE_SECRET_HEADER,
-    Answer,
-    Client,
-)
-from plugind.client.tls import Tls
+All that needs the package ``requests`` is imported when it is first asked for: a server, which only
+knows the names, starts sooner without it, and is smaller. ``__init__.pyi`` has the types.
+"""
+
+from plugind.client.names import DEFAULT_ADDRESS, NODE_SECRET_HEADER
+from plugind.lazy import lazy_attributes
 
 __all__ = [
     "ACKNOWLEDGEMENT_MAXIMUM",
@@ -17,3 +15,13 @@ __all__ = [
     "Client",
     "Tls",
 ]
+
+__getattr__ = lazy_attributes(
+    __name__,
+    {
+        "ACKNOWLEDGEMENT_MAXIMUM": "plugind.client.client:ACKNOWLEDGEMENT_MAXIMUM",
+        "Answer": "plugind.client.client:Answer",
+        "Client": "plugind.client.client:Client",
+        "Tls": "plugind.client.tls:Tls",
+    },
+)

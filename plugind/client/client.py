@@ -17,14 +17,13 @@ import requests
 
 from plugind.client import transport
 from plugind.client.document_bodies import as_nomad, is_document
+from plugind.client.names import DEFAULT_ADDRESS, NODE_SECRET_HEADER
 from plugind.client.tls import Tls
 from plugind.errors import ClientError, Refused, Unreachable
 from plugind.model.changes import HISTORY_LIMIT
 from plugind.model.times import format_duration
 from plugind.printable import one_line
 
-DEFAULT_ADDRESS = "http://127.0.0.1:4646"
-NODE_SECRET_HEADER = "X-Plugind-Node-Secret"
 ANSWER_MAXIMUM = 1 << 28
 """Bytes of a response to a read."""
 

@@ -6,7 +6,7 @@ from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
 
 from plugind.config.branches import Branch, branch_of
-from plugind.config.hcl import parse_file
+from plugind.config.reading import parse_file
 from plugind.config.tree import Place
 from plugind.errors import ConfigError, Mistake
 from plugind.toolbox.trust import why_untrusted

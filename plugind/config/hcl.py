@@ -10,53 +10,26 @@ from __future__ import annotations
 import math
 from collections.abc import Iterator
 from itertools import chain
-from pathlib import Path
 from typing import Any
 
 import hcl2
 from lark import Token, Tree, UnexpectedInput
 
-from plugind.config import hcl1, hcl_json
+from plugind.config import hcl1
 from plugind.config.hcl_strings import Refused, heredoc, quoted
 from plugind.config.scan import Positions, cuts
-from plugind.config.text import SIZE_MAXIMUM, checked, read
+from plugind.config.text import SIZE_MAXIMUM, checked
 from plugind.config.tree import Attribute, Block, Body, Place, ValuePath, raise_any, refuse
 from plugind.errors import ConfigError, Mistake
 from plugind.model.times import INT64_MAX
 
 Node = Tree[Token]
 
+forget_parser = hcl2.parser.parser.cache_clear
+"""Frees the memory of the parser's tables, some 7 MiB. They are read again for the next text."""
+
 _NO_EXPRESSIONS = "expressions are not supported; write the value itself"
 _LITERALS = {"true": True, "false": False, "null": None}
-
-
-def parse_file(path: Path) -> Body:
-    """Return the tree of a file; see ``read_file``.
-
-    Raise ConfigError with every mistake that can be found, also when the file cannot be read.
-    """
-    return read_file(path)[1]
-
-
-def read_file(
-    path: Path,
-    maximum: int = SIZE_MAXIMUM,
-    block_maximum: int = SIZE_MAXIMUM,
-    *,
-    literal: bool = False,
-) -> tuple[str, Body]:
-    """Return the text of a file, and its tree.
-
-    A file whose name ends in ``.json``, or that begins with a brace, as no HCL does, is read as
-    JSON. The file may have at most ``maximum`` bytes, and as HCL no block of more than
-    ``block_maximum``: the parser takes some ten microseconds a byte. ``literal`` is as in
-    ``parse_text``. Raise ConfigError.
-    """
-    place = Place(str(path), folder=path.absolute().parent)
-    text = read(path, place, maximum)
-    if path.suffix == ".json" or text.removeprefix("\ufeff").lstrip().startswith("{"):
-        return text, hcl_json.parse_text(text, place, maximum)
-    return text, parse_text(text, place, maximum, block_maximum, literal=literal)
 
 
 def parse_text(

@@ -71,6 +71,11 @@ class Deadlines:
         for node_id, due in self._due.items():
             self.expect(node_id, due.beat, now)
 
+    def postpone(self, seconds: float) -> None:
+        """Move all deadlines, as what was heard has not been known for so long."""
+        for node_id, due in self._due.items():
+            self._due[node_id] = due._replace(at=due.at + seconds)
+
     def is_late(self, node_id: str, now: float) -> bool:
         """Return whether a node is expected and was not heard by its deadline."""
         return node_id in self._due and self._due[node_id].at <= now

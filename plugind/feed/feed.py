@@ -49,13 +49,15 @@ class Feed:
     A writer has ``writing`` while it commits: a store is loaded by one thread at a time.
 
     Its thread runs from ``start`` to ``close`` and looks after what other processes write. A writer
-    calls ``catch_up`` itself, so that no change of threads stands between a commit and its answer.
+    calls ``catch_up`` itself, so that no change of threads stands between a commit and its answer,
+    and what was planned is not applied a second time.
     """
 
     def __init__(self, store: Store, state: State) -> None:
         self._store = store
         self._state = state
         self._subscribers: list[Subscriber] = []
+        self._newest_at_once = store.newest_at_once if store.is_shared else None
         self._lock = threading.Lock()
         self.writing = threading.Lock()
         self._ended = threading.Event()
@@ -91,6 +93,22 @@ class Feed:
         self._ended.set()
         self._store.interrupt()
         self.thread.join()
+
+    @property
+    def has_other_servers(self) -> bool:
+        """Return whether another machine has to be asked for changes that this one may lack."""
+        return self._store.has_other_servers
+
+    def fresh_state(self) -> State | None:
+        """Return the state where it is known to have every change that any process acknowledged so
+        far, else None; wait for nothing. Where only a disk or another machine could tell it is not
+        known."""
+        if (newest_at_once := self._newest_at_once) is None:
+            return self._state
+        newest = newest_at_once()
+        # Read after the index, so that it has a change that was applied while that was looked up.
+        state = self._state
+        return state if newest is not None and newest <= state.index else None
 
     def refresh(self) -> State:
         """Return the state once it has every change that any process acknowledged before the call.
@@ -164,7 +182,7 @@ class Feed:
         failure = ""
         while not self._ended.is_set():
             try:
-                if self._store.wait(self._state.index, WAIT):
+                if self._store.wait_for_others(self._state.index, WAIT):
                     self.catch_up()
             except Exception as error:
                 if failure != str(error):

@@ -28,6 +28,9 @@ GATHER = 0.01
 """Seconds that a change waits before it is logged, if none waits behind it. By then the client has
 its answer, which would else wait for the interpreter."""
 
+GATHERED_MAXIMUM = 100
+"""Changes that are logged together, by few calls of the system."""
+
 CLOSE_TIMEOUT = 2.0
 """Seconds that all packages together are given at the end for what still waits."""
 
@@ -47,6 +50,7 @@ class Announcer:
     def __init__(self, receivers: Mapping[str, Receiver]) -> None:
         self._listeners = [Listener(name, each) for name, each in sorted(receivers.items())]
         self._queue: queue.SimpleQueue[CatalogueChange | None] = queue.SimpleQueue()
+        self._in_hand: deque[CatalogueChange] = deque()
         self._thread = OwnedThread("hooks", self._run, restarts=True, died=self._died)
         self._thread.start()
 
@@ -83,17 +87,37 @@ class Announcer:
             listener.close(max(0.0, deadline - time.monotonic()))
 
     def _run(self) -> None:
-        while (change := self._queue.get()) is not None:
-            if self._queue.empty():
-                time.sleep(GATHER)
-            log_health(_health, change.instances)
-            for listener in self._listeners:
-                listener.put(change)
+        while self._gather():
+            with logs.together():
+                for change in self._in_hand:
+                    log_health(_health, change.instances)
+            while self._in_hand:
+                for listener in self._listeners:
+                    listener.put(self._in_hand[0])
+                self._in_hand.popleft()
+
+    def _gather(self) -> bool:
+        """Take the changes that wait, once there is one; return False at the end."""
+        found = self._queue.get()
+        if found is not None and self._queue.empty():
+            time.sleep(GATHER)
+        while found is not None:
+            self._in_hand.append(found)
+            if len(self._in_hand) == GATHERED_MAXIMUM or self._queue.empty():
+                return True
+            found = self._queue.get()
+        if self._in_hand:
+            self._queue.put(None)
+        return bool(self._in_hand)
 
     def _died(self, error: BaseException) -> None:
-        """Have packages informed that they may have missed the change that was in hand."""
+        """Have packages informed that they may have missed the changes that were in hand, or one
+        that was just being taken."""
+        missed = max(1, len(self._in_hand))
+        self._in_hand.clear()
         for listener in self._listeners:
-            listener.miss(died(error))
+            for _ in range(missed):
+                listener.miss(died(error))
 
 
 class Listener:

@@ -47,6 +47,10 @@ BLIND = 0.5
 """Share of the shortest time to live for which what other processes heard may be unknown; then each
 node gets a whole time to live before it counts as down."""
 
+DIM = 0.2
+"""Share of it after which deadlines wait as well, for as long as that was unknown: what kept this
+process from reading kept others from writing, and what they heard comes in a moment."""
+
 _KEPT_AFTER_RESTART = (
     600.0  # seconds for which lost items are kept at least, of a shorter threshold all
 )
@@ -125,7 +129,7 @@ class Liveness:
             self._deadlines.expect(node_id, given, time.monotonic())
         shortest = min([ttl, *(beat.ttl / SECOND for beat in nodes.values() if beat.ttl)])
         self._pause = min(PAUSE * shortest, PAUSE_MAXIMUM)
-        self._blind = BLIND * shortest
+        self._blind, self._dim = BLIND * shortest, DIM * shortest
         # What was lost before this process started has been so for as long as the wall clock says.
         self._expiries = {each: self._expiry(each, is_old=True) for each in lost()}
         self.thread = OwnedThread("liveness", self._run, restarts=True)
@@ -246,6 +250,8 @@ class Liveness:
             unknown_for = now - self._heard_at
             if unknown_for > self._blind:
                 self._deadlines.extend(now)
+            elif unknown_for > self._dim:
+                self._deadlines.postpone(unknown_for)
             for node_id, beat in beats:
                 # It was kept since the last look, whatever the clocks of two machines say.
                 age = min(max((wall - beat.heard) / SECOND, 0.0), unknown_for)

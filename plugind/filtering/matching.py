@@ -27,14 +27,13 @@ from plugind.filtering.kinds import (
     kind_of,
 )
 from plugind.filtering.literals import number, read, shown
-from plugind.filtering.selecting import Refuse, Row, Selected
+from plugind.filtering.selecting import Filter, Refuse, Row, Selected
 from plugind.model.times import parse_time
 
 PATTERN_MAXIMUM = 512
 _PATTERN_MEMORY = 512 * 1024
 """Bytes of a compiled pattern; they limit its size and so its time as well."""
 
-Filter = Callable[[Row], bool]
 Test = Callable[[Any], bool]
 
 _COMPARE: dict[str, Callable[[Any, Any], bool]] = {
@@ -83,15 +82,14 @@ def not_nil(left: Selected) -> Filter:
 
 def against_field(name: str, left: Selected, right: Selected, refuse: Refuse) -> Filter:
     """Return a filter that compares two fields of a row."""
-    compare = _COMPARE[name]
     get, other = left.get, right.get
-    prepare = _pairs(name, left, right, refuse)
+    compare = _of_two(name, left, right, refuse)
 
-    def test(row: Row) -> bool:
+    def filter(row: Row) -> bool:
         one, two = get(row), other(row)
-        return one is not None and two is not None and compare(*prepare(one, two))
+        return one is not None and two is not None and compare(one, two)
 
-    return test
+    return filter
 
 
 def _of_one(left: Selected, build: Callable[[Kind], Test]) -> Filter:
@@ -120,12 +118,13 @@ def _late(build: Callable[[Kind], Test]) -> Test:
     return test
 
 
-def _pairs(
+def _of_two(
     name: str, left: Selected, right: Selected, refuse: Refuse
-) -> Callable[[Any, Any], tuple[Any, Any]]:
-    """Return a function that makes two values comparable, or raises an error; raise it at once
-    where both kinds are known.
+) -> Callable[[Any, Any], bool]:
+    """Return a comparison of two values, which raises an error where they are not comparable;
+    raise it at once where both kinds are known.
     """
+    compare = _COMPARE[name]
 
     def check(one: Kind, two: Kind) -> None:
         if one != two:
@@ -134,16 +133,16 @@ def _pairs(
             )
         comparable(name, left.name, one, refuse)
 
-    def late(one: Any, two: Any) -> tuple[Any, Any]:
+    def late(one: Any, two: Any) -> bool:
         check(kind_of(one), kind_of(two))
-        return one, two
+        return compare(one, two)
 
     if ANY in (left.kind, right.kind) and TIME not in (left.kind, right.kind):
         return late
     check(left.kind, right.kind)
     if left.kind == TIME:
-        return lambda one, two: (parse_time(one), parse_time(two))
-    return lambda one, two: (one, two)
+        return lambda one, two: compare(parse_time(one), parse_time(two))
+    return compare
 
 
 def comparable(name: str, field: str, kind: Kind, refuse: Refuse) -> Scalar:
@@ -211,7 +210,8 @@ def _matches(field: str, kind: Kind, value: Value, refuse: Refuse) -> Test:
     if kind not in (TEXT, TIME):
         raise refuse(f"{field} is {kind.name}; matches looks into text")
     search = pattern(value.text, refuse).search
-    return lambda found: search(found) is not None
+    # In bytes, for re2 converts the offsets of a match in text, which takes as long as the search.
+    return lambda found: search(found.encode()) is not None
 
 
 def pattern(text: str, refuse: Refuse) -> Any:

@@ -1,12 +1,13 @@
 """The parser of expressions; an error names the position and what was expected there.
 
-The grammar is in grammar.lark. The parser is made once, when this module is imported, and does not
-recurse, so only the text's length limits it.
+The grammar is in grammar.lark. The parser is made once, for the first filter, and does not recurse,
+ so only the text's length limits it.
 """
 
 from __future__ import annotations
 
 from collections.abc import Collection
+from functools import cache
 from pathlib import Path
 from typing import Any
 
@@ -18,11 +19,12 @@ LENGTH_MAXIMUM = 4096
 
 Node = Tree[Token] | Token
 
-_PARSER = Lark(
-    Path(__file__).with_name("grammar.lark").read_text(),
-    parser="lalr",
-    maybe_placeholders=False,
-)
+
+@cache
+def _parser() -> Lark:
+    grammar = Path(__file__).with_name("grammar.lark").read_text()
+    return Lark(grammar, parser="lalr", maybe_placeholders=False)
+
 
 # The words for the tokens that the parser would accept at a place; the first match is used.
 _EXPECTED = {
@@ -62,7 +64,7 @@ def parse(text: str) -> Node:
         raise BadRequest(f"the filter is longer than {LENGTH_MAXIMUM} characters")
     try:
         text.encode()
-        return _PARSER.parse(text)
+        return _parser().parse(text)
     except UnicodeEncodeError as error:
         raise refusal(text, error.start, "this is not a Unicode character") from error
     except UnexpectedInput as error:

@@ -18,6 +18,9 @@ class Row(Protocol):
         """Return a field's value; None where the row has none."""
 
 
+Filter = Callable[[Row], bool]
+
+
 class Within:
     """A row inside an any or all, with names for the current item."""
 

@@ -1,5 +1,5 @@
 """The writer: plans each change, has it stored, and answers once it is durable."""
 
-from plugind.intake.intake import Accepted, Intake
+from plugind.intake.intake import Accepted, Intake, Pending
 
-__all__ = ["Accepted", "Intake"]
+__all__ = ["Accepted", "Intake", "Pending"]

@@ -13,9 +13,8 @@ from __future__ import annotations
 
 import threading
 import time
-from collections import Counter
 from collections.abc import Callable, Iterator
-from contextlib import AbstractContextManager, ExitStack, contextmanager
+from contextlib import AbstractContextManager, contextmanager
 from functools import partial
 
 from plugind import handover
@@ -93,54 +92,60 @@ class Places:
 
     def __init__(self, maximum: int) -> None:
         self._maximum = maximum
-        self._taken: Counter[str] = Counter()
+        self._taken: dict[str, int] = {}
+        self._count = 0
         self._lock = threading.Lock()
 
     def has_one(self, token: str) -> bool:
         """Return whether there is a place for a request of a token."""
         share = max(1, self._maximum * 3 // 4)
-        return self._taken.total() < self._maximum and self._taken[token] < share
+        return self._count < self._maximum and self._taken.get(token, 0) < share
 
-    @contextmanager
-    def one(self, token: str, busy: Callable[[], Busy]) -> Iterator[None]:
-        """Have a place for a request of a token while the block lasts; raise ``busy()`` where
-        there is none."""
+    def take(self, token: str) -> bool:
+        """Take a place for a request of a token; return whether there was one."""
         with self._lock:
-            has_one = self.has_one(token)
-            self._taken[token] += has_one
-        if not has_one:
-            raise busy()
-        try:
-            yield
-        finally:
-            with self._lock:
-                self._taken[token] -= 1
-                self._taken += Counter()  # drops tokens that have 0
+            if not self.has_one(token):
+                return False
+            self._count += 1
+            self._taken[token] = self._taken.get(token, 0) + 1
+            return True
+
+    def give_back(self, token: str) -> None:
+        """Give back a place that was taken."""
+        with self._lock:
+            self._count -= 1
+            self._taken[token] -= 1
+            if not self._taken[token]:
+                del self._taken[token]
 
 
 class Entry:
-    """One report that was admitted, as a small one at first."""
+    """One report that was admitted, as a small one at first, whose place ``give_back`` ends.
+    ``turn`` is had by a large one."""
 
     def __init__(
-        self,
-        small: AbstractContextManager[None],
-        large: AbstractContextManager[None],
+        self, give_back: Callable[[], object], turn: Callable[[], AbstractContextManager[None]]
     ) -> None:
-        self._large = large
-        self._place = ExitStack()
-        self._place.enter_context(small)
-        self._is_large = False
+        self._give_back = give_back
+        self._turn = turn
+        self.is_large = False
 
     def become_large(self) -> None:
         """Wait until the report may go on as a large one; again does nothing. Raise Busy."""
-        if not self._is_large:
-            self._place.close()
-            self._place.enter_context(self._large)
-            self._is_large = True
+        if not self.is_large:
+            give_back, self._give_back = self._give_back, _nothing
+            give_back()
+            turn = self._turn()
+            turn.__enter__()
+            self._give_back, self.is_large = partial(turn.__exit__, None, None, None), True
 
     def leave(self) -> None:
         """Let others go on."""
-        self._place.close()
+        self._give_back()
+
+
+def _nothing() -> None:
+    """Give nothing back: there is no place at the moment."""
 
 
 class Admission:
@@ -175,9 +180,10 @@ class Admission:
                 raise ReportInWork("another report of the node is in work; try again later")
             self._nodes.add(node)
         try:
+            if not self._small.take(token):
+                raise self._busy("max_reports", node_id)
             entry = Entry(
-                self._small.one(token, partial(self._busy, "max_reports", node_id)),
-                self._turn(token, node_id, is_gone),
+                partial(self._small.give_back, token), partial(self._turn, token, node_id, is_gone)
             )
             try:
                 yield entry
@@ -195,15 +201,18 @@ class Admission:
     @contextmanager
     def _turn(self, token: str, node_id: str, is_gone: Callable[[], bool]) -> Iterator[None]:
         """Wait for a large report's turn, and have it while the block lasts. Raise Busy."""
-        busy = partial(self._busy, "max_large_reports", node_id)
-        with self._large.one(token, busy):
+        if not self._large.take(token):
+            raise self._busy("max_large_reports", node_id)
+        try:
             if not self._turns.wait(token, node_id, PATIENCE, is_gone):
-                raise busy()
+                raise self._busy("max_large_reports", node_id)
             try:
                 with handover.large():
                     yield
             finally:
                 self._turns.leave()
+        finally:
+            self._large.give_back(token)
 
     def _busy(self, limit: str, node_id: str) -> Busy:
         self._hits.add(limit, node_id=node_id)

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import replace
 from typing import Any
 
 from marshmallow import ValidationError
@@ -13,10 +12,12 @@ from plugind.intake.rejected import Rejected
 from plugind.model import Allocation, Fingerprint
 from plugind.schemas.allocations import ID_MAXIMUM, ReportedAllocationSchema
 from plugind.schemas.nodes import NAME_MAXIMUM, reasons_of
+from plugind.schemas.quick import Quick
 from plugind.wire.texts import tame
 
 _FIELD = "Allocations"
 _REPORTED = ReportedAllocationSchema()
+_QUICK = Quick(_REPORTED)
 
 
 def allocations_of(
@@ -35,8 +36,8 @@ def allocations_of(
             rejected.append(_rejected(id_, "", reason))
             continue
         try:
-            loaded = _REPORTED.load(described)
-            found[id_] = replace(loaded, created=min(loaded.created, now))
+            loaded = _QUICK.load(described) or _REPORTED.load(described)
+            found[id_] = loaded.changed(created=min(loaded.created, now))
         except ValidationError as error:
             rejected += [_rejected(id_, path, reason) for path, reason in reasons_of(error)]
     return found, rejected
@@ -49,7 +50,9 @@ def _rejected(id_: str, path: str, reason: str) -> Rejected:
 
 def named_by(raw: Any, allocations: Mapping[str, Allocation]) -> Allocation | None:
     """Return the process that a reported fingerprint names, where the report describes it."""
-    alloc_id = raw.get("AllocID") if isinstance(raw, Mapping) else None
+    if not allocations:
+        return None
+    alloc_id = raw.get("AllocID") if isinstance(raw, dict) else None
     return allocations.get(alloc_id) if isinstance(alloc_id, str) else None
 
 
@@ -58,4 +61,4 @@ def last_known(last: Fingerprint | None, alloc_id: str, *, healthy: bool) -> All
     has ended."""
     if last is None or last.allocation is None or last.alloc_id != alloc_id:
         return None
-    return replace(last.allocation, runs=healthy)
+    return last.allocation.changed(runs=healthy)

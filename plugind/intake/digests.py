@@ -8,12 +8,16 @@ from __future__ import annotations
 
 import hashlib
 import json
+import os
 from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
 import orjson
 
-from plugind.model import Allocation, Instance, InstanceKey, Node
+from plugind.model import Allocation, Instance, InstanceKey, Node, PluginKey
+
+PLUGIN_BYTES = 16
+_KEY = os.urandom(32)
 
 
 def of_node(
@@ -42,10 +46,25 @@ def of_node(
 def of_fingerprint(raw: Any, generation: str, allocation: Allocation | None = None) -> str:
     """Return a digest of a reported fingerprint, of the process behind it, both without their
     times, and of what validates it."""
-    if isinstance(raw, Mapping):
+    if isinstance(raw, dict):
         raw = {key: value for key, value in raw.items() if key != "UpdateTime"}
     process = [[allocation.name, allocation.job_id, allocation.task_group]] if allocation else []
     return _digest([generation, raw, *process])
+
+
+def of_plugin(key: PluginKey, by_role: Any, processes: Iterable[Allocation | None]) -> bytes:
+    """Return PLUGIN_BYTES that identify what a report says of a plugin, with its times, and the
+    processes behind it; nothing for what cannot be identified quickly.
+
+    They are made with a key that this process drew and nobody else knows, so that no client can
+    look for two reports that have the same.
+    """
+    told = [each and (each.name, each.job_id, each.task_group) for each in processes]
+    try:
+        text = orjson.dumps((*key, by_role, told))
+    except TypeError:
+        return b""
+    return hashlib.blake2b(text, digest_size=PLUGIN_BYTES, key=_KEY).digest()
 
 
 def of_secret(secret: str) -> str:

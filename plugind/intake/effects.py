@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Iterable, Mapping
-from dataclasses import replace
 
 from plugind.intake.transitions import Transitions
 from plugind.model import (
@@ -52,8 +51,7 @@ def with_effects(
         touched |= {NODES, *(node_of(node_id) for node_id in node_ids)}
     removed = {key.resource for key in _plugins_gone(plugins, change, state)}
     removed |= {node_of(step.some.id) for step in change.nodes if step.after is None}
-    return replace(
-        change,
+    return change.changed(
         touched=frozenset(touched),
         removed=frozenset(removed),
         transitions=tuple(transitions),
@@ -76,7 +74,8 @@ def _plugins_gone(
     """Yield those of the plugins that neither a report nor a declaration has after the change."""
     growth: Counter[PluginKey] = Counter()
     for step in change.instances:
-        growth[step.some.key.plugin] += (step.after is not None) - (step.before is not None)
+        if grown := (step.after is not None) - (step.before is not None):
+            growth[step.some.key.plugin] += grown
     declared = {step.some.key: step.after for step in change.declarations}
     for key in plugins:
         is_declared = declared.get(key, state.declarations.get(key)) is not None

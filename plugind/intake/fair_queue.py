@@ -5,9 +5,10 @@ from __future__ import annotations
 import threading
 import time
 from collections import OrderedDict, deque
-from dataclasses import dataclass
 from itertools import count
 from typing import Generic, TypeVar
+
+import msgspec
 
 LARGE = 256
 """Instances from which on a request is large: it is written by itself, and waits for small ones."""
@@ -18,8 +19,7 @@ BATCH_WEIGHT = 1_024
 R = TypeVar("R")
 
 
-@dataclass(frozen=True, slots=True)
-class Waiting(Generic[R]):
+class Waiting(msgspec.Struct, Generic[R], frozen=True):
     """A request in the queue: for which token and node, and how many instances it may change.
 
     ``number`` distinguishes it from all others; ``since`` is of the monotonic clock, in seconds.

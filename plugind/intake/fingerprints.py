@@ -3,8 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass, replace
-from typing import Any
+from typing import Any, NamedTuple
 
 import orjson
 from marshmallow import Schema, ValidationError, fields
@@ -23,8 +22,7 @@ from plugind.wire.texts import tame
 REFUSED = "the token may not register plugins of this type"
 
 
-@dataclass(frozen=True, slots=True)
-class Reported:
+class Reported(NamedTuple):
     """One item of a report whose type, ID and role are good; ``fingerprint`` None means gone."""
 
     key: InstanceKey
@@ -42,44 +40,38 @@ def items_of(
 
     ``known`` are the instances held of the node, ``forgotten`` those remembered as forgotten.
     """
-    roles_known, roles_forgotten = _roles_of(known), _roles_of(forgotten)
     for name, of_type in plugins.items():
         if name not in types:
             reason = f"no such plugin type; there are: {', '.join(sorted(types)) or 'none'}"
             yield Rejected(tame(name, NAME_MAXIMUM), "", "", "Type", reason)
-        elif not isinstance(of_type, Mapping):
+        elif not isinstance(of_type, dict):
             yield Rejected(name, "", "", "Type", "must be an object of plugin IDs")
         else:
             for id_, by_role in of_type.items():
-                roles = [each.get((name, id_), set()) for each in (roles_known, roles_forgotten)]
-                yield from _plugin_items(node_id, types[name], id_, by_role, roles)
-
-
-def _roles_of(keys: Iterable[InstanceKey]) -> dict[tuple[str, str], set[str]]:
-    roles: dict[tuple[str, str], set[str]] = {}
-    for key in keys:
-        roles.setdefault((key.type, key.id), set()).add(key.role)
-    return roles
+                yield from _plugin_items(node_id, types[name], id_, by_role, (known, forgotten))
 
 
 def _plugin_items(
-    node_id: str, type_: PluginType, id_: str, by_role: Any, known: Sequence[set[str]]
+    node_id: str,
+    type_: PluginType,
+    id_: str,
+    by_role: Any,
+    known: Sequence[Iterable[InstanceKey]],
 ) -> Iterator[Reported | Rejected]:
     if not ID_PATTERN.fullmatch(id_):
         reason = "must be 1 to 128 letters, digits, '.', '-' or '_', a letter or digit first"
         yield Rejected(type_.name, tame(id_, NAME_MAXIMUM), "", "ID", reason)
         return
-    if not isinstance(by_role, Mapping):
+    if not isinstance(by_role, dict):
         yield Rejected(type_.name, id_, "", "ID", "must be an object of roles")
         return
     for role, fingerprint in by_role.items():
         if role in type_.roles:
-            roles = [role]
-        elif role == ANY_ROLE:
-            roles = _any_role(type_, known, set(by_role))
+            yield Reported(InstanceKey(node_id, type_.name, id_, role), fingerprint)
+        elif role == ANY_ROLE and (roles := _any_role(type_, id_, known, set(by_role))):
+            for one in roles:
+                yield Reported(InstanceKey(node_id, type_.name, id_, one), fingerprint)
         else:
-            roles = []
-        if not roles:
             there = ", ".join(type_.roles)
             reason = (
                 "no role is left for it: the report names each by itself"
@@ -87,14 +79,15 @@ def _plugin_items(
                 else f"no such role; there are: {there}"
             )
             yield Rejected(type_.name, id_, tame(role, NAME_MAXIMUM), "Role", reason)
-        for one in roles:
-            yield Reported(InstanceKey(node_id, type_.name, id_, one), fingerprint)
 
 
-def _any_role(type_: PluginType, known: Sequence[set[str]], named: set[str]) -> list[str]:
+def _any_role(
+    type_: PluginType, id_: str, known: Sequence[Iterable[InstanceKey]], named: set[str]
+) -> list[str]:
     """Return the roles that "*" stands for: the first of the sets of ``known`` roles that has any,
     else the default role, else all roles; never one that the report names by itself."""
-    for roles in (*known, {type_.default_role}, set(type_.roles)):
+    sets = [{key.role for key in keys if (key.type, key.id) == (type_.name, id_)} for keys in known]
+    for roles in (*sets, {type_.default_role}, set(type_.roles)):
         if left := sorted(roles & set(type_.roles) - named):
             return left
     return []
@@ -132,7 +125,7 @@ def refuse(held: Instance, now: int) -> Instance:
     """Return the instance held, as one whose type the report's token may not register; it is
     returned itself when it says so already."""
     text = f"{WAS_REJECTED} {REFUSED}"
-    told = replace(held.fingerprint, healthy=False, description=text, updated=now)
+    told = held.fingerprint.changed(healthy=False, description=text, updated=now)
     return _instance(held.key, held, told, "!", now)  # whatever is taken of it next is another
 
 
@@ -146,7 +139,7 @@ def _instance(
         # It was missing, and is reported again as it was: healthy from now on, unhealthy for as
         # long as before.
         last = held.fingerprint
-        told = replace(last, updated=now) if last.healthy else last
+        told = last.changed(updated=now) if last.healthy else last
     return Instance(key, told, digest)
 
 
@@ -161,11 +154,10 @@ def _load(
     last = held.fingerprint if held else None
     raw = item.fingerprint
     try:
-        if isinstance(raw, Mapping) and raw.get("Healthy") is False and last is not None:
+        if isinstance(raw, dict) and raw.get("Healthy") is False and last is not None:
             # What an unhealthy fingerprint leaves out keeps its last value.
             raw = _merge({"AllocID": last.alloc_id, **last.details}, raw, schemas.reported[role])
-        loaded = schemas.reported[role].load(raw)
-        details = schemas.details[role].dump(loaded)
+        loaded, details = schemas.read(role, raw)
         orjson.dumps(details)
     except Exception as error:
         # A plugin type is third-party code: its faults are those of its own instances only.
@@ -192,7 +184,7 @@ def _rejected(
     reason = "; ".join(f"{one.field}: {one.reason}" if one.field else one.reason for one in wrong)
     text = f"{WAS_REJECTED} {reason}"[:1024]
     if last is not None:
-        return replace(last, healthy=False, description=text, updated=now)
+        return last.changed(healthy=False, description=text, updated=now)
     try:
         details = schemas.nothing_known(role)
     except Exception:  # perhaps the same third-party code that failed on the fingerprint

@@ -7,7 +7,7 @@ holds FORGOTTEN_MAXIMUM instances, the oldest go first, and each for FORGOTTEN_K
 
 from __future__ import annotations
 
-from collections.abc import Collection, Iterable, Mapping
+from collections.abc import Collection, Iterable
 from typing import Any
 
 from plugind.model import Fingerprint, Forgotten, InstanceKey, Step
@@ -54,4 +54,4 @@ def is_ignored(state: State, key: InstanceKey, raw: Any, read: Fingerprint) -> b
     """
     if read.healthy or key.plugin in state.declarations:
         return False
-    return not (isinstance(raw, Mapping) and raw.get("Configured") is True)
+    return not (isinstance(raw, dict) and raw.get("Configured") is True)

@@ -6,19 +6,31 @@ A request's own thread validates what it brings. Then the writer plans it and ma
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Collection, Iterable, Mapping
+from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass
-from functools import partial
+from typing import NamedTuple
 
 from plugind.config.settings import DEFAULT_LIMITS, ServerLimits
 from plugind.errors import Conflict, Forbidden
 from plugind.feed.feed import Feed
-from plugind.intake.digests import of_node, of_secret
-from plugind.intake.plan import Planner, check_secret
+from plugind.intake.digests import of_secret
+from plugind.intake.fair_queue import LARGE
+from plugind.intake.known import Known
+from plugind.intake.plan import Planner, check_secret, may_be_of
 from plugind.intake.rejected import Rejected
 from plugind.intake.runs import Runs
 from plugind.intake.writer import Request, Writer
-from plugind.model import DOWN, Beat, Change, Declaration, Lost, PluginKey, Session
+from plugind.model import (
+    DOWN,
+    Beat,
+    Change,
+    Declaration,
+    Instance,
+    InstanceKey,
+    Lost,
+    PluginKey,
+    Session,
+)
 from plugind.schemas.nodes import Report
 from plugind.schemas.plugins import PluginSchemas
 from plugind.state import State
@@ -36,6 +48,15 @@ class Accepted:
     index: int
     digest: str
     rejected: tuple[Rejected, ...] = ()
+
+
+class Pending(NamedTuple):
+    """A report that waits to be written, for ``timeout`` seconds at most. ``when_done`` takes a
+    function to be called once it is, with one argument; ``result`` waits for so many seconds."""
+
+    timeout: float
+    when_done: Callable[[Callable[[object], object]], object]
+    result: Callable[[float], Accepted]
 
 
 class Intake:
@@ -63,6 +84,8 @@ class Intake:
         self._schemas = schemas
         self._generations = generations
         self._limits = limits
+        self._known = Known(generations)
+        feed.subscribe(self._known)
         nodes = feed.state.nodes.values()
         self._runs = Runs(calm, [node.id for node in nodes if node.cloned_since])
         feed.subscribe(self._runs)
@@ -99,7 +122,7 @@ class Intake:
             self._feed.refresh()
             self._planner().check_secret(node_id, of_secret(secret), self._clock())
 
-    def report(
+    def begin(
         self,
         node_id: str,
         secret: str,
@@ -107,39 +130,69 @@ class Intake:
         refused: Collection[str] = (),
         accessor: str = "",
         token: str = "",
-    ) -> Accepted:
-        """Take a node's whole report, except the plugin types that are ``refused``: instances of
-        these that are held are unhealthy from then on.
+    ) -> Pending:
+        """Prepare a node's whole report and have it written in its turn, except the plugin types
+        that are ``refused``: instances of these that are held are unhealthy from then on.
 
         ``accessor`` is that of the token that the stored data counts for. ``token`` names who
         reports, with or without a token: they take turns. Raise Forbidden, LimitReached and
-        StoreError.
+        StoreError, here or by the result.
         """
-        self.check_secret(node_id, secret)
-        planner = self._planner()
-        prepared = planner.prepare(node_id, report, self._clock(), refused)
-        rejected: list[Rejected] = []
+        planner, began, secret_hash = self._planner(), self._clock(), of_secret(secret)
+        known = self._known.plugins(node_id, planner.state, began)
+        items = planner.items_of(node_id, report, refused)
+        prepared = items.prepare(began, known)
+        rejected: Sequence[Rejected] = ()
+        held: Mapping[InstanceKey, Instance] = {}
 
         def is_cloned() -> bool:
             return self._runs.seen(node_id, report.run_id)
 
         def plan(planner: Planner, now: int) -> Change:
-            change, wrong = planner.report(
-                node_id, of_secret(secret), report, now, is_cloned, refused, accessor, prepared
+            nonlocal rejected
+            change, rejected = planner.report(
+                node_id, secret_hash, report, now, is_cloned, refused, accessor, prepared
             )
-            rejected[:] = wrong
             return change
 
-        index, digest = self._writer.ask(
-            self._request(plan, node_id), token, node_id, prepared.weight
-        )
-        return Accepted(index, digest, tuple(rejected))
+        def digest_of(state: State) -> str:
+            nonlocal held
+            held = state.on_node(node_id)
+            return self._known.digest(node_id, state)
+
+        request = self._request(plan, digest_of)
+        self._writer.put(request, token, node_id, prepared.weight)
+
+        def result(timeout: float) -> Accepted:
+            index, digest = self._writer.result(request, timeout)
+            if node_id in self._feed.state.nodes:  # unless it was removed just after
+                self._known.note_plugins(node_id, held, prepared.taken(held), began)
+            return Accepted(index, digest, tuple(rejected))
+
+        return Pending(self._writer.timeout, request.answer.add_done_callback, result)
+
+    def heartbeat_at_once(
+        self, node_id: str, secret: str, digest: str, run_id: str = ""
+    ) -> Accepted | None:
+        """Keep a node up, as ``heartbeat`` does, where that is all that there is to do; else return
+        None. It waits for nothing and takes a few microseconds."""
+        state = self._feed.state
+        node = state.nodes.get(node_id)
+        if node is None or node.status == DOWN or node.cloned_since:
+            return None
+        if not may_be_of(node, of_secret(secret)):
+            return None
+        if len(state.on_node(node_id)) + len(state.forgotten_on(node_id)) >= LARGE:
+            return None  # its digest may have to be worked out
+        if digest != self._known.digest(node_id, state):
+            return None
+        return Accepted(state.index, digest) if self._runs.seen_again(node_id, run_id) else None
 
     def heartbeat(self, node_id: str, secret: str, digest: str, run_id: str = "") -> Accepted:
         """Keep a node up, or take it back. Raise Forbidden, and Conflict when the whole report is
         required: the node is not known, or the state has something that it did not report."""
         state = self._feed.state
-        is_same = digest == self._digest(node_id, state)
+        is_same = digest == self._known.digest(node_id, state)
         if not is_same:
             # Another process may have taken the report that the digest is of.
             state = self._feed.refresh()
@@ -147,7 +200,7 @@ class Intake:
         if node is None:
             raise Conflict("node not found: send the whole report")
         check_secret(node, of_secret(secret))
-        if not is_same and digest != self._digest(node_id, state):
+        if not is_same and digest != self._known.digest(node_id, state):
             raise Conflict("the catalogue holds something else of the node: send the whole report")
         is_cloned = self._runs.seen(node_id, run_id)
         if node.status == DOWN or bool(node.cloned_since) is not is_cloned:
@@ -263,17 +316,12 @@ class Intake:
         """Return the index of the change, or the last one where nothing changes."""
         return self._writer.ask(self._request(plan), is_bounded=is_bounded)[0]
 
-    def _request(self, plan: Plan, node_id: str = "") -> Request:
-        """Return a request that is answered with the digest of a node, "" for none."""
+    def _request(self, plan: Plan, digest: Callable[[State], str] = lambda state: "") -> Request:
+        """Return a request that is answered with a ``digest`` of the state as planned: a forget of
+        a node after its report in the same batch voids it."""
 
         def plan_on(state: State, base: int) -> Change:
             planner = Planner(state, self._schemas, self._generations, self._limits, base)
             return plan(planner, self._clock())
 
-        return Request(plan_on, partial(self._digest, node_id))
-
-    def _digest(self, node_id: str, state: State) -> str:
-        """Return the digest of a node as planned: a forget after it in the same batch voids it."""
-        node = state.nodes.get(node_id)
-        instances = state.on_node(node_id).values()
-        return of_node(node, instances, self._generations, state.ignored(node_id)) if node else ""
+        return Request(plan_on, digest)

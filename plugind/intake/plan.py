@@ -6,28 +6,25 @@ Nothing here writes, waits or looks at a clock.
 from __future__ import annotations
 
 import hmac
-from collections.abc import Callable, Collection, Iterable, Iterator, Mapping
-from dataclasses import dataclass, replace
-from uuid import uuid4
+import os
+from collections.abc import Callable, Collection, Iterable, Mapping
+from itertools import count
 
 from plugind.config.settings import DEFAULT_LIMITS, ServerLimits
 from plugind.errors import Forbidden, NotFound
 from plugind.intake import forgetting, kept_secrets, sessions
 from plugind.intake.effects import with_effects
-from plugind.intake.fingerprints import REFUSED, Reported, items_of, read, refuse
-from plugind.intake.preparing import Prepared, Reading, prepare, without_items
+from plugind.intake.preparing import ItemsOf, Prepared
 from plugind.intake.quotas import Quotas
 from plugind.intake.rejected import Rejected
 from plugind.model import (
     DOWN,
     NODE_CLASS,
     READY,
-    Allocation,
     Change,
     Declaration,
     Forgotten,
     Instance,
-    InstanceKey,
     KeptSecret,
     Lost,
     Node,
@@ -38,16 +35,16 @@ from plugind.model import (
     seen,
 )
 from plugind.model.times import SECOND
+from plugind.model.values import Value
 from plugind.schemas.nodes import Report
 from plugind.schemas.plugins import PluginSchemas
 from plugind.state import State
 
-CLOCK_STEP = 60 * SECOND
-"""Nanoseconds by which a time that is held may be ahead, for clocks are set by small steps."""
+_RUN, _numbers = os.urandom(8).hex(), count()
+"""Both together are the ID of a change, which no other process gives to another."""
 
 
-@dataclass(frozen=True)
-class Planner:
+class Planner(Value, frozen=True):
     """Plans changes of a ``state``, within ``limits``.
 
     ``generations`` has the version of each plugin type by name. ``base`` is the index of the last
@@ -74,7 +71,8 @@ class Planner:
         """Return the change that a node's whole report makes, and what it does not take of it.
 
         ``refused`` are plugin types that are not taken; ``accessor`` is that of the token.
-        ``prepared`` is what ``prepare`` made of the same report; it saves work and changes nothing.
+        ``prepared`` is what the items of the same report were found to come to; it saves work and
+        changes nothing.
         ``is_cloned`` returns whether two agents report as the node, and is called only once the
         report is known to be the node's. Raises Forbidden when the secret is not the node's, and
         LimitReached when there is no room for another node.
@@ -83,14 +81,14 @@ class Planner:
         self.check_secret(node_id, secret_hash, now)
         quotas = Quotas(self.state, self.limits, self.schemas)
         known = node or Node(node_id, report.name, status_since=now)
-        new, no_room = quotas.admit_node(node, _reported(known, secret_hash, report, accessor))
+        reported = _reported(known, secret_hash, report, accessor)
+        new, no_room = quotas.admit_node(node, known if reported == node else reported)
         new = _heard(new, is_cloned(), now)
-        wanted, forgotten, rejected = self._instances(
-            node_id, report, now, refused, prepared or without_items(report, now)
-        )
+        items = self.items_of(node_id, report, refused)
+        wanted, marks, rejected = items.outcome(prepared or items.without_items(now), now)
         instances, left_out, too_much = quotas.admit_instances(node, new, wanted, now)
-        forgotten = [step for step in forgotten if step.some.key not in left_out]
-        if not instances and node == replace(new, accessor=node.accessor if node else ""):
+        forgotten = [step for step in marks if step.some.key not in left_out]
+        if not instances and node == new.changed(accessor=node.accessor if node else ""):
             new = node  # a token that reports the same as another one before moves no index
         return self.change(
             now,
@@ -108,88 +106,9 @@ class Planner:
         if pinned is not None and not is_over:
             check_secret(pinned, secret_hash)
 
-    def prepare(
-        self,
-        node_id: str,
-        report: Report,
-        now: int,
-        refused: Collection[str] = (),
-    ) -> Prepared:
-        """Work out ahead, in any thread, what a report's items come to."""
-        held, marks = self.state.on_node(node_id), self.state.forgotten_on(node_id)
-        items = list(self._items(node_id, report, held, marks, refused))
-        return prepare(report, items, held, self._read, now)
-
-    def _items(
-        self,
-        node_id: str,
-        report: Report,
-        held: Mapping[InstanceKey, Instance],
-        marks: Mapping[InstanceKey, Forgotten],
-        refused: Collection[str],
-    ) -> Iterator[Reported | Rejected]:
-        types = {name: schemas.type for name, schemas in self.schemas.items()}
-        taken = {name: of for name, of in report.plugins.items() if name not in refused}
-        return items_of(node_id, taken, types, held, marks)
-
-    def _instances(
-        self,
-        node_id: str,
-        report: Report,
-        now: int,
-        refused: Collection[str],
-        prepared: Prepared,
-    ) -> tuple[list[Step[Instance]], list[Step[Forgotten]], list[Rejected]]:
-        """Return what becomes of the node's instances and of the forgotten ones, and what was not
-        taken of the report."""
-        held, marks = self.state.on_node(node_id), self.state.forgotten_on(node_id)
-        forgotten: list[Step[Forgotten]] = []
-        steps: dict[InstanceKey, Step[Instance]] = {}
-        reported: set[InstanceKey] = set()
-        rejected = list(prepared.rejected)
-        rejected += [Rejected(name, "", "", "Type", REFUSED) for name in sorted(refused)]
-        for item in self._items(node_id, report, held, marks, refused):
-            if isinstance(item, Rejected):
-                rejected.append(item)
-                continue
-            reported.add(item.key)
-            old, mark = held.get(item.key), marks.get(item.key)
-            if item.fingerprint is None:
-                if old is not None:
-                    steps[item.key] = Step(old, None)
-                continue
-            _, new, wrong = prepared.reading(item.key, old) or Reading(
-                old, *self._read(item, old, prepared.allocations, now)
-            )
-            rejected += wrong
-            if mark is not None:
-                if forgetting.is_ignored(self.state, item.key, item.fingerprint, new.fingerprint):
-                    forgotten += [] if mark.ignored else [Step(mark, replace(mark, ignored=True))]
-                    continue
-                forgotten.append(Step(mark, None))
-            if new is not old:
-                steps[item.key] = Step(old, new)
-        for key in [each for each in held if each not in reported]:
-            old = held[key]
-            new = refuse(old, now) if key.type in refused else _missing(old, now)
-            if new is not old:
-                steps[key] = Step(old, new)
-        return list(steps.values()), forgotten, rejected
-
-    def _read(
-        self,
-        item: Reported,
-        old: Instance | None,
-        allocations: Mapping[str, Allocation],
-        now: int,
-    ) -> tuple[Instance, list[Rejected]]:
-        type_ = item.key.type
-        new, wrong = read(item, old, self.schemas[type_], self.generations[type_], allocations, now)
-        if new.fingerprint.updated > now + CLOCK_STEP:
-            # The server's own clock was ahead when this was written: left as it is, it would decide
-            # which version of the plugin is shown until that time has come.
-            new = replace(new, fingerprint=replace(new.fingerprint, updated=now))
-        return new, wrong
+    def items_of(self, node_id: str, report: Report, refused: Collection[str]) -> ItemsOf:
+        """Return the items of a node's report, without the plugin types that are ``refused``."""
+        return ItemsOf(self.state, self.schemas, self.generations, node_id, report, refused)
 
     def heard(self, node_id: str, is_cloned: bool, now: int) -> Change:
         """Return the change that notes a node as heard: up, and reported by one agent or by two."""
@@ -206,7 +125,7 @@ class Planner:
             [
                 Step(
                     node,
-                    replace(node, status=DOWN, status_since=now, heard=min(heard[node.id], now)),
+                    node.changed(status=DOWN, status_since=now, heard=min(heard[node.id], now)),
                 )
                 for node in nodes
                 if node.status != DOWN
@@ -221,7 +140,7 @@ class Planner:
         node = self._node(node_id)
         if not node.secret_hash:
             return Change(now)
-        return self.change(now, [Step(node, replace(node, secret_hash=""))])
+        return self.change(now, [Step(node, node.changed(secret_hash=""))])
 
     def forget_node(self, node_id: str, secret_hash: str | None, now: int) -> Change:
         """Return the change that removes a node and its instances.
@@ -351,38 +270,39 @@ class Planner:
         if not change:
             return change
         reads, writes = scopes_of(change)
-        identified = replace(change, id=uuid4().hex, base=self.base, reads=reads, writes=writes)
+        id_ = f"{_RUN}{next(_numbers):016x}"
+        identified = change.changed(id=id_, base=self.base, reads=reads, writes=writes)
         versions = {name: each.type.version_detail for name, each in self.schemas.items()}
         return with_effects(identified, self.state, left, versions)
 
 
+def may_be_of(node: Node | KeptSecret, secret_hash: str) -> bool:
+    """Return whether a secret is the one that is pinned to a node, if any is."""
+    return not node.secret_hash or hmac.compare_digest(node.secret_hash, secret_hash)
+
+
 def check_secret(node: Node | KeptSecret, secret_hash: str) -> None:
     """Raise Forbidden when a secret is pinned to the node and it is not the one given."""
-    if node.secret_hash and not hmac.compare_digest(node.secret_hash, secret_hash):
+    if not may_be_of(node, secret_hash):
         raise Forbidden(
             "the node's secret is another: the node ID belongs to another machine, or the agent "
             "lost its data_dir"
         )
 
 
-def _missing(old: Instance, now: int) -> Instance:
-    return replace(old, missing_since=now) if old.missing_since is None else old
-
-
 def _heard(node: Node, is_cloned: bool, now: int) -> Node:
     """Return the node as it is once it was heard."""
     if node.status == DOWN:
-        node = replace(node, status=READY, status_since=now, back_since=now)
+        node = node.changed(status=READY, status_since=now, back_since=now)
     if bool(node.cloned_since) is not is_cloned:
-        node = replace(node, cloned_since=now if is_cloned else 0)
+        node = node.changed(cloned_since=now if is_cloned else 0)
     return node
 
 
 def _reported(node: Node, secret_hash: str, report: Report, accessor: str) -> Node:
     """Return the node as its report has it."""
     node_class = {NODE_CLASS: report.node_class} if report.node_class else {}
-    return replace(
-        node,
+    return node.changed(
         name=report.name,
         datacenter=report.datacenter,
         version=report.version,

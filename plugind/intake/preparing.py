@@ -1,29 +1,36 @@
 """Works out what a report's items make of the state, before the report has its turn.
 
-Validation is nearly all that a report costs, so requests do it in their own threads. What it comes
-to holds as long as the instance that it was worked out on is still the one held: an unhealthy
-fingerprint keeps values of the last one.
+That is nearly all that a report costs, so requests do it in their own threads. What it comes to
+holds as long as the instances of the node that it was worked out on are still those held: an
+unhealthy fingerprint keeps values of the last one.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable, Collection, Iterator, Mapping
-from dataclasses import dataclass, field
+from collections.abc import Collection, Mapping, Sequence
+from dataclasses import dataclass, field, replace
 from typing import NamedTuple
 
 from plugind import handover
-from plugind.intake.allocations import allocations_of
-from plugind.intake.fingerprints import Reported
+from plugind.intake import forgetting
+from plugind.intake.allocations import allocations_of, named_by
+from plugind.intake.digests import of_plugin
+from plugind.intake.fingerprints import REFUSED, Reported, items_of, read, refuse
 from plugind.intake.rejected import Rejected
-from plugind.model import Allocation, Instance, InstanceKey
+from plugind.model import Allocation, Forgotten, Instance, InstanceKey, PluginKey, Step
+from plugind.model.times import SECOND
+from plugind.model.values import Value
 from plugind.schemas.nodes import Report
+from plugind.schemas.plugins import PluginSchemas
+from plugind.state import State
 
 LOOKED_AT = 16
 """Unchanged instances that cost the writer as much as one that changes, roughly."""
 
-Read = Callable[
-    [Reported, Instance | None, Mapping[str, Allocation], int], tuple[Instance, list[Rejected]]
-]
+CLOCK_STEP = 60 * SECOND
+"""Nanoseconds by which a time that is held may be ahead, for clocks are set by small steps."""
+
+Items = Sequence[Reported | Rejected]
 
 
 class Reading(NamedTuple):
@@ -34,55 +41,213 @@ class Reading(NamedTuple):
     wrong: list[Rejected]
 
 
-@dataclass(frozen=True, slots=True)
+class Outcome(NamedTuple):
+    """The steps of a node's instances and of the forgotten ones that a report leads to, and the
+    items of it that were rejected."""
+
+    steps: Sequence[Step[Instance]]
+    forgotten: Sequence[Step[Forgotten]]
+    rejected: Sequence[Rejected]
+
+
+@dataclass(slots=True)
 class Prepared:
     """What a report's items come to, by the instances that they are about.
 
-    ``rejected`` are the problems of its allocations. ``weight`` is what the report costs the
-    writer, in instances that change.
+    ``rejected`` are the problems of its allocations. ``digests`` are those of what it says of each
+    plugin without a mistake, and ``known`` are the plugins of which it says the same as the last
+    report. ``weight`` is what the report costs the writer, in instances that change. ``outcome`` is
+    what all of it comes to on the instances ``held`` of a node of which nothing was forgotten.
     """
 
     allocations: Mapping[str, Allocation]
     rejected: list[Rejected]
     readings: Mapping[InstanceKey, Reading] = field(default_factory=dict)
+    digests: Mapping[PluginKey, bytes] = field(default_factory=dict)
+    known: Collection[PluginKey] = ()
     weight: int = 1
+    held: Mapping[InstanceKey, Instance] | None = None
+    outcome: Outcome | None = None
 
     def reading(self, key: InstanceKey, held: Instance | None) -> Reading | None:
         """Return what was worked out for an instance, if it was on the one that is ``held`` now."""
         found = self.readings.get(key)
         return found if found is not None and found.held is held else None
 
-
-def without_items(report: Report, now: int) -> Prepared:
-    """Return what a report's allocations come to, with none of its items."""
-    return Prepared(*allocations_of(report.allocations, now))
-
-
-def prepare(
-    report: Report,
-    items: Collection[Reported | Rejected],
-    held: Mapping[InstanceKey, Instance],
-    read: Read,
-    now: int,
-) -> Prepared:
-    """Return what a report's ``items`` come to, on the instances ``held`` of its node."""
-    start = without_items(report, now)
-    readings = {}
-    for item, old in _with_held(items, held):
-        if item.fingerprint is not None:
-            readings[item.key] = Reading(old, *read(item, old, start.allocations, now))
-            handover.step()
-    reported = {item.key for item, _ in _with_held(items, held)}
-    changed = sum(reading.new is not reading.held for reading in readings.values())
-    gone = sum(key not in readings for key in reported)
-    missing = sum(old.missing_since is None for key, old in held.items() if key not in reported)
-    weight = changed + gone + missing + (len(items) + len(held)) // LOOKED_AT
-    return Prepared(start.allocations, start.rejected, readings, max(1, weight))
+    def taken(self, held: Mapping[InstanceKey, Instance]) -> list[bytes]:
+        """Return the digests of the plugins of which all was taken as the report says it, where a
+        node has the instances ``held`` after it."""
+        if self.outcome is None:
+            return []
+        changed = {
+            key.plugin for key, each in self.readings.items() if held.get(key) is not each.new
+        }
+        gone = (step.some.key for step in self.outcome.steps if step.after is None)
+        changed |= {key.plugin for key in gone if key in held}
+        return [digest for key, digest in self.digests.items() if key not in changed]
 
 
-def _with_held(
-    items: Collection[Reported | Rejected], held: Mapping[InstanceKey, Instance]
-) -> Iterator[tuple[Reported, Instance | None]]:
-    for item in items:
-        if isinstance(item, Reported):
-            yield item, held.get(item.key)
+class ItemsOf(Value, frozen=True):
+    """The items of a node's ``report`` on a ``state``, without the plugin types that are
+    ``refused``."""
+
+    state: State
+    schemas: Mapping[str, PluginSchemas]
+    generations: Mapping[str, str]
+    node_id: str
+    report: Report
+    refused: Collection[str]
+
+    def prepare(self, now: int, known: Collection[bytes] = ()) -> Prepared:
+        """Return what the items come to. Those of a plugin whose digest is ``known`` were taken as
+        they are when the node got the instances that it has, and are not looked at again."""
+        held = self._held
+        prepared = self.without_items(now)
+        digests = self._digests(prepared.allocations)
+        prepared.known = {key for key, digest in digests.items() if digest and digest in known}
+        items = self._items(prepared.known)
+        readings: dict[InstanceKey, Reading] = {}
+        for item in items:
+            if isinstance(item, Reported) and item.fingerprint is not None:
+                old = held.get(item.key)
+                readings[item.key] = self._read(item, old, prepared.allocations, now)
+                handover.step()
+        prepared.readings, prepared.held = readings, held
+        prepared.digests = self._sound(digests, prepared.known, items, readings)
+        outcome = self._worked_out(prepared, items, now)
+        prepared.weight = max(1, len(outcome.steps) + (len(items) + len(held)) // LOOKED_AT)
+        prepared.outcome = None if self._marks else outcome
+        return prepared
+
+    def without_items(self, now: int) -> Prepared:
+        """Return what the report's allocations come to, with none of its items."""
+        return Prepared(*allocations_of(self.report.allocations, now))
+
+    def outcome(self, prepared: Prepared, now: int) -> Outcome:
+        """Return what the report comes to, given what was ``prepared`` of it, maybe on another
+        state."""
+        if prepared.outcome and prepared.held is self._held and not self._marks:
+            return prepared.outcome
+        return self._worked_out(replace(prepared, known=()), self._items(), now)
+
+    @property
+    def _held(self) -> Mapping[InstanceKey, Instance]:
+        return self.state.on_node(self.node_id)
+
+    @property
+    def _marks(self) -> Mapping[InstanceKey, Forgotten]:
+        return self.state.forgotten_on(self.node_id)
+
+    def _digests(self, allocations: Mapping[str, Allocation]) -> dict[PluginKey, bytes]:
+        """Return the digest of what the report says of each plugin; none where something was
+        forgotten of the node, for that decides what is taken."""
+        digests = {}
+        for type_, plugins in self.report.plugins.items() if not self._marks else ():
+            if type_ in self.refused or not isinstance(plugins, dict):
+                continue
+            for id_, by_role in plugins.items():
+                if isinstance(by_role, dict):
+                    told = by_role.values() if allocations else ()
+                    key = PluginKey(type_, id_)
+                    digests[key] = of_plugin(key, by_role, (named_by(a, allocations) for a in told))
+                    handover.step()
+        return digests
+
+    def _sound(
+        self,
+        digests: Mapping[PluginKey, bytes],
+        known: Collection[PluginKey],
+        items: Items,
+        readings: Mapping[InstanceKey, Reading],
+    ) -> dict[PluginKey, bytes]:
+        """Return the digests of the plugins that are ``known``, and of those with one item at least
+        that have none with a mistake."""
+        sound = {item.key for item in items if isinstance(item, Reported)}
+        sound -= {key for key, reading in readings.items() if reading.wrong}
+        found = {}
+        for key, digest in digests.items():
+            if key not in known:
+                by_role = self.report.plugins[key.type][key.id]
+                keys = {InstanceKey(self.node_id, *key, role) for role in by_role}
+                if not (digest and keys and keys <= sound):
+                    continue
+            found[key] = digest
+        return found
+
+    def _items(self, known: Collection[PluginKey] = ()) -> Items:
+        """Return the items, without those of ``known`` plugins."""
+        types = {name: schemas.type for name, schemas in self.schemas.items()}
+        plugins = {name: of for name, of in self.report.plugins.items() if name not in self.refused}
+        if known:
+            plugins = {
+                name: {id_: each for id_, each in of.items() if (name, id_) not in known}
+                if isinstance(of, dict)
+                else of
+                for name, of in plugins.items()
+            }
+        return list(items_of(self.node_id, plugins, types, self._held, self._marks))
+
+    def _worked_out(self, prepared: Prepared, items: Items, now: int) -> Outcome:
+        held, marks = self._held, self._marks
+        forgotten: list[Step[Forgotten]] = []
+        steps: dict[InstanceKey, Step[Instance]] = {}
+        reported: set[InstanceKey] = set()
+        rejected = list(prepared.rejected)
+        rejected += [Rejected(name, "", "", "Type", REFUSED) for name in sorted(self.refused)]
+        for item in items:
+            if isinstance(item, Rejected):
+                rejected.append(item)
+                continue
+            reported.add(item.key)
+            old, mark = held.get(item.key), marks.get(item.key)
+            if item.fingerprint is None:
+                if old is not None:
+                    steps[item.key] = Step(old, None)
+                continue
+            _, new, wrong = prepared.reading(item.key, old) or self._read(
+                item, old, prepared.allocations, now
+            )
+            rejected += wrong
+            if mark is not None:
+                if forgetting.is_ignored(self.state, item.key, item.fingerprint, new.fingerprint):
+                    forgotten += [] if mark.ignored else [Step(mark, replace(mark, ignored=True))]
+                    continue
+                forgotten.append(Step(mark, None))
+            if new is not old:
+                steps[item.key] = Step(old, new)
+        steps |= self._missing(reported, prepared.known, now)
+        return Outcome(list(steps.values()), forgotten, rejected)
+
+    def _missing(
+        self, reported: Collection[InstanceKey], known: Collection[PluginKey], now: int
+    ) -> dict[InstanceKey, Step[Instance]]:
+        """Return what becomes of the instances that are held and not among those reported, nor of
+        plugins that are known."""
+        steps = {}
+        for key, old in self._held.items():
+            # The type and the ID as a plain tuple: it is equal to the PluginKey, which is a named
+            # one, and takes a quarter of the time to make.
+            if key not in reported and key[1:3] not in known:
+                new = refuse(old, now) if key.type in self.refused else _missing(old, now)
+                if new is not old:
+                    steps[key] = Step(old, new)
+        return steps
+
+    def _read(
+        self,
+        item: Reported,
+        old: Instance | None,
+        allocations: Mapping[str, Allocation],
+        now: int,
+    ) -> Reading:
+        schemas, generation = self.schemas[item.key.type], self.generations[item.key.type]
+        new, wrong = read(item, old, schemas, generation, allocations, now)
+        if new.updated > now + CLOCK_STEP:
+            # The server's own clock was ahead when this was written: left as it is, it would decide
+            # which version of the plugin is shown until that time has come.
+            new = new.changed(fingerprint=new.fingerprint.changed(updated=now))
+        return Reading(old, new, wrong)
+
+
+def _missing(old: Instance, now: int) -> Instance:
+    return old.changed(missing_since=now) if old.missing_since is None else old

@@ -9,16 +9,16 @@ they fit.
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass, replace
 from typing import NamedTuple
 
 from plugind.config.settings import ServerLimits
 from plugind.errors import LimitReached
 from plugind.intake.rejected import WAS_REJECTED, Rejected
 from plugind.model import Fingerprint, Instance, InstanceKey, Node, Step
+from plugind.model.values import Value
 from plugind.schemas.plugins import PluginSchemas
 from plugind.state import State
-from plugind.state.amounts import Amount, of_instance, of_node, sum_of
+from plugind.state.amounts import NOTHING, Amount, of_instance, of_node, sum_of
 
 _UNITS = ("nodes", "instances", "bytes")
 
@@ -77,8 +77,7 @@ class _Growing(NamedTuple):
         return self.growth.size > 0, self.step.before is None, self.step.some.key
 
 
-@dataclass(frozen=True)
-class Quotas:
+class Quotas(Value, frozen=True):
     """The limits of ``settings``, and how much ``held`` leaves of them."""
 
     state: State
@@ -90,13 +89,14 @@ class Quotas:
 
         Raise LimitReached for a node that is not held yet, where there is no room for it.
         """
-        room = _too_small(self._rooms(old, new), _node_growth(old, new))
+        growth = _node_growth(old, new)
+        room = _too_small(self._rooms(old, new), growth) if growth.is_more else None
         if room is None:
             return new, []
         if old is None:
             raise LimitReached(room.reached, room.setting)
         changed = {"Attributes": old.attributes != new.attributes, "Meta": old.meta != new.meta}
-        kept = replace(new, attributes=old.attributes, meta=old.meta)
+        kept = new.changed(attributes=old.attributes, meta=old.meta)
         return kept, [
             Rejected("", "", "", field, room.reached, room.setting)
             for field, is_changed in changed.items()
@@ -110,9 +110,11 @@ class Quotas:
         those of instances that are held."""
         rejected: list[Rejected] = []
         wanted = [self._within_its_size(_Growing.of(step), rejected, now) for step in steps]
-        growth = _node_growth(old, new)
-        rooms = [room.without(growth) for room in self._rooms(old, new)]
-        if _too_small(rooms, sum_of(one.growth for one in wanted)) is None:
+        total, rooms = sum_of(one.growth for one in wanted), list[Room]()
+        if total.is_more:
+            growth = _node_growth(old, new)
+            rooms = [room.without(growth) for room in self._rooms(old, new)]
+        if _too_small(rooms, total) is None:
             return Admitted([one.step for one in wanted if one.is_news], frozenset(), rejected)
         taken: list[Step[Instance]] = []
         left_out: set[InstanceKey] = set()
@@ -163,7 +165,8 @@ class Quotas:
         the reason and what else is known of it."""
         new, old = step.some, step.before
         last = old.fingerprint if old else Fingerprint(False, "", now, "", self._details(new.key))
-        told = replace(last, healthy=False, description=f"{WAS_REJECTED} {reason}", updated=now)
+        text = f"{WAS_REJECTED} {reason}"
+        told = last.changed(healthy=False, description=text, updated=now)
         if old is not None and told.says_the_same(last):
             told = last
         digest = new.digest if new.digest.startswith("!") else f"!{new.digest}"
@@ -189,7 +192,7 @@ def _too_small(rooms: Sequence[Room], growth: Amount) -> Room | None:
 
 
 def _node_growth(old: Node | None, new: Node) -> Amount:
-    return of_node(new).plus(of_node(old), -1)
+    return NOTHING if old is new else of_node(new).plus(of_node(old), -1)
 
 
 def _rejected(key: InstanceKey, reason: str, setting: str) -> Rejected:

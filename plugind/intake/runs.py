@@ -45,6 +45,15 @@ class Runs:
             self._last[node_id] = time.time_ns()
             return self._note(node_id, run_id)
 
+    def seen_again(self, node_id: str, run_id: str) -> bool:
+        """Note that a node was heard, if it was by the same agent as the last time and does not
+        count as cloned; return whether that is so."""
+        with self._lock:
+            if node_id in self._returned or self._seen.get(node_id, [""])[-1] != run_id:
+                return False
+            self._last[node_id] = time.time_ns()
+            return True
+
     def seen_elsewhere(self, node_id: str, run_id: str, at: int) -> None:
         """Note that another process heard a node, at a time (nanoseconds since the epoch). What was
         heard before the last that is known comes too late to say anything of it."""

@@ -6,7 +6,10 @@ meanwhile. Those of real plugins have some twenty values.
 
 from __future__ import annotations
 
+from contextlib import suppress
 from typing import Any
+
+import orjson
 
 VALUES_MAXIMUM = 4_096
 """Values and keys of one fingerprint."""
@@ -14,18 +17,23 @@ VALUES_MAXIMUM = 4_096
 CHARACTERS_MAXIMUM = 4 * 2**20
 """Characters of all its texts."""
 
+_CONTAINERS = (dict, list)  # looked up faster than made
+
 REASON = f"has more than {VALUES_MAXIMUM:,} values, or {CHARACTERS_MAXIMUM:,} characters"
 
 
 def is_too_large(raw: Any) -> bool:
     """Return whether a reported fingerprint is larger than one may be; looks at no more of it."""
+    with suppress(TypeError):  # numbers of more than 64 bits, and halves of surrogate pairs
+        if len(orjson.dumps(raw)) <= VALUES_MAXIMUM:
+            return False  # each value and key has a byte at least
     values, characters, waiting = 0, 0, [raw]
     while waiting:
         value = waiting.pop()
         values += 1
         if isinstance(value, str):
             characters += len(value)
-        elif isinstance(value, dict | list):
+        elif isinstance(value, _CONTAINERS):
             if len(value) > VALUES_MAXIMUM:
                 return True
             waiting.extend(value)

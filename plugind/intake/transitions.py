@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Mapping
-from dataclasses import dataclass, replace
 
 from plugind.model import (
     APPEARED,
@@ -26,11 +25,11 @@ from plugind.model import (
 )
 from plugind.model.changes import REASON_BYTES, expected_text
 from plugind.model.times import SECOND
+from plugind.model.values import Value
 from plugind.state.flaps import ROWS, Flaps
 
 
-@dataclass(frozen=True, slots=True)
-class Transitions:
+class Transitions(Value, frozen=True):
     """Makes transitions at ``now``. ``left`` is how instances leave, ``versions`` has by plugin
     type which of the details is the version, and ``flaps`` how often instances changed already."""
 
@@ -59,7 +58,7 @@ class Transitions:
         seconds = flap.healthy_until(self.now) // SECOND
         since = flap.since or self.now
         row = self._row(FLAPPING, since, key, node, words, shown.some)
-        return [replace(row, count=count, healthy_seconds=seconds, until=self.now)]
+        return [row.changed(count=count, healthy_seconds=seconds, until=self.now)]
 
     def _rows(
         self,

@@ -77,7 +77,7 @@ class Writer:
     def __init__(self, store: Store, feed: Feed, *, timeout: float, maximum: int) -> None:
         self._store = store
         self._feed = feed
-        self._timeout = timeout
+        self.timeout = timeout
         self._maximum = maximum
         self._queue: FairQueue[Request] = FairQueue()
         self._taken_at: float | None = None  # when the write in progress was taken
@@ -121,25 +121,42 @@ class Writer:
         *,
         is_bounded: bool = True,
     ) -> tuple[int, str]:
-        """Return the index of a request's change, or the last one where nothing changes, and its
-        digest, once both are durable and in the state.
+        """Have a request written, and return what ``result`` does. Raise what both raise."""
+        self.put(request, token, node_id, weight, is_bounded=is_bounded)
+        return self.result(request, self.timeout)
 
-        Raise what its plan raises, Busy where too many wait, StoreError where nothing was written,
-        and UnknownOutcome where that is not known in time.
-        """
+    def put(
+        self,
+        request: Request,
+        token: str = "",
+        node_id: str = "",
+        weight: int = 1,
+        *,
+        is_bounded: bool = True,
+    ) -> None:
+        """Have a request written in its turn. Raise Busy where too many wait, and StoreError."""
         with self._gate:
             if self._closed:
                 raise StoreError(self._closed)
             if is_bounded and len(self._queue) >= self._maximum:
                 raise Busy(f"{self._maximum} changes wait to be written already; try again later")
             self._queue.put(request, token=token, node=node_id, weight=weight)
+
+    def result(self, request: Request, timeout: float) -> tuple[int, str]:
+        """Return the index of a request's change, or the last one where nothing changes, and its
+        digest, once both are durable and in the state; wait ``timeout`` seconds at most, so that
+        the request has had ``self.timeout`` in all.
+
+        Raise what its plan raises, StoreError where nothing was written, Busy where its turn did
+        not come, and UnknownOutcome where that is not known in time.
+        """
         try:
-            return request.answer.result(self._timeout)
+            return request.answer.result(timeout)
         except NotYet:
             if request.answer.cancel():
-                text = f"nothing was written: its turn did not come within {self._timeout:g} s"
+                text = f"nothing was written: its turn did not come within {self.timeout:g} s"
                 raise Busy(f"{text}; the write may be repeated") from None
-            raise UnknownOutcome(f"the store has not answered within {self._timeout:g} s") from None
+            raise UnknownOutcome(f"the store has not answered within {self.timeout:g} s") from None
 
     def close(self) -> None:
         """End the thread after the requests made before; later requests fail."""
@@ -307,7 +324,7 @@ class Writer:
         for each, outcome in zip(changed, outcomes, strict=True):
             if isinstance(outcome, OutcomeUnknown) and each.change:
                 _log.warning("the outcome of a change is unknown", reason=outcome.reason)
-                self._unknown[each.change.id] = each, now + self._timeout
+                self._unknown[each.change.id] = each, now + self.timeout
 
     def follow(self, old: State, new: State, batch: Sequence[Committed]) -> None:
         """Answer requests whose outcome was unknown, as the feed finds their changes in the log."""

@@ -6,57 +6,20 @@ import math
 import time
 from collections.abc import Callable, Iterable, Iterator
 from datetime import UTC, datetime
-from itertools import chain, islice
-from typing import Any
+from itertools import chain
+from pkgutil import resolve_name
+from typing import Any, cast
 
 import orjson
-from prometheus_client import CollectorRegistry, ProcessCollector, generate_latest
-from prometheus_client.exposition import CONTENT_TYPE_PLAIN_0_0_4
-from prometheus_client.metrics_core import Metric
 
 from plugind.metrics.catalogue import CatalogueMetrics
 from plugind.metrics.families import BY_NAME, COUNTER, Family
-from plugind.metrics.readings import Collector, Pace, Reading
+from plugind.metrics.readings import Pace, Reading
 from plugind.metrics.server import ServerMetrics
-from plugind.metrics.snapshot import Together, process_metrics, summed
+from plugind.metrics.snapshot import Together, summed
 from plugind.tally import INTERVAL, Counts, Recent, Tally
 
-CONTENT_TYPE = CONTENT_TYPE_PLAIN_0_0_4
-
-
-CHUNK = 1_000
-"""Samples that are made into text at a time: one call makes all that it is given into one text."""
-
-
-class _Processes:
-    """A registry's collector of the metrics of several processes, as sums."""
-
-    def __init__(self, together: Together) -> None:
-        self._together = together
-
-    def collect(self) -> Iterable[Metric]:
-        return process_metrics(self._together())
-
-
-class _One:
-    """A registry of one metric."""
-
-    def __init__(self, metric: Metric) -> None:
-        self._metric = metric
-
-    def collect(self) -> Iterable[Metric]:
-        return [self._metric]
-
-
-def _texts(metric: Metric) -> Iterator[bytes]:
-    """Yield the text of a metric, in parts that are short enough for other threads."""
-    samples = iter(metric.samples)
-    metric.samples = list(islice(samples, CHUNK))
-    yield generate_latest(_One(metric))
-    while chunk := list(islice(samples, CHUNK)):
-        metric.samples = chunk
-        _help, _type, lines = generate_latest(_One(metric)).split(b"\n", 2)
-        yield lines
+CONTENT_TYPE = "text/plain; version=0.0.4; charset=utf-8"
 
 
 class Metrics:
@@ -78,34 +41,25 @@ class Metrics:
         self._together = together
         public: list[Callable[[], Iterable[Reading]]] = [catalogue.totals, self._of_server]
         self._sources = {False: public, True: [catalogue.named, *public]}
-        self._registries = {
-            has_names: self._registry(sources) for has_names, sources in self._sources.items()
-        }
-
-    def _registry(self, sources: Iterable[Callable[[], Iterable[Reading]]]) -> CollectorRegistry:
-        registry = CollectorRegistry()
-        for source in sources:
-            registry.register(Collector(source, self._pace))
-        if self._together is None:
-            ProcessCollector(registry=registry)
-        else:
-            registry.register(_Processes(self._together))
-        return registry
 
     def _of_server(self) -> Iterable[Reading]:
         return self.server.read() if self._together is None else summed(self._together())
 
     def text(self, *, has_names: bool) -> bytes:
         """Return the metrics in Prometheus' text format, version 0.0.4."""
-        found = self._registries[has_names].collect()
-        return b"".join(text for metric in found for text in _texts(metric))
+        snapshots = None if self._together is None else self._together()
+        write = resolve_name("plugind.metrics.exposition:text")
+        return cast(bytes, write(self._read(has_names), self._pace, snapshots))
+
+    def _read(self, has_names: bool) -> Iterator[Reading]:
+        return chain.from_iterable(each() for each in self._sources[has_names])
 
     def summary(self, *, has_names: bool) -> bytes:
         """Return the metrics as Nomad's servers summarise theirs, as JSON: gauges as they are now,
         and what happened in the last full interval."""
         number = int(time.time() // INTERVAL) - 1
         lists: dict[str, list[bytes]] = {"Counters": [], "Gauges": [], "Points": [], "Samples": []}
-        for name, found in chain.from_iterable(each() for each in self._sources[has_names]):
+        for name, found in self._read(has_names):
             family = BY_NAME[name]
             if isinstance(found, Tally | Counts):
                 lists["Counters" if family.kind == COUNTER else "Samples"] += [

@@ -71,12 +71,14 @@ class ServerMetrics:
         self.feed.subscribe(self.transitions)
         self.feed.subscribe(self.probes)
 
-    def answered(self, method: str, path: str, status: int, seconds: float) -> None:
-        """Count a request; ``path`` is its endpoint's, "" for none.
+    def counter(self, method: str, path: str, status: int) -> Callable[[float], None]:
+        """Return a function that counts a request which took some seconds; ``path`` is its
+        endpoint's, "" for none.
 
         All unknown methods, which a client may choose, count as one.
         """
-        self.requests.add((method if method in METHODS else "other", path, str(status)), seconds)
+        labels = method if method in METHODS else "other", path, str(status)
+        return self.requests.counter(labels).add
 
     def read(self) -> Iterator[Reading]:
         """Yield the values as they are now."""

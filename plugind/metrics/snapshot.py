@@ -9,18 +9,12 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
 
-from prometheus_client import ProcessCollector
-from prometheus_client.metrics_core import Metric
-
 from plugind.health import Health
 from plugind.metrics.families import BY_NAME, LEAST, MOST, OWN, SUM
 from plugind.metrics.readings import Reading
 from plugind.tally import Counts, Labels, Recent, Tally, Total
 
 CPU = "process_cpu_seconds_total"
-
-_STARTED = "process_start_time_seconds"
-_PROCESS = ProcessCollector(registry=None)
 
 _COMBINE: dict[str, Callable[[list[float]], float]] = {SUM: sum, LEAST: min, MOST: max}
 
@@ -83,29 +77,6 @@ def frozen(readings: Iterable[Reading]) -> tuple[dict[str, Counts], dict[str, Va
         else:
             gauges[name] = list(found)
     return counts, gauges
-
-
-def process_values(cpu_before: float = 0.0) -> dict[str, float]:
-    """Return the metrics of this process by name; the processes before it took ``cpu_before``
-    seconds of processor time."""
-    values = {
-        sample.name: sample.value for metric in _PROCESS.collect() for sample in metric.samples
-    }
-    if CPU in values:
-        values[CPU] += cpu_before
-    return values
-
-
-def process_metrics(snapshots: Sequence[Snapshot]) -> Iterator[Metric]:
-    """Yield the metrics of the process as sums of several; the start is that of the first."""
-    for metric in _PROCESS.collect():
-        for sample in metric.samples:
-            name = sample.name
-            values = [each.process[name] for each in snapshots if name in each.process]
-            metric.samples = [
-                sample._replace(value=min(values) if name == _STARTED else sum(values))
-            ]
-        yield metric
 
 
 def summed(snapshots: Sequence[Snapshot]) -> Iterator[Reading]:

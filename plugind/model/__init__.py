@@ -29,7 +29,7 @@ from plugind.model.changes import (
     StoredTransition,
     Transition,
 )
-from plugind.model.contact import Contact
+from plugind.model.contact import IN_CONTACT, Contact
 from plugind.model.instances import (
     Allocation,
     Declaration,
@@ -48,6 +48,7 @@ from plugind.model.keys import (
     history_of,
     is_history,
     is_list,
+    node_id_of,
     node_of,
     plugins_of,
 )
@@ -64,6 +65,7 @@ __all__ = [
     "FLAPPING",
     "HEALTHY",
     "HISTORY",
+    "IN_CONTACT",
     "LEFT",
     "NODES",
     "NODE_CLASS",
@@ -102,6 +104,7 @@ __all__ = [
     "history_of",
     "is_history",
     "is_list",
+    "node_id_of",
     "node_of",
     "plugins_of",
     "scopes_of",

@@ -3,18 +3,18 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from typing import Generic, TypeVar
 
 from plugind.model.instances import Declaration, Forgotten, Instance
 from plugind.model.nodes import KeptSecret, Node
 from plugind.model.sessions import Session
+from plugind.model.values import Value
 
 T = TypeVar("T")
 
 
-@dataclass(frozen=True, slots=True)
-class Stamp:
+class Stamp(Value, frozen=True):
     """When, by index and by clock, a resource entered the catalogue and when it last changed."""
 
     create_index: int
@@ -23,8 +23,7 @@ class Stamp:
     modify_time: int
 
 
-@dataclass(frozen=True, slots=True)
-class Step(Generic[T]):
+class Step(Value, Generic[T], frozen=True):
     """One value replaced by another; None before it was there, and None after it is gone."""
 
     before: T | None
@@ -64,8 +63,7 @@ REASON_BYTES = 256
 """The size, in bytes of UTF-8, of the longest reason that a transition keeps."""
 
 
-@dataclass(frozen=True, slots=True)
-class Transition:
+class Transition(Value, frozen=True):
     """One event in the life of an instance, a node or a declaration, kept as history.
 
     ``kind`` is one of the constants above. ``type``, ``id`` and ``role`` are "" for a node;
@@ -120,8 +118,7 @@ def expected_in(text: str) -> dict[str, int]:
     return {role: int(count) for role, _, count in items if count.isdecimal()}
 
 
-@dataclass(frozen=True, slots=True)
-class Change:
+class Change(Value, frozen=True):
     """Everything that happens to the catalogue at one index.
 
     ``touched`` are the resources that read differently from then on, ``removed`` those of them
@@ -147,13 +144,12 @@ class Change:
     writes: frozenset[str] = frozenset()
 
     def __bool__(self) -> bool:
-        held = (self.nodes, self.instances, self.declarations, self.forgotten)
-        return any((*held, self.kept_secrets, self.sessions))
+        held = self.nodes or self.instances or self.declarations or self.forgotten
+        return bool(held or self.kept_secrets or self.sessions)
 
     def back(self) -> Change:
         """Return the change that reverses this one in the state (not in what it touches)."""
-        return replace(
-            self,
+        return self.changed(
             nodes=tuple(step.back() for step in self.nodes),
             instances=tuple(step.back() for step in self.instances),
             declarations=tuple(step.back() for step in self.declarations),
@@ -163,8 +159,7 @@ class Change:
         )
 
 
-@dataclass(frozen=True, slots=True)
-class Committed:
+class Committed(Value, frozen=True):
     """A change as the log of a store has it. What its steps have as ``before`` need not be what was
     there: of a value that goes only the key is certain, and of others it may be None."""
 
@@ -172,8 +167,7 @@ class Committed:
     change: Change
 
 
-@dataclass(frozen=True, slots=True)
-class StoredTransition:
+class StoredTransition(Value, frozen=True):
     """A transition as the history of a store has it: ``seq`` orders the history, and ``index`` is
     that of the change that brought it."""
 

@@ -10,3 +10,6 @@ class Contact(NamedTuple):
 
     is_known: bool = True
     age: float = 0.0
+
+
+IN_CONTACT = Contact()

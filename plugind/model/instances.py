@@ -3,10 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass
 from typing import Any, NamedTuple
 
+import orjson
+
 from plugind.model.keys import InstanceKey, PluginKey
+from plugind.model.packing import long, pack, shape_of, short, unpack
+from plugind.model.values import Value
 
 
 def description_or_default(description: str, *, healthy: bool) -> str:
@@ -14,8 +18,7 @@ def description_or_default(description: str, *, healthy: bool) -> str:
     return description or ("healthy" if healthy else "unhealthy, no reason given")
 
 
-@dataclass(frozen=True, slots=True)
-class Allocation:
+class Allocation(Value, frozen=True, gc=False, eq=False):
     """The process behind an instance, as its agent describes it: Nomad's word for what runs on a
     node.
 
@@ -27,12 +30,20 @@ class Allocation:
     name: str
     job_id: str
     task_group: str
-    created: int = field(default=0, compare=False)
+    created: int = 0
     runs: bool = True
 
+    def __eq__(self, other: object) -> bool:
+        if not isinstance(other, Allocation):
+            return NotImplemented
+        same = self.name == other.name and self.job_id == other.job_id
+        return same and self.task_group == other.task_group and self.runs == other.runs
 
-@dataclass(frozen=True, slots=True)
-class Fingerprint:
+    def __hash__(self) -> int:
+        return hash((self.name, self.job_id, self.task_group, self.runs))
+
+
+class Fingerprint(Value, frozen=True, gc=False):
     """The known health and details of one instance.
 
     ``details`` holds what its plugin type adds, in wire form (only what JSON can hold).
@@ -44,27 +55,145 @@ class Fingerprint:
     description: str
     updated: int
     alloc_id: str = ""
-    details: Mapping[str, Any] = field(default_factory=dict)
+    details: Mapping[str, Any] = {}
     allocation: Allocation | None = None
 
     def says_the_same(self, other: Fingerprint) -> bool:
         """Return whether the two differ in their time at most."""
-        return replace(self, updated=other.updated) == other
+        return self.changed(updated=other.updated) == other
 
 
-@dataclass(frozen=True, slots=True)
 class Instance:
-    """An instance as it was last reported.
+    """An instance as it was last reported. It is a value: nothing of it ever changes.
 
     ``digest`` identifies what was reported, so that the same need not be validated again; with a
     "!" before it when it was rejected, and has to be. ``missing_since`` is when a report first came
     without it; None while it is reported.
+
+    There are very many, so it is packed. The fingerprint is made anew whenever it is asked for;
+    the other properties are what it has, for less.
     """
 
-    key: InstanceKey
-    fingerprint: Fingerprint
-    digest: str = ""
-    missing_since: int | None = None
+    __slots__ = ("_rest", "_shape", "key")
+
+    def __init__(
+        self,
+        key: InstanceKey,
+        fingerprint: Fingerprint,
+        digest: str = "",
+        missing_since: int | None = None,
+    ) -> None:
+        told, process = fingerprint, fingerprint.allocation
+        details = orjson.dumps(told.details, option=orjson.OPT_SORT_KEYS).decode()
+        rest = told.updated, told.alloc_id, digest
+        self._keep(key, told.healthy, told.description, details, process, missing_since, rest)
+
+    @classmethod
+    def stored(
+        cls,
+        key: InstanceKey,
+        healthy: bool,
+        description: str,
+        details: str,
+        process: Allocation | None,
+        missing_since: int | None,
+        rest: tuple[int, str, str],
+    ) -> Instance:
+        """Return an instance with details that are JSON already, as ``details_json`` has them.
+        ``rest`` are the fingerprint's time and allocation ID, and the digest."""
+        made = cls.__new__(cls)
+        made._keep(key, healthy, description, details, process, missing_since, rest)
+        return made
+
+    def _keep(
+        self,
+        key: InstanceKey,
+        healthy: bool,
+        description: str,
+        details: str,
+        process: Allocation | None,
+        missing_since: int | None,
+        rest: tuple[int, str, str],
+    ) -> None:
+        common = (process.job_id, process.task_group, process.runs) if process else None
+        shape = shape_of(key[1:], healthy, description, details, common, missing_since)
+        own = details[len(shape.head) : len(details) - len(shape.tail)]
+        updated, alloc_id, digest = rest
+        values = updated, alloc_id, short(digest), own
+        self.key = key
+        self._shape = shape
+        self._rest = pack((*values, process.name, process.created) if process else values)
+
+    @property
+    def is_healthy(self) -> bool:
+        return self._shape.healthy
+
+    @property
+    def description(self) -> str:
+        return self._shape.description
+
+    @property
+    def updated(self) -> int:
+        return unpack(self._rest).updated
+
+    @property
+    def alloc_id(self) -> str:
+        return unpack(self._rest).alloc_id
+
+    @property
+    def digest(self) -> str:
+        return long(unpack(self._rest).digest)
+
+    @property
+    def missing_since(self) -> int | None:
+        return self._shape.missing_since
+
+    @property
+    def details_json(self) -> str:
+        """Return the details as JSON with sorted keys."""
+        shape = self._shape
+        return f"{shape.head}{unpack(self._rest).details}{shape.tail}"
+
+    @property
+    def process(self) -> tuple[str, ...]:
+        """Return the texts of the process: its name, job and group; none where it is not known."""
+        process = self._shape.process
+        return (unpack(self._rest).name, *process[:2]) if process else ()
+
+    @property
+    def fingerprint(self) -> Fingerprint:
+        healthy, description, head, tail, process, _ = self._shape
+        rest = unpack(self._rest)
+        return Fingerprint(
+            healthy,
+            description,
+            rest.updated,
+            rest.alloc_id,
+            orjson.loads(f"{head}{rest.details}{tail}"),
+            process and Allocation(rest.name, process[0], process[1], rest.created, process[2]),
+        )
+
+    def changed(self, **values: Any) -> Instance:
+        """Return the instance with other values of those that it is made of."""
+        now = {"key": self.key, "fingerprint": self.fingerprint, "digest": self.digest}
+        return Instance(**{**now, "missing_since": self.missing_since, **values})
+
+    def _values(self) -> tuple[Any, ...]:
+        return self.key, self.fingerprint, self.digest, self.missing_since
+
+    def __eq__(self, other: object) -> bool:
+        if not isinstance(other, Instance):
+            return NotImplemented
+        mine, its = self._shape, other._shape
+        if mine is its and self._rest == other._rest:
+            return self.key == other.key
+        # What can be told without unpacking: another health comes with another description.
+        if mine.description != its.description or mine.missing_since != its.missing_since:
+            return False
+        return self._values() == other._values()
+
+    def __repr__(self) -> str:
+        return f"Instance{self._values()!r}"
 
 
 @dataclass(frozen=True, slots=True)

@@ -9,6 +9,8 @@ SETTLED = "settled"
 HISTORY = "history"
 """The resource that every transition touches. Its index is derived: no stamp is stored."""
 
+_NODE = "node/"
+
 
 def plugins_of(type: str) -> str:
     """Return the resource that is the list of a type's plugins."""
@@ -17,7 +19,12 @@ def plugins_of(type: str) -> str:
 
 def node_of(node_id: str) -> str:
     """Return the resource that is one node."""
-    return f"node/{node_id}"
+    return f"{_NODE}{node_id}"
+
+
+def node_id_of(resource: str) -> str:
+    """Return the ID of the node that a resource is; "" for any other."""
+    return resource.removeprefix(_NODE) if resource.startswith(_NODE) else ""
 
 
 def history_of(key: PluginKey) -> str:

@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from typing import NamedTuple
+
+from plugind.model.values import Value
 
 READY = "ready"
 DOWN = "down"
@@ -12,8 +14,7 @@ NODE_CLASS = "node.class"
 """The attribute that holds a node's class, by the name that Nomad's constraints have for it."""
 
 
-@dataclass(frozen=True, slots=True)
-class Node:
+class Node(Value, frozen=True):
     """A machine with an agent. ``status`` is READY, or DOWN once its time to live expired.
 
     ``status_since`` is when the status last changed; ``heard`` is when a node that is DOWN was last
@@ -28,8 +29,8 @@ class Node:
     datacenter: str = "dc1"
     version: str = ""
     address: str = ""
-    attributes: Mapping[str, str] = field(default_factory=dict)
-    meta: Mapping[str, str] = field(default_factory=dict)
+    attributes: Mapping[str, str] = {}
+    meta: Mapping[str, str] = {}
     secret_hash: str = ""
     status: str = READY
     status_since: int = 0

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from dataclasses import replace
-
 from plugind.model.instances import Fingerprint, Instance
 from plugind.model.nodes import DOWN, Node
 from plugind.model.times import time_text
@@ -16,20 +14,20 @@ def seen(instance: Instance, node: Node) -> Fingerprint:
     why the instance is not healthy is given with its own time, the newest first; the fingerprint's
     time is that of the oldest, for the instance has been unhealthy since then.
     """
-    told = instance.fingerprint
+    told, missing_since = instance.fingerprint, instance.missing_since
+    if node.status != DOWN and missing_since is None:
+        is_back = told.healthy and node.back_since > told.updated
+        return told.changed(updated=node.back_since) if is_back else told
     reasons: list[tuple[str, int]] = []
     if node.status == DOWN:
         reasons.append((f"nothing heard of node {node.name}", node.heard))
-    if instance.missing_since is not None:
-        reasons.append((f"not reported by {node.name}", instance.missing_since))
-    if not reasons:
-        is_back = told.healthy and node.back_since > told.updated
-        return replace(told, updated=node.back_since) if is_back else told
+    if missing_since is not None:
+        reasons.append((f"not reported by {node.name}", missing_since))
     if not told.healthy:
         reasons.append((told.description, told.updated))
     (newest, since), *earlier = reasons
     text = f"{newest} since {time_text(since)}"
     for reason, since in earlier:
         text += f"; before that, since {time_text(since)}: {reason}"
-    ended = told.allocation and replace(told.allocation, runs=False)
-    return replace(told, healthy=False, description=text, updated=since, allocation=ended)
+    ended = told.allocation and told.allocation.changed(runs=False)
+    return told.changed(healthy=False, description=text, updated=since, allocation=ended)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 from datetime import UTC, datetime, timedelta
+from functools import lru_cache
 
 INT64_MAX = 2**63 - 1
 SECOND = 1_000_000_000
@@ -71,8 +72,13 @@ def _decimal(value: int, scale: int) -> str:
 def format_time(nanoseconds: int) -> str:
     """Return a time as RFC 3339 in UTC, with the digits of the second that Go would print."""
     seconds, part = divmod(nanoseconds, SECOND)
-    text = (_EPOCH + timedelta(seconds=seconds)).isoformat().removesuffix("+00:00")
+    text = _to_the_second(seconds)
     return f"{text}.{part:09d}".rstrip("0") + "Z" if part else f"{text}Z"
+
+
+@lru_cache(maxsize=1024)
+def _to_the_second(seconds: int) -> str:
+    return (_EPOCH + timedelta(seconds=seconds)).isoformat().removesuffix("+00:00")
 
 
 def time_text(nanoseconds: int) -> str:

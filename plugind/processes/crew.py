@@ -13,7 +13,6 @@ from itertools import count as count_up
 from multiprocessing.connection import Connection
 
 from plugind import logs
-from plugind.acl import acl_of
 from plugind.config.settings import Settings
 from plugind.errors import PlugindError, StoreError
 from plugind.health import Finding, Health
@@ -23,7 +22,7 @@ from plugind.processes.keeper import DOWN_LONG, Keeper
 from plugind.processes.orders import Declare, Start, TakeAcl, handed_over, pair
 from plugind.serve.board import PARENT, Board
 from plugind.serve.peers import Peers
-from plugind.serve.services import log_warnings, reloaded_acl
+from plugind.serve.reloading import acl_at_start, reloaded_acl
 from plugind.types.registry import Registry
 
 REPLY = 10.0
@@ -56,8 +55,7 @@ class Crew:
         self._registry = registry
         self._sock = sock
         self._command = command
-        acl = acl_of(settings.acl, registry.installed.values())
-        log_warnings(acl)
+        acl = acl_at_start(settings, registry)
         self._in_force = Start(handed_over(settings), acl, True, address)
         self._lock = threading.Lock()  # of the configuration in force
         self._numbers = count_up(1)

@@ -23,6 +23,7 @@ from plugind.processes.orders import (
     Start,
     TakeAcl,
 )
+from plugind.serve.allocator import collect_seldom, lasting
 from plugind.serve.board import Board
 from plugind.serve.endpoint_parts import Checks, Stats
 from plugind.serve.front import front
@@ -133,10 +134,12 @@ def serve(
             registry = load_registry().choose(choice.enabled, choice.disabled)
             registry = registry.without(settings.type_problems)
             place = Worker(board, number, start.acl, start.declares)
-            services = Services(settings, registry, settings.data_dir, worker=place)
+            with lasting():
+                services = Services(settings, registry, settings.data_dir, worker=place)
             until_end.callback(services.close)
             checks, stats = _client_of(services)
             kind = settings.server.http
+            collect_seldom()
             server = front(kind, services, sock, start.address, checks, stats)
             until_end.callback(server.stop)
             until_end.callback(services.wake)

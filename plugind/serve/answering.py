@@ -11,6 +11,7 @@ A worker's thread answers. Only the loop's thread closes a connection.
 from __future__ import annotations
 
 import time
+from contextlib import suppress
 from typing import Any, Protocol
 
 from waitress.channel import ClientDisconnected, HTTPChannel
@@ -92,6 +93,26 @@ class AnsweringChannel(HTTPChannel):  # type: ignore[misc]
         head, self._head = self._head, b""
         return head
 
+    def send_at_once(self, head: bytes, body: bytes) -> None:
+        """Send an answer while nothing else waits to be sent, without a wait: queue what the socket
+        does not take."""
+        self.has_answered = True
+        size = len(head) + len(body)
+        try:
+            sent = self.socket.sendmsg((head, body))
+        except BlockingIOError:
+            sent = 0
+        except OSError:  # the client is gone
+            self.will_close = True
+            return
+        self.stalled_since = time.monotonic()
+        with suppress(ClientDisconnected):  # a worker may send, too, while the loop closes
+            if sent < len(head):
+                self.write_soon(head[sent:])
+                sent = len(head)
+            if sent < size:
+                self.write_soon(memoryview(body)[sent - len(head) :])
+
     def write_soon(self, data: Any) -> int:
         """Queue a part of an answer, a large one by reference; return how many bytes it has."""
         if not data:
@@ -108,7 +129,7 @@ class AnsweringChannel(HTTPChannel):  # type: ignore[misc]
         if not self.total_outbufs_len:
             self.stalled_since = time.monotonic()
         size = len(data)
-        if isinstance(data, bytes) and size >= SHARED_MINIMUM:
+        if isinstance(data, bytes | memoryview) and size >= SHARED_MINIMUM:
             self.server.make_room_to_send(self, size)
             shared = SharedOutput(data, self.server.queued.add)
             try:
@@ -117,7 +138,7 @@ class AnsweringChannel(HTTPChannel):  # type: ignore[misc]
                 shared.close()
                 raise
         else:
-            super().write_soon(data)
+            super().write_soon(bytes(data))
         self.server.loop.touch(self)
         return size
 

@@ -7,20 +7,26 @@ threads. Flask, whose views hold a thread from beginning to end, has no part in 
 from __future__ import annotations
 
 import asyncio
+import time
+from collections.abc import Hashable
 from contextlib import suppress
 from functools import partial
+from http import HTTPStatus
 
 from plugind.api.direct import Answer, Direct
 from plugind.api.exchange import Exchange
-from plugind.api.request import Steps
-from plugind.api.scope import Head, Scope
+from plugind.api.repeats import key_once_woken
+from plugind.api.request import Request, Steps
+from plugind.api.scope import Head, Scope, key_in, remote_of
 from plugind.errors import ClientGone
 from plugind.health import Hits
 from plugind.serve.asgi_bodies import Bodies, Reading, Refused
-from plugind.serve.asgi_sending import Send, Sender
-from plugind.serve.limits import ConnectionLimits
+from plugind.serve.asgi_sending import Again, Send, Sender
+from plugind.serve.limits import HEAD_MAXIMUM, ConnectionLimits
+from plugind.serve.request import REFUSALS
 from plugind.serve.runs import Client, Receive
 from plugind.serve.tasks import Tasks
+from plugind.serve.watches import Watches
 
 
 class Asgi:
@@ -29,18 +35,32 @@ class Asgi:
     def __init__(self, direct: Direct, tasks: Tasks, limits: ConnectionLimits, hits: Hits) -> None:
         self.tasks = tasks
         self._direct = direct
-        self._limits = limits
-        self._hits = hits
+        self.limits = limits
+        self.hits = hits
         self._bodies = Bodies(direct, limits, hits)
+        self._watches = Watches(direct, tasks)
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Answer one request."""
-        head = Head(scope, self._limits.trusted_proxies)
+        began = time.monotonic()
+        key, repeats = key_in(scope), self._direct.repeats
+        if (repeat := repeats.find(key)) is not None:
+            again = repeat.form(Again)
+            start = again.start(repeats.contact_headers())
+            repeats.given(repeat, remote_of(scope), began)
+            await send(start)
+            await send(again.body)
+            return
+        head = Head(scope, self.limits.trusted_proxies)
         client = Client(receive, head.client)
-        sender = Sender(head, client, send, self._limits, self._hits)
+        sender = Sender(head, client, send, self.limits, self.hits)
         reading = self._bodies.of(head, receive, client) if head.has_body else None
         try:
-            await self._answer(head, client, sender, reading)
+            if head.size > HEAD_MAXIMUM:
+                status = HTTPStatus.REQUEST_HEADER_FIELDS_TOO_LARGE
+                text = f"the head is longer than {HEAD_MAXIMUM} bytes"
+                raise self._bodies.refused(head, client, status, text)
+            await self._answer(head, client, sender, reading, key)
         except Refused as refused:
             with suppress(ClientGone):
                 if reading is not None:
@@ -57,7 +77,7 @@ class Asgi:
                 reading.close()
 
     async def _answer(
-        self, head: Head, client: Client, sender: Sender, reading: Reading | None
+        self, head: Head, client: Client, sender: Sender, reading: Reading | None, key: Hashable
     ) -> None:
         """Read the rest of a request and answer it. Raise Refused and ClientGone."""
         request = head.request(b"", client)
@@ -65,12 +85,33 @@ class Asgi:
         if reading is not None:
             call = partial(self.tasks.call, client=client, pool=pool)
             request = await reading.request(call)
+        if request.may_block and key is not None:
+            if await self._watched(head, request, client, sender, key_once_woken(key, request)):
+                return
+            key = None
         exchange = self._direct.exchange(request)
+        exchange.key = key
         try:
-            answer = await self.tasks.run(self._steps(exchange, head), client, pool)
+            steps = self._steps(exchange, head)
+            answer = await self.tasks.answer(steps, request, client, pool)
+            client.is_refused = str(answer.status) in REFUSALS
             await sender.send(answer, self.tasks, pool)
         finally:
             exchange.turn.end()
+
+    async def _watched(
+        self, head: Head, request: Request, client: Client, sender: Sender, key: Hashable
+    ) -> bool:
+        """Answer a blocking query by an answer that is kept, when it is time; return whether there
+        is one."""
+        began = time.monotonic()
+        repeat, parked = await self._watches.answer(request, client, key, head.target)
+        if repeat is None:
+            return False
+        repeats = self._direct.repeats
+        repeats.given_after_wait(repeat, request, time.monotonic() - began, parked)
+        await sender.again(repeat, repeats.contact_headers())
+        return True
 
     def _steps(self, exchange: Exchange, head: Head) -> Steps[Answer]:
         """Return the answer. The turn of one that is whole ends here: a server of ASGI sends it

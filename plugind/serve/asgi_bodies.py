@@ -22,8 +22,12 @@ from plugind.api.scope import Head
 from plugind.errors import ClientGone
 from plugind.health import Hits
 from plugind.serve.bodies import SMALL_MAXIMUM, BodyMemory
-from plugind.serve.channel import BODY_BYTES_PER_SECOND, LINGER_BYTES, LINGER_SECONDS
-from plugind.serve.limits import ConnectionLimits
+from plugind.serve.limits import (
+    BODY_BYTES_PER_SECOND,
+    LINGER_BYTES,
+    LINGER_SECONDS,
+    ConnectionLimits,
+)
 from plugind.serve.request import UNCHECKED_MAXIMUM
 from plugind.serve.runs import Client, Receive
 
@@ -52,6 +56,12 @@ class Bodies:
     def of(self, head: Head, receive: Receive, client: Client) -> Reading:
         """Return the reader of one request's body."""
         return Reading(self, head, receive, client)
+
+    def refused(self, head: Head, client: Client, status: int, text: str) -> Refused:
+        """Return a refusal that the flow of requests does not see, noted."""
+        self.direct.notes.refused(head.remote, head.method, head.path, status)
+        reply = error_reply(text, status)
+        return Refused(Answer(*rendered(reply, head.request(b"", client))))
 
 
 class Reading:
@@ -152,8 +162,4 @@ class Reading:
         return self._refused(413, f"the body is larger than {self._maximum} bytes")
 
     def _refused(self, status: int, text: str) -> Refused:
-        """Return a refusal that the flow of requests does not see, noted."""
-        head = self._head
-        self._bodies.direct.notes.refused(head.remote, head.method, head.path, status)
-        reply = error_reply(text, status)
-        return Refused(Answer(*rendered(reply, head.request(b"", self._client))))
+        return self._bodies.refused(self._head, self._client, status, text)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Mapping
 from contextlib import suppress
 from functools import partial
 from typing import Any
@@ -11,6 +11,7 @@ from urllib.parse import quote
 
 from plugind import logs
 from plugind.api.direct import Answer
+from plugind.api.repeats import Repeat
 from plugind.api.reply import error_reply, rendered
 from plugind.api.request import Stream
 from plugind.api.scope import Head
@@ -34,6 +35,8 @@ _log = logs.get("server")
 class Sender:
     """Sends the answer to one request. Where the client leaves or takes nothing, the rest of the
     answer is dropped."""
+
+    __slots__ = ("_client", "_has_begun", "_head", "_hits", "_limits", "_send")
 
     def __init__(
         self, head: Head, client: Client, send: Send, limits: ConnectionLimits, hits: Hits
@@ -59,6 +62,12 @@ class Sender:
         assert isinstance(body, bytes)
         start = self._start(answer, len(body), is_last=is_last)
         await self._send_in_time(start, _part(b"" if self._head.method == "HEAD" else body))
+
+    async def again(self, repeat: Repeat, contact: Mapping[str, str]) -> None:
+        """Send an answer that is given again; ``contact`` are the headers about the store."""
+        again = repeat.form(Again)
+        with suppress(ClientGone):
+            await self._send_in_time(again.start(contact), again.body)
 
     async def give_up(self) -> None:
         """Answer a request that the server waits for no longer, unless the answer has begun."""
@@ -106,15 +115,46 @@ class Sender:
         self, answer: Answer, size: int | None = None, *, is_last: bool = False
     ) -> dict[str, Any]:
         """Return the message of an answer's head; its body has ``size`` bytes (None: unknown)."""
-        headers = [
-            (name.lower().encode("latin1"), _value(name, value).encode("latin1"))
-            for name, value in answer.headers.items()
-        ]
+        headers = _encoded(answer.headers)
         if size is not None and answer.status not in _WITHOUT_BODY:
             headers.append((b"content-length", b"%d" % size))
         if is_last or self._head.has_two_lengths:
             headers.append(_CLOSE)
         return {"type": "http.response.start", "status": answer.status, "headers": headers}
+
+
+class Again:
+    """The messages of an answer that is given again."""
+
+    __slots__ = ("_contact", "_headers", "_start", "_status", "body")
+
+    def __init__(self, repeat: Repeat) -> None:
+        self._status = repeat.status
+        self._headers = _encoded(repeat.headers)
+        if repeat.status not in _WITHOUT_BODY:
+            self._headers.append((b"content-length", b"%d" % len(repeat.body)))
+        self._contact: Mapping[str, str] = {}
+        self._start: dict[str, Any] = {}
+        self.body = _part(b"" if repeat.is_head else repeat.body)
+
+    def start(self, contact: Mapping[str, str]) -> dict[str, Any]:
+        """Return the message of the head; ``contact`` are the headers about the store."""
+        if contact is not self._contact:
+            headers = [*self._headers, *_encoded(contact)]
+            self._start = {
+                "type": "http.response.start",
+                "status": self._status,
+                "headers": headers,
+            }
+            self._contact = contact
+        return self._start
+
+
+def _encoded(headers: Mapping[str, str]) -> list[tuple[bytes, bytes]]:
+    return [
+        (name.lower().encode("latin1"), _value(name, value).encode("latin1"))
+        for name, value in headers.items()
+    ]
 
 
 def _part(part: bytes, *, more: bool = False) -> dict[str, Any]:

@@ -26,13 +26,19 @@ from collections.abc import Callable
 from contextlib import suppress
 from typing import Any, Protocol
 
+from plugind.api.repeats import Repeats
 from plugind.health import Hits
 from plugind.serve.answering import AnsweringChannel, AnsweringServer
 from plugind.serve.bodies import BodyMemory
 from plugind.serve.connections import Places
-from plugind.serve.limits import ConnectionLimits
+from plugind.serve.limits import (
+    BODY_BYTES_PER_SECOND,
+    LINGER_BYTES,
+    LINGER_SECONDS,
+    ConnectionLimits,
+)
 from plugind.serve.output import Queued
-from plugind.serve.request import Refused, Request
+from plugind.serve.request import Again, Refused, Request
 
 KEPT_MAXIMUM = 64 * 2**10
 """Bytes that a client may send behind the request that is in work."""
@@ -40,15 +46,8 @@ KEPT_MAXIMUM = 64 * 2**10
 TLS_HANDSHAKE = 0x16
 """The first byte of a client that speaks TLS (RFC 8446, section 5.1)."""
 
-LINGER_SECONDS = 2.0
-LINGER_BYTES = 16 * 2**20
-"""Bytes that a refused client may still send: many read no answer before they sent a whole body."""
-
 UNPARSED_FREE = 8 * 2**10
 """Bytes that a connection may have sent also when all together have sent too much."""
-
-BODY_BYTES_PER_SECOND = 64 * 2**10
-"""The slowest that a body may come, beyond ``body_timeout``."""
 
 
 class ChannelServer(AnsweringServer, Protocol):
@@ -59,6 +58,7 @@ class ChannelServer(AnsweringServer, Protocol):
     bodies: BodyMemory[Request]
     received: Queued
     places: Places[Channel]
+    repeats: Repeats | None
 
     @property
     def is_full(self) -> bool: ...
@@ -129,10 +129,14 @@ class Channel(AnsweringChannel):
         trusted proxy's word, and the accessor of its token if it has a valid one."""
         address, accessor = self.address, ""
         for request in self.requests:
-            if forwarded := request.headers.get("X_FORWARDED_FOR", ""):
-                address = self.server.limits.client_of(address, forwarded)
+            address = self._address_of(request)
             accessor = self.server.accessor_of(request)
         return f"{address} {accessor}" if accessor else address
+
+    def _address_of(self, request: Request) -> str:
+        """Return the address that a request comes from, by a trusted proxy's word."""
+        forwarded = request.headers.get("X_FORWARDED_FOR", "")
+        return self.server.limits.client_of(self.address, forwarded) if forwarded else self.address
 
     def verified_node(self) -> None:
         """Note that a request of this connection carried the right secret of a node."""
@@ -271,8 +275,27 @@ class Channel(AnsweringChannel):
         if not request.empty:
             self.is_pipelined, self._pipelines = self._pipelines, bool(self._kept)
             self.has_answered, self.is_read = False, request.is_read or self.is_refused
-            self.requests.append(request)
-            self.server.add_task(self)
+            if not self._is_repeated(request):
+                self.requests.append(request)
+                self.server.add_task(self)
+
+    def _is_repeated(self, request: Request) -> bool:
+        """Give the answer to a request at once where it was given before and still holds; return
+        whether that is so. It takes less than to hand the request over to a worker."""
+        repeats = self.server.repeats
+        if repeats is None or self.is_pipelined:
+            return False
+        began, queue = time.monotonic(), self.server.task_dispatcher.queue
+        request.key = key = request.read_key()
+        repeat = repeats.find(key) if key is not None and request.leaves_open else None
+        if repeat is None or not queue.askers.may_be_at_once(self._address_of(request)):
+            return False
+        head = repeat.form(Again).head(request, repeats.contact_headers())
+        body = b"" if repeat.is_head else repeat.body
+        repeats.given(repeat, self.address, began)
+        self.send_at_once(head, body)
+        request.close()
+        return True
 
     def resume(self, request: Request) -> None:
         """Continue with a body that waited for memory."""

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import threading
 from abc import ABC, abstractmethod
+from collections.abc import Awaitable
 
 from plugind.api.scope import Scope
 from plugind.errors import ListenError
@@ -52,12 +53,12 @@ class Embedded(ABC):
         self._thread.join(grace + _END_TIMEOUT)
         self._asgi.tasks.close()
 
-    async def application(self, scope: Scope, receive: Receive, send: Send) -> None:
+    def application(self, scope: Scope, receive: Receive, send: Send) -> Awaitable[None]:
         """Serve what the server asks the application for."""
         if scope["type"] == "http":
-            await self._asgi(scope, receive, send)
-        elif scope["type"] == "lifespan":
-            await lifespan(receive, send, self._begun, self._ended)
+            return self._asgi(scope, receive, send)
+        # The servers are told to take no WebSockets, so that this is the only other type.
+        return lifespan(receive, send, self._begun, self._ended)
 
     async def _begun(self) -> None:
         loop = asyncio.get_running_loop()

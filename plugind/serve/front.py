@@ -11,20 +11,20 @@ from collections.abc import Sequence
 from pkgutil import resolve_name
 from typing import Any, Protocol
 
+from plugind import serve as later
 from plugind.errors import PlugindError
 from plugind.health.threads import OwnedThread
-from plugind.serve.application import create_app, create_asgi
 from plugind.serve.endpoint_parts import Checks, Stats
 from plugind.serve.listening import connections_allowed
 from plugind.serve.services import Services
-from plugind.serve.wiring import http_server
 
 WAITRESS, GRANIAN, UVICORN = "waitress", "granian", "uvicorn"
 
 KINDS = (WAITRESS, GRANIAN, UVICORN)
 
 _OTHERS = 2_000
-"""Connections beyond those that are parked, which granian would otherwise leave waiting."""
+"""Connections beyond those that are parked, which granian would otherwise leave waiting, however
+few ``max_connections`` allows."""
 
 
 class Server(Protocol):
@@ -59,10 +59,11 @@ def front(
     ListenError when the process may not have the threads or open files that it takes.
     """
     if kind == WAITRESS:
-        return http_server(services, create_app(services, address, checks, stats), sock)
+        wsgi = later.create_app(services, address, checks, stats)
+        return later.waitress_server(services, wsgi, sock)
     settings = services.settings.server
-    places = settings.max_parked + settings.max_streams + _OTHERS
-    connections_allowed(places)
+    needed = settings.max_parked + settings.max_streams + _OTHERS
+    places = connections_allowed(max(settings.max_connections, needed))
     if kind == GRANIAN:
         make = _class(kind, "plugind.serve.granian_server:GranianServer")
         timeout = settings.head_timeout
@@ -71,7 +72,8 @@ def front(
         timeout = settings.idle_timeout
     else:
         raise PlugindError(f"there is no HTTP server {kind!r}: there are {', '.join(KINDS)}")
-    server: Server = make(create_asgi(services, address, checks, stats), sock, places, timeout)
+    app = later.create_asgi(services, address, checks, stats)
+    server: Server = make(app, sock, places, timeout)
     services.conditions.threads.append(lambda: server.threads[:1])  # the others are known to it
     return server
 

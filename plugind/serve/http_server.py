@@ -1,7 +1,7 @@
 """Serves the application over HTTP with waitress, and stops without breaking requests in flight.
 
-Waitress has one pool of threads, and every parked query holds one of them. So the pool is larger
-than the number that may be parked: ordinary requests always find a thread.
+Waitress has one pool of threads, and every parked query holds one of them. So the pool may be
+larger than the number that may be parked: ordinary requests always find a thread.
 """
 
 from __future__ import annotations
@@ -23,6 +23,7 @@ from waitress.server import TcpWSGIServer
 
 from plugind import logs
 from plugind.api.flask_port import RefusedHead
+from plugind.api.repeats import Repeats
 from plugind.api.request import secret_in
 from plugind.catalogue.catalogue import SETTLED_MAXIMUM
 from plugind.errors import ListenError
@@ -31,18 +32,16 @@ from plugind.health.threads import OwnedThread
 from plugind.serve.bodies import BodyMemory
 from plugind.serve.channel import Channel
 from plugind.serve.connections import Places
-from plugind.serve.limits import ConnectionLimits
+from plugind.serve.limits import HEAD_MAXIMUM, ConnectionLimits
 from plugind.serve.listening import BACKLOG, connections_allowed
 from plugind.serve.loop import Loop
 from plugind.serve.output import Queued
 from plugind.serve.request import Refused, Request
+from plugind.serve.thread_limits import why_too_many
 from plugind.serve.workers import READ_LONG, Workers
 
 WORKERS = 16 + SETTLED_MAXIMUM
 """Threads beyond those that parked queries and reports hold."""
-
-HEAD_MAXIMUM = 48 * 2**10
-"""Bytes of a request's line and headers; longer ones take long to parse."""
 
 BEYOND_MAXIMUM = 16
 """Connections that are accepted beyond the limit, so that their clients get an answer."""
@@ -69,7 +68,8 @@ class HttpServer(TcpWSGIServer):  # type: ignore[misc]
 
     ``check_head`` decides about requests with large bodies; ``log_refused`` is called with each
     connection, request and status that never reach the application. ``accessor_of_secret`` returns
-    the accessor of a token, "" where it is not valid.
+    the accessor of a token, "" where it is not valid. ``repeats`` has the answers that may be given
+    again.
     """
 
     channel_class = Channel
@@ -85,8 +85,10 @@ class HttpServer(TcpWSGIServer):  # type: ignore[misc]
         check_head: HeadCheck | None,
         log_refused: Callable[[Channel, Request, int], None] | None,
         accessor_of_secret: Callable[[str], str] | None,
+        repeats: Repeats | None,
     ) -> None:
         self.limits = limits
+        self.repeats = repeats
         self.hits = hits
         self.queued = Queued(limits.max_send_memory)
         self.bodies: BodyMemory[Request] = BodyMemory(limits.max_body_memory)
@@ -269,8 +271,9 @@ def _is_vital(request: Request) -> bool:
 class Server:
     """Serves ``application`` on ``sock`` from ``start`` until ``stop``.
 
-    ``check_head``, ``log_refused`` and ``accessor_of_secret`` are as for ``HttpServer``. Raises
-    ListenError when the process may not have the threads or open files that it takes.
+    ``check_head``, ``log_refused``, ``accessor_of_secret`` and ``repeats`` are as for
+    ``HttpServer``. Raises ListenError when the process may not have the threads or open files that
+    it takes.
     """
 
     def __init__(
@@ -285,39 +288,42 @@ class Server:
         check_head: HeadCheck | None = None,
         log_refused: Callable[[Channel, Request, int], None] | None = None,
         accessor_of_secret: Callable[[str], str] | None = None,
+        repeats: Repeats | None = None,
     ) -> None:
         logging.getLogger("waitress.queue").setLevel(logging.ERROR)
         limits = limits or ConnectionLimits()
         threads = max_parked + max_reports + WORKERS
         allowed = connections_allowed(limits.max_connections + BEYOND_MAXIMUM) - BEYOND_MAXIMUM
         self._map: dict[int, Any] = {}
-        try:
-            self._http = HttpServer(
-                application,
-                sock,
-                self._map,
-                replace(limits, max_connections=allowed),
-                hits or Hits(),
-                _adjustments(sock, threads),
-                check_head,
-                log_refused,
-                accessor_of_secret,
-            )
-        except RuntimeError as error:
+        if reason := why_too_many(threads):
             raise ListenError(
                 f"cannot start {threads} threads, one for each query that may wait and each report "
-                f"that may be in work: {error}; lower server.max_parked or server.max_reports"
-            ) from error
+                f"that may be in work: {reason}; lower server.max_parked or server.max_reports"
+            )
+        self._http = HttpServer(
+            application,
+            sock,
+            self._map,
+            replace(limits, max_connections=allowed),
+            hits or Hits(),
+            _adjustments(sock, threads),
+            check_head,
+            log_refused,
+            accessor_of_secret,
+            repeats,
+        )
         self._ended = threading.Event()
         self._thread = OwnedThread("http", self._loop, restarts=True)
 
     @property
     def threads(self) -> list[OwnedThread]:
         """Return the thread that serves the connections, and those that answer requests."""
-        return [self._thread, *self._http.task_dispatcher.owned]
+        workers = self._http.task_dispatcher
+        return [self._thread, workers.starter, *workers.owned]
 
     def start(self) -> None:
         """Begin to serve."""
+        self._http.task_dispatcher.starter.start()
         self._thread.start()
 
     def stop(self, grace: float = 10.0) -> None:

@@ -9,6 +9,16 @@ from plugind.wire.addresses import Networks, client_of, is_within
 
 MEBIBYTE = 2**20
 
+HEAD_MAXIMUM = 48 * 2**10
+"""Bytes of a request's line and headers; longer ones take long to parse."""
+
+BODY_BYTES_PER_SECOND = 64 * 2**10
+"""The slowest that a body may come, beyond ``body_timeout``."""
+
+LINGER_SECONDS = 2.0
+LINGER_BYTES = 16 * MEBIBYTE
+"""Bytes that a refused client may still send: many read no answer before they sent a whole body."""
+
 
 @dataclass(frozen=True, slots=True)
 class ConnectionLimits:

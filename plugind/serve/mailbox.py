@@ -3,9 +3,15 @@
 from __future__ import annotations
 
 import asyncio
+import time
 from collections import deque
 from collections.abc import Callable
 from contextlib import suppress
+
+_AT_ONCE = 200
+"""Calls that are made before the loop looks at its connections again."""
+
+_WAIT, _WAIT_MAXIMUM = 0.001, 0.05  # seconds
 
 
 class Mailbox:
@@ -41,10 +47,19 @@ class Mailbox:
             with suppress(RuntimeError):  # the loop is closed
                 self.loop.call_soon_threadsafe(self._deliver)
 
+    def let_catch_up(self) -> None:
+        """Wait for a moment where the loop is behind, so that what is posted next is not late."""
+        end = time.monotonic() + _WAIT_MAXIMUM
+        while len(self._calls) > _AT_ONCE and time.monotonic() < end:
+            time.sleep(_WAIT)
+
     def _deliver(self) -> None:
         self._is_pulled = False  # before the look, so that a call after it pulls again
-        for _ in range(len(self._calls)):
+        for _ in range(min(len(self._calls), _AT_ONCE)):
             self._calls.popleft()()
+        if self._calls and not self._is_pulled:
+            self._is_pulled = True
+            self.loop.call_soon(self._deliver)  # after what has come over connections meanwhile
 
 
 class Signal:

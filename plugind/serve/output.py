@@ -41,7 +41,7 @@ class SharedOutput(ReadOnlyFileBasedBuffer):  # type: ignore[misc]
     were added to the queue, and with a negative number when they are sent or given up.
     """
 
-    def __init__(self, data: bytes, count: Callable[[int], None]) -> None:
+    def __init__(self, data: bytes | memoryview, count: Callable[[int], None]) -> None:
         self._data = memoryview(data)
         self._count = count
         self.remain = len(data)

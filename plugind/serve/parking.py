@@ -67,7 +67,8 @@ def _sleep(pause: Pause, connection: Connection | None) -> bool:
     if connection is None:
         woken.wait(pause.timeout)
         return True
-    connection.waits()
+    if not pause.keeps_place:
+        connection.waits()
     if not pause.ends_with_client:
         woken.wait(pause.timeout)
         return True

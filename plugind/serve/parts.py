@@ -24,8 +24,8 @@ from plugind.feed.running import Running
 from plugind.health import Hits
 from plugind.intake import Intake
 from plugind.intake.admission import Admission
-from plugind.metrics import Metrics
 from plugind.metrics.catalogue import CatalogueMetrics
+from plugind.metrics.metrics import Metrics
 from plugind.metrics.server import ServerMetrics
 from plugind.metrics.snapshot import Snapshot
 from plugind.model import READY, Beat, node_of

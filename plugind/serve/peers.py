@@ -9,14 +9,12 @@ import time
 from collections import Counter
 from collections.abc import Callable, Iterable, Mapping, Sequence
 
-from plugind.feed.feed import Subscriber
 from plugind.health import Finding, Health
 from plugind.health.threads import OwnedThread
+from plugind.metrics.process import process_values
 from plugind.metrics.readings import Reading
-from plugind.metrics.snapshot import CPU, Client, Snapshot, frozen, process_values
-from plugind.model import Committed
+from plugind.metrics.snapshot import CPU, Client, Snapshot, frozen
 from plugind.serve.board import PARENT, Board
-from plugind.state import State
 from plugind.tally import Labels, Tally
 
 EVERY = 1.0
@@ -150,25 +148,6 @@ class Peers:
     def _publish_often(self) -> None:
         while not self._ended.wait(EVERY):
             self.publish()
-
-
-class InOne:
-    """A subscriber of the feed for which one of several workers is enough: that which ``leads``.
-
-    When that one ends, changes of a moment may be missed, or handed on twice.
-    """
-
-    def __init__(self, subscriber: Subscriber, leads: Callable[[], bool]) -> None:
-        self._subscriber = subscriber
-        self._leads = leads
-
-    def follow(self, old: State, new: State, batch: Sequence[Committed]) -> None:
-        if self._leads():
-            self._subscriber.follow(old, new, batch)
-
-    def missed(self, old: State, new: State) -> None:
-        if self._leads():
-            self._subscriber.missed(old, new)
 
 
 def united(found: Sequence[tuple[str, Health]], workers: int) -> Iterable[Finding]:

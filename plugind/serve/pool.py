@@ -1,7 +1,8 @@
 """Threads for the steps of requests, few of which compete for the interpreter at a time.
 
 1. ``core`` jobs are in work at a time. While others wait and none has ended for ``LONG``, all of
-   them wait themselves most likely, for the store or a lock: as many more may begin.
+   them wait themselves most likely, for the store or a lock: as many more may begin. Their number
+   falls again as they end.
 2. The addresses of clients take turns, so that many requests of one wait for each other and not
    those of others for them.
 3. Threads are started when they are needed, ``maximum`` at most.
@@ -30,9 +31,15 @@ Job = Callable[[], object]
 
 
 class Pool:
-    """Threads that work for an event loop; the module says by which rules."""
+    """Threads that work for an event loop; the module says by which rules.
 
-    def __init__(self, name: str, mailbox: Mailbox, core: int, maximum: int) -> None:
+    ``beside`` is the pool in which long work goes on.
+    """
+
+    def __init__(
+        self, name: str, mailbox: Mailbox, core: int, maximum: int, beside: Pool | None = None
+    ) -> None:
+        self.beside = beside
         self._name = name
         self._mailbox = mailbox
         self._core = core
@@ -93,10 +100,12 @@ class Pool:
         try:
             with self._lock:
                 if not self._ready:
-                    self._extra = 0
+                    # Where the jobs in work block, the next one is to find a place after one look.
+                    self._extra = max(0, self._count - self._core)
                 elif time.monotonic() - self._last_end > LONG:
                     self._extra = min(self._extra + self._core, self._maximum)
-                    for _ in range(min(len(self._ready), self._free())):
+                    waiting = sum(map(len, self._ready.values()))
+                    for _ in range(min(waiting, self._free())):
                         self._begin()
         finally:
             with self._lock:

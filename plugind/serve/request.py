@@ -2,15 +2,18 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+import time
+from collections.abc import Callable, Hashable, Mapping, Sequence
 from typing import Any
 
 from waitress.parser import HTTPRequestParser
-from waitress.task import ErrorTask, WSGITask
+from waitress.task import ErrorTask, Task, WSGITask
 from waitress.utilities import BadRequest, RequestHeaderFieldsTooLarge
 
-from plugind.api.reply import CACHE_CONTROL
-from plugind.api.wsgi import CONNECTION, WHEN_ANSWERED
+from plugind.api.repeats import Repeat, key_of
+from plugind.api.reply import CACHE_CONTROL, status_line
+from plugind.api.wsgi import CONNECTION, KEY, WHEN_ANSWERED
+from plugind.client import NODE_SECRET_HEADER
 from plugind.printable import one_line
 from plugind.serve.bodies import SMALL_MAXIMUM
 
@@ -25,6 +28,7 @@ FRAMING_MAXIMUM = 4 * 2**10
 Each chunk takes time whatever its size."""
 
 _HEALTH = "/v1/agent/health"
+_NODE_SECRET = NODE_SECRET_HEADER.upper().replace("-", "_")
 _PARSED_AT_ONCE = 4 * 2**10  # waitress copies the rest of a piece after each chunk
 
 TEXT = "text/plain; charset=utf-8"
@@ -62,13 +66,14 @@ class Request(HTTPRequestParser):  # type: ignore[misc]
 
     ``admitted``: its head was looked at. ``body_maximum``: bytes that its body may have.
     ``has_room``: memory is reserved for its body. ``cost``: the seconds of the processor that it
-    took to parse and to admit it.
+    took to parse and to admit it. ``key`` is what the answer to a read is kept by.
     """
 
     path = ""  # waitress names it also where the head could not be parsed
     admitted = False
     has_room = False
     cost = 0.0
+    key: Hashable = None
     completed: bool
     error: Any
 
@@ -119,6 +124,28 @@ class Request(HTTPRequestParser):  # type: ignore[misc]
         """Have the connection closed after the answer."""
         self.headers["CONNECTION"] = "close"
         self.connection_close = True
+
+    def read_key(self) -> Hashable:
+        """Return what the answer to a read is kept by; None for no read, and for a body."""
+        if self.error is not None or self.body_rcv is not None:
+            return None
+        get = self.headers.get
+        return key_of(
+            self.command,
+            self.request_uri,
+            "",
+            get("ACCEPT_ENCODING", ""),
+            get("IF_NONE_MATCH", ""),
+            get("X_NOMAD_TOKEN", ""),
+            get("AUTHORIZATION", ""),
+            bool(get(_NODE_SECRET)),
+        )
+
+    @property
+    def leaves_open(self) -> bool:
+        """Return whether the connection stays open after the answer as a matter of course."""
+        usual = self.headers.get("CONNECTION", "").lower() in ("", "keep-alive")
+        return usual and self.version == "1.1" and not self.connection_close
 
     @property
     def wants_body(self) -> bool:
@@ -188,6 +215,17 @@ class _HeadKept:
         return b""
 
 
+class _Open(Task):  # type: ignore[misc]
+    """An answer that does not end the connection for want of a length: 304 never has a body."""
+
+    request: Request
+
+    def set_close_on_finish(self) -> None:
+        """Close the connection after the answer where that is called for."""
+        if not (self.status.startswith("304") and self.request.leaves_open):
+            super().set_close_on_finish()
+
+
 class RefusingTask(_HeadKept, ErrorTask):  # type: ignore[misc]
     """Answer what never reaches the application in one line of text, as the API does."""
 
@@ -207,7 +245,7 @@ class RefusingTask(_HeadKept, ErrorTask):  # type: ignore[misc]
         self.write(b"" if getattr(self.request, "command", "") == "HEAD" else error.body)
 
 
-class ApplicationTask(_HeadKept, WSGITask):  # type: ignore[misc]
+class ApplicationTask(_HeadKept, _Open, WSGITask):  # type: ignore[misc]
     """A request of the application, which can reach the connection by the environment, and have
     something called once the answer is queued to be sent or given up."""
 
@@ -218,6 +256,7 @@ class ApplicationTask(_HeadKept, WSGITask):  # type: ignore[misc]
     def get_environment(self) -> dict[str, Any]:
         environ: dict[str, Any] = super().get_environment()
         environ[CONNECTION] = self.channel
+        environ[KEY] = self.request.key
         environ[WHEN_ANSWERED] = self._when_answered.append
         return environ
 
@@ -228,3 +267,30 @@ class ApplicationTask(_HeadKept, WSGITask):  # type: ignore[misc]
             self.channel.is_refused = self.status.startswith(REFUSALS)
             for call in self._when_answered:
                 call()
+
+
+class Again:
+    """The head of an answer that is given again, as waitress would send it; made once a second, for
+    its Date."""
+
+    __slots__ = ("_headers", "_made", "_size", "_status")
+
+    def __init__(self, repeat: Repeat) -> None:
+        self._status = status_line(repeat.status)
+        self._headers = list(repeat.headers.items())
+        self._size = len(repeat.body)
+        self._made: tuple[int, Mapping[str, str], bytes] = (0, {}, b"")
+
+    def head(self, request: Request, contact: Mapping[str, str]) -> bytes:
+        """Return the head of the answer to a request that leaves its connection open; ``contact``
+        are the headers about the store."""
+        now = int(time.time())
+        second, about, made = self._made  # together: the loop and workers come here at a time
+        if second != now or about is not contact:
+            task = _Open(request.channel, request)
+            task.start()
+            task.status, task.content_length = self._status, self._size
+            task.response_headers = [*self._headers, *contact.items()]
+            made = task.build_response_header()
+            self._made = now, contact, made
+        return made

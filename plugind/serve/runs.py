@@ -26,20 +26,35 @@ _SHORT = 0.01
 
 
 class Client:
-    """The client of a request; whether it leaves is looked at from the first wait for that on."""
+    """The client of a request; whether it leaves is looked at from the first wait for that on.
+
+    ``is_refused``: so was its request.
+    """
+
+    # Thousands of clients may be parked.
+    __slots__ = ("_call", "_in_no_way", "_receive", "_watch", "address", "has_left", "is_refused")
 
     def __init__(self, receive: Receive, address: str = "") -> None:
         self.address = address
         self.has_left = False
+        self.is_refused = False
         self._receive = receive
         self._watch: asyncio.Task[None] | None = None
         self._call: Callable[[], None] | None = None
+        self._in_no_way: Callable[[Client], None] | None = None
 
     def verified_node(self) -> None:
         """Do nothing: the HTTP server knows no limits that spare agents."""
 
+    def when_it_waits(self, call: Callable[[Client], None]) -> None:
+        """Call ``call`` when the request waits, and when it is over."""
+        self._in_no_way = call
+
     def waits(self) -> None:
-        """Do nothing: a request that waits is in nobody's way."""
+        """Note that the request waits, so that others may be answered. Only for the loop's
+        thread."""
+        if self._in_no_way is not None:
+            self._in_no_way(self)
 
     def on_close(self, call: Callable[[], None] | None) -> None:
         """Call ``call`` once the client has left; None takes that back. Only for the loop's
@@ -53,7 +68,8 @@ class Client:
             self._watch = asyncio.ensure_future(self._until_it_leaves())
 
     def close(self) -> None:
-        """End the look at whether the client leaves."""
+        """Note that the request is over: nobody looks any more whether the client leaves."""
+        self.waits()
         if self._watch is not None:
             self._watch.cancel()
 
@@ -84,21 +100,30 @@ class _Wait:
 
 
 class Run:
-    """Steps that are taken in the threads of a pool, from now on; ``future`` is of their result."""
+    """Steps that are taken in the threads of a pool, from now on, or after a ``pause`` that they
+    have come to; ``future`` is of their result."""
 
     def __init__(
-        self, steps: Generator[Pause, None, Any], client: Client, pool: Pool, mailbox: Mailbox
+        self,
+        steps: Generator[Pause, None, Any],
+        client: Client,
+        pool: Pool,
+        mailbox: Mailbox,
+        pause: Pause | None = None,
     ) -> None:
         self._steps = steps
         self._client = client
         self._pool = pool
         self._mailbox = mailbox
-        self._pause: Pause | None = None
+        self._pause = pause
         self._wait: _Wait | None = None
         self._timer: asyncio.TimerHandle | None = None
         self._is_abandoned = False
         self.future: asyncio.Future[Any] = mailbox.loop.create_future()
-        pool.submit(self._take, client.address)
+        if pause is None:
+            self._resume()
+        else:
+            self._park(pause)
 
     def abandon(self) -> None:
         """Have the steps closed, now if they pause, or when they next do."""
@@ -125,6 +150,7 @@ class Run:
                 time.sleep(pause.timeout)
         except StopIteration as end:
             self._mailbox.post(partial(self._ended, end.value, None))
+            self._mailbox.let_catch_up()
         except BaseException as error:
             self._mailbox.post(partial(self._ended, None, error))
         else:
@@ -142,19 +168,26 @@ class Run:
 
     def _park(self, pause: Pause) -> None:
         """Go on once a pause is over."""
-        signal, address = pause.signal, self._client.address
+        if pause.is_before_long:
+            self._pool = self._pool.beside or self._pool
+        signal = pause.signal
         assert isinstance(signal, Signal)
-        self._wait = wait = _Wait(lambda: self._pool.submit(self._take, address))
-        if pause.timeout is not None or pause.ends_with_client:
-            self._mailbox.post(partial(self._watch, pause, wait))
+        self._wait = wait = _Wait(self._resume)
+        self._mailbox.post(partial(self._watch, pause, wait))
         signal.when_set(wait.end)
         if self._is_abandoned:
             wait.end()
 
+    def _resume(self) -> None:
+        """Have the steps go on; may be called in any thread."""
+        self._pool.submit(self._take, self._client.address)
+
     # In the loop's thread.
 
     def _watch(self, pause: Pause, wait: _Wait) -> None:
-        """Have a pause end in time, or with the client."""
+        """Note a pause; have it end in time, or with the client."""
+        if not pause.keeps_place:
+            self._client.waits()
         if wait.is_over:
             return
         self.unwatch()

@@ -2,20 +2,17 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Mapping
 from contextlib import suppress
 from pathlib import Path
 
 from plugind import logs
-from plugind.acl import Acl, acl_of
-from plugind.acl.tokens import MANAGEMENT
 from plugind.api import PARAMETERS
 from plugind.api.access_log import AccessLog
 from plugind.availability.reading import Availability
 from plugind.availability.strips import Strips
 from plugind.config.settings import Settings
-from plugind.config.tree import raise_any
-from plugind.errors import Mistake, StoreError
+from plugind.errors import StoreError
 from plugind.feed.feed import Feed
 from plugind.feed.hooks import Announcer
 from plugind.feed.node_log import NodeLog
@@ -24,8 +21,10 @@ from plugind.health import Health, Hits
 from plugind.intake import Intake
 from plugind.schemas.plugins import PluginSchemas
 from plugind.serve import parts
+from plugind.serve.in_one import InOne
 from plugind.serve.parts import Worker
-from plugind.serve.peers import InOne, Peers
+from plugind.serve.peers import Peers
+from plugind.serve.reloading import acl_at_start, reloaded_acl
 from plugind.serve.timer import Timer
 from plugind.state import State
 from plugind.state.flaps import of_the_last_hour
@@ -55,8 +54,7 @@ class Services:
         self.settings = settings
         self.registry = registry
         if worker is None:
-            self.acl = acl_of(settings.acl, registry.installed.values())
-            log_warnings(self.acl)
+            self.acl = acl_at_start(settings, registry)
         else:
             self.acl = worker.acl
         file = settings.server.access_log
@@ -191,43 +189,8 @@ class Services:
         self.feed.close()
         self.events.close()
         self.announcer.close()
-        for each in self.catalogue.typed.values():
-            each.guard.close()
+        self.catalogue.end()
         with suppress(StoreError):  # nothing is left to be written
             self.store.close()
         if self.access_log:
             self.access_log.close()
-
-
-def reloaded_acl(before: Settings, registry: Registry, settings: Settings) -> Acl:
-    """Return the policies and tokens of a reload, of a server that started with ``before``.
-
-    Raise ConfigError for mistakes.
-    """
-    acl = acl_of(settings.acl, registry.installed.values())
-    raise_any(_not_while_running(before, registry, settings))
-    log_warnings(acl)
-    return acl
-
-
-def _not_while_running(
-    before: Settings, registry: Registry, settings: Settings
-) -> Iterator[Mistake]:
-    """Yield the mistakes of a configuration that only a start can put in force."""
-    if settings.acl.enabled is not before.acl.enabled:
-        yield Mistake("acl.enabled", 0, 0, "is read at start only: restart the server")
-    for type_ in sorted({each.key.type for each in settings.declarations}):
-        if type_ not in registry.types:
-            text = "the running server does not have this plugin type: restart it"
-            yield Mistake(f'plugin "{type_}"', 0, 0, text)
-
-
-def log_warnings(acl: Acl) -> None:
-    """Log the warnings about policies and tokens that were just put in force."""
-    for warning in acl.warnings:
-        _log.warning("a policy or token may not do what it looks like", warning=str(warning))
-    if acl.enabled and not any(token.caller.type == MANAGEMENT for token in acl.tokens.values()):
-        _log.warning(
-            "no token may manage: 'plugind acl token create --type management' makes one, "
-            "to be put into the file that acl.tokens names"
-        )

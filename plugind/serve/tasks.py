@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import asyncio
+import re
 from collections.abc import Callable, Iterator
 from typing import TypeVar
 
 from plugind.api.request import Pause, Request, Steps
 from plugind.errors import ClientGone
 from plugind.health.threads import OwnedThread
+from plugind.serve.gate import Gate
 from plugind.serve.mailbox import Mailbox, Signal
 from plugind.serve.pool import Pool
 from plugind.serve.runs import Client, Run
@@ -23,7 +25,25 @@ READERS_MAXIMUM = 256
 
 VITAL_MAXIMUM = 16
 
+REPORTERS = 4
+"""Small reports that compete for the interpreter. They hold no thread while they are committed:
+with a thread for each they would change threads three times as often."""
+
+OF_ADDRESS = 2
+"""Reads of one address in work: one is sent while the other is answered."""
+
+WRITES_OF_ADDRESS = 32
+"""Writes of one address in work, with those that wait for their commit, which they then share."""
+
+QUICK_BYTES = 4 * 2**10
+"""Bytes of the largest heartbeat that begins in the event loop."""
+
+QUICK_MAXIMUM = 4
+"""Heartbeats that begin in one turn of the loop: all that came meanwhile has to wait for them."""
+
 _HEALTH = "/v1/agent/health"
+_REPORT = re.compile("/v1/node/[^/]+")
+_HEARTBEAT = re.compile("/v1/node/[^/]+/heartbeat")
 
 
 class Tasks:
@@ -34,15 +54,24 @@ class Tasks:
 
     def __init__(self, writers: int) -> None:
         self.mailbox = Mailbox()
+        self._quick = 0  # heartbeats begun in this turn of the loop
         self._reads = Pool("reader", self.mailbox, READERS, READERS_MAXIMUM)
         self._vital = Pool("vital reader", self.mailbox, 1, VITAL_MAXIMUM)
         self._writes = Pool("writer", self.mailbox, writers, writers)
+        self._reports = Pool("reporter", self.mailbox, REPORTERS, writers, self._writes)
+        self._pools = self._vital, self._reads, self._reports, self._writes
+        self._gate = Gate(
+            {
+                self._vital: OF_ADDRESS,
+                self._reads: OF_ADDRESS,
+                self._writes: WRITES_OF_ADDRESS,
+            }
+        )
 
     @property
     def threads(self) -> list[OwnedThread]:
         """Return the threads that were started."""
-        pools = self._vital, self._reads, self._writes
-        return [thread for pool in pools for thread in pool.threads]
+        return [thread for pool in self._pools for thread in pool.threads]
 
     def signal(self) -> Signal:
         """Return a signal that is not set; may be called in any thread."""
@@ -50,24 +79,66 @@ class Tasks:
 
     def pool_of(self, request: Request) -> Pool:
         """Return the threads for a request: reads that need nothing of the store, such as health,
-        find one also while all others wait for it."""
+        find one also while all others wait for it. Writes that are no reports hold a thread until
+        they are committed, so that each has one: those without would be committed later."""
         if request.method not in ("GET", "HEAD"):
-            return self._writes
+            is_report = request.method == "PUT" and _REPORT.fullmatch(request.path)
+            return self._reports if is_report else self._writes
         is_vital = request.path == _HEALTH or "stale" in request.query
         return self._vital if is_vital else self._reads
 
     def close(self) -> None:
         """End the threads, each after what it has in work."""
-        for pool in (self._vital, self._reads, self._writes):
+        for pool in self._pools:
             pool.close()
 
-    async def run(self, steps: Steps[T], client: Client, pool: Pool) -> T:
-        """Take steps, with their pauses, and return what they return.
+    async def answer(self, steps: Steps[T], request: Request, client: Client, pool: Pool) -> T:
+        """Take the steps of a request once it may be in work, up to ``client.close``. The arguments
+        and what is raised are as for ``run``."""
+        pause = None
+        if self._begins_in_loop(request):
+            try:
+                pause = next(steps)
+            except StopIteration as end:
+                done: T = end.value
+                return done
+        try:
+            # Reports count as the other writes do.
+            await self._gate.enter(client, pool.beside or pool)
+        except BaseException:
+            steps.close()
+            raise
+        return await self.run(steps, client, pool, pause)
+
+    def _begins_in_loop(self, request: Request) -> bool:
+        """Return whether to take a request's first step in the event loop: of a small heartbeat,
+        which takes less time than to hand it to a thread. Of many that come together the others
+        take their turns."""
+        if (
+            request.method != "PUT"
+            or request.content_length > QUICK_BYTES
+            or self._quick >= QUICK_MAXIMUM
+            or not _HEARTBEAT.fullmatch(request.path)
+        ):
+            return False
+        if not self._quick:
+            self.mailbox.loop.call_soon(self._begin_turn)
+        self._quick += 1
+        return True
+
+    def _begin_turn(self) -> None:
+        self._quick = 0
+
+    async def run(
+        self, steps: Steps[T], client: Client, pool: Pool, pause: Pause | None = None
+    ) -> T:
+        """Take steps, from a ``pause`` on to which they have come or from their beginning, with
+        their pauses, and return what they return.
 
         Raise what they raise, such as the ClientGone that is raised in them when the client has
         left. Where the task is cancelled, the steps are closed.
         """
-        run = Run(steps, client, pool, self.mailbox)
+        run = Run(steps, client, pool, self.mailbox, pause)
         try:
             result: T = await run.future
         except asyncio.CancelledError:

@@ -2,15 +2,67 @@
 
 from __future__ import annotations
 
+import asyncio
 import math
 import socket
+from functools import partial
+from typing import Any
 
 from uvicorn import Config
 from uvicorn import Server as Uvicorn
+from uvicorn.protocols.http.auto import AutoHTTPProtocol
 
 from plugind.serve.asgi import Asgi
 from plugind.serve.embedded import Embedded
-from plugind.serve.http_server import HEAD_MAXIMUM
+from plugind.serve.limits import HEAD_MAXIMUM
+
+_LOOKS = 4
+"""Looks at a client within the time in which it has to take something."""
+
+
+class _Protocol(AutoHTTPProtocol):  # type: ignore[misc,valid-type]
+    """A connection that ends where its client takes nothing of an answer for ``send_timeout``: of
+    itself uvicorn waits for ever, and the task of the next request with it."""
+
+    def __init__(self, asgi: Asgi, **options: Any) -> None:
+        super().__init__(**options)
+        self._asgi = asgi
+        self._waiting: asyncio.TimerHandle | None = None
+        self._left = 0  # bytes to be sent at the last look
+        self._since = 0.0
+
+    def pause_writing(self) -> None:
+        """Begin to watch a client that takes less than it is sent."""
+        super().pause_writing()
+        self._left, self._since = -1, self.loop.time()
+        self._look()
+
+    def resume_writing(self) -> None:
+        """Watch no longer."""
+        super().resume_writing()
+        self._rest()
+
+    def connection_lost(self, error: Exception | None) -> None:
+        """Watch no longer."""
+        super().connection_lost(error)
+        self._rest()
+
+    def _look(self) -> None:
+        timeout, now = self._asgi.limits.send_timeout, self.loop.time()
+        left = self.transport.get_write_buffer_size()
+        if left != self._left:
+            self._left, self._since = left, now
+        elif now - self._since >= timeout:
+            address = self.client[0] if self.client else ""
+            self._asgi.hits.add("send_timeout", address=address)
+            self.transport.abort()
+            return
+        self._waiting = self.loop.call_later(timeout / _LOOKS, self._look)
+
+    def _rest(self) -> None:
+        if self._waiting is not None:
+            self._waiting.cancel()
+            self._waiting = None
 
 
 class UvicornServer(Embedded):
@@ -23,6 +75,7 @@ class UvicornServer(Embedded):
             Config(
                 self.application,
                 interface="asgi3",
+                http=partial(_Protocol, asgi),  # type: ignore[arg-type]
                 lifespan="on",
                 ws="none",
                 log_config=None,

@@ -20,7 +20,7 @@ PARKED_MAXIMUM = 4_000
 """Queries that may be parked in threads."""
 
 
-def http_server(services: Services, app: Api, sock: socket.socket) -> Server:
+def waitress_server(services: Services, app: Api, sock: socket.socket) -> Server:
     """Return a server, not started yet, for the application on a socket that listens.
 
     Raise ListenError when the process may not have the threads or open files that it takes.
@@ -35,7 +35,7 @@ def http_server(services: Services, app: Api, sock: socket.socket) -> Server:
 
     def log_refused(channel: Channel, request: Request, status: int) -> None:
         method, path = getattr(request, "command", ""), getattr(request, "path", "")
-        services.metrics.server.answered(method, "", status, 0.0)
+        services.metrics.server.counter(method, "", status)(0.0)
         if services.access_log is not None:
             services.access_log.refused(channel.address, method, path, status)
 
@@ -55,6 +55,7 @@ def http_server(services: Services, app: Api, sock: socket.socket) -> Server:
         check_head=app.check_head,
         log_refused=log_refused,
         accessor_of_secret=accessor_of_secret,
+        repeats=app.repeats,
     )
     services.conditions.threads.append(lambda: server.threads)
     return server

@@ -9,13 +9,14 @@ from __future__ import annotations
 import threading
 import time
 from collections import deque
-from collections.abc import Callable
 from functools import partial
 from typing import Protocol
 
 from waitress.task import ThreadedTaskDispatcher
 
+from plugind import logs
 from plugind.health.threads import OwnedThread
+from plugind.serve.askers import Askers
 
 PIPELINED_MAXIMUM = 1
 """Pipelined requests that are answered at a time, without those that are parked."""
@@ -35,7 +36,13 @@ next one waits."""
 
 PAUSE_MAXIMUM = 0.1  # seconds
 
-_RECENT = 0.1  # seconds in which another address was answered, so that it may ask again
+SPARE = 4
+"""Threads that are to be idle, so that the next requests find one."""
+
+START_AGAIN = 1.0
+"""Seconds after which threads are started again, where the process may have no more."""
+
+_log = logs.get("threads")
 
 
 class Task(Protocol):
@@ -72,8 +79,7 @@ class FairTasks:
         # By address, with when each was taken (monotonic clock).
         self._readers: dict[str, dict[Task, float]] = {}
         self._reading: dict[Task, str] = {}
-        self._last = ""
-        self._last_change = -_RECENT
+        self.askers = Askers()
         self.answering: dict[Task, float] = {}  # pipelined ones, with when each was taken
 
     def __len__(self) -> int:
@@ -100,8 +106,7 @@ class FairTasks:
         tasks = self._ready.pop(turn)
         task = tasks.popleft()
         client, is_read = turn
-        if client != self._last:
-            self._last, self._last_change = client, time.monotonic()
+        self.askers.note(client)
         if is_read:
             self._end_read(task)  # the one before it on the connection, whose pause is not over
             self._readers.setdefault(client, {})[task] = time.monotonic()
@@ -152,8 +157,8 @@ class FairTasks:
         """Return for how many times what a request took those that wait for it are to wait."""
         if task in self.answering:
             return PIPELINED_PAUSE
-        if time.monotonic() - self._last_change > _RECENT:
-            return 0  # no other address asks
+        if not self.askers.are_several:
+            return 0
         if task.is_refused:
             return REFUSED_PAUSE
         return READ_PAUSE if (self._reading.get(task), True) in self._held else 0
@@ -217,22 +222,110 @@ class LastIdleFirst:
 
 
 class Workers(ThreadedTaskDispatcher):  # type: ignore[misc]
-    """Waitress' threads with a fair queue."""
+    """Waitress' threads with a fair queue. They are started as they are needed, so many that
+    ``SPARE`` of them are idle, up to the number of ``set_thread_count``.
+
+    They are started by ``starter``, a thread of its own, for who starts one waits until it runs,
+    and the loop has no time for that.
+    """
 
     def __init__(self) -> None:
         super().__init__()
         self.queue = FairTasks()
         self.queue_cv = LastIdleFirst(self.lock)
         self.owned: list[OwnedThread] = []
+        self._maximum = 0
+        self._coming: set[int] = set()  # the numbers of threads that were started a moment ago
+        self._lacks = threading.Condition(self.lock)
+        self._again_at = 0.0  # when threads may be started again (monotonic clock)
+        self._has_logged = False
+        self.starter = OwnedThread("workers", self._start_missing, restarts=True)
 
-    def start_new_thread(self, target: Callable[[int], None], number: int) -> None:
-        """Start a thread, in waitress' place; one that dies is restarted, or the pool would shrink.
+    def set_thread_count(self, count: int) -> None:
+        """Say how many threads there may be, before ``starter`` is started; 0 at the end, when all
+        threads end, each after its request. Raise ValueError for any other change."""
+        with self.lock:
+            if count and self.starter.ident is not None:
+                raise ValueError("threads that were started can only be ended, all of them")
+            self._maximum = count
+            if not count:
+                self.stop_count = len(self.threads)
+                self._lacks.notify()
+                self.queue_cv.notify_all()
 
-        Raise RuntimeError where the process may have no more threads.
-        """
-        thread = OwnedThread(f"worker {number}", partial(target, number), restarts=True)
-        thread.start()
-        self.owned.append(thread)
+    def add_task(self, task: Task) -> None:
+        """Have a request answered in its turn, in waitress' place."""
+        with self.lock:
+            self.queue.append(task)
+            self._wake()
+
+    def _wake(self, count: int = 1) -> None:
+        """Wake as many idle threads, and have those started that are then missing."""
+        self.queue_cv.notify(count)
+        if self._is_lacking and time.monotonic() >= self._again_at:
+            self._lacks.notify()
+
+    @property
+    def _is_lacking(self) -> bool:
+        idle = len(self.queue_cv) + len(self._coming)
+        return idle < SPARE and len(self.threads) < self._maximum
+
+    def _await_lack(self) -> bool:
+        """Wait until a thread is to be started. Return False once there may be none at all."""
+        while self._maximum:
+            pause = self._again_at - time.monotonic()
+            if pause > 0:
+                self._lacks.wait(pause)
+            elif self._is_lacking:
+                return True
+            else:
+                self._lacks.wait()
+        return False
+
+    def _start_missing(self) -> None:
+        """Start threads where too few are idle, until there may be none at all."""
+        while True:
+            with self.lock:
+                if not self._await_lack():
+                    return
+                number = len(self.threads)  # it is free: none ends before all do
+                self.threads.add(number)
+                self._coming.add(number)
+                self.active_count += 1
+            thread = OwnedThread(f"worker {number}", partial(self._work, number), restarts=True)
+            try:
+                thread.start()
+            except (RuntimeError, MemoryError) as error:
+                self._note_unstarted(number, error)
+            else:
+                self.owned.append(thread)
+                self._has_logged = False
+
+    def _work(self, number: int) -> None:
+        with self.lock:
+            self._coming.discard(number)
+            if self.queue:  # then it is not idle
+                self._wake(0)
+            elif not self.stop_count:  # it never counts as neither coming nor idle
+                self.active_count -= 1
+                self.queue_cv.wait()
+                self.active_count += 1
+        self.handler_thread(number)
+
+    def _note_unstarted(self, number: int, error: Exception) -> None:
+        """Go on with the threads that there are, and try again after a while."""
+        if not self._has_logged:
+            text = "the process may have no more threads, so requests wait for those it has"
+            _log.error(text, threads=number, reason=str(error))
+        self._has_logged = True
+        with self.lock:
+            self.threads.discard(number)
+            self._coming.discard(number)
+            self.active_count -= 1
+            self._again_at = time.monotonic() + START_AGAIN
+            if self.stop_count:  # it was to end with the others
+                self.stop_count -= 1
+                self.thread_exit_cv.notify()
 
     def rest(self, task: Task, took: float) -> None:
         """Pause after a request, by the seconds of the processor that it took; then let another one
@@ -246,7 +339,7 @@ class Workers(ThreadedTaskDispatcher):  # type: ignore[misc]
         """Have reads taken that need wait no longer; to be called now and then."""
         with self.lock:
             self.queue.look()
-            self.queue_cv.notify(len(self.queue))
+            self._wake(len(self.queue))
 
     def done(self, task: Task, taken_at: float | None = None) -> None:
         """Note that a request is answered, or waits; another one may take its place. ``taken_at``
@@ -257,4 +350,4 @@ class Workers(ThreadedTaskDispatcher):  # type: ignore[misc]
             if taken_at in (None, self.queue.taken_at(task)):
                 self.queue.release(task)
                 if self.queue:
-                    self.queue_cv.notify()
+                    self._wake()

@@ -11,9 +11,9 @@ import orjson
 from plugind.model import Instance, Node
 
 SIZE_MINIMUM = 2_048
-"""Bytes that each node and each instance counts as at least: in memory one with short texts takes
-no less. So one of common size can change its description, for instance to the reason of a failure,
-when nothing more may be stored."""
+"""Bytes that each node and each instance counts as at least: with all that is rendered of it, one
+with short texts takes about as much memory. So one of common size can change its description, for
+instance to the reason of a failure, when nothing more may be stored."""
 
 VALUE_SIZE = 64
 """Bytes that each value beyond the first VALUES_FREE counts in addition: in memory a value takes as
@@ -31,6 +31,11 @@ class Amount(NamedTuple):
     nodes: int = 0
     instances: int = 0
     size: int = 0
+
+    @property
+    def is_more(self) -> bool:
+        """Return whether any part of it is more than none."""
+        return self.nodes > 0 or self.instances > 0 or self.size > 0
 
     def plus(self, other: Amount, sign: int = 1) -> Amount:
         return Amount(
@@ -64,10 +69,7 @@ def size_of(instance: Instance | None) -> int:
     """Return the bytes of an instance: its details, its description and its process."""
     if instance is None:
         return 0
-    told = instance.fingerprint
-    process = told.allocation
-    texts = (process.name, process.job_id, process.task_group) if process else ()
-    return _size([told.details, told.description, texts])
+    return _size([orjson.Fragment(instance.details_json), instance.description, instance.process])
 
 
 def _size(value: Any) -> int:

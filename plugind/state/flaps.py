@@ -5,10 +5,12 @@ One instance that changes without pause must not push the history of all others 
 
 from __future__ import annotations
 
+import sys
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass, field
 from itertools import islice
 from typing import NamedTuple
+
+import msgspec
 
 from plugind.model import FLAPPING, HistoryQuery, InstanceKey, StoredTransition, Transition
 from plugind.model.times import SECOND
@@ -21,7 +23,7 @@ ROWS = 60
 """Transitions that an instance has in an hour before it counts as flapping."""
 
 
-LOADED_MAXIMUM = 50_000
+LOADED_MAXIMUM = 5_000
 """Transitions that are looked at when a state is loaded."""
 
 
@@ -52,12 +54,11 @@ def of_the_last_hour(select: Select) -> list[StoredTransition]:
     return found
 
 
-@dataclass(frozen=True, slots=True)
-class Flaps:
+class Flaps(msgspec.Struct, frozen=True):
     """The changes of each instance in one ``hour``, counted since the epoch."""
 
     hour: int = 0
-    by_instance: Mapping[InstanceKey, Flap] = field(default_factory=dict)
+    by_instance: Mapping[InstanceKey, Flap] = {}
 
     def of(self, key: InstanceKey, now: int) -> Flap:
         """Return the changes of an instance in the hour of ``now``."""
@@ -73,7 +74,8 @@ class Flaps:
             if row.time // HOUR != hour:
                 hour = row.time // HOUR
                 found.clear()
-            key = InstanceKey(row.node_id, row.type, row.id, row.role)
+            # Interned, for a state has the same texts, and a store gives them anew.
+            key = InstanceKey(*map(sys.intern, (row.node_id, row.type, row.id, row.role)))
             is_healthy = row.healthy and not row.is_gone
             old = found.get(key) or (self.of(key, row.time) if hour == self.hour else Flap())
             if row.kind == FLAPPING:

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 from collections.abc import Iterable
-from dataclasses import dataclass
+
+import msgspec
 
 from plugind.model import HISTORY, PluginKey, Transition, history_of
 from plugind.state.removals import Removals
@@ -17,8 +18,7 @@ def touched_by(transitions: Iterable[Transition]) -> set[str]:
     }
 
 
-@dataclass(frozen=True, slots=True)
-class News:
+class News(msgspec.Struct, frozen=True):
     """The index of the ``last`` transition, and of the last one of each plugin: as removals are
     remembered, of as many plugins, and of any other at the latest."""
 

@@ -114,8 +114,7 @@ class Group:
 
     def add(self, one: Instance, node: Node) -> None:
         """Take in an instance on a node."""
-        reported = one.fingerprint
-        since = reported.updated if not reported.healthy else one.missing_since or 0
+        since = one.updated if not one.is_healthy else one.missing_since or 0
         self.roles.add(one.key.role)
         self.nodes[node.id] = node.name
         self.instances += 1
@@ -157,10 +156,10 @@ class Wrong:
             self.down.append(node)
         for key, one in self.state.on_node(node.id).items():
             is_missing = one.missing_since is not None
-            if is_down or is_missing or not one.fingerprint.healthy:
+            if is_down or is_missing or not one.is_healthy:
                 self._broken[key.plugin][key.role] += 1
                 if not is_down:
-                    reason = NOT_REPORTED if is_missing else one.fingerprint.description
+                    reason = NOT_REPORTED if is_missing else one.description
                     self.groups[key.plugin][reason].add(one, node)
 
     def _lacking(self, declaration: Declaration) -> Mapping[str, tuple[int, int]]:

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 from collections.abc import Collection, Mapping
-from dataclasses import dataclass, field
+
+import msgspec
 
 from plugind.state.maps import replaced
 
@@ -11,16 +12,15 @@ REMEMBERED = 10_000
 """Resources whose removal is remembered at least."""
 
 
-@dataclass(frozen=True, slots=True)
-class Removals:
+class Removals(msgspec.Struct, frozen=True):
     """The indexes at which resources were removed, in two generations of REMEMBERED resources each.
 
     Anything older than both was removed at ``horizon`` at the latest.
     """
 
     horizon: int
-    recent: Mapping[str, int] = field(default_factory=dict)
-    older: Mapping[str, int] = field(default_factory=dict)
+    recent: Mapping[str, int] = {}
+    older: Mapping[str, int] = {}
     older_until: int = 0
 
     def index_of(self, resource: str) -> int:

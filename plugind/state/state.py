@@ -9,7 +9,7 @@ from __future__ import annotations
 
 from collections import defaultdict
 from collections.abc import Iterable, Iterator, Mapping
-from dataclasses import dataclass
+from functools import partial
 
 from plugind.model import (
     DOWN,
@@ -29,12 +29,16 @@ from plugind.model import (
     is_history,
     is_list,
 )
+from plugind.model.values import Value
 from plugind.state.flaps import Flaps
+from plugind.state.later import Later
 from plugind.state.maps import replaced, replaced_in
 from plugind.state.news import News
 from plugind.state.ordered import Ordered, changed_in
+from plugind.state.processes import Processes
 from plugind.state.removals import Removals
-from plugind.state.steps import InstanceSteps, by_node
+from plugind.state.steps import InstanceSteps, grouped
+from plugind.state.steps import by_node as by_node_of
 from plugind.state.usage import Usage
 from plugind.store.base import FIRST_INDEX, Contents
 
@@ -47,15 +51,14 @@ NO_KEYS: Ordered[InstanceKey] = Ordered()
 NO_IDS: Ordered[str] = Ordered()
 
 
-@dataclass(frozen=True, slots=True, eq=False)
-class State:
+class State(Value, frozen=True, eq=False):
     """Everything as of ``index``."""
 
     index: int
     nodes: Mapping[str, Node]
     by_node: Mapping[str, Mapping[InstanceKey, Instance]]
     by_plugin: Mapping[PluginKey, Ordered[InstanceKey]]
-    by_allocation: Mapping[str, Mapping[InstanceKey, bool]]
+    processes: Processes
     declarations: Mapping[PluginKey, Declaration]
     forgotten: Mapping[InstanceKey, Forgotten]
     forgotten_by_node: Mapping[str, Mapping[InstanceKey, Forgotten]]
@@ -63,7 +66,7 @@ class State:
     sessions: Mapping[str, Session]
     stamps: Mapping[str, Stamp]
     removals: Removals
-    usage: Usage
+    later_usage: Later[Usage]
     flaps: Flaps
     news: News
     node_ids: Ordered[str]
@@ -73,21 +76,33 @@ class State:
     def of(cls, contents: Contents, rows: Iterable[StoredTransition] = ()) -> State:
         """Return the state that a store's contents are. ``rows`` are the transitions of the last
         hour, newest first, by which flapping goes on."""
-        removals = Removals(contents.index)
         known = [row.transition for row in rows if row.index <= contents.index]
-        flaps = Flaps().changed(reversed(known))
-        derived = removals, Usage(), flaps, News.since(contents.index)
-        empty = cls(0, {}, {}, {}, {}, {}, {}, {}, {}, {}, {}, *derived, NO_IDS, {})
-        change = Change(
-            0,
-            tuple(Step(None, node) for node in contents.nodes),
-            tuple(Step(None, instance) for instance in contents.instances),
-            tuple(Step(None, declaration) for declaration in contents.declarations),
-            forgotten=tuple(Step(None, mark) for mark in contents.forgotten),
-            kept_secrets=tuple(Step(None, each) for each in contents.kept_secrets),
-            sessions=tuple(Step(None, each) for each in contents.sessions),
+        nodes = {node.id: node for node in contents.nodes}
+        declarations = {each.key: each for each in contents.declarations}
+        marks = {mark.key: mark for mark in contents.forgotten}
+        by_node, by_plugin = grouped(contents.instances)
+        plugin_ids: dict[str, set[str]] = defaultdict(set)
+        for plugin in (*by_plugin, *declarations):
+            plugin_ids[plugin.type].add(plugin.id)
+        return cls(
+            index=contents.index,
+            nodes=replaced({}, nodes),
+            by_node=replaced({}, by_node),
+            by_plugin=replaced({}, {key: Ordered(keys) for key, keys in by_plugin.items()}),
+            processes=Processes(),
+            declarations=replaced({}, declarations),
+            forgotten=replaced({}, marks),
+            forgotten_by_node=replaced_in({}, by_node_of(marks)),
+            kept_secrets=replaced({}, {each.node_id: each for each in contents.kept_secrets}),
+            sessions=replaced({}, {each.key: each for each in contents.sessions}),
+            stamps=replaced({}, contents.stamps),
+            removals=Removals(contents.index),
+            later_usage=Later(partial(Usage.of, contents.nodes, by_node)),
+            flaps=Flaps().changed(reversed(known)),
+            news=News.since(contents.index),
+            node_ids=Ordered(nodes),
+            plugin_ids={type_: Ordered(ids) for type_, ids in plugin_ids.items()},
         )
-        return empty._after(contents.index, change, replaced({}, contents.stamps), removals)
 
     def apply(self, index: int, change: Change) -> State:
         """Return the state after a change, which happens at ``index``.
@@ -123,15 +138,19 @@ class State:
                 plugin_ids[plugin.type][plugin.id] = exists
         new_nodes = [each for each, node in nodes.items() if node and each not in self.nodes]
         old_nodes = [each for each, node in nodes.items() if not node and each in self.nodes]
+        # Now, for else each state would need the one before it.
+        usage = self.usage.changed(
+            [(self.nodes.get(each), node) for each, node in nodes.items()], steps.pairs
+        )
         return State(
             index=index,
             nodes=replaced(self.nodes, nodes),
             by_node=replaced_in(self.by_node, steps.by_node),
             by_plugin=by_plugin,
-            by_allocation=replaced_in(self.by_allocation, steps.by_allocation),
+            processes=self.processes.changed(steps.pairs),
             declarations=declarations,
             forgotten=replaced(self.forgotten, marks),
-            forgotten_by_node=replaced_in(self.forgotten_by_node, by_node(marks)),
+            forgotten_by_node=replaced_in(self.forgotten_by_node, by_node_of(marks)),
             kept_secrets=replaced(
                 self.kept_secrets, {step.some.node_id: step.after for step in change.kept_secrets}
             ),
@@ -140,14 +159,18 @@ class State:
             ),
             stamps=stamps,
             removals=removals,
-            usage=self.usage.changed(
-                [(self.nodes.get(each), node) for each, node in nodes.items()], steps.pairs
-            ),
+            later_usage=Later(lambda: usage),
             flaps=self.flaps.changed(change.transitions),
             news=self.news.changed(index, change.transitions),
             node_ids=self.node_ids.changed(new_nodes, old_nodes),
             plugin_ids=changed_in(self.plugin_ids, plugin_ids),
         )
+
+    @property
+    def usage(self) -> Usage:
+        """Return how much is stored. After a start it is worked out for the first change, or for
+        any thread that asks before."""
+        return self.later_usage.get()
 
     def instance(self, key: InstanceKey) -> Instance | None:
         return self.by_node.get(key.node_id, NO_INSTANCES).get(key)
@@ -179,7 +202,7 @@ class State:
 
     def of_allocation(self, alloc_id: str) -> Iterable[InstanceKey]:
         """Return the keys of the instances that name a process, in no order."""
-        return self.by_allocation.get(alloc_id, ())
+        return self.processes.of(alloc_id, self.by_node)
 
     def ids_of(self, type_: str) -> Ordered[str]:
         """Return the IDs of a type's plugins, sorted."""

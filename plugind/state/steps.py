@@ -21,7 +21,6 @@ class InstanceSteps:
         self.pairs: list[tuple[Instance | None, Instance | None]] = []
         self.by_node: dict[str, dict[InstanceKey, Instance | None]] = defaultdict(dict)
         self.by_plugin: dict[PluginKey, dict[InstanceKey, bool]] = defaultdict(dict)
-        self.by_allocation: dict[str, dict[InstanceKey, bool | None]] = defaultdict(dict)
         for step in steps:
             key, new = step.some.key, step.after
             old = held(key)
@@ -29,13 +28,19 @@ class InstanceSteps:
             self.by_node[key.node_id][key] = new
             if (old is None) is not (new is None):
                 self.by_plugin[key.plugin][key] = new is not None
-            was = old.fingerprint.alloc_id if old else ""
-            now = new.fingerprint.alloc_id if new else ""
-            if was != now:
-                if was:
-                    self.by_allocation[was][key] = None
-                if now:
-                    self.by_allocation[now][key] = True
+
+
+def grouped(
+    instances: Iterable[Instance],
+) -> tuple[dict[str, dict[InstanceKey, Instance]], dict[PluginKey, list[InstanceKey]]]:
+    """Return instances by their nodes, and their keys by plugin."""
+    nodes: dict[str, dict[InstanceKey, Instance]] = defaultdict(dict)
+    plugins: dict[tuple[str, ...], list[InstanceKey]] = defaultdict(list)
+    for one in instances:
+        key = one.key
+        nodes[key[0]][key] = one
+        plugins[key[1:3]].append(key)
+    return nodes, {PluginKey(*plugin): keys for plugin, keys in plugins.items()}
 
 
 def by_node(values: Mapping[InstanceKey, V]) -> dict[str, dict[InstanceKey, V]]:

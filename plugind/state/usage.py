@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass, field
 from typing import NamedTuple
 
-from plugind.model import Instance, Node
+import msgspec
+
+from plugind.model import Instance, InstanceKey, Node
 from plugind.state.amounts import NOTHING, Amount, of_node, size_of
 from plugind.state.maps import replaced
 
@@ -18,13 +19,27 @@ class NodeUsage(NamedTuple):
     amount: Amount = NOTHING
 
 
-@dataclass(frozen=True, slots=True)
-class Usage:
+class Usage(msgspec.Struct, frozen=True):
     """What the nodes of each token amount to, by the token's accessor."""
 
     total: Amount = NOTHING
-    by_token: Mapping[str, Amount] = field(default_factory=dict)
-    by_node: Mapping[str, NodeUsage] = field(default_factory=dict)
+    by_token: Mapping[str, Amount] = {}
+    by_node: Mapping[str, NodeUsage] = {}
+
+    @classmethod
+    def of(
+        cls, nodes: Iterable[Node], by_node: Mapping[str, Mapping[InstanceKey, Instance]]
+    ) -> Usage:
+        """Return what nodes and their instances amount to."""
+        total, tokens, found = NOTHING, dict[str, Amount](), dict[str, NodeUsage | None]()
+        for node in nodes:
+            held = by_node.get(node.id, {}).values()
+            own = of_node(node)
+            amount = Amount(1, len(held), own.size + sum(map(size_of, held)))
+            found[node.id] = NodeUsage(node.accessor, amount)
+            total = total.plus(amount)
+            tokens[node.accessor] = tokens.get(node.accessor, NOTHING).plus(amount)
+        return cls(total, replaced({}, tokens), replaced({}, found))
 
     def of_token(self, accessor: str) -> Amount:
         return self.by_token.get(accessor, NOTHING)
@@ -51,7 +66,11 @@ class Usage:
                 grown[0] += (new is not None) - (old is not None)
                 grown[1] += size_of(new) - size_of(old)
         for node_id, (number, size) in sizes.items():
-            growth[node_id] = growth.get(node_id, NOTHING).plus(Amount(0, number, size))
+            if number or size:
+                grown_too = Amount(0, number, size)
+                growth[node_id] = growth.get(node_id, NOTHING).plus(grown_too)
+        if not growth:
+            return self
         total, tokens, by_node = self.total, dict[str, Amount](), dict[str, NodeUsage | None]()
         for node_id, more in growth.items():
             accessor, amount = self.by_node.get(node_id, NodeUsage())

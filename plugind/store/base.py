@@ -15,6 +15,7 @@ from pathlib import Path
 from typing import Any, ClassVar, NamedTuple, Self, TypeAlias
 
 from plugind.model import (
+    IN_CONTACT,
     Beat,
     Change,
     Committed,
@@ -172,7 +173,7 @@ class Store(ABC):
     @property
     def contact(self) -> Contact:
         """Return whether the store can be reached, and when it was last; it asks nothing."""
-        return Contact()
+        return IN_CONTACT
 
     @property
     def trouble(self) -> str:
@@ -217,10 +218,20 @@ class Store(ABC):
         """Return an index that is not below that of any change which any process acknowledged
         before the call. ``load``, and ``read`` once ``wait`` has returned, reach it."""
 
+    def newest_at_once(self) -> int | None:
+        """Return what ``newest`` would, where that takes no wait for a disk, a writer or another
+        machine; None where it might."""
+        return None
+
     @abstractmethod
     def wait(self, after: int, timeout: float) -> bool:
         """Wait until the store's index is greater than ``after``, whichever process writes, for at
         most ``timeout`` seconds. Return whether it is."""
+
+    def wait_for_others(self, after: int, timeout: float) -> bool:
+        """Do the same for a caller that need not hurry after the changes of this process: they may
+        leave it waiting until its time is over."""
+        return self.wait(after, timeout)
 
     def interrupt(self) -> None:  # noqa: B027 - not every store has to do something
         """Have each ``wait`` that goes on in this process return soon. It may do nothing, for no

@@ -28,13 +28,43 @@ from plugind.model import (
 T = TypeVar("T")
 
 
+class WrittenInstance(msgspec.Struct):
+    """An instance as JSON has it."""
+
+    key: InstanceKey
+    fingerprint: Fingerprint
+    digest: str = ""
+    missing_since: int | None = None
+
+    @classmethod
+    def of(cls, one: Instance) -> WrittenInstance:
+        return cls(one.key, one.fingerprint, one.digest, one.missing_since)
+
+    def instance(self) -> Instance:
+        return Instance(self.key, self.fingerprint, self.digest, self.missing_since)
+
+
+def to_json(value: Any) -> Any:
+    """Return what JSON has of a value that msgspec does not know: its ``enc_hook``."""
+    if isinstance(value, Instance):
+        return WrittenInstance.of(value)
+    raise TypeError(f"{type(value).__name__} has no form in JSON")
+
+
+def from_json(kind: type[Any], found: Any) -> Any:
+    """Return the value that JSON has of a kind that msgspec does not know: its ``dec_hook``."""
+    if kind is Instance:
+        return msgspec.convert(found, WrittenInstance).instance()
+    raise TypeError(f"{kind.__name__} has no form in JSON")
+
+
 class _Logged(msgspec.Struct, omit_defaults=True):
     """A change as JSON has it: an object for each value, a text or a list for the key of one that
     is gone."""
 
     time: int
     nodes: tuple[Node | str, ...] = ()
-    instances: tuple[Instance | InstanceKey, ...] = ()
+    instances: tuple[WrittenInstance | InstanceKey, ...] = ()
     declarations: tuple[Declaration | PluginKey, ...] = ()
     touched: frozenset[str] = frozenset()
     removed: frozenset[str] = frozenset()
@@ -58,7 +88,10 @@ def encode(change: Change) -> bytes:
         _Logged(
             change.time,
             _after(change.nodes, lambda gone: gone.id),
-            _after(change.instances, lambda gone: gone.key),
+            tuple(
+                step.some.key if step.after is None else WrittenInstance.of(step.after)
+                for step in change.instances
+            ),
             _after(change.declarations, lambda gone: gone.key),
             change.touched,
             change.removed,
@@ -81,7 +114,7 @@ def decode(text: bytes) -> Change:
     return Change(
         found.time,
         _steps(found.nodes, Node, lambda key: Node(key, "")),
-        _steps(found.instances, Instance, _no_instance),
+        tuple(map(_instance_step, found.instances)),
         _steps(found.declarations, Declaration, lambda key: Declaration(key, {})),
         found.touched,
         found.removed,
@@ -112,5 +145,7 @@ def _steps(found: Iterable[Any], kind: type[T], gone: Callable[[Any], T]) -> tup
     )
 
 
-def _no_instance(key: InstanceKey) -> Instance:
-    return Instance(key, Fingerprint(False, "", 0))
+def _instance_step(found: WrittenInstance | InstanceKey) -> Step[Instance]:
+    if isinstance(found, WrittenInstance):
+        return Step(None, found.instance())
+    return Step(Instance(found, Fingerprint(False, "", 0)), None)

@@ -28,6 +28,7 @@ from plugind.model import (
     StoredTransition,
 )
 from plugind.store.base import Contents, Progress
+from plugind.store.coding import from_json, to_json
 from plugind.store.files import faults_of, new_file
 
 FORMAT = 1
@@ -94,10 +95,11 @@ class Head(msgspec.Struct, frozen=True):
 _HEAD, _END = "plugind", "end"
 _NAMES = {type_: name for name, type_ in KINDS.items()}
 _RANKS = {name: rank for rank, name in enumerate((_HEAD, *KINDS, _END))}
-_encode = msgspec.json.Encoder().encode
+_encode = msgspec.json.Encoder(enc_hook=to_json).encode
 _line = msgspec.json.Decoder(dict[str, msgspec.Raw])
 _decoders = {
-    kind: msgspec.json.Decoder(type_) for kind, type_ in {_HEAD: Head, **KINDS, _END: str}.items()
+    kind: msgspec.json.Decoder(type_, dec_hook=from_json)
+    for kind, type_ in {_HEAD: Head, **KINDS, _END: str}.items()
 }
 
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Collection, Iterator
 
-from plugind.model import NODES, is_list, node_of, plugins_of
+from plugind.model import NODES, PluginKey, is_list, node_of, plugins_of
 from plugind.store.base import Contents
 
 
@@ -35,7 +35,7 @@ def faults(contents: Contents) -> Iterator[str]:
 
 def _resources(contents: Contents) -> tuple[set[str], set[str]]:
     """Return the resources of all nodes and plugins, and the lists that contain them."""
-    plugins = {one.key.plugin for one in contents.instances}
+    plugins = {PluginKey(*names) for names in {one.key[1:3] for one in contents.instances}}
     plugins |= {declaration.key for declaration in contents.declarations}
     nodes = {node_of(node.id) for node in contents.nodes}
     lists = {plugins_of(key.type) for key in plugins} | ({NODES} if nodes else set())

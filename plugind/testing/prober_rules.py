@@ -5,8 +5,8 @@ from __future__ import annotations
 from collections.abc import Iterator, Sequence
 from typing import Any
 
-from plugind.agent.prober.probing import SLACK
 from plugind.agent.prober.results import SPOILT
+from plugind.agent.prober.target import SLACK
 from plugind.testing.actors import COLD, FAILING, FLOODING, HANGING, PREFIX, RAISING, STEADY
 from plugind.testing.rules import Rules, Subject
 from plugind.testing.trial import Call, Evidence

@@ -12,7 +12,7 @@ from typing import TypeVar
 
 from plugind.agent import Agent
 from plugind.client import Client, Tls
-from plugind.config import Settings
+from plugind.config.settings import Settings
 from plugind.health import Health
 from plugind.serve.front import WAITRESS, front
 from plugind.serve.listening import listen

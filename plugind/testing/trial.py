@@ -19,7 +19,7 @@ from typing import Any
 
 from plugind import __version__
 from plugind.agent.backoff import Backoff
-from plugind.agent.prober.probing import SLACK
+from plugind.agent.prober.target import SLACK
 from plugind.agent.report import report
 from plugind.agent.state import TypeState
 from plugind.agent.supervisor.supervisor import START_MAXIMUM, Supervisor

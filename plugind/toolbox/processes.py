@@ -19,6 +19,7 @@ from typing import Any
 import psutil
 
 from plugind.model.times import INT64_MAX, SECOND
+from plugind.toolbox._scripts import script_path_of as script_path_of
 from plugind.wire.texts import is_node_id, tame
 
 Description = dict[str, Any]
@@ -32,18 +33,6 @@ NAME_MAXIMUM = 128
 
 _ENVIRONMENT_MAXIMUM = 256 << 10  # bytes
 _ARGUMENTS_MAXIMUM = 16 << 10
-_INTERPRETER = re.compile(
-    r"-?(python|pypy|node|nodejs|bun|deno|java|ruby|perl|php|lua|dotnet|mono|(ba|da|a|k|z)?sh)[\d.]*"
-)
-_SHELL = re.compile(r"-?(ba|da|a|k|z)?sh")
-_INLINE = {"-c", "-e", "--eval", "--print"}
-_NAMES_SCRIPT = {"-m", "-jar"}
-_TAKES_VALUE = {
-    *("-W", "-X", "-Q"),  # python
-    *("-r", "--require", "--import", "--loader", "--experimental-loader"),  # node, ruby
-    *("-cp", "-classpath", "--class-path", "-p", "--module-path", "--add-modules"),  # java
-    "-o",  # shells
-}
 _INIT = 1
 _CLOCK_SLACK = 2.0  # seconds: the time of boot, from which others are counted, is a whole number
 _TEXTS = ("Key", "Name", "JobID", "TaskGroup")
@@ -169,24 +158,6 @@ def script_of(arguments: Sequence[str]) -> str:
     for a command in a string.
     """
     return printable(os.path.basename(script_path_of(arguments)))
-
-
-def script_path_of(arguments: Sequence[str]) -> str:
-    """Return the path of that script, module or archive as it stands in the arguments."""
-    if not arguments or not _INTERPRETER.fullmatch(os.path.basename(arguments[0])):
-        return ""
-    inline = _INLINE if _SHELL.fullmatch(os.path.basename(arguments[0])) is None else {"-c"}
-    rest = iter(arguments[1:])
-    for argument in rest:
-        if argument in inline:
-            return ""
-        if argument in _NAMES_SCRIPT:
-            return next(rest, "")
-        if argument in _TAKES_VALUE:
-            next(rest, "")
-        elif not argument.startswith(("-", "+")):
-            return argument
-    return ""
 
 
 def _arguments(pid: int) -> list[str]:

@@ -13,7 +13,7 @@ import shutil
 import stat
 from collections.abc import Iterator, Sequence
 
-from plugind.toolbox.processes import script_path_of
+from plugind.toolbox._scripts import script_path_of
 
 ROOT = 0
 LINKS_MAXIMUM = 40

@@ -7,7 +7,8 @@ from collections.abc import Collection, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from plugind.config import PluginTypeChoice, Settings, load
+from plugind.config.loading import load
+from plugind.config.settings import PluginTypeChoice, Settings
 from plugind.errors import PlugindError
 from plugind.types.registry import Registry, load_registry
 from plugind.types.stray_output import stdout_to_stderr

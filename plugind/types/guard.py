@@ -220,7 +220,7 @@ class Guard:
         while (job := self._next()) is not None:
             is_done = True
             try:
-                with handover.large() if job.is_large else nullcontext():
+                with handover.large(is_modest=False) if job.is_large else nullcontext():
                     is_done = self._work(job)
             finally:
                 if is_done:

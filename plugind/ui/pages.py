@@ -5,20 +5,16 @@ from __future__ import annotations
 import time
 from collections.abc import Callable, Mapping
 from functools import partial
+from pkgutil import resolve_name
 from typing import Any
 from urllib.parse import quote, urlencode
-
-from jinja2 import Environment, PackageLoader, StrictUndefined
-from markupsafe import Markup
 
 from plugind import __version__
 from plugind.api.endpoints import Call, Endpoints, Need, View
 from plugind.api.reply import PHRASES, Reply
 from plugind.api.request import Request
-from plugind.model.times import format_time, time_text
-from plugind.printable import lines
 from plugind.ui.assets import ASSETS_VERSION, asset_url
-from plugind.ui.availability import MINUTE, day_of, parts_of, percent, span, strip_picture
+from plugind.ui.availability import MINUTE
 from plugind.ui.facts import HEALTHY, STATES
 from plugind.ui.icon import icon_url
 from plugind.ui.parts import Look, UiParts
@@ -101,32 +97,10 @@ def amount(number: int, noun: str) -> str:
     return f"{number:,} {noun}{'' if number == 1 else 's'}"
 
 
-def _shown(value: object) -> object:
-    """Return a value of a template's expression with control characters as escapes; escaping for
-    HTML follows."""
-    return lines(value) if isinstance(value, str) and not isinstance(value, Markup) else value
-
-
-_environment = Environment(
-    loader=PackageLoader("plugind.ui"),
-    autoescape=True,
-    undefined=StrictUndefined,
-    finalize=_shown,
-    trim_blocks=True,
-    lstrip_blocks=True,
-    auto_reload=False,
-)
-_environment.filters |= {
-    "machine_time": format_time,
-    "human_time": lambda value: time_text(value).replace("T", " ").replace("Z", " UTC"),
-    "number": "{:,}".format,
-    "amount": amount,
-    "percent": percent,
-    "span": span,
-    "parts": parts_of,
-    "day": day_of,
-    "picture": strip_picture,
-}
+def _template(name: str) -> Any:
+    """Return a template. What reads them is imported for the first page: most servers that answer
+    programs show none."""
+    return resolve_name("plugind.ui.templates:TEMPLATES").get_template(name)
 
 
 def reply(
@@ -147,7 +121,7 @@ def reply(
     found = look.facts.overview(look.sight)
     root = root_of(request.path)
     secret = _session_secret(call)
-    body = _environment.get_template(template).render(
+    body = _template(template).render(
         **_common(root),
         **values,
         problems=found.problems,
@@ -205,7 +179,7 @@ def error_page(request: Request, refused: Reply) -> Reply:
     """Return the page that says why there is no other one, with the status of the error."""
     root = root_of(request.path)
     text = refused.body.decode() if isinstance(refused.body, bytes) else ""
-    body = _environment.get_template("error.html").render(
+    body = _template("error.html").render(
         **_common(root),
         status=refused.status,
         phrase=PHRASES.get(refused.status, ""),

@@ -6,9 +6,9 @@ import ipaddress
 import re
 import socket
 from collections.abc import Collection
+from contextlib import suppress
+from pkgutil import resolve_name
 from urllib.parse import urlsplit
-
-import psutil
 
 Networks = Collection[ipaddress.IPv4Network | ipaddress.IPv6Network]
 
@@ -39,6 +39,9 @@ def split(text: str) -> tuple[str, int | None]:
 
 
 def _is_host(text: str) -> bool:
+    with suppress(OSError, ValueError):
+        socket.inet_pton(socket.AF_INET, text)  # most are that, and this is fast
+        return True
     try:
         ipaddress.ip_address(text)
     except ValueError:
@@ -94,7 +97,8 @@ def of_this_machine(unspecified: str) -> str:
     for family in families:
         if local := _local(family, (_ELSEWHERE[family], _ANY_PORT)):
             return local
-    for addresses in psutil.net_if_addrs().values():
+    # Imported for this: a server on one address needs nothing of it.
+    for addresses in resolve_name("psutil:net_if_addrs")().values():
         for each in addresses:
             if each.family in families and not _is_local_only(each.address):
                 return str(each.address)

@@ -122,6 +122,15 @@ class Number(fields.Field[int]):
         return value
 
 
+class Whole(Number):
+    """A number that JSON may write as 7.0, as JSON Schema says of integers."""
+
+    def _deserialize(self, value: Any, attr: str | None, data: Any, **kwargs: Any) -> int:
+        if isinstance(value, float) and value.is_integer():
+            value = int(value)
+        return super()._deserialize(value, attr, data, **kwargs)
+
+
 class Identifier(Text):
     """The ID of a plugin: letters, digits, dot, dash, underscore."""
 
@@ -167,7 +176,7 @@ class BlocksByRole(fields.Nested):
 
 
 class Record(Schema):
-    """A schema that refuses unknown keys and loads into ``record``, a frozen dataclass."""
+    """A schema that refuses unknown keys and loads into ``record``, a frozen value."""
 
     record: ClassVar[type[Any] | None] = None
 

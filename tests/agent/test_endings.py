@@ -69,12 +69,14 @@ def here(tmp_path: Path) -> Iterator[Machine]:
         yield made
 
 
+@pytest.mark.alone
 def test_a_prober_that_holds_the_interpreter_ends_with_a_killed_agent(rogue: Rogue) -> None:
     with promised(2):
         rogue.agent.kill()
         eventually(lambda: rogue.have_ended("prober", "grouped"))
 
 
+@pytest.mark.alone
 def test_it_ends_with_an_agent_that_ends_in_good_order(rogue: Rogue) -> None:
     with promised(8):
         rogue.agent.communicate(timeout=PATIENCE)
@@ -83,6 +85,7 @@ def test_it_ends_with_an_agent_that_ends_in_good_order(rogue: Rogue) -> None:
         eventually(lambda: rogue.have_ended("prober", "grouped", "escaped"))
 
 
+@pytest.mark.alone
 def test_children_of_a_killed_prober_end_with_it(rogue: Rogue) -> None:
     (prober,) = rogue.pids("prober")
     before = rogue.pids("grouped") + rogue.pids("escaped")

@@ -22,6 +22,7 @@ def here(tmp_path: Path) -> Iterator[Machine]:
         yield made
 
 
+@pytest.mark.alone
 def test_an_agent_has_no_connection_open_between_heartbeats(here: Machine) -> None:
     """An agent has no open connection while it waits some 2.7 s for its next heartbeat."""
     log = here.folder / "access.log"

@@ -23,7 +23,7 @@ from plugind.client.token_file import TokenFile
 from plugind.errors import TokenError
 from tests.agent.fake_server import SECOND, FakeServer
 from tests.ports import reserved_port
-from tests.promises import PATIENCE, eventually, promised
+from tests.promises import SOON, eventually, promised
 
 QUICK = Backoff(0.01, 0.05)
 NODE = Identity("7f1e4c26-3ad8-4a01-9a2b-5c8f26b9d1aa", "the node's secret", -1)
@@ -423,10 +423,10 @@ def test_stop_is_quick_whatever_it_waits_for(fake_server: FakeServer, start: Sta
     idle = start(fake_server)
     eventually(lambda: idle.acknowledged)
     waiting = start(fake_server, ready=lambda: False)
-    with promised(2):
+    with promised(SOON):
         for subject in (idle, waiting):
-            subject.reporter.stop(5)
-            subject.reporter.stop(5)
+            subject.reporter.stop(10 * SOON)
+            subject.reporter.stop(10 * SOON)
     Subject(fake_server).reporter.stop(5)
 
 
@@ -455,9 +455,9 @@ def test_a_node_that_was_never_known_has_left(
 
 def test_a_server_that_hangs_does_not_hold_a_node_that_leaves(start: Start, log: Log) -> None:
     with socket.create_server(("127.0.0.1", 0)) as hanging:
-        subject = start(servers=[f"http://127.0.0.1:{hanging.getsockname()[1]}"], timeout=PATIENCE)
+        subject = start(servers=[f"http://127.0.0.1:{hanging.getsockname()[1]}"], timeout=10 * SOON)
         connection, _ = hanging.accept()
-        with connection, promised(2):
+        with connection, promised(SOON):
             subject.reporter.release(leave=True)
             subject.reporter.stop(0.3)
     assert "no answer from" in log[-1]["reason"]

@@ -16,7 +16,7 @@ from plugind.agent.state import TypeState
 from plugind.agent.supervisor import supervisor
 from plugind.agent.supervisor.supervisor import Splitter, resident
 from tests.agent.conftest import HANGS, StartSupervisor
-from tests.promises import eventually, promised
+from tests.promises import SOON, eventually, promised
 
 HEALTHY = (True, "healthy")
 
@@ -331,13 +331,13 @@ def test_a_prober_that_was_stopped_does_not_blame_its_targets(scripted: StartSup
 
 
 def test_stop_ends_a_prober_that_hangs(scripted: StartSupervisor) -> None:
-    p = scripted(block=HANGS)
+    p = scripted(block=HANGS, grace=10 * SOON)
     p.order("a", "hang")
     p.supervisor.start()
     eventually(lambda: p.plugins())
     hanging = p.supervisor.pid
     assert hanging is not None
-    with promised(2):  # the end of its input is enough
+    with promised(SOON):  # the end of its input is enough
         p.supervisor.stop()
     assert not is_running(hanging)
     p.supervisor.stop()

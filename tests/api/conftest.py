@@ -1,39 +1,54 @@
 """Every test of the API runs in process and against a live server of each kind on SQLite, and in
-process on SQLite as several processes share it and on etcd."""
+process on SQLite as several processes share it and on etcd. ``make soak`` asks what agents and
+readers do of several servers in turn, on each store that they can share."""
 
 from __future__ import annotations
 
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import AbstractContextManager, contextmanager
 from pathlib import Path
 
 import pytest
 
 from plugind.serve.front import WAITRESS
-from tests.store.etcd.members import members
-from tests.support import Api, FakeAgent, serving
+from tests.api.several import HostProcess, host_processes, several
+from tests.store.etcd.members import Member, members
+from tests.support import Api, FakeAgent, etcd_block, serving
 
 FEW_THREADS = {"server_max_parked": "20", "server_max_reports": "20"}
 """A server starts a thread for each at its start: hundreds by default, which takes a while."""
 
 
 ASGI = ["granian", "uvicorn"]
-WAYS = ["in-process", "live", *ASGI]
+WAYS = ["in-process", "live", *ASGI, "several"]
 
 
 OFTEN = {"test_blocking", "test_reads", "test_writes", "test_replies", "test_admission"}
-"""The modules whose tests run on every kind of server each time; the others do in long runs."""
+"""The modules whose tests run on every kind of server in ``make test-long``; the others do in
+``make soak``."""
 
 
 STORES = ["sqlite", "shared", "etcd"]
+OF_SEVERAL = {
+    "shared-processes": ["processes"],
+    "etcd-members": ["processes", "etcd_members"],
+}
+"""The stores of several servers, with the fixtures that they need: two processes on one database
+of SQLite, and three servers over three members of etcd, each of which prefers another member. A
+test that starts a server of its own has no part in it: it is about the limits, the start or the end
+of one server."""
+
 ON_EACH_STORE = {"test_blocking", "test_reads", "test_writes"}
-"""The modules whose tests run on each store each time; the others do in long runs."""
+"""The modules whose tests run on each store in ``make test-long``; the others do in ``make
+soak``."""
 
 
 def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:
     """Run each test on each store, but on SQLite alone where it is marked so."""
     alone = metafunc.definition.get_closest_marker("sqlite")
-    metafunc.parametrize("store", STORES[:1] if alone else STORES, indirect=True, scope="module")
+    is_asked_of_several = Path(metafunc.module.__file__).stem in ON_EACH_STORE
+    stores = [*STORES, *OF_SEVERAL] if is_asked_of_several else STORES
+    metafunc.parametrize("store", stores[:1] if alone else stores, indirect=True, scope="module")
 
 
 def _given(item: pytest.Item) -> dict[str, object]:
@@ -41,8 +56,12 @@ def _given(item: pytest.Item) -> dict[str, object]:
 
 
 def _is_needless(item: pytest.Item) -> bool:
-    """Return whether a test differs from others in a server that the store has no part in."""
+    """Return whether a test differs from others in a server that the store has no part in, or is
+    not of the servers that its store is for."""
     given = _given(item)
+    is_of_several = given.get("api", given.get("asked")) == "several"
+    if is_of_several is not (given.get("store") in OF_SEVERAL):
+        return True
     is_served = given.get("live") is True or any(
         given.get(name) in ("live", *ASGI) for name in ("api", "asked")
     )
@@ -51,7 +70,7 @@ def _is_needless(item: pytest.Item) -> bool:
 
 @pytest.hookimpl(tryfirst=True)
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """Leave most tests on the servers of ASGI and on other stores to the long runs: they take
+    """Leave most tests on the servers of ASGI and on other stores to ``make soak``: they take
     minutes."""
     here = Path(__file__).parent
     items[:] = [item for item in items if item.path.parent != here or not _is_needless(item)]
@@ -61,7 +80,7 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
         on_asgi = any(given.get(name) in ASGI for name in ("api", "asked"))
         is_in_process = given.get("api", given.get("asked")) == "in-process"
         each_time = item.path.stem in ON_EACH_STORE and is_in_process
-        elsewhere = given.get("store") in STORES[1:] and not each_time
+        elsewhere = given.get("store") not in (None, STORES[0]) and not each_time
         if elsewhere or (on_asgi and item.path.stem not in OFTEN):
             item.add_marker(pytest.mark.soak)
 
@@ -73,6 +92,20 @@ def etcd_address() -> Iterator[str]:
         yield member.address
 
 
+@pytest.fixture(scope="session")
+def etcd_members() -> Iterator[list[Member]]:
+    """Run an etcd of three members for all tests of a worker."""
+    with members(3) as found:
+        yield found
+
+
+@pytest.fixture(scope="session")
+def processes() -> Iterator[list[HostProcess]]:
+    """Run processes for three servers, for all tests of a worker."""
+    with host_processes(3) as found:
+        yield found
+
+
 @pytest.fixture(scope="module", autouse=True)
 def store(request: pytest.FixtureRequest) -> Iterator[str]:
     """Choose the store of every server that a test starts in its process."""
@@ -81,20 +114,42 @@ def store(request: pytest.FixtureRequest) -> Iterator[str]:
             patch.setenv("TEST_SHARED", "1")
         elif request.param == "etcd":
             patch.setenv("TEST_ETCD", request.getfixturevalue("etcd_address"))
+        elif request.param in OF_SEVERAL:
+            for name in OF_SEVERAL[request.param]:  # before a test begins, for they outlast it
+                request.getfixturevalue(name)
         yield request.param
 
 
 @contextmanager
-def serve(folder: Path, way: str) -> Iterator[Api]:
-    """Serve from a folder in one of the ways."""
-    http = WAITRESS if way == "live" else way
-    with serving(folder, live=way != "in-process", http=http, **FEW_THREADS) as served:
-        yield served
+def serve(request: pytest.FixtureRequest, folder: Path) -> Iterator[Api]:
+    """Serve from a folder in the way that a fixture has as its parameter."""
+    way = request.param
+    if way == "several":
+        served: AbstractContextManager[Api] = _several(request, folder)
+    else:
+        http = WAITRESS if way == "live" else way
+        served = serving(folder, live=way != "in-process", http=http, **FEW_THREADS)
+    with served as api:
+        yield api
+
+
+def _several(request: pytest.FixtureRequest, folder: Path) -> AbstractContextManager[Api]:
+    """Serve from a folder by several servers."""
+    found = request.getfixturevalue("processes")
+    if request.getfixturevalue("store") == "shared-processes":
+        return several(found[:2], [("", folder)] * 2, **FEW_THREADS)
+    addresses = [each.address for each in request.getfixturevalue("etcd_members")]
+    places = []
+    for number in range(len(found)):
+        own = folder / f"server-{number}"
+        own.mkdir()
+        places.append((etcd_block(folder, *addresses[number:], *addresses[:number]), own))
+    return several(found, places, **FEW_THREADS)
 
 
 @pytest.fixture(params=WAYS)
 def api(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[Api]:
-    with serve(tmp_path, request.param) as served:
+    with serve(request, tmp_path) as served:
         yield served
 
 
@@ -103,8 +158,7 @@ def asked(
     request: pytest.FixtureRequest, store: str, tmp_path_factory: pytest.TempPathFactory
 ) -> Iterator[Api]:
     """Return a server that holds nothing, for all tests of a module that only ask."""
-    folder = tmp_path_factory.mktemp("asked")
-    with serve(folder, request.param) as served:
+    with serve(request, tmp_path_factory.mktemp("asked")) as served:
         yield served
 
 

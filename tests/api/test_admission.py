@@ -14,14 +14,18 @@ from typing import Any
 import pytest
 
 from plugind.intake.admission import LARGE_BYTES
-from tests.promises import PATIENCE
-from tests.support import Api, FakeAgent, down, eventually, serving, up
+from plugind.serve.channel import Channel
+from plugind.serve.tasks import REPORTERS
+from tests.promises import PATIENCE, SOON
+from tests.support import WAITRESS, Api, FakeAgent, down, eventually, serving, up
 
 
-@pytest.fixture(params=["in process", "live"])
+@pytest.fixture(params=["in process", WAITRESS, "granian"])
 def api(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[Api]:
+    is_live = request.param != "in process"
+    http = request.param if is_live else WAITRESS
     with serving(
-        tmp_path, live=request.param == "live", server_max_reports="2", server_max_large_reports="1"
+        tmp_path, live=is_live, http=http, server_max_reports="2", server_max_large_reports="1"
     ) as made:
         yield made
 
@@ -103,6 +107,95 @@ def test_a_large_report_waits_for_its_turn_and_small_ones_do_not(
                 assert not report.done()
             assert report.result(PATIENCE).status == 200
     assert json.loads(agent.beat().body)["Index"]
+
+
+@pytest.mark.parametrize("http", ["granian", "uvicorn"])
+def test_reports_hold_no_thread_of_an_asgi_server_while_they_are_committed(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, http: str
+) -> None:
+    may_commit, count = threading.Event(), 3 * REPORTERS
+    with serving(tmp_path, live=True, http=http) as api, ThreadPoolExecutor(count) as pool:
+        store, intake = api.services.store, api.services.intake
+        commit = store.commit
+        monkeypatch.setattr(
+            store, "commit", lambda changes: (may_commit.wait(PATIENCE), commit(changes))[1]
+        )
+        agents, reports = [FakeAgent(api) for _ in range(count)], []
+        for each in agents:
+            reports.append(pool.submit(each.report, {"ebs0": {"node": up()}}))
+            eventually(lambda: intake._writer._committing_at)  # the others wait behind the first
+        eventually(lambda: intake.waiting[0] >= count)
+        names = [each.name for each in threading.enumerate()]
+        assert 0 < sum(name.startswith("reporter ") for name in names) <= REPORTERS
+        may_commit.set()
+        assert [each.result(PATIENCE).status for each in reports] == [200] * count
+        assert all(each.beat().status == 200 for each in agents)
+
+
+@pytest.mark.parametrize("http", ["granian", "uvicorn"])
+def test_heartbeats_that_take_nodes_back_wait_for_one_commit(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, http: str
+) -> None:
+    monkeypatch.setattr("plugind.serve.pool.LONG", 600.0)  # no thread begins because others wait
+    may_commit, count = threading.Event(), 3 * REPORTERS
+    with serving(tmp_path, live=True, http=http) as api, ThreadPoolExecutor(count) as pool:
+        agents = [FakeAgent(api) for _ in range(count)]
+        for each in agents:
+            assert each.report({"ebs0": {"node": up()}}).status == 200
+        store, intake = api.services.store, api.services.intake
+        intake.silence([each.node_id for each in agents])
+        commit = store.commit
+        monkeypatch.setattr(
+            store, "commit", lambda changes: (may_commit.wait(PATIENCE), commit(changes))[1]
+        )
+        beats = []
+        for each in agents:
+            beats.append(pool.submit(each.beat))
+            eventually(lambda: intake._writer._committing_at)  # the others wait behind the first
+        try:
+            eventually(lambda: intake.waiting[0] >= count, within=SOON)
+        finally:
+            may_commit.set()
+        assert [each.result(PATIENCE).status for each in beats] == [200] * count
+
+
+def test_a_report_keeps_its_place_among_pipelined_requests_until_it_is_answered(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    waiting: list[Channel] = []
+    monkeypatch.setattr(Channel, "waits", lambda channel: waiting.append(channel))
+    with serving(tmp_path, live=True) as api:
+        agent = FakeAgent(api)
+        for plugins in ({"ebs0": {"node": up()}}, large_body()):
+            assert agent.report(plugins).status == 200
+    assert not waiting
+
+
+@pytest.mark.parametrize("http", [WAITRESS, "granian", "uvicorn"])
+def test_a_report_whose_turn_does_not_come_in_time_has_to_come_again(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, http: str
+) -> None:
+    may_commit = threading.Event()
+    with (
+        serving(tmp_path, live=True, http=http, server_write_timeout="1s") as api,
+        ThreadPoolExecutor(2) as pool,
+    ):
+        store, intake = api.services.store, api.services.intake
+        commit = store.commit
+        monkeypatch.setattr(
+            store, "commit", lambda changes: (may_commit.wait(PATIENCE), commit(changes))[1]
+        )
+        first = pool.submit(FakeAgent(api).report, {"ebs0": {"node": up()}})
+        eventually(lambda: intake._writer._committing_at is not None)
+        second = pool.submit(FakeAgent(api).report, {"ebs0": {"node": up()}})
+        for asked, text in (
+            (first, "has not answered within 1 s"),
+            (second, "nothing was written"),
+        ):
+            answer = asked.result(PATIENCE)
+            assert answer.status == 503
+            assert text in answer.text
+        may_commit.set()
 
 
 def test_health_says_for_how_long_changes_have_waited(

@@ -13,7 +13,7 @@ from urllib.parse import urlsplit
 import pytest
 
 from plugind.catalogue.catalogue import SETTLED_MAXIMUM
-from tests.promises import PATIENCE, promised
+from tests.promises import PATIENCE, SOON, promised
 from tests.support import Answer, Api, FakeAgent, Live, down, eventually, follows, serving, up
 
 LIST = "/v1/plugins?type=csi"
@@ -104,7 +104,7 @@ def test_nodes_wake(api: Api, agent: FakeAgent, park: Callable[[str], Future[Ans
 def test_a_timeout_brings_the_current_state(api: Api, agent: FakeAgent) -> None:
     agent.report({"ebs0": {"node": up()}})
     before = time.monotonic()
-    with promised(2):
+    with promised(SOON):
         answer = api.call("GET", f"{LIST}&index={agent.index}&wait=200ms")
     assert time.monotonic() - before >= 0.2
     assert (answer.status, answer.index, len(answer.json)) == (200, agent.index, 1)
@@ -116,7 +116,7 @@ def test_indexes_that_are_answered_at_once(api: Api, agent: FakeAgent, index: in
     """A past index is answered at once, and so is one that this store has not reached yet."""
     agent.report({"ebs0": {"node": up()}})
     for path in (f"{LIST}&index={index}", f"/v1/plugin/csi/ebs0?index={index}"):
-        with promised(5):
+        with promised(SOON):
             assert api.call("GET", f"{path}&wait=5m").index == agent.index
 
 
@@ -130,12 +130,12 @@ def test_a_removal_is_remembered_and_then_known_only_to_be_past(
         agent.report({"a": {"node": None}, "b": {"node": up()}})
         gone = agent.index
         agent.report({"a": {"node": None}, "b": {"node": down()}})
-        with promised(5):
+        with promised(SOON):
             quick = api.call("GET", f"/v1/plugin/csi/a?index={first}&wait=5m")
         assert (quick.status, quick.index) == (404, agent.index)
     with serving(tmp_path, live=False) as api:
         # This process did not see the removal; the store's index is all it can know of.
-        with promised(5):
+        with promised(SOON):
             quick = api.call("GET", f"/v1/plugin/csi/a?index={gone}&wait=5m")
         assert (quick.status, quick.index) == (404, agent.index)
         before = time.monotonic()

@@ -13,6 +13,7 @@ from urllib.parse import urlencode
 
 import pytest
 
+from plugind.api.forms import PACKED_MINIMUM
 from tests.api.gate import acl_block
 from tests.promises import PATIENCE
 from tests.support import Answer, Api, FakeAgent, down, eventually, serving, up
@@ -221,6 +222,11 @@ def test_packed_as_asked_for(listing: Listing) -> None:
             assert (answer.headers["etag"] == plain.headers["etag"]) is not packed
 
 
+def test_what_is_short_is_not_packed(listing: Listing) -> None:
+    answer = listing.get({"Accept-Encoding": "gzip"}, prefix="none")
+    assert (answer.body, "content-encoding" in answer.headers) == (b"[]", False)
+
+
 def test_an_unchanged_list_is_not_sent_again(listing: Listing) -> None:
     for given in ({}, {"Accept-Encoding": "gzip"}):
         for query in ({}, {"prefix": "b"}, {"per_page": 2}, {"pretty": ""}):
@@ -245,12 +251,14 @@ def test_a_tag_is_of_the_index_the_encoding_and_the_query(listing: Listing) -> N
         *({}, {"prefix": "a"}, {"prefix": "b"}, {"filter": "ID == a"}, {"per_page": 1}),
         *({"per_page": 2}, {"reverse": "true"}, {"next_token": "b"}, {"pretty": ""}),
     ]
-    tags = [
-        listing.get(given, **query).headers["etag"]
+    plain, packed = (
+        [listing.get(given, **query) for query in queries]
         for given in ({}, {"Accept-Encoding": "gzip"})
-        for query in queries
-    ]
-    assert len(set(tags)) == len(tags) == 2 * len(queries)
+    )
+    tags = [answer.headers["etag"] for answer in (*plain, *packed)]
+    short = [answer for answer in plain if len(answer.body) < PACKED_MINIMUM]
+    assert len(short) < len(queries) / 2
+    assert len(set(tags)) == 2 * len(queries) - len(short)
     listing.change()
     assert listing.get().headers["etag"] not in tags
     changed = listing.get({"If-None-Match": ", ".join(tags)})

@@ -7,12 +7,14 @@ import time
 from collections.abc import Callable, Collection
 from pathlib import Path
 from typing import Any
+from unittest.mock import Mock
 
 import pytest
 from structlog.testing import capture_logs
 
+from plugind.errors import Busy, StoreError, UnknownOutcome
 from plugind.feed.liveness import Liveness
-from plugind.intake import Accepted
+from plugind.intake import Accepted, Pending
 from plugind.model import Beat, Declaration, PluginKey
 from plugind.model.times import parse_time
 from tests.promises import PATIENCE
@@ -26,6 +28,7 @@ plugin "csi" "ebs0" {
 """
 
 
+@pytest.mark.alone
 def test_a_down_node_is_reported_and_its_return_too(tmp_path: Path) -> None:
     with serving(tmp_path, live=False, server_heartbeat_ttl="1s") as api:
         agent = FakeAgent(api)
@@ -111,6 +114,7 @@ def test_a_node_that_is_down_for_too_long_is_forgotten_with_all_it_had(tmp_path:
         assert agent.beat().status == 409
 
 
+@pytest.mark.alone
 def test_an_instance_that_came_back_is_not_forgotten(tmp_path: Path) -> None:
     with serving(tmp_path, live=False, server_gc_threshold="1s") as api:
         agent = FakeAgent(api)
@@ -123,6 +127,7 @@ def test_an_instance_that_came_back_is_not_forgotten(tmp_path: Path) -> None:
         assert api.call("GET", "/v1/plugin/csi/ebs0").json["CreateIndex"] == first
 
 
+@pytest.mark.alone
 def test_a_restart_gives_what_is_lost_its_time(tmp_path: Path) -> None:
     """A restart gives lost instances the whole threshold again, whatever the wall clock says."""
     with serving(tmp_path, live=False) as api:
@@ -136,6 +141,7 @@ def test_a_restart_gives_what_is_lost_its_time(tmp_path: Path) -> None:
         assert api.call("GET", path).status == 404
 
 
+@pytest.mark.alone
 def test_two_agents_with_one_identity_are_noticed(tmp_path: Path) -> None:
     """A new RunID means a restart; a RunID that returns means a clone."""
     plugins = {"ebs0": {"node": up()}}
@@ -185,17 +191,36 @@ def test_a_node_that_reports_while_it_is_marked_as_down_is_not_down(
 ) -> None:
     with serving(tmp_path, live=False) as api:
         agent, intake = FakeAgent(api), api.services.intake
-        real = intake.report
+        real, indexes = intake.begin, []
 
-        def report(*given: Any) -> Accepted:
-            accepted = real(*given)
-            intake.silence([agent.node_id])
-            return accepted
+        def begin(*given: Any) -> Pending:
+            pending = real(*given)
 
-        monkeypatch.setattr(intake, "report", report)
+            def result(timeout: float) -> Accepted:
+                accepted = pending.result(timeout)
+                indexes.append(intake.silence([agent.node_id]))
+                return accepted
+
+            return pending._replace(result=result)
+
+        monkeypatch.setattr(intake, "begin", begin)
         index = agent.report({"ebs0": {"node": up()}}).json["Index"]
+        assert indexes == [index - 1]
         assert api.call("GET", "/v1/nodes").json[0]["Status"] == "ready"
         assert api.call("GET", "/v1/nodes").index == index
+
+
+@pytest.mark.parametrize("error", [StoreError("full"), Busy("busy"), UnknownOutcome("slow")])
+def test_an_agent_is_heard_whatever_becomes_of_its_report(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, error: Exception
+) -> None:
+    with serving(tmp_path, live=False) as api:
+        agent = FakeAgent(api)
+        agent.report({})
+        before = api.services.liveness.heard()[agent.node_id]
+        monkeypatch.setattr(api.services.intake, "begin", Mock(side_effect=error))
+        assert agent.report({"ebs0": {"node": up()}}).status == 503
+        assert api.services.liveness.heard()[agent.node_id].heard > before.heard
 
 
 def watching(silence: Callable[..., object]) -> Liveness:

@@ -154,7 +154,7 @@ def test_only_what_a_filter_asks_for_is_rendered(
     find = Asked(catalogue.node_field)
     beyond = rows.Beyond(frozenset({"Meta", "Attributes"}), find)
     query = read_query({"filter": expression}, "global")
-    rows.select(catalogue.nodes().rows, query, filtering.compile(expression, fields), beyond)
+    rows.select(catalogue.nodes().found, query, filtering.compile(expression, fields), beyond)
     assert find.names == asked
 
 

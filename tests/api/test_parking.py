@@ -95,6 +95,7 @@ def test_the_forwarded_address_counts_from_a_trusted_proxy_only(
         api.services.wake()
 
 
+@pytest.mark.alone
 @pytest.mark.parametrize("requests", [1, 3])
 def test_a_client_that_left_frees_its_place_at_once(tmp_path: Path, requests: int) -> None:
     """The place is free again whether the client sent one request or pipelined several."""

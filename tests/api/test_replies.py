@@ -13,12 +13,13 @@ from plugind.api.endpoints import Call, Endpoints, no_token
 from plugind.api.flask_port import Api
 from plugind.api.reply import Reply
 from plugind.api.shapes import TEXT
-from plugind.serve.application import flow_of
+from plugind.serve.application import flow_of, notes_of, repeats_of
 from plugind.serve.listening import listen
 from plugind.serve.parking import Threads
 from plugind.serve.services import Services
-from plugind.serve.wiring import http_server
+from plugind.serve.wiring import waitress_server
 from plugind.testing.serving import load
+from tests.promises import PATIENCE
 
 endpoints: Endpoints[None] = Endpoints(type(None))
 goes_on = threading.Event()
@@ -30,7 +31,7 @@ def parts(call: Call[None]) -> Reply:
 
     def made() -> Iterator[bytes]:
         yield b"one\n"
-        assert goes_on.wait(20)
+        assert goes_on.wait(PATIENCE)
         yield b"two\n"
 
     return Reply(made(), content_type="application/x-ndjson")
@@ -51,9 +52,11 @@ def served(folder: Path) -> Iterator[HTTPConnection]:
     with listen("127.0.0.1", 0) as sock:
         port = sock.getsockname()[1]
         flow = flow_of(services, f"127.0.0.1:{port}", threads.signal, {}, {})
-        server = http_server(services, Api("test", flow, (*TABLE, *endpoints.table), threads), sock)
+        table, notes = (*TABLE, *endpoints.table), notes_of(services)
+        app = Api("test", flow, table, repeats_of(services, flow, notes), notes, threads)
+        server = waitress_server(services, app, sock)
         server.start()
-        connection = HTTPConnection("127.0.0.1", port, timeout=20)
+        connection = HTTPConnection("127.0.0.1", port, timeout=PATIENCE)
         try:
             yield connection
         finally:

@@ -12,7 +12,7 @@ from urllib.parse import quote, urlsplit
 
 import pytest
 
-from plugind.serve.http_server import HEAD_MAXIMUM
+from plugind.serve.limits import HEAD_MAXIMUM
 from tests.promises import PATIENCE, slowness
 from tests.support import Answer, Api, FakeAgent, InProcess, serving, up
 

@@ -5,6 +5,7 @@ a new one for each that the server closes. It is at it once all were opened. Wha
 
 - ``slow`` sends one byte of a head every half second.
 - ``pipeline`` sends 8 KiB of requests for PATH at once, and never reads.
+- ``beats`` does the same with heartbeats of nodes that do not exist.
 - ``trickle`` asks for PATH, and takes 1 KiB of the answer a second.
 - ``chunks`` sends bodies in chunks of one byte, as fast as they are taken.
 - ``headers`` sends heads of as many header lines as there may be, one after the other.
@@ -25,24 +26,26 @@ from itertools import cycle
 
 from tests.attacks.attacker import SOURCE, TOKEN, at_it
 
-HEAD = b"GET /v1/regions HTTP/1.1\r\nX: " + b"y" * 4000
+HEAD = b"GET /v1/regions HTTP/1.1\r\nHost: x\r\nX: " + b"y" * 4000
 
 
 BAD = cycle(
     [
-        b"GET / HTTP/1.1\r\nContent-Length: 4\r\nTransfer-Encoding: chunked\r\n\r\n0\r\n\r\n",
-        b"GET / HTTP/1.1\r\nContent-Length: -1\r\n\r\n",
-        b"GET / HTTP/1.1\r\nContent-Length: 1\r\nContent-Length: 2\r\n\r\nx",
-        b"GET / HTTP/1.1\r\nTransfer-Encoding: gzip, chunked\r\n\r\n",
-        b"GET / HTTP/1.1\r\nTransfer-Encoding: chunked\r\n\r\nzz\r\n",
-        b"GET / HTTP/1.0\r\nTransfer-Encoding: chunked\r\n\r\n0\r\n\r\n",
+        b"GET / HTTP/1.1\r\nHost: x\r\nContent-Length: 4\r\n"
+        b"Transfer-Encoding: chunked\r\n\r\n0\r\n\r\n",
+        b"GET / HTTP/1.1\r\nHost: x\r\nContent-Length: -1\r\n\r\n",
+        b"GET / HTTP/1.1\r\nHost: x\r\nContent-Length: 1\r\nContent-Length: 2\r\n\r\nx",
+        b"GET / HTTP/1.1\r\nHost: x\r\nTransfer-Encoding: gzip, chunked\r\n\r\n",
+        b"GET / HTTP/1.1\r\nHost: x\r\nTransfer-Encoding: chunked\r\n\r\nzz\r\n",
+        b"GET / HTTP/1.0\r\nHost: x\r\nTransfer-Encoding: chunked\r\n\r\n0\r\n\r\n",
         b"GET / HTTP/9.9\r\n\r\n",
-        b"GET /\x00\xff HTTP/1.1\r\n\r\n",
-        b"GET /" + b"%ff" * 4000 + b" HTTP/1.1\r\n\r\n",
+        b"GET /\x00\xff HTTP/1.1\r\nHost: x\r\n\r\n",
+        b"GET /" + b"%ff" * 4000 + b" HTTP/1.1\r\nHost: x\r\n\r\n",
         b"\r\n" * 1000 + b"nonsense\r\n\r\n",
         b"\x16\x03\x01\x02\x00\x01\x00\x01\xfc\x03\x03",
-        b"POST /v1/search HTTP/1.1\r\nContent-Length: 16777216\r\n\r\n",
-        b"PUT /v1/node/x HTTP/1.1\r\nExpect: 100-continue\r\nContent-Length: 8000000\r\n\r\n",
+        b"POST /v1/search HTTP/1.1\r\nHost: x\r\nContent-Length: 16777216\r\n\r\n",
+        b"PUT /v1/node/x HTTP/1.1\r\nHost: x\r\nExpect: 100-continue\r\n"
+        b"Content-Length: 8000000\r\n\r\n",
         b"GET / HTTP/1.1\r\n folded: x\r\nNo Colon\r\n: y\r\n\r\n",
     ]
 )
@@ -64,7 +67,7 @@ class Attacker:
     def get(self, path: bytes) -> bytes:
         """Return the bytes of a request."""
         token = b"X-Nomad-Token: %b\r\n" % TOKEN.encode() if TOKEN else b""
-        return b"GET %b HTTP/1.1\r\n%b\r\n" % (path, token)
+        return b"GET %b HTTP/1.1\r\nHost: x\r\n%b\r\n" % (path, token)
 
     def open(self) -> socket.socket | None:
         """Return the connection, made again where the server has closed it; None while it is not
@@ -125,6 +128,13 @@ def pipeline(attacker: Attacker) -> float:
     return 1.0
 
 
+def beats(attacker: Attacker) -> float:
+    head = attacker.get(b"/v1/node/11111111-2222-3333-4444-555555555555/heartbeat").rstrip()
+    beat = b'PUT%b\r\nContent-Length: 14\r\n\r\n{"Digest":"x"}' % head.removeprefix(b"GET")
+    attacker.send(beat * (8192 // len(beat)))
+    return 1.0
+
+
 def trickle(attacker: Attacker) -> float:
     if attacker.open() is not None and not attacker.sent:
         attacker.send(attacker.get(attacker.path))
@@ -139,7 +149,9 @@ def chunks(attacker: Attacker) -> float:
     if attacker.is_closed():
         attacker.close()
     if not attacker.sent:
-        attacker.send(b"GET /v1/agent/health HTTP/1.1\r\nTransfer-Encoding: chunked\r\n\r\n")
+        attacker.send(
+            b"GET /v1/agent/health HTTP/1.1\r\nHost: x\r\nTransfer-Encoding: chunked\r\n\r\n"
+        )
     attacker.send(b"1\r\nx\r\n" * 10_000)
     return 0.02
 
@@ -147,12 +159,12 @@ def chunks(attacker: Attacker) -> float:
 def headers(attacker: Attacker) -> float:
     if attacker.is_closed():
         attacker.close()
-    attacker.send(b"GET /v1/regions HTTP/1.1\r\n" + b"a:b\r\n" * 9000 + b"\r\n")
+    attacker.send(b"GET /v1/regions HTTP/1.1\r\nHost: x\r\n" + b"a:b\r\n" * 9000 + b"\r\n")
     return 0.05
 
 
 def churn(attacker: Attacker) -> float:
-    attacker.send(b"GET /v1/regions HTTP/1.1\r\n\r\n")
+    attacker.send(b"GET /v1/regions HTTP/1.1\r\nHost: x\r\n\r\n")
     if attacker.sent or attacker.is_closed():
         attacker.close()
     return 0.0
@@ -175,9 +187,8 @@ def park(attacker: Attacker) -> float:
     return 0.5
 
 
-KINDS: dict[str, Callable[[Attacker], float]] = {
-    each.__name__: each for each in (slow, pipeline, trickle, chunks, headers, churn, heads, park)
-}
+ACTS = (slow, pipeline, beats, trickle, chunks, headers, churn, heads, park)
+KINDS: dict[str, Callable[[Attacker], float]] = {each.__name__: each for each in ACTS}
 
 
 def main(kind: str, port: str, count: str, path: str = "/", source: str = SOURCE) -> None:

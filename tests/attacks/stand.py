@@ -85,9 +85,8 @@ class Stand:
 
     @property
     def memory(self) -> int:
-        """Return the MiB that the server has had at most."""
-        status = Path(f"/proc/{self.server.pid}/status").read_text()
-        return int(status.partition("VmHWM:")[2].split()[0]) // 1024
+        """Return the MiB that the largest process of the server has had at most."""
+        return max(map(_most_memory, (self.server.pid, *self.server.children)))
 
     def measure(
         self, seconds: float, going_on: Callable[[], bool] = lambda: True, news: bool = True
@@ -144,7 +143,7 @@ class Stand:
         ``ratio``: how many times as long reads may take at the median. ``proof`` is called while
         the attack goes on, to check more.
         """
-        idle = self.measure(seconds / 2)
+        workers, idle = self.server.children, self.measure(seconds / 2)
         with attack() as going:
             during = self.measure(seconds, lambda: going.goes_on)
             proof()
@@ -162,6 +161,7 @@ class Stand:
         assert not during.is_late, row
         assert self.memory < MEMORY, row
         assert self.server.popen.poll() is None
+        assert self.server.children == workers, "a worker has died"
         health = call(self.port, "/v1/agent/health?type=server")
         assert health.startswith(b"HTTP/1.1 200 "), health
         faults = [line for line in self.server.logged.splitlines() if "Traceback" in line]
@@ -212,6 +212,11 @@ def stand(folder: Path, *sockets: str, **settings: str) -> Iterator[Stand]:
             made = Stand(here, tokens, token, server, client, driver)
             eventually(lambda: _lists(client) and made.is_driver_healthy(), within=20)
             yield made
+
+
+def _most_memory(pid: int) -> int:
+    status = Path(f"/proc/{pid}/status").read_text()
+    return int(status.partition("VmHWM:")[2].split()[0]) // 1024
 
 
 def _lists(client: Client) -> bool:

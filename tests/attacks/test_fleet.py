@@ -10,6 +10,7 @@ import uuid
 from collections.abc import Iterator
 from contextlib import closing, contextmanager
 from dataclasses import dataclass
+from itertools import product
 from pathlib import Path
 
 import psutil
@@ -17,6 +18,7 @@ import pytest
 
 from plugind.client import Client
 from plugind.feed.deadlines import scaled_ttl
+from plugind.serve.front import KINDS, WAITRESS
 from tests.attacks import agents
 from tests.attacks.measuring import Times, allow_files, plain_reads
 from tests.ports import reserved_port
@@ -80,10 +82,10 @@ http {{
 
 
 @contextmanager
-def running(here: Machine, way: str) -> Iterator[Run]:
+def running(here: Machine, way: str, http: str = WAITRESS) -> Iterator[Run]:
     """Start a server with default settings that is reached directly, or through nginx."""
     settings = {"server_trusted_proxies": "127.0.0.1"} if way == "nginx" else {}
-    server, client = here.server(**settings)
+    server, client = here.server(server_http=http, **settings)
     port = int(client.address.rpartition(":")[2])
     client.close()
     if way == "nginx":
@@ -95,7 +97,7 @@ def running(here: Machine, way: str) -> Iterator[Run]:
 
 def fleet(run: Run, way: str, count: int, ramp: float, seconds: float) -> str:
     """Have that many agents live that long; return a line that says what was measured."""
-    process = psutil.Process(run.server.pid)
+    process = psutil.Process([*run.server.children, run.server.pid][0])  # its one worker
     idle = plain_reads(run.port)
     before = process.cpu_times()
     spread = "spread" if way == "spread" else "one"
@@ -153,9 +155,11 @@ def test_two_thousand_agents(here: Machine) -> None:
 
 
 @pytest.mark.soak
-@pytest.mark.parametrize("way", WAYS[1:])
-def test_two_thousand_agents_otherwise(here: Machine, way: str) -> None:
-    with running(here, way) as run:
+@pytest.mark.parametrize(
+    ("way", "http"), [case for case in product(WAYS, KINDS) if case != ("one", WAITRESS)]
+)
+def test_two_thousand_agents_otherwise(here: Machine, way: str, http: str) -> None:
+    with running(here, way, http) as run:
         ramp = max(8.0, 2 * 2000 * report_seconds(run))
         fleet(run, way, 2000, ramp=ramp, seconds=ramp + 12.0)
 

@@ -1,20 +1,23 @@
 """One attack of each kind, and more of them in the long runs: other clients notice little of it.
 
 The kinds are those of docs/limits.md. Each attack comes from a process of its own, and prints the
-row of the table there (``pytest -s``).
+row of the table there (``pytest -s``). Those on the server are made on each HTTP server.
 """
 
 from __future__ import annotations
 
 import os
 import time
+from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
 from functools import partial
 from pathlib import Path
+from typing import Any
 
 import pytest
 
 from plugind.client import Client
+from plugind.serve.front import GRANIAN, KINDS, WAITRESS
 from plugind.wire.fields import parse_time
 from tests.attacks import filler, greedy, neighbour, processes, readers
 from tests.attacks.attacker import SOURCE, attack
@@ -36,68 +39,118 @@ STREAM = "/v1/event/stream?index=1&topic=CSIPlugin"
 pytestmark = pytest.mark.timeout(600)
 
 
-def case(short: bool, *values: object) -> object:
-    """Return an attack that is part of the suite, or else of the long runs only."""
-    mark = pytest.mark.alone if short else pytest.mark.soak
-    return pytest.param(*values, marks=mark, id=" ".join(map(str, values)))
+EVERYWHERE, OFTEN, RARELY = KINDS, (WAITRESS,), ()
+"""The servers on which an attack is part of the suite; on others it is one of the long runs."""
 
 
-@pytest.mark.parametrize(
-    ("kind", "count", "path", "source", "ratio"),
-    [
-        case(True, "slow", 1_000, "/", SOURCE, 3.0),
-        case(True, "pipeline", 230, PATH, SOURCE, 3.0),
-        case(True, "trickle", 100, STREAM, SOURCE, 3.0),
-        case(False, "slow", 1_300, "/", HERE, 3.0),
-        case(False, "pipeline", 230, PATH, HERE, 3.0),
-        case(False, "trickle", 1_300, PATH, SOURCE, 3.0),
-        case(False, "chunks", 20, "/", SOURCE, 3.0),
-        case(False, "headers", 20, "/", SOURCE, 3.0),
-        case(False, "churn", 20, "/", SOURCE, 3.0),
-        case(False, "slow", 5_000, "/", SOURCE, 5.0),
-        case(False, "slow", 5_000, "/", HERE, 5.0),
-        case(False, "slow", 9_500, "/", SOURCE, 10.0),
-    ],
+READS_OFTEN = {"a filter of its own each time": EVERYWHERE, "plain": OFTEN, "pages": OFTEN}
+
+
+def attacks(names: str, *rows: tuple[Any, ...], on: Sequence[str] = KINDS) -> pytest.MarkDecorator:
+    """Have a test run with ``http`` and the named values, for each of the rows on each server.
+
+    A row begins with the servers on which it is part of the suite.
+    """
+    made = [
+        pytest.param(
+            http,
+            *values,
+            marks=pytest.mark.alone if http in often else pytest.mark.soak,
+            id=" ".join(map(str, (http, *values))),
+        )
+        for often, *values in rows
+        for http in on
+    ]
+    return pytest.mark.parametrize(("http", *names.split()), made)
+
+
+@attacks(
+    "kind count path source ratio",
+    (OFTEN, "slow", 1_000, "/", SOURCE, 3.0),
+    (OFTEN, "pipeline", 230, PATH, SOURCE, 3.0),
+    (OFTEN, "trickle", 100, STREAM, SOURCE, 3.0),
+    (RARELY, "beats", 230, "/", SOURCE, 3.0),
+    (RARELY, "slow", 1_300, "/", HERE, 3.0),
+    (RARELY, "trickle", 1_300, PATH, SOURCE, 3.0),
+    (RARELY, "slow", 5_000, "/", SOURCE, 5.0),
+    (RARELY, "slow", 5_000, "/", HERE, 5.0),
 )
 def test_1_connections(
-    tmp_path: Path, kind: str, count: int, path: str, source: str, ratio: float
+    tmp_path: Path, http: str, kind: str, count: int, path: str, source: str, ratio: float
 ) -> None:
-    with stand(tmp_path) as made:
+    connections(tmp_path, http, kind, count, path, source, ratio)
+
+
+@attacks(
+    "kind count path source ratio",
+    (RARELY, "chunks", 20, "/", SOURCE, 3.0),
+    (RARELY, "headers", 20, "/", SOURCE, 3.0),
+    (RARELY, "churn", 20, "/", SOURCE, 3.0),
+    on=[WAITRESS, GRANIAN],
+)
+def test_1_connections_that_are_work_for_a_parser(
+    tmp_path: Path, http: str, kind: str, count: int, path: str, source: str, ratio: float
+) -> None:
+    """uvicorn parses in Python, in the one thread that serves all connections, so others wait for
+    seconds: docs/limits.md names nginx."""
+    connections(tmp_path, http, kind, count, path, source, ratio)
+
+
+@attacks(
+    "kind count path source ratio",
+    (RARELY, "pipeline", 230, PATH, HERE, 3.0),
+    (RARELY, "slow", 9_500, "/", SOURCE, 10.0),
+    on=[WAITRESS],
+)
+def test_1_connections_that_others_do_not_tell_apart(
+    tmp_path: Path, http: str, kind: str, count: int, path: str, source: str, ratio: float
+) -> None:
+    """Servers of ASGI do not tell applications which requests are pipelined, nor do they close
+    connections of one client for those of another: docs/limits.md names nginx for both."""
+    connections(tmp_path, http, kind, count, path, source, ratio)
+
+
+def connections(
+    tmp_path: Path, http: str, kind: str, count: int, path: str, source: str, ratio: float
+) -> None:
+    with stand(tmp_path, server_http=http) as made:
         token = made.tokens.secrets["two"]
         crowd = partial(attack, "crowd", kind, made.port, count, path, source, token=token)
         made.withstand(f"{count:,} {kind} from {source}", crowd, ratio=ratio)
 
 
-@pytest.mark.parametrize(
-    "kind", [case(each is greedy.wide, each.__name__) for each in greedy.BODIES]
+@attacks(
+    "kind",
+    *(
+        ((WAITRESS, GRANIAN) if each is greedy.wide else RARELY, each.__name__)
+        for each in greedy.BODIES
+    ),
 )
-def test_2_bodies(tmp_path: Path, kind: str) -> None:
-    with stand(tmp_path) as made:
+def test_2_bodies(tmp_path: Path, http: str, kind: str) -> None:
+    with stand(tmp_path, server_http=http) as made:
         token = made.tokens.secrets["two"]
         bodies = partial(attack, "greedy", made.address, 20, kind, token=token)
         made.withstand(f"20 with bodies of 8 MiB, {kind}", bodies)
 
 
-@pytest.mark.parametrize(
-    ("nodes", "kind"),
-    [
-        case(True, 1, "rejected"),
-        case(True, 4, "changing"),
-        case(False, 4, "rejected"),
-        case(False, 40, "changing"),
-    ],
+@attacks(
+    "nodes kind",
+    (OFTEN, 1, "rejected"),
+    (OFTEN, 4, "changing"),
+    (RARELY, 4, "rejected"),
+    (RARELY, 40, "changing"),
 )
-def test_3_intake(tmp_path: Path, nodes: int, kind: str) -> None:
-    with stand(tmp_path) as made:
+def test_3_intake(tmp_path: Path, http: str, nodes: int, kind: str) -> None:
+    with stand(tmp_path, server_http=http) as made:
         made.path = ONE
         token = made.tokens.secrets["one"]  # the token of the honest agents
         reports = partial(attack, "greedy", made.address, nodes, kind, token=token)
         made.withstand(f"{nodes} nodes with 4,096 instances, {kind}", reports, seconds=6.0)
 
 
-@pytest.mark.parametrize("kind", [case(True, "watchers"), case(False, "park")])
-def test_4_parked_queries(tmp_path: Path, kind: str) -> None:
-    with stand(tmp_path) as made:
+@attacks("kind", (EVERYWHERE, "watchers"), (RARELY, "park"))
+def test_4_parked_queries(tmp_path: Path, http: str, kind: str) -> None:
+    with stand(tmp_path, server_http=http) as made:
         token, index = made.tokens.secrets["two"], made.client.plugins("csi").index
 
         def wakes() -> None:
@@ -116,18 +169,17 @@ def test_4_parked_queries(tmp_path: Path, kind: str) -> None:
         made.withstand(f"queries that wait, {kind}", crowd, proof=wakes)
 
 
-@pytest.mark.alone
-def test_5_storage(tmp_path: Path) -> None:
+@attacks("kind", (OFTEN, "values"))
+def test_5_storage(tmp_path: Path, http: str, kind: str) -> None:
     """A token uses all the storage it may have, and reads the lists without pause."""
     limit = 16 * 2**20
-    with stand(tmp_path, server_max_storage_per_token=str(limit)) as made:
-        fills(made, "values")
+    with stand(tmp_path, server_http=http, server_max_storage_per_token=str(limit)) as made:
+        fills(made, kind)
 
 
-@pytest.mark.soak
-@pytest.mark.parametrize("kind", filler.KINDS)
-def test_5_storage_as_large_as_it_may_be(tmp_path: Path, kind: str) -> None:
-    with stand(tmp_path) as made:
+@attacks("kind", *((RARELY, kind) for kind in filler.KINDS))
+def test_5_storage_as_large_as_it_may_be(tmp_path: Path, http: str, kind: str) -> None:
+    with stand(tmp_path, server_http=http) as made:
         fills(made, kind)
 
 
@@ -142,23 +194,23 @@ def fills(made: Stand, kind: str) -> None:
     assert f"limit={limit}" in made.server.logged
 
 
-@pytest.mark.parametrize(
+@attacks(
     "kind",
-    [
-        case(kind in ("a filter of its own each time", "plain", "pages"), kind)
+    *(
+        (READS_OFTEN.get(kind, RARELY), kind)
         for kind in sorted(readers.KINDS.keys() - {"watchers"})
-    ],
+    ),
 )
-def test_6_costly_reads(tmp_path: Path, kind: str) -> None:
-    with stand(tmp_path) as made:
+def test_6_costly_reads(tmp_path: Path, http: str, kind: str) -> None:
+    with stand(tmp_path, server_http=http) as made:
         token = made.tokens.secrets["two"]
         reads = partial(attack, "readers", made.port, kind, 20, token=token)
         made.withstand(f"20 clients that read without pause, {kind}", reads)
 
 
-@pytest.mark.parametrize("nodes", [case(True, 4), case(False, 40)])
-def test_7_liars_and_wrong_clocks(tmp_path: Path, nodes: int) -> None:
-    with stand(tmp_path) as made:
+@attacks("nodes", (OFTEN, 4), (RARELY, 40))
+def test_7_liars_and_wrong_clocks(tmp_path: Path, http: str, nodes: int) -> None:
+    with stand(tmp_path, server_http=http) as made:
         liars = partial(attack, "liars", made.address, nodes, token=made.tokens.secrets["two"])
         made.withstand(f"{nodes} liars, from 2262 and under others' IDs", liars)
         names = [row["Name"] for row in made.client.nodes().value]
@@ -167,11 +219,11 @@ def test_7_liars_and_wrong_clocks(tmp_path: Path, nodes: int) -> None:
         assert max(parse_time(one["UpdateTime"]) for one in shown) <= time.time_ns()
 
 
-@pytest.mark.parametrize("seconds", [case(True, 3.0), case(False, 60.0)])
-def test_8_processes(tmp_path: Path, seconds: float) -> None:
+@attacks("seconds", (OFTEN, 3.0), (RARELY, 60.0))
+def test_8_processes(tmp_path: Path, http: str, seconds: float) -> None:
     folder = tmp_path / "rogue"
     folder.mkdir()
-    with stand(tmp_path) as made:
+    with stand(tmp_path, server_http=http) as made:
         rogue = partial(attack, "processes", made.server.pid, folder)
         made.withstand("a prober that hangs, and SIGHUP", rogue, seconds=seconds)
         eventually(lambda: not any(map(alive, processes.pids(folder))), within=20)
@@ -180,12 +232,13 @@ def test_8_processes(tmp_path: Path, seconds: float) -> None:
 
 
 @pytest.mark.skipif(os.geteuid() != 0, reason="only root can give files away")
-@pytest.mark.parametrize("seconds", [case(True, 3.0), case(False, 60.0)])
-def test_9_the_agent_as_root(tmp_path: Path, seconds: float) -> None:
+@attacks("seconds", (OFTEN, 3.0), (RARELY, 60.0), on=[WAITRESS])
+def test_9_the_agent_as_root(tmp_path: Path, http: str, seconds: float) -> None:
+    """The attack is on the agent, so one server behind it is enough."""
     folder = tmp_path / "sockets/neighbour"
     folder.mkdir(parents=True)
     os.chown(folder, neighbour.OTHER, neighbour.OTHER)
-    with stand(tmp_path, "../neighbour/*.sock") as made:
+    with stand(tmp_path, "../neighbour/*.sock", server_http=http) as made:
         check = f'check "theirs" {{\n  command = ["{folder}/{neighbour.CHECK}"]\n}}'
         file = tmp_path / "agent.token"
         file.write_text(made.tokens.secrets["boss"])
@@ -201,8 +254,8 @@ def test_9_the_agent_as_root(tmp_path: Path, seconds: float) -> None:
         assert not (folder / "ran").exists()
 
 
-@pytest.mark.parametrize("count", [case(True, 20), case(False, 200)])
-def test_10_small_ones(tmp_path: Path, count: int) -> None:
-    with stand(tmp_path) as made:
+@attacks("count", (OFTEN, 20), (RARELY, 200))
+def test_10_small_ones(tmp_path: Path, http: str, count: int) -> None:
+    with stand(tmp_path, server_http=http) as made:
         heads = partial(attack, "crowd", "heads", made.port, count)
         made.withstand(f"{count} that send heads no server should take", heads)

@@ -34,6 +34,7 @@ from plugind.store.base import Retention
 from plugind.store.sqlite import SqliteStore
 from plugind.types.registry import load_registry
 from tests.availability.worlds import Naive
+from tests.support import taken
 
 START = 1_700_000_000 // 3600 * 3600
 NODES = [f"11111111-2222-4333-8444-55555555000{number}" for number in range(2)]
@@ -120,7 +121,7 @@ class Server:
             role: None if healthy is None else {"Healthy": healthy}
             for role, healthy in roles.items()
         }
-        self.intake.report(node, "s", Report("vm", plugins={"csi": {"a": of}}))
+        taken(self.intake, node, "s", Report("vm", plugins={"csi": {"a": of}}))
 
     def _silence(self, node: str, seconds: int) -> None:
         heard = self.now - seconds

@@ -13,6 +13,7 @@ from plugind.model.times import SECOND
 from plugind.schemas.nodes import Report
 from plugind.ui.availability import day_of
 from tests.availability.test_reading import KEY, NODES, START, Server
+from tests.support import taken
 
 
 class Counting:
@@ -102,7 +103,7 @@ def test_too_many_transitions_are_read_one_plugin_after_the_other(
     def change() -> None:
         for number in range(4):
             plugins = {key.id: {"node": {"Healthy": number % 2 == 0}} for key in keys}
-            server.intake.report(NODES[0], "s", Report("vm", plugins={"csi": plugins}))
+            taken(server.intake, NODES[0], "s", Report("vm", plugins={"csi": plugins}))
             server.now += 3600
 
     try:
@@ -116,8 +117,11 @@ def test_too_many_transitions_are_read_one_plugin_after_the_other(
         server.now += 3 * STALE // SECOND
         monkeypatch.setattr(module, "ROWS_AT_ONCE", 100)
         assert known() == "abc"
-        server.intake.report(
-            NODES[0], "s", Report("vm", plugins={"csi": {key.id: {} for key in keys}})
+        taken(
+            server.intake,
+            NODES[0],
+            "s",
+            Report("vm", plugins={"csi": {key.id: {} for key in keys}}),
         )
         server.now += AGE // SECOND
         monkeypatch.setattr(module, "ROWS_AT_ONCE", 0)

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import replace
 from typing import Any
 
 import pytest
@@ -163,7 +162,7 @@ def test_the_example_of_the_document() -> None:
     minute = 60 * SECOND
 
     def at(kind: str, time: int, before: str, after: str, **more: Any) -> Transition:
-        return replace(row(kind, 60 * time, before, after, **more), node_id="vm2")
+        return row(kind, 60 * time, before, after, **more).changed(node_id="vm2")
 
     rows = [
         row(UNHEALTHY, 60 * 71, HEALTHY, DOWN, since=60 * 70),

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import itertools
 import time
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 
 import pytest
 
@@ -83,6 +83,27 @@ def test_changes_go_on_being_announced_while_they_come_without_pause() -> None:
         assert all(at - begun >= 0.02 * count for count, (_, at) in enumerate(heard.later, 1))
     finally:
         heard.close()
+
+
+def test_a_call_that_comes_late_does_not_cut_the_next_pause_short() -> None:
+    woken: list[str] = []
+    calls: list[tuple[float, Callable[[], None]]] = []
+    pacing = Pacing(woken.extend, lambda seconds, call: calls.append((seconds, call)), PAUSE)
+    assert pacing.announces(LIST, 2)
+    assert not pacing.announces(LIST, 3)
+    ((_, late),) = calls
+    over = time.monotonic() + PAUSE
+    eventually(lambda: time.monotonic() > over)
+    assert pacing.announces(LIST, 4), "the pause is over, and the call for its end has not come"
+    assert not pacing.announces(LIST, 5)
+    late()
+    assert woken == []
+    assert pacing.may_hear(LIST, 3), "an older state than was announced"
+    assert not pacing.may_hear(LIST, 4), "the change to 5 is held back until its own pause is over"
+    _, (_, in_time) = calls
+    in_time()
+    assert woken == [LIST]
+    assert pacing.may_hear(LIST, 4)
 
 
 def test_after_the_end_every_change_is_announced_at_once(heard: Heard) -> None:

@@ -93,8 +93,7 @@ class Lamps:
 def lamps(request: pytest.FixtureRequest) -> Iterator[Lamps]:
     made = Lamps(as_document=request.param)
     yield made
-    made.catalogue.close()
-    made.guard.close()
+    made.catalogue.end()
 
 
 def counts(row: dict[str, Any]) -> tuple[int, int, int]:

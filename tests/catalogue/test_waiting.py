@@ -94,14 +94,14 @@ def test_a_client_that_leaves_frees_its_place_at_once(room: Room) -> None:
     assert leave is not None
     leave()
     with pytest.raises(ClientGone):
-        parked.result(1)
+        parked.result(PATIENCE)
     assert room.waiting.count == 0
     assert client.calls[-1] is None, "nothing is called any more once the query is over"
 
 
 def test_a_client_that_left_before_does_not_wait(room: Room) -> None:
     with pytest.raises(ClientGone):
-        room.park(A, client=Client(has_left=True)).result(5)
+        room.park(A, client=Client(has_left=True)).result(PATIENCE)
 
 
 def test_only_those_who_wait_for_it_wake(room: Room) -> None:

@@ -33,6 +33,7 @@ def only(client: Client, id: str, plural: str) -> dict[str, Any]:
     return found
 
 
+@pytest.mark.alone
 def test_cni_that_is_installed_and_loses_an_executable(here: Machine, host: Host) -> None:
     host.bin.rmdir()
     host.conf.rmdir()

@@ -10,7 +10,8 @@ from typing import Any, ClassVar
 import pytest
 from marshmallow import ValidationError, fields
 
-from plugind.config import PluginTypeChoice, Settings, load
+from plugind.config.loading import load
+from plugind.config.settings import PluginTypeChoice, Settings
 from plugind.errors import ConfigError
 from plugind.plugin_type import PluginType, SettingsSchema, WireSchema
 from plugind.plugin_type import Settings as TypeSettings

@@ -8,8 +8,8 @@ from typing import Any
 
 from marshmallow import fields
 
-from plugind.config import Settings
 from plugind.config.effective import MASKED, as_json, as_text, effective
+from plugind.config.settings import Settings
 from plugind.plugin_type import SettingsSchema
 from plugind.wire.fields import Text
 from tests.config.conftest import Write

@@ -11,8 +11,9 @@ from pathlib import Path
 import pytest
 
 from plugind.acl import acl_of
-from plugind.config import PluginTypeChoice, Settings, load
+from plugind.config.loading import load
 from plugind.config.reference import core_reference, table
+from plugind.config.settings import PluginTypeChoice, Settings
 from plugind.types.registry import Registry, load_registry
 from tests.config.support import DiskTypeSchema
 from tests.processes import machine

@@ -12,7 +12,8 @@ from hypothesis import HealthCheck, example, given, settings
 from hypothesis import strategies as st
 
 from plugind.config import hcl_json, scan
-from plugind.config.hcl import parse_file, parse_text
+from plugind.config.hcl import parse_text
+from plugind.config.reading import parse_file
 from plugind.config.text import SIZE_MAXIMUM
 from plugind.config.tree import Body, Place
 from plugind.errors import ConfigError

@@ -14,7 +14,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from plugind.config import hcl1, hcl_json
-from plugind.config.hcl import parse_file, parse_text
+from plugind.config.hcl import parse_text
+from plugind.config.reading import parse_file
 from plugind.config.tree import Body, Place
 from plugind.errors import ConfigError
 from tests.config import support

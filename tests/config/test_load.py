@@ -9,9 +9,9 @@ from pathlib import Path
 import pytest
 
 from plugind.client import DEFAULT_ADDRESS
-from plugind.config import Settings, setting_rows
+from plugind.config.overrides import setting_rows
 from plugind.config.schemas import CoreSchema
-from plugind.config.settings import ClientSettings, Ports, ServerSettings
+from plugind.config.settings import ClientSettings, Ports, ServerSettings, Settings
 from plugind.model import Declaration, PluginKey
 from tests.config.conftest import Write
 from tests.config.support import Disk, DiskSettings, Installed, NeedyType, mistakes, settings

@@ -5,7 +5,7 @@ from __future__ import annotations
 import threading
 import time
 from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from typing import Any
 
 import pytest
@@ -21,6 +21,9 @@ from plugind.intake.writer import Request, Writer
 from plugind.model import Change, Committed
 from plugind.state import State
 from plugind.store.base import Outcome, Store
+from plugind.store.etcd.following import Follower
+from plugind.store.etcd.opened import Opened
+from plugind.store.etcd.rpc_pb2 import Event
 from plugind.testing.stores import Wrapped
 from tests.consistency import violations as kinds
 
@@ -139,12 +142,13 @@ def _loses_changes(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 def _forgets_subscribers(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Have now and then a change end subscriptions without a call."""
+    """Have now and then a change for which somebody waits end subscriptions without a call."""
     calls = iter(range(1, 10**9))
     real: Callable[..., None] = Waiting.wake
 
     def wake(self: Waiting, resources: Collection[str]) -> None:
-        if next(calls) % EVERY:
+        has_waiting = any(self._waiting.get(each) for each in resources)
+        if not has_waiting or next(calls) % EVERY:
             real(self, resources)
             return
         with self._lock:
@@ -163,7 +167,7 @@ def _unpark(self: Waiting, subscription: Subscription) -> None:
 
 def _skips_what_was_compacted(monkeypatch: pytest.MonkeyPatch) -> None:
     def reload(self: Feed) -> None:
-        self._state = replace(self._state, index=self._store.newest())
+        self._state = self._state.changed(index=self._store.newest())
 
     monkeypatch.setattr(Feed, "_reload", reload)
 
@@ -190,7 +194,7 @@ def _shows_halves(monkeypatch: pytest.MonkeyPatch) -> None:
                 new = real(new, new.index, late)
             if next(calls) % EVERY == 0 and len(change.instances) > 1:
                 left[id(self)] = change
-                change = replace(change, instances=change.instances[:1])
+                change = change.changed(instances=change.instances[:1])
             new = real(new, each.index, change)
         self._state = new
         for subscriber in self._subscribers:
@@ -263,6 +267,22 @@ def _expires_twice(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(Liveness, "_silence_late", silence_late)
 
 
+def _reads_what_the_watch_brought(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Have the newest index taken from the watch, which is late for every other server."""
+    seen: list[Follower] = []
+    real = Follower._take
+
+    def take(self: Follower, events: Sequence[Event]) -> None:
+        if self not in seen:
+            seen.append(self)
+        if seen.index(self) % 2:
+            threading.Event().wait(LATE)
+        real(self, events)
+
+    monkeypatch.setattr(Follower, "_take", take)
+    monkeypatch.setattr(Opened, "newest", lambda self: self._follower.end)
+
+
 MUTANTS = [
     Mutant(
         "acknowledge before commit",
@@ -294,3 +314,11 @@ MUTANTS = [
         writes=400,
     ),
 ]
+
+ON_ETCD = [
+    *(each for each in MUTANTS if each.name in {"acknowledge before commit", "lose a wake"}),
+    Mutant(
+        "read what the watch brought", frozenset([kinds.OLD]), None, _reads_what_the_watch_brought
+    ),
+]
+"""Those that are looked for on etcd as well, and those that are possible there alone."""

@@ -1,4 +1,4 @@
-"""Three servers over three members of etcd, with a proxy on each link between them."""
+"""Three servers over three members of etcd, with a proxy on each link between any of them."""
 
 from __future__ import annotations
 
@@ -6,16 +6,18 @@ import signal
 from collections.abc import Iterator, Sequence
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
+from itertools import combinations
 from pathlib import Path
 
 from tests.consistency.calls import Server
 from tests.consistency.checker import Bounds
-from tests.consistency.proxy import proxies
-from tests.consistency.rigs import KILL, PAUSE, Link, Rig, Target
+from tests.consistency.peers import PeerLinks
+from tests.consistency.proxy import Proxy, proxies
+from tests.consistency.rigs import CUT, KILL, PAUSE, STALL, Link, Rig, Target
 from tests.ports import reserved_port
 from tests.processes import Machine, Process, machine
 from tests.promises import eventually
-from tests.store.etcd.members import Member, members
+from tests.store.etcd.members import Member, are_agreed, members
 
 NAMES = ("s0", "s1", "s2")
 EVERY_SERVER = frozenset(NAMES)
@@ -118,14 +120,18 @@ class Together:
 def on_etcd(folder: Path, *, ttl: str) -> Iterator[Rig]:
     """Run the servers and the members."""
     with ExitStack() as until_end:
-        found = until_end.enter_context(members(3))
         links = until_end.enter_context(proxies())
+        peers = PeerLinks(links)
+        found = until_end.enter_context(members(3, front=peers.front, is_ready=False))
+        peers.members = found
+        for each in found:
+            each.wait()
         made = until_end.enter_context(machine(folder))
         servers: list[Server] = []
         running: list[EtcdServer] = []
         each_member = [MemberTarget(f"member {each.name}", each) for each in found]
         quorum = Together("two members of three", each_member[1:], EVERY_SERVER)
-        targets: list[Target] = [*each_member, quorum]
+        targets: list[Target] = [*each_member, quorum, *_partitions(peers)]
         for name in NAMES:
             uplinks = [links.link("127.0.0.1", int(e.address.rpartition(":")[2])) for e in found]
             config = _config(folder / f"{name}.hcl", [each.address for each in uplinks], ttl)
@@ -152,6 +158,42 @@ def on_etcd(folder: Path, *, ttl: str) -> Iterator[Rig]:
             _start(running)
 
         yield Rig(servers, targets, restart, BOUNDS, slowest=3.0)
+
+
+@dataclass
+class Partition:
+    """Links between members that are broken at once."""
+
+    name: str
+    peers: PeerLinks
+    pairs: Sequence[tuple[str, str]]
+    servers: frozenset[str] = EVERY_SERVER
+    ways: Sequence[str] = (CUT, STALL)
+
+    def break_(self, way: str) -> None:
+        for each in self._links():
+            (each.cut if way == CUT else each.stall)()
+
+    def mend(self, way: str) -> None:
+        """Let the members find each other, and a leader: one that was alone makes them elect anew,
+        which is a part of the fault."""
+        for each in self._links():
+            each.heal()
+        eventually(lambda: are_agreed(self.peers.members))
+
+    def _links(self) -> list[Proxy]:
+        return [link for pair in self.pairs for link in self.peers.between(*pair)]
+
+
+def _partitions(peers: PeerLinks) -> Iterator[Partition]:
+    """Yield what parts members: two that do not reach each other, and one that reaches none."""
+    names = [each.name for each in peers.members]
+    pairs = list(combinations(names, 2))
+    for pair in pairs:
+        yield Partition(f"link between {' and '.join(pair)}", peers, [pair])
+    for name in names:
+        own = [pair for pair in pairs if name in pair]
+        yield Partition(f"all links from {name} to its peers", peers, own)
 
 
 def _start(servers: Sequence[EtcdServer]) -> None:

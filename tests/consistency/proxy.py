@@ -9,7 +9,7 @@ import asyncio
 import socket
 import struct
 import threading
-from collections.abc import Coroutine, Iterator
+from collections.abc import Callable, Coroutine, Iterator
 from contextlib import contextmanager, suppress
 from typing import Any, TypeVar
 
@@ -30,6 +30,7 @@ class Proxies:
         self._thread = threading.Thread(target=self._loop.run_forever, name="proxies")
         self._thread.start()
         self._made: list[Proxy] = []
+        self._fronts: list[asyncio.Server] = []
 
     def link(self, host: str, port: int) -> Proxy:
         """Return a new proxy to an address."""
@@ -38,12 +39,30 @@ class Proxies:
         self._made.append(made)
         return made
 
+    def front(self, chosen: Callable[[int, int], Proxy | None]) -> str:
+        """Return an address whose connections go by way of the proxy that is chosen for each, by
+        the port that it comes from and the front's own; where that is none, they are reset."""
+
+        async def accept(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+            source, own = writer.get_extra_info("peername"), writer.get_extra_info("sockname")
+            proxy = chosen(source[1], own[1])
+            if proxy is None:
+                _reset(writer)
+            else:
+                await proxy.accept(reader, writer)
+
+        server = self.run(asyncio.start_server(accept, "127.0.0.1", 0))
+        self._fronts.append(server)
+        return f"127.0.0.1:{server.sockets[0].getsockname()[1]}"
+
     def run(self, work: Coroutine[Any, Any, T]) -> T:
         """Run a coroutine on the loop; return its result."""
         return asyncio.run_coroutine_threadsafe(work, self._loop).result(PATIENCE)
 
     def close(self) -> None:
         """End all proxies and the thread."""
+        for front in self._fronts:
+            self._loop.call_soon_threadsafe(front.close)
         for each in self._made:
             self.run(each.end())
         self.run(_settle())
@@ -82,7 +101,7 @@ class Proxy:
         self._proxies.run(self._heal())
 
     async def open(self) -> None:
-        self._server = await asyncio.start_server(self._accept, "127.0.0.1", 0)
+        self._server = await asyncio.start_server(self.accept, "127.0.0.1", 0)
         self.port = self._server.sockets[0].getsockname()[1]
 
     async def end(self) -> None:
@@ -104,7 +123,8 @@ class Proxy:
         self._is_cut = False
         self._flows.set()
 
-    async def _accept(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+    async def accept(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        """Take a connection, and reset it where the link is cut."""
         if self._is_cut:
             _reset(writer)
             return

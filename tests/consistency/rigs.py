@@ -100,8 +100,11 @@ class Killable:
 
 
 @contextmanager
-def in_process(data_dir: Path, count: int = 2, *, wrap: Wrap, ttl: str = TTL) -> Iterator[Rig]:
-    """Run servers in this process, on one SQLite database; ``wrap`` may put a fault into each."""
+def in_process(
+    data_dir: Path, count: int = 2, *, wrap: Wrap, ttl: str = TTL, config: str = ""
+) -> Iterator[Rig]:
+    """Run servers in this process, on one SQLite database or the store that ``config`` names;
+    ``wrap`` may put a fault into each."""
     with ExitStack() as until_end:
         ports = [until_end.enter_context(reserved_port()) for _ in range(count)]
         running = until_end.enter_context(ExitStack())
@@ -109,7 +112,9 @@ def in_process(data_dir: Path, count: int = 2, *, wrap: Wrap, ttl: str = TTL) ->
         def start() -> None:
             for port in ports:
                 running.enter_context(
-                    shared_server(data_dir, port, wrap=wrap, server_heartbeat_ttl=ttl)
+                    shared_server(
+                        data_dir, port, wrap=wrap, config=config, server_heartbeat_ttl=ttl
+                    )
                 )
 
         def restart() -> None:

@@ -18,7 +18,7 @@ from plugind import logs
 from plugind.serve.application import create_app
 from plugind.serve.listening import listen
 from plugind.serve.services import Services
-from plugind.serve.wiring import http_server
+from plugind.serve.wiring import waitress_server
 from plugind.store.base import Store
 from plugind.testing.serving import load
 
@@ -33,21 +33,22 @@ def shared_server(
     port: int = 0,
     *,
     wrap: Wrap = lambda kind: kind,
+    config: str = "",
     **settings: str,
 ) -> Iterator[tuple[Services, int]]:
     """Serve from a data directory that other servers may serve from as well; yield the server's
-    parts and its port. ``wrap`` puts something around the kind of store."""
+    parts and its port. ``config`` may name the kind of store; ``wrap`` puts something around it."""
     with ExitStack() as until_end:
         folder = data_dir / f"server-{port}-{threading.get_native_id()}"
         folder.mkdir(exist_ok=True)
         given: Mapping[str, Any] = {"server_enabled": "true", **LIMITS, **settings}
-        loaded, registry = load(folder, "", given)
+        loaded, registry = load(folder, config, given)
         stores = {name: wrap(kind) for name, kind in registry.stores.items()}
         services = Services(loaded, replace(registry, stores=stores), data_dir, shared=True)
         until_end.callback(services.close)
         sock = until_end.enter_context(listen("127.0.0.1", port))
         found = sock.getsockname()[1]
-        server = http_server(services, create_app(services, f"127.0.0.1:{found}"), sock)
+        server = waitress_server(services, create_app(services, f"127.0.0.1:{found}"), sock)
         server.start()
         until_end.callback(server.stop)
         until_end.callback(services.wake)

@@ -97,11 +97,13 @@ def see_it_together(found: Fleet) -> None:
     assert not is_longer(apart, watch.read()[1], 1.0)
 
 
+@pytest.mark.alone
 def test_a_node_whose_server_dies_fails_over_without_showing_as_down(tmp_path: Path) -> None:
     with two_servers(tmp_path) as found:
         fails_over(found)
 
 
+@pytest.mark.alone
 def test_two_servers_see_the_same_driver_die_within_a_second(tmp_path: Path) -> None:
     with two_servers(tmp_path) as found:
         see_it_together(found)

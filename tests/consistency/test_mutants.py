@@ -8,9 +8,11 @@ import pytest
 
 from plugind.testing.stores import Wrapped
 from tests.consistency.checker import report
-from tests.consistency.mutants import MUTANTS, Compacts, Late, Mutant
+from tests.consistency.mutants import MUTANTS, ON_ETCD, Compacts, Late, Mutant
 from tests.consistency.rigs import in_process
 from tests.consistency.running import drive, is_sound
+from tests.store.etcd.members import members
+from tests.support import etcd_block
 
 SEED = 7
 
@@ -20,6 +22,19 @@ def test_a_mutant_is_found(mutant: Mutant, tmp_path: Path, monkeypatch: pytest.M
     mutant.patch(monkeypatch)
     with in_process(tmp_path, mutant.servers, wrap=mutant.wrap, ttl=mutant.ttl) as rig:
         found = drive(rig, SEED, writes=mutant.writes, sleepers=mutant.sleepers)
+    print(report(found))
+    assert mutant.finds <= {each.kind for each in found}
+
+
+@pytest.mark.parametrize("mutant", ON_ETCD, ids=str)
+def test_a_mutant_is_found_on_etcd(
+    mutant: Mutant, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    mutant.patch(monkeypatch)
+    with members() as (member,):
+        config = etcd_block(tmp_path, member.address)
+        with in_process(tmp_path, mutant.servers, wrap=mutant.wrap, config=config) as rig:
+            found = drive(rig, SEED, writes=mutant.writes)
     print(report(found))
     assert mutant.finds <= {each.kind for each in found}
 

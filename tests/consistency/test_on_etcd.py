@@ -28,11 +28,13 @@ def test_three_servers_over_three_members(tmp_path: Path) -> None:
         is_sound(drive(rig, SEED, faults=6))
 
 
+@pytest.mark.alone
 def test_a_node_whose_server_dies_fails_over_without_showing_as_down(tmp_path: Path) -> None:
     with fleet(tmp_path) as found:
         failover.fails_over(found)
 
 
+@pytest.mark.alone
 def test_two_servers_see_the_same_driver_die_within_a_second(tmp_path: Path) -> None:
     with fleet(tmp_path) as found:
         failover.see_it_together(found)

@@ -13,6 +13,7 @@ from typing import Any
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+from structlog.testing import capture_logs
 
 from plugin_types.csi import ledger
 from plugin_types.csi.ledger import ENTRIES_MAXIMUM, Entry, Ledger, Post
@@ -67,30 +68,26 @@ def test_it_is_bounded(tmp_path: Path) -> None:
     "text", [b"", b"{", b"[]", b"\xff", b'{"a": NaN}', b'{"a": 1, "a": 2}', b" " * (SIZE_MAXIMUM + 1)],
     ids=lambda text: repr(text[:9]),
 )  # fmt: skip
-def test_a_damaged_file_is_a_warning_and_an_empty_ledger(
-    tmp_path: Path, text: bytes, capfd: pytest.CaptureFixture[str]
-) -> None:
+def test_a_damaged_file_is_a_warning_and_an_empty_ledger(tmp_path: Path, text: bytes) -> None:
     (tmp_path / ledger.FILE).write_bytes(text)
     file = StateFile(tmp_path, ledger.FILE)
-    kept = ledger.load(file)
+    with capture_logs() as log:
+        kept = ledger.load(file)
     assert not kept.sockets
-    out, err = capfd.readouterr()
-    assert "state is lost" in out + err
+    assert [each["event"] for each in log] == ["state is lost"]
     kept.note("/a.sock", FULL)
     kept.save(file)
     assert ledger.load(file).socket("/a.sock") == FULL
 
 
-def test_a_folder_that_cannot_be_written_is_a_warning(
-    tmp_path: Path, capfd: pytest.CaptureFixture[str]
-) -> None:
+def test_a_folder_that_cannot_be_written_is_a_warning(tmp_path: Path) -> None:
     (tmp_path / "file").touch()
     file = StateFile(tmp_path / "file", ledger.FILE)
-    kept = ledger.load(file)
-    kept.note("/a.sock", FULL)
-    kept.save(file)
-    out, err = capfd.readouterr()
-    assert "state cannot be saved" in out + err
+    with capture_logs() as log:
+        kept = ledger.load(file)
+        kept.note("/a.sock", FULL)
+        kept.save(file)
+    assert log[-1]["event"] == "state cannot be saved"
     assert StateFile(None, ledger.FILE).load() == {}
     assert StateFile(None, ledger.FILE).save({"a": 1})
 

@@ -12,6 +12,7 @@ from typing import Any
 import pytest
 
 from plugind.model import HistoryQuery
+from plugind.serve.front import KINDS
 from plugind.store.base import Retention
 from tests.api.conftest import FEW_THREADS
 from tests.events.client import Stream, stream
@@ -59,6 +60,7 @@ def payloads(found: Stream, number: int) -> list[Any]:
     return [each["Payload"] for each in islice(wanted, number)]
 
 
+@pytest.mark.alone
 def test_each_change_comes_within_a_second(api: Live, agent: FakeAgent) -> None:
     report(agent, up())
     with stream(api) as found:
@@ -304,14 +306,16 @@ def test_a_flapping_instance_has_one_event_for_its_row(api: Live, agent: FakeAge
     assert [row["Event"] for row in live].count("flapping") == 1
 
 
-def test_streams_share_their_places(tmp_path: Path) -> None:
-    with serving(tmp_path, live=True, server_max_streams="3", **FEW_THREADS) as api:
+@pytest.mark.parametrize("query", ["", "?index=1"])
+@pytest.mark.parametrize("kind", KINDS)
+def test_streams_share_their_places(tmp_path: Path, kind: str, query: str) -> None:
+    with serving(tmp_path, live=True, http=kind, server_max_streams="3", **FEW_THREADS) as api:
         assert isinstance(api, Live)
         with ExitStack() as until_end:
             for _ in range(3):
-                found = until_end.enter_context(stream(api))
+                found = until_end.enter_context(stream(api, query))
                 assert found.raw() == b"{}\n"
-            refused = until_end.enter_context(stream(api, status=429))
+            refused = until_end.enter_context(stream(api, query, status=429))
             text = refused.answer.read().decode()
             assert text == "3 event streams are open already; try again later"
             assert refused.answer.headers["Retry-After"] == "1"
@@ -320,7 +324,7 @@ def test_streams_share_their_places(tmp_path: Path) -> None:
             FakeAgent(api).report({"ebs0": {"node": up()}})
             assert found.line()["Events"], "those that are open go on"
         eventually(lambda: api.services.events.streams == 0)
-        with stream(api) as found:
+        with stream(api, query) as found:
             assert found.raw() == b"{}\n"
 
 
@@ -343,6 +347,7 @@ def test_one_address_gives_way_to_another(tmp_path: Path) -> None:
                 assert api.services.events.streams == 2
 
 
+@pytest.mark.alone
 def test_a_client_that_leaves_gives_its_place_back(api: Live, agent: FakeAgent) -> None:
     with stream(api) as found:
         assert found.raw() == b"{}\n"

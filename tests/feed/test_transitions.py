@@ -39,6 +39,7 @@ from plugind.state import State
 from plugind.state.flaps import ROWS, of_the_last_hour
 from plugind.store.sqlite import SqliteStore
 from plugind.types.registry import load_registry
+from tests.support import taken
 
 NODE = "11111111-2222-4333-8444-555555550000"
 START = 1_700_000_000 // 3600 * 3600 * SECOND
@@ -64,7 +65,7 @@ class Server:
 
     def report(self, secret: str = "s", **plugins: Any) -> int:
         of = {id_: {"node": fingerprint} for id_, fingerprint in plugins.items()}
-        return self.intake.report(NODE, secret, Report("vm", plugins={"csi": of})).index
+        return taken(self.intake, NODE, secret, Report("vm", plugins={"csi": of})).index
 
     def rows(self) -> list[Transition]:
         """Return all transitions, oldest first."""

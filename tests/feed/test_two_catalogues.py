@@ -24,6 +24,8 @@ from plugind.schemas.plugins import PluginSchemas
 from plugind.state import State
 from plugind.store.sqlite import SqliteStore
 from plugind.types.registry import load_registry
+from tests.promises import PATIENCE
+from tests.support import taken
 
 NODES = [f"11111111-2222-4333-8444-55555555000{number}" for number in range(3)]
 PLUGINS = ["a", "b", "ebs-0123456789"]
@@ -59,7 +61,7 @@ def act(intake: Intake, feed: Feed, action: Any) -> None:
     match name:
         case "report":
             node_id, of = given_
-            intake.report(node_id, "s", Report("vm", plugins={"csi": of}))
+            taken(intake, node_id, "s", Report("vm", plugins={"csi": of}))
         case "silence":
             intake.silence(given_)
         case "forget_plugin":
@@ -101,7 +103,7 @@ def following(folder: Path) -> Iterator[tuple[SqliteStore, Feed, Catalogue]]:
         yield store, feed, catalogue
     finally:
         feed.close()
-        catalogue.close()
+        catalogue.end()
         store.close()
 
 
@@ -138,7 +140,7 @@ def check(script: list[Any], folder: Path, follower: subprocess.Popen[str]) -> N
                 assert {name: tuple(each) for name, each in said.items()} == answers(catalogue)
             expected = Catalogue(Feed(store, State.of(store.load())), SCHEMAS)
             assert answers(expected) == answers(catalogue), "as one that has just started has it"
-            expected.close()
+            expected.end()
         finally:
             intake.close()
 
@@ -159,4 +161,4 @@ def test_both_say_the_same_after_any_changes(script: list[Any]) -> None:
             finally:
                 assert follower.stdin is not None
                 follower.stdin.close()
-                follower.wait(20)
+                follower.wait(PATIENCE)

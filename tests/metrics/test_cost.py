@@ -73,8 +73,7 @@ def catalogue() -> Iterator[Catalogue]:
     state = State.of(Contents(1, nodes, instances, [], dict.fromkeys(resources, STAMP)))
     made = Catalogue(Standing(state), schemas)  # type: ignore[arg-type]
     yield made
-    for each in made.typed.values():
-        each.guard.close()
+    made.end()
 
 
 def scraper(catalogue: Catalogue, instances: str, pace: Any) -> Callable[[], bytes]:

@@ -9,9 +9,11 @@ import threading
 from collections.abc import Iterator
 
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
 from plugind import tally
-from plugind.tally import INTERVAL, Tally
+from plugind.tally import AT_ONCE, INTERVAL, Tally
 from tests.metrics.clock import Clock
 
 
@@ -80,6 +82,54 @@ def test_no_event_of_many_threads_is_lost(eager_threads: None) -> None:
     def count() -> None:
         for number in range(2_000):
             made.add((str(number % 3),), 1.0)
+
+    threads = [threading.Thread(target=count) for _ in range(8)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    assert sum(total.count for total in made.totals().values()) == 16_000
+
+
+@given(st.lists(st.sampled_from([0.0, 0.05, 0.1, 0.2, 1.0, 1.5]), max_size=AT_ONCE + 5))
+def test_a_counter_counts_like_the_tally_itself(figures: list[float]) -> None:
+    one, other = Tally((0.1, 1.0)), Tally((0.1, 1.0))
+    count = other.counter(("a",)).add
+    for figure in figures:
+        one.add(("a",), figure)
+        count(figure)
+    assert other.counter(("a",)) is other.counter(("a",))
+    for made, found in zip(one.totals().values(), other.totals().values(), strict=True):
+        assert (made.count, made.buckets) == (found.count, found.buckets)
+        assert math.isclose(made.sum, found.sum)
+
+
+def test_a_counter_gives_each_interval_its_own_events(clock: Clock) -> None:
+    made = Tally()
+    count = made.counter(("a",)).add
+    count(1.0)
+    count(3.0)
+    first = clock.number
+    clock.now += INTERVAL
+    count(5.0)
+    made.counter(("b",)).add(1.0)
+    found = made.recent(first)["a",]
+    assert (found.count, found.sum, found.squares) == (2, 4.0, 10.0)
+    assert (found.minimum, found.maximum) == (1.0, 3.0)
+    assert {labels: each.count for labels, each in made.recent(clock.number).items()} == {
+        ("a",): 1,
+        ("b",): 1,
+    }
+
+
+def test_no_event_of_counters_in_many_threads_is_lost(eager_threads: None) -> None:
+    made = Tally((0.5,))
+
+    def count() -> None:
+        for number in range(2_000):
+            made.counter((str(number % 3),)).add(1.0)
+            if number % 500 == 0:
+                made.totals()
 
     threads = [threading.Thread(target=count) for _ in range(8)]
     for thread in threads:

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import json
 import threading
+import time
 from collections.abc import Sequence
 from pathlib import Path
 from queue import SimpleQueue
@@ -26,7 +27,6 @@ from plugind.types.registry import load_registry
 from tests.model import documents
 from tests.model.naive import TYPE
 from tests.promises import PATIENCE
-from tests.support import eventually
 from tests.waiting import wait
 
 _REGISTRY = load_registry()
@@ -118,7 +118,7 @@ class Harness:
     def _shut(self) -> None:
         self.intake.close()
         self.feed.close()
-        self.catalogue.close()
+        self.catalogue.end()
         self.timer.close()
         self.store.close()
         for watcher in self.watchers.values():
@@ -165,7 +165,10 @@ class Harness:
             assert watcher.woken.wait(self._patience), f"{resource} changed, its watcher sleeps on"
             self._check_is_due(resource, watcher.index)
             watcher.park(self.catalogue, self.look(resource).at)
-        eventually(lambda: self.catalogue.parked == len(RESOURCES), self._patience, every=0.0002)
+        until = time.monotonic() + self._patience
+        while self.catalogue.parked != len(RESOURCES):
+            assert time.monotonic() < until, "not all watchers are parked again"
+            time.sleep(0.0002)
         awake = [w.resource for w in self.watchers.values() if w.woken.is_set()]
         assert not awake, f"woken for nothing: {awake}"
 

@@ -21,6 +21,8 @@ from plugind.schemas.nodes import Report
 from tests.model import documents
 from tests.model.harness import LIST, PLUGINS, RESOURCES, Harness, Seen
 from tests.model.naive import REJECTED, ROLES, TYPE, Key, Naive, Shown, Stub, Wrong
+from tests.promises import PATIENCE
+from tests.support import taken
 
 T = TypeVar("T")
 
@@ -32,7 +34,7 @@ some_plugin = st.sampled_from(documents.PLUGINS)
 class CatalogueMachine(RuleBasedStateMachine):
     """Each rule does one thing to both catalogues; the invariants then compare them."""
 
-    patience: ClassVar[float] = 10.0
+    patience: ClassVar[float] = PATIENCE
 
     def __init__(self) -> None:
         super().__init__()
@@ -83,7 +85,7 @@ class CatalogueMachine(RuleBasedStateMachine):
         described = {id_: {"JobID": job} for id_ in ("a1", "a2")}
         given = Report(name, plugins=plugins, allocations=described)
         accepted = self._do(
-            lambda: self.harness.intake.report(node, SECRET, given),
+            lambda: taken(self.harness.intake, node, SECRET, given),
             lambda naive: expected.extend(naive.report(node, name, plugins, job, self.harness.now)),
         )
         if accepted is not None:
@@ -125,7 +127,7 @@ class CatalogueMachine(RuleBasedStateMachine):
         report = Report("vm")
         is_pinned = node in self.naive.nodes or node in self.naive.kept
         secret = "another's" if is_pinned else SECRET
-        accepted = self._do(lambda: self.harness.intake.report(node, secret, report), expect)
+        accepted = self._do(lambda: taken(self.harness.intake, node, secret, report), expect)
         if accepted is not None:
             self.answers[node] = (accepted.digest, self.naive.answered(node))
 

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Callable, Iterable, Iterator, Sequence
-from dataclasses import replace
 from itertools import count
 from typing import Any
 
@@ -16,14 +15,14 @@ from plugind.catalogue.typed import About
 from plugind.catalogue.waiting import Waiting
 from plugind.errors import StoreError
 from plugind.feed import liveness
-from plugind.intake import fingerprints, plan
+from plugind.intake import fingerprints, plan, preparing
 from plugind.intake.rejected import Rejected
 from plugind.intake.writer import Writer
-from plugind.model import Change
+from plugind.model import Change, Committed
 from plugind.state import State
 from plugind.state.removals import Removals
 from plugind.store.base import Outcome
-from plugind.store.sqlite import SqliteStore
+from plugind.store.sqlite import SqliteStore, applying
 from tests.model.naive import ROLES
 
 Mutant = Callable[[pytest.MonkeyPatch], None]
@@ -125,12 +124,15 @@ def keep_nodes_up(patch: pytest.MonkeyPatch) -> None:
 
 def store_no_index_of_removals(patch: pytest.MonkeyPatch) -> None:
     """Keep the list's stamp after a removal in memory only."""
-    real = SqliteStore._write
+    real = applying.apply
 
-    def write(self: SqliteStore, index: int, change: Change) -> None:
-        real(self, index, replace(change, touched=change.removed) if change.removed else change)
+    def apply(db: Any, numbered: Sequence[Committed]) -> None:
+        for each in numbered:
+            change = each.change
+            cut = change.changed(touched=change.removed) if change.removed else change
+            real(db, [Committed(each.index, cut)])
 
-    patch.setattr(SqliteStore, "_write", write)
+    patch.setattr(applying, "apply", apply)
 
 
 def remember_no_removals(patch: pytest.MonkeyPatch) -> None:
@@ -146,7 +148,7 @@ def drop_the_neighbours_of_a_rejected_item(patch: pytest.MonkeyPatch) -> None:
         rejected = [item for item in items if isinstance(item, Rejected)]
         yield from rejected or items
 
-    patch.setattr(plan, "items_of", items_of)
+    patch.setattr(preparing, "items_of", items_of)
 
 
 def answer_404_with_index_0(patch: pytest.MonkeyPatch) -> None:
@@ -160,13 +162,14 @@ def answer_404_with_index_0(patch: pytest.MonkeyPatch) -> None:
 
 
 def move_the_time_with_each_probe(patch: pytest.MonkeyPatch) -> None:
-    real = plan.Planner._read
+    real = preparing.ItemsOf._read
 
-    def read(self: plan.Planner, item: Any, old: Any, allocations: Any, now: int) -> Any:
-        new, wrong = real(self, item, old, allocations, now)
-        return replace(new, fingerprint=replace(new.fingerprint, updated=now)), wrong
+    def read(self: Any, item: Any, old: Any, allocations: Any, now: int) -> Any:
+        reading = real(self, item, old, allocations, now)
+        moved = reading.new.fingerprint.changed(updated=now)
+        return reading._replace(new=reading.new.changed(fingerprint=moved))
 
-    patch.setattr(plan.Planner, "_read", read)
+    patch.setattr(preparing.ItemsOf, "_read", read)
 
 
 def create_again_with_each_change(patch: pytest.MonkeyPatch) -> None:
@@ -174,24 +177,19 @@ def create_again_with_each_change(patch: pytest.MonkeyPatch) -> None:
 
     def apply(self: State, index: int, change: Change) -> State:
         stamps = {key: each for key, each in self.stamps.items() if key not in change.touched}
-        return real(replace(self, stamps=stamps), index, change)
+        return real(self.changed(stamps=stamps), index, change)
 
     patch.setattr(State, "apply", apply)
 
 
 def drop_what_is_missing(patch: pytest.MonkeyPatch) -> None:
     """Drop an instance that a report lacks, instead of showing it as missing."""
-    real = plan.Planner._instances
+    real = preparing.ItemsOf._missing
 
-    def instances(self: plan.Planner, *given: Any) -> Any:
-        steps, forgotten, rejected = real(self, *given)
-        is_lost = [step.after is not None and step.after.missing_since for step in steps]
-        gone = [
-            replace(s, after=None) if lost else s for s, lost in zip(steps, is_lost, strict=True)
-        ]
-        return gone, forgotten, rejected
+    def missing(self: Any, *given: Any) -> Any:
+        return {key: step.changed(after=None) for key, step in real(self, *given).items()}
 
-    patch.setattr(plan.Planner, "_instances", instances)
+    patch.setattr(preparing.ItemsOf, "_missing", missing)
 
 
 def read_the_wall_clock(patch: pytest.MonkeyPatch) -> None:
@@ -213,12 +211,13 @@ def keep_stubs_of_processes(patch: pytest.MonkeyPatch) -> None:
 
 def forget_until_a_restart(patch: pytest.MonkeyPatch) -> None:
     """Remember in memory only what was forgotten."""
-    real = SqliteStore._write
+    real = applying.apply
 
-    def write(self: SqliteStore, index: int, change: Change) -> None:
-        real(self, index, replace(change, forgotten=()))
+    def apply(db: Any, numbered: Sequence[Committed]) -> None:
+        cut = [Committed(each.index, each.change.changed(forgotten=())) for each in numbered]
+        real(db, cut)
 
-    patch.setattr(SqliteStore, "_write", write)
+    patch.setattr(applying, "apply", apply)
 
 
 def forget_for_a_moment(patch: pytest.MonkeyPatch) -> None:

@@ -112,6 +112,7 @@ def measure(folder: Path, kind: str, count: int, *, reads: bool = False) -> Meas
         )
         environ = {"PLUGIND_CONFIG": str(file)}
         server = made.start(*command(kind, port, count), environ=environ, program=BIN / kind)
+        until_end.callback(server.stop)  # which ends granian's worker, too
         eventually(lambda: _listens(port), what=lambda: server.logged)
         process = psutil.Process(server.children[0] if kind == "granian" else server.pid)
         plain = Plain(port)

@@ -18,7 +18,11 @@ def connect(address: str | Path) -> socket.socket:
     if isinstance(address, Path):
         sock = socket.socket(socket.AF_UNIX)
         sock.settimeout(PATIENCE)
-        sock.connect(str(address))
+        try:
+            sock.connect(str(address))
+        except OSError:
+            sock.close()
+            raise
         return sock
     parts = urlsplit(address)
     return socket.create_connection((parts.hostname, parts.port), PATIENCE)

@@ -46,7 +46,7 @@ class Bare:
         if path == "/park":
             self._park(environ["waitress.client_disconnected"])
         if path == "/busy":
-            self.release.wait(PATIENCE)
+            self.release.wait()
         if path == "/agent":
             environ[CONNECTION].verified_node()
         if path == "/parts":

@@ -12,7 +12,7 @@ from multiprocessing.connection import Connection
 from pathlib import Path
 
 from plugind.acl import ACL_OFF, Acl
-from plugind.config import Settings
+from plugind.config.settings import Settings
 from plugind.processes.keeper import Answers, Keeper
 from plugind.processes.orders import Done, Start, TakeAcl, pair
 from tests.support import eventually

@@ -70,6 +70,32 @@ def test_jobs_that_wait_keep_no_others_waiting() -> None:
     assert 20 < len(within(4, 30, work).threads) <= 30
 
 
+def test_a_job_begins_after_one_look_where_all_in_work_wait(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr(Pool, "_look_later", lambda pool: None)  # the test looks itself
+    ended, begun, done = threading.Event(), [], threading.Event()
+
+    def wait() -> None:
+        begun.append(1)
+        ended.wait()  # for longer than the test waits
+
+    async def work(pool: Pool) -> None:
+        try:
+            for _ in range(20):
+                pool.submit(wait)
+            for number in range(4, 24, 4):
+                await until(lambda number=number: len(begun) == number)
+                pool._look()
+            pool.submit(done.set)
+            pool._look()
+            await until(done.is_set)
+        finally:
+            ended.set()
+
+    within(4, 30, work)
+
+
 def test_there_are_no_more_threads_than_there_may_be() -> None:
     ended, begun = threading.Event(), []
 

@@ -9,11 +9,12 @@ from typing import Any
 
 import pytest
 
-from plugind.api.request import Pause, Steps
+from plugind.api.request import Pause, Request, Steps
+from plugind.api.scope import Head
 from plugind.errors import ClientGone
 from plugind.serve.pool import Pool
 from plugind.serve.runs import Client
-from plugind.serve.tasks import Tasks
+from plugind.serve.tasks import QUICK_BYTES, QUICK_MAXIMUM, Tasks
 from tests.promises import PATIENCE, eventually
 
 Work = Callable[[Tasks, Pool], Awaitable[None]]
@@ -67,6 +68,43 @@ def test_steps_go_on_when_the_signal_is_set(run: Callable[[Work], None]) -> None
             return "done"
 
         assert await tasks.run(steps(), Client(Sender().receive), pool) == "done"
+
+    run(work)
+
+
+def test_long_work_is_taken_by_the_threads_beside(run: Callable[[Work], None]) -> None:
+    async def work(tasks: Tasks, pool: Pool) -> None:
+        pool.beside = Pool("beside", tasks.mailbox, 1, 1)
+
+        def steps() -> Steps[list[str]]:
+            names = [threading.current_thread().name]
+            signal = tasks.signal()
+            signal.set()
+            yield Pause(signal, is_before_long=True)
+            return [*names, threading.current_thread().name]
+
+        found = await tasks.run(steps(), Client(Sender().receive), pool)
+        assert found == ["test 1", "beside 1"]
+        pool.beside.close()
+
+    run(work)
+
+
+@pytest.mark.parametrize("keeps_place", [False, True])
+def test_a_pause_that_keeps_the_place_lets_no_other_request_in(
+    run: Callable[[Work], None], keeps_place: bool
+) -> None:
+    async def work(tasks: Tasks, pool: Pool) -> None:
+        signal, left = tasks.signal(), []
+        signal.set()
+
+        def steps() -> Steps[None]:
+            yield Pause(signal, 60, keeps_place=keeps_place)
+
+        client = Client(Sender().receive)
+        client.when_it_waits(left.append)
+        await tasks.run(steps(), client, pool)
+        assert left == ([] if keeps_place else [client])
 
     run(work)
 
@@ -161,3 +199,132 @@ def test_an_error_of_the_steps_is_raised(run: Callable[[Work], None]) -> None:
             await tasks.call(fail, Client(Sender().receive), pool)
 
     run(work)
+
+
+def test_steps_that_begin_in_the_loop_go_on_in_a_thread_after_a_pause(
+    run: Callable[[Work], None],
+) -> None:
+    async def work(tasks: Tasks, pool: Pool) -> None:
+        def steps(*, pauses: bool) -> Steps[list[str]]:
+            names = [threading.current_thread().name]
+            if pauses:
+                signal = tasks.signal()
+                signal.set()
+                yield Pause(signal)
+            return [*names, threading.current_thread().name]
+
+        async def found(*, pauses: bool) -> list[str]:
+            request = asked("PUT", HEARTBEAT, 200)
+            client = Client(Sender().receive)
+            return await tasks.answer(steps(pauses=pauses), request, client, writes)
+
+        writes = tasks.pool_of(asked("PUT", HEARTBEAT, 200))
+
+        loop = threading.current_thread().name
+        assert await found(pauses=False) == [loop, loop]
+        assert await found(pauses=True) == [loop, "writer 1"]
+
+    run(work)
+
+
+def test_an_error_of_a_step_in_the_loop_is_raised(run: Callable[[Work], None]) -> None:
+    async def work(tasks: Tasks, pool: Pool) -> None:
+        def steps() -> Steps[None]:
+            yield from ()
+            raise ValueError("a fault")
+
+        request = asked("PUT", HEARTBEAT, 200)
+        with pytest.raises(ValueError, match="a fault"):
+            await tasks.answer(steps(), request, Client(Sender().receive), pool)
+
+    run(work)
+
+
+HEARTBEAT = "/v1/node/11111111-2222-4333-8444-555555555555/heartbeat"
+
+
+@pytest.mark.parametrize(
+    ("method", "path", "length", "begins"),
+    [
+        ("PUT", HEARTBEAT, 200, True),
+        ("PUT", HEARTBEAT, QUICK_BYTES, True),
+        ("PUT", HEARTBEAT, QUICK_BYTES + 1, False),
+        ("GET", HEARTBEAT, 0, False),
+        ("PUT", HEARTBEAT.removesuffix("/heartbeat"), 200, False),
+        ("PUT", HEARTBEAT + "/heartbeat", 200, False),
+    ],
+)
+def test_only_small_heartbeats_begin_in_the_loop(
+    run: Callable[[Work], None], method: str, path: str, length: int, begins: bool
+) -> None:
+    async def work(tasks: Tasks, pool: Pool) -> None:
+        def steps() -> Steps[bool]:
+            yield from ()
+            return threading.current_thread() is threading.main_thread()
+
+        request = asked(method, path, length)
+        client, fitting = Client(Sender().receive), tasks.pool_of(request)
+        assert await tasks.answer(steps(), request, client, fitting) is begins
+
+    run(work)
+
+
+def test_of_many_heartbeats_few_begin_in_one_turn_of_the_loop(run: Callable[[Work], None]) -> None:
+    async def work(tasks: Tasks, pool: Pool) -> None:
+        def steps() -> Steps[bool]:
+            yield from ()
+            return threading.current_thread() is threading.main_thread()
+
+        async def crowd(count: int) -> int:
+            request = asked("PUT", HEARTBEAT, 200)
+            answers = [
+                tasks.answer(steps(), request, Client(Sender().receive), tasks.pool_of(request))
+                for _ in range(count)
+            ]
+            return sum(await asyncio.gather(*answers))
+
+        assert await crowd(10 * QUICK_MAXIMUM) == QUICK_MAXIMUM
+        assert await crowd(QUICK_MAXIMUM) == QUICK_MAXIMUM, "a later turn has as many"
+
+    run(work)
+
+
+def test_steps_are_closed_when_their_task_is_cancelled_at_the_gate(
+    run: Callable[[Work], None], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    async def work(tasks: Tasks, pool: Pool) -> None:
+        closed: list[str] = []
+
+        def steps() -> Steps[None]:
+            try:
+                yield Pause(tasks.signal())
+            finally:
+                closed.append("closed")
+
+        async def enter(client: Client, kind: object) -> None:
+            await asyncio.Event().wait()
+
+        monkeypatch.setattr(tasks._gate, "enter", enter)
+        request, client = asked("PUT", HEARTBEAT, 200), Client(Sender().receive)
+        task = asyncio.create_task(tasks.answer(steps(), request, client, pool))
+        await asyncio.sleep(0)
+        task.cancel()
+        with pytest.raises(asyncio.CancelledError):
+            await task
+        assert closed
+
+    run(work)
+
+
+def asked(method: str, path: str, length: int, address: str = "10.0.0.1") -> Request:
+    """Return a request with a body of so many bytes."""
+    pairs = [(b"content-length", b"%d" % length)] if length else []
+    scope = {
+        "method": method,
+        "path": path,
+        "query_string": b"",
+        "headers": pairs,
+        "client": (address, 1),
+    }
+    head = Head(scope)
+    return head.request(None, Client(Sender().receive, head.client))

@@ -15,8 +15,13 @@ import pytest
 
 from plugind.serve.http_server import RefusedHead
 from plugind.serve.limits import ConnectionLimits
-from plugind.serve.workers import READS_MAXIMUM, REFUSED_PAUSE, FairTasks, LastIdleFirst, Workers
-from tests.promises import promised
+from plugind.serve.workers import (
+    READS_MAXIMUM,
+    REFUSED_PAUSE,
+    FairTasks,
+    LastIdleFirst,
+    Workers,
+)
 from tests.serve.support import bare, get, until
 from tests.support import eventually
 
@@ -126,8 +131,11 @@ def test_the_reads_of_one_address_in_work_are_bounded() -> None:
     assert not tasks._readers, "addresses are forgotten"
 
 
-def test_a_read_that_waits_or_is_not_taken_keeps_no_other_of_its_address_waiting() -> None:
-    with bare() as server, ExitStack() as clients:
+def test_a_read_that_waits_or_is_not_taken_keeps_no_other_of_its_address_waiting(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr("plugind.serve.workers.READ_LONG", 600.0)
+    with bare(send_timeout=600.0) as server, ExitStack() as clients:
         for number in range(1, 4):
             sock = clients.enter_context(server.connect())
             sock.sendall(get("/park"))
@@ -136,8 +144,7 @@ def test_a_read_that_waits_or_is_not_taken_keeps_no_other_of_its_address_waiting
             sock = clients.enter_context(server.connect(SO_RCVBUF=4096))
             sock.sendall(get("/parts"))
         eventually(lambda: server.server._http.queued.bytes >= 3 * 2**18)
-        with promised(2):
-            assert server.ask("/x").endswith(b"/x")
+        assert server.ask("/x").endswith(b"/x")
 
 
 def test_a_long_read_keeps_no_other_of_its_address_waiting(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -161,8 +168,7 @@ def test_a_read_that_blocks_a_worker_lets_others_of_its_address_go_on() -> None:
     with bare() as server, server.connect() as sock:
         sock.sendall(get("/busy"))
         eventually(lambda: server.server._http.task_dispatcher.queue._readers)
-        with promised(3):
-            assert server.ask("/x").endswith(b"/x")
+        assert server.ask("/x").endswith(b"/x")
         server.release.set()
 
 
@@ -203,7 +209,7 @@ def test_a_pause_follows_a_refused_request_while_another_address_asks(
         tasks.append(each)
     assert [tasks.popleft(), tasks.popleft()] == [refused, other]
     assert (tasks.pause(refused), tasks.pause(other)) == (REFUSED_PAUSE, 0)
-    monkeypatch.setattr("plugind.serve.workers._RECENT", 0.0)
+    monkeypatch.setattr("plugind.serve.askers._RECENT", 0.0)
     assert tasks.pause(refused) == 0, "nobody else is there to be kept waiting"
 
 
@@ -237,7 +243,10 @@ def test_to_refuse_a_request_by_its_head_counts_as_its_cost(
     assert costs[0] >= 0.05
 
 
-def test_a_parked_request_does_not_keep_pipelined_ones_waiting() -> None:
+def test_a_parked_request_does_not_keep_pipelined_ones_waiting(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr("plugind.serve.workers.READ_LONG", 600.0)
     with bare() as server, ExitStack() as clients:
         for number in range(1, 4):
             sock = clients.enter_context(server.connect())
@@ -245,8 +254,7 @@ def test_a_parked_request_does_not_keep_pipelined_ones_waiting() -> None:
             eventually(lambda number=number: server.parked == number)
         sock = clients.enter_context(server.connect())
         sock.sendall(get("/x") + get("/last"))
-        with promised(2):
-            assert until(sock, b"/last").endswith(b"/last")
+        assert until(sock, b"/last").endswith(b"/last")
 
 
 @pytest.mark.parametrize(

@@ -20,7 +20,8 @@ from plugind.store.sqlite import SqliteStore
 from plugind.store.sqlite.settings import SqliteSettings
 from plugind.testing.stores.making import TIME, commit, instance, node, node_id, put
 
-def say(*words): print(*words, flush=True)
+def say(*words):  # in one write, so that no line is cut off when the process is killed
+    os.write(1, f"{' '.join(map(str, words))}\\n".encode())
 def hear(): return sys.stdin.readline().strip()
 
 def blind(number, count=1):

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import replace
 from pathlib import Path
 from typing import Any, ClassVar
 
@@ -46,7 +45,7 @@ class Reorders(Faulty):
         found = list(self.inner.read(after, limit))
         if len(found) > 1:
             one, two = found[0], found[1]
-            found[:2] = [replace(one, change=two.change), replace(two, change=one.change)]
+            found[:2] = [one.changed(change=two.change), two.changed(change=one.change)]
         return found
 
 
@@ -103,7 +102,7 @@ class MissesConflicts(Faulty):
     )
 
     def commit(self, changes: Sequence[Change]) -> Sequence[Outcome]:
-        return self.inner.commit([replace(each, reads=frozenset()) for each in changes])
+        return self.inner.commit([each.changed(reads=frozenset()) for each in changes])
 
 
 FAULTS: list[type[Faulty]] = [

@@ -8,7 +8,7 @@ import time
 import uuid
 from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 from pathlib import Path
 from random import Random
 from typing import Any, ClassVar, cast
@@ -173,7 +173,7 @@ class MemoryStore(Store):
         rows, added = self._server.rows, 0
         if rows and change.transitions and rows[-1].transition.time - change.time > AHEAD:
             rows[:] = [
-                replace(each, transition=_until(each.transition, change.time)) for each in rows
+                each.changed(transition=_until(each.transition, change.time)) for each in rows
             ]
         newest = rows[-1].transition.time if rows else change.time
         oldest_kept = min(newest, change.time) - self.retention.keep
@@ -183,11 +183,11 @@ class MemoryStore(Store):
             if one.kind == FLAPPING and same:
                 old = rows[same[0]]
                 first = old.transition
-                renewed = replace(one, time=first.time, before=first.before)
-                rows[same[0]] = replace(old, transition=renewed)
+                renewed = one.changed(time=first.time, before=first.before)
+                rows[same[0]] = old.changed(transition=renewed)
                 continue
             earliest = rows[-1].transition.time if rows else 0
-            rows.append(replace(row, transition=replace(one, time=max(one.time, earliest))))
+            rows.append(row.changed(transition=one.changed(time=max(one.time, earliest))))
             self._server.seq += 1
             added += 1
         for _ in range(min(200, 2 * added)):
@@ -331,7 +331,7 @@ def _until(one: Transition, now: int) -> Transition:
     """Return a transition at a time at the latest."""
     if one.time <= now:
         return one
-    return replace(one, time=now, since=min(one.since, now), until=min(one.until, now))
+    return one.changed(time=now, since=min(one.since, now), until=min(one.until, now))
 
 
 def _contents(server: Server) -> Contents:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from contextlib import closing
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -14,6 +14,7 @@ from hypothesis import strategies as st
 from plugind.model import NODES, Beat, Stamp, StoredTransition
 from plugind.store import exporting
 from plugind.store.base import Restored, Store, no_progress
+from plugind.store.coding import to_json
 from plugind.store.exporting import Item, Stamped
 from plugind.testing.stores.making import (
     TIME,
@@ -81,7 +82,7 @@ def unnumbered(items: Sequence[Item]) -> list[Item]:
             found.append(Stamped(each.resource, Stamp(0, 0, 0, 0)))
         elif isinstance(each, StoredTransition):
             seq += 1
-            found.append(replace(each, seq=seq))
+            found.append(each.changed(seq=seq))
         else:
             found.append(each)
     return found
@@ -151,4 +152,4 @@ def check_there_and_back(one: Place, other: Place, data: st.DataObject) -> None:
 
 
 def key(item: Item) -> tuple[str, bytes]:
-    return type(item).__name__, msgspec.json.encode(item, order="deterministic")
+    return type(item).__name__, msgspec.json.encode(item, order="deterministic", enc_hook=to_json)

@@ -12,7 +12,6 @@ import threading
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import closing, suppress
-from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -294,7 +293,7 @@ def test_what_is_too_many_or_too_old_leaves_in_small_steps(path: Path) -> None:
 def test_a_clock_that_leapt_prunes_nothing(path: Path) -> None:
     with closing(DerivedHistory(path, "one")) as derived:
         derived.append(rows(1, 10), 10)
-        leapt = [replace(rows(10, 11)[0], transition=transition(time=TIME + 10**18))]
+        leapt = [rows(10, 11)[0].changed(transition=transition(time=TIME + 10**18))]
         derived.append(leapt, 11, Retention(keep=10**6))
         assert len(afters(derived)) == 10
 
@@ -424,7 +423,7 @@ def test_its_files_are_those_that_it_names(path: Path) -> None:
 
 def test_an_hour_of_flapping_keeps_its_place(path: Path) -> None:
     flapping = transition(FLAPPING, time=TIME, since=TIME, count=5, until=TIME + 1)
-    later = replace(flapping, time=TIME + 9, count=8, until=TIME + 9, after="later")
+    later = flapping.changed(time=TIME + 9, count=8, until=TIME + 9, after="later")
     with closing(DerivedHistory(path, "one")) as derived:
         derived.append([StoredTransition(10, 2, flapping)], 2)
         derived.append(rows(3, 4), 3)

@@ -270,7 +270,7 @@ def odd_contents(draw: st.DrawFn) -> Contents:
         4,
         [Node(each, each) for each in sorted(ids)],
         [
-            replace(instance(1, name), key=instance(1, name).key._replace(node_id=id_))
+            instance(1, name).changed(key=instance(1, name).key._replace(node_id=id_))
             for id_, name in sorted(keys)
         ],
         [declaration(each) for each in sorted(draw(st.sets(st.sampled_from(("ebs", "é")))))],

@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import struct
 import threading
+import time
 from contextlib import ExitStack, closing
 from pathlib import Path
 from typing import ClassVar
@@ -165,12 +166,12 @@ def test_a_number_that_is_half_written_is_read_again(
 
         found: ClassVar = iter([0x1FF, 0x100, 0x100])
 
-        def unpack_from(self, _: object) -> tuple[int]:
-            return (next(self.found),)
+        def __getitem__(self, _: int) -> int:
+            return next(self.found)
 
     with closing(Published(tmp_path, lambda: 1)) as made:
-        monkeypatch.setattr("plugind.store.sqlite.published._INDEX", Torn())
-        assert made._mapped() == 0x100
+        monkeypatch.setattr(made, "_mapped", Torn())
+        assert made.newest() == 0x100
 
 
 def test_an_index_file_that_was_replaced_is_noticed(tmp_path: Path) -> None:
@@ -208,3 +209,11 @@ def test_waiting_works_beyond_1023_descriptors(tmp_path: Path) -> None:
         commit(other, put(node(1)))
         waiter.join()
         assert found == [True]
+
+
+def test_what_a_process_writes_itself_ends_no_wait_for_others(tmp_path: Path) -> None:
+    with closing(SqliteStore(None, tmp_path, shared=True)) as store:
+        (index,) = commit(store, put(node(1)))
+        began = time.monotonic()
+        assert store.wait_for_others(index - 1, 0.2), "it is there when the time is over"
+        assert time.monotonic() - began >= 0.2

@@ -22,7 +22,7 @@ from plugind.store.sqlite.maintenance import backup, check
 from plugind.store.sqlite.numbering import LEAP
 from plugind.store.sqlite.restoring import restore
 from tests.processes import PLUGIND
-from tests.promises import COMMAND_MAXIMUM, promised
+from tests.promises import COMMAND_MAXIMUM, SOON, promised
 from tests.store.test_migration import RECORDED, TODAY
 from tests.support import Api, FakeAgent, down, serving, up
 
@@ -95,7 +95,7 @@ def test_a_query_from_an_index_of_the_replaced_database_is_woken(past: Past) -> 
         f"Restored {past.copy}: schema {TODAY}, index {before + 1}, nodes 1"
     )
     with serving(past.data, live=False) as api:
-        with promised(10):
+        with promised(SOON):
             for path, index in past.seen.items():
                 sign = "&" if "?" in path else "?"
                 answer = api.call("GET", f"{path}{sign}index={index}&wait=5m")

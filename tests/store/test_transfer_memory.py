@@ -6,7 +6,6 @@ import subprocess
 import sys
 import tracemalloc
 from collections.abc import Callable, Iterator
-from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -50,7 +49,7 @@ def made(instances: int, transitions: int) -> Iterator[Item]:
     for number in range(nodes):
         for name in sorted(names):
             one = instance(number, name, endpoint="/var/lib/plugins/socket", requires=["a", "b"])
-            yield replace(one, digest="d" * 32)
+            yield one.changed(digest="d" * 32)
     stamp = Stamp(2, 3, TIME, TIME)
     resources = [node_of(node_id(number)) for number in range(nodes)]
     resources += [PluginKey("sample", name).resource for name in names]

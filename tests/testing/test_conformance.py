@@ -109,7 +109,9 @@ def test_one_mistake_in_what_a_type_says_gives_one_row(type_: type[PluginType]) 
 def test_each_mistake_of_a_prober_gives_one_row() -> None:
     found = broken(verdicts(Careless))
     assert [*found] == ["probe-results"]
-    assert sorted(found["probe-results"]) == sorted(CARELESS)
+    # Targets are probed side by side, so either of two may be the first to raise an error.
+    rows = (row.replace("('raise', 2)", "('raise', 1)") for row in found["probe-results"])
+    assert sorted(rows) == sorted(CARELESS)
 
 
 def test_all_mistakes_of_a_careless_prober_are_reported() -> None:

@@ -78,6 +78,7 @@ def pages(agent: FakeAgent) -> list[str]:
     ]
 
 
+@pytest.mark.alone
 def test_an_open_page_shows_changes_without_a_reload(
     api: Live, agent: FakeAgent, browser: Chrome
 ) -> None:
@@ -96,6 +97,7 @@ def test_an_open_page_shows_changes_without_a_reload(
     assert is_unchanged()
 
 
+@pytest.mark.alone
 def test_a_page_without_a_stream_asks_again_and_says_so(tmp_path: Path, browser: Chrome) -> None:
     with serving(tmp_path, live=True, server_max_streams="1", **FEW_THREADS) as api:
         assert isinstance(api, Live)
@@ -113,6 +115,7 @@ def test_a_page_without_a_stream_asks_again_and_says_so(tmp_path: Path, browser:
         complaints(browser)
 
 
+@pytest.mark.alone
 def test_the_tabs_of_a_browser_share_one_stream(
     api: Live, agent: FakeAgent, browser: Chrome
 ) -> None:
@@ -137,6 +140,7 @@ def test_the_tabs_of_a_browser_share_one_stream(
     assert text_of(browser, "#live") == LIVE
 
 
+@pytest.mark.alone
 def test_a_hidden_page_has_no_stream(api: Live, agent: FakeAgent, browser: Chrome) -> None:
     first = browser.current_window_handle
     browser.get(f"{api.address}/ui/")

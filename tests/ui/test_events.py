@@ -11,7 +11,6 @@ from pathlib import Path
 import pytest
 import requests
 
-from plugind.api.events import CHECK_EVERY
 from plugind.model import Session
 from plugind.testing.serving import load
 from plugind.ui.session import COOKIE, digest_of, key_of
@@ -116,5 +115,5 @@ def test_a_client_that_leaves_frees_its_place(api: Live, made: Gate) -> None:
     with stream(api, made.headers("csi-list")) as events:
         next(events)
         assert api.services.events.streams == 1
-    eventually(lambda: api.services.events.streams == 0, 10 * CHECK_EVERY)
+    eventually(lambda: api.services.events.streams == 0)
     assert not api.services.page_changes._followers

@@ -27,6 +27,7 @@ from typing import Any, BinaryIO
 
 from marshmallow import ValidationError
 
+import plugind.without_rich  # noqa: F401 - before structlog is imported
 from plugind import logs
 from plugind.agent import kernel, protocol
 from plugind.agent.prober.probing import Probing

@@ -9,7 +9,6 @@ from __future__ import annotations
 import threading
 import time
 from collections.abc import Callable, Collection, Mapping
-from dataclasses import replace
 from itertools import count
 from types import MappingProxyType
 from typing import Any, NoReturn
@@ -19,10 +18,10 @@ from plugind.agent import protocol
 from plugind.agent.bounds import TARGETS_MAXIMUM, Room
 from plugind.agent.prober.counter import ProbeCounter
 from plugind.agent.prober.health_filter import HealthFilter, Instances
-from plugind.agent.prober.results import clean, examine, keys_of, targets_of
-from plugind.agent.protocol import Alive, BadLine, Failed, Found, Message, Targets, Trouble
+from plugind.agent.prober.results import Checked, clean, examine, keys_of, targets_of
+from plugind.agent.prober.target import PAUSE, SLACK, Target, text_of
+from plugind.agent.protocol import Alive, Message, Targets, Trouble
 from plugind.errors import ProbeFailed
-from plugind.model.times import SECOND, format_duration
 from plugind.plugin_type import Prober, Schedule, Settings
 
 NAME_MAXIMUM = 256
@@ -30,9 +29,6 @@ NAME_MAXIMUM = 256
 
 ALIVE_INTERVAL = 1.0
 DISCOVER_INTERVAL = 1.0
-ABSENCE = 1.0  # a clock that is that late was stopped (SIGSTOP), and the probes with it
-SLACK = 0.2  # for a probe that keeps its time itself and has to return the reason of its failure
-PAUSE = 0.02  # between two looks, so that a flood of changed() does not become a busy loop
 
 _log = logs.get("prober")
 
@@ -62,7 +58,7 @@ class Probing:
         self._roles = roles
         self._send = send
         self._limit = settings.probe_timeout + SLACK
-        self._targets: dict[str, _Target] = {}  # replaced, never changed: two threads read it
+        self._targets: dict[str, Target] = {}  # replaced, never changed: two threads read it
         self._reported_targets: tuple[frozenset[str], frozenset[str]] | None = None
         self._opened = threading.Event()  # a target that the clock does not know of yet
         self._look_again = threading.Event()
@@ -129,7 +125,7 @@ class Probing:
             except ProbeFailed as why:
                 problem, error = f"discover failed: {clean(str(why))}", None
             except BaseException as raised:
-                problem, error = f"discover failed: {_text_of(raised)}", raised
+                problem, error = f"discover failed: {text_of(raised)}", raised
             self._looking_since = None
             self._complain(problem, error)
             time.sleep(PAUSE)
@@ -190,19 +186,19 @@ class Probing:
             _log.warning("the targets of the previous settings are not known", exc_info=True)
             return frozenset()
 
-    def _close(self, known: _Target) -> None:
+    def _close(self, known: Target) -> None:
         try:
             self._prober.close(known.target)
         except BaseException:
             _log.warning("closing a target failed", target=known.name, exc_info=True)
 
-    def _open(self, name: str, target: Any, before: _Target | None) -> None:
+    def _open(self, name: str, target: Any, before: Target | None) -> None:
         settings = self._schedule(name, target).over(self._settings)
         health_filter = HealthFilter(
             settings, before.health_filter if before else None, self._shown.get(name, {})
         )
         named, problems = self._named(name, target)
-        new = _Target(
+        new = Target(
             name,
             target,
             settings,
@@ -239,7 +235,7 @@ class Probing:
             maximum = self._settings.max_instances
             named, problems = keys_of(self._prober.instances_of(target), self._roles, maximum)
         except BaseException as error:
-            named, problems = frozenset(), (f"instances_of failed: {_text_of(error)}",)
+            named, problems = frozenset(), (f"instances_of failed: {text_of(error)}",)
         if problems:
             _log.warning("bad instances_of", target=name, problems="; ".join(problems[:10]))
         return named, problems
@@ -252,145 +248,8 @@ class Probing:
                 _log.warning("a target counts as not configured", target=name, exc_info=True)
             return False
 
-    def _probe(self, target: Any) -> tuple[dict[protocol.Key, dict[str, Any]], tuple[str, ...]]:
-        return examine(self._prober.probe(target), self._roles, self._settings.max_instances)
-
-
-_Probe = Callable[[Any], tuple[dict[protocol.Key, dict[str, Any]], tuple[str, ...]]]
-
-
-class _Target:
-    """One target: its thread probes it, and the clock's thread checks whether that takes too long.
-
-    ``probe`` returns the valid instances and the problems of the others. ``problems`` are those of
-    the last probe that returned anything. ``named`` are the target's instances as far as its type
-    can name them before a probe succeeds.
-    """
-
-    def __init__(
-        self,
-        name: str,
-        target: Any,
-        settings: Settings,
-        health_filter: HealthFilter,
-        probe: _Probe,
-        send: Callable[[Message], None],
-        room: Room,
-        counter: ProbeCounter,
-        named: frozenset[protocol.Key] = frozenset(),
-    ) -> None:
-        self.name = name
-        self.target = target
-        self.health_filter = health_filter
-        self.wake = threading.Event()
-        self._settings = settings
-        self._probe = probe
-        self._send = send
-        self._room = room
-        self._counter = counter
-        self._lock = threading.Lock()  # keeps the messages on a target in order
-        self._shut = False
-        self._limit = settings.probe_timeout + SLACK
-        self._started: float | None = None
-        self._overdue_at = 0.0
-        self._overdue = False
-        self._excused = False
-        self._text_of = b""
-        self._named = named
-        self._complaint: tuple[str, ...] = ()
-        self.problems: tuple[str, ...] = ()
-
-    def run(self) -> None:
-        """Probe now, then at every interval and whenever woken, until shut."""
-        while not self._shut:
-            started = self._begin()
-            self._end(self._outcome(), time.monotonic() - started)
-            time.sleep(PAUSE)
-            self.wake.wait(max(0.0, started + self._settings.probe_interval - time.monotonic()))
-            self.wake.clear()
-
-    def _begin(self) -> float:
-        with self._lock:
-            self._started = started = time.monotonic()
-            self._overdue = self._excused = False
-            self._overdue_at = started + self._limit
-        return started
-
-    def _end(self, outcome: Found | Failed, took: float) -> None:
-        with self._lock:
-            self._started = None
-            if self._overdue:
-                return  # it has failed already: an answer that comes too late does not count
-            if took > self._limit + ABSENCE:
-                self.wake.set()  # it was stopped meanwhile, so its result means nothing: ask again
-                return
-            self._counter.add(outcome, took)
-            self._report(self.health_filter.report(outcome, took))
-
-    def shut(self) -> None:
-        """Report nothing of the target from here on, even if its thread hangs and comes back."""
-        with self._lock:
-            self._shut = True
-        self.wake.set()
-
-    def check(self, now: float) -> float:
-        """Report a probe that is overdue; return when to check again, at the earliest.
-
-        One that never ends counts again whenever another would have ended in its place.
-        """
-        with self._lock:
-            if self._started is None:
-                return now + self._limit
-            if now >= self._overdue_at + ABSENCE and not self._excused:
-                self._excused = True
-                self._overdue_at = now + self._limit
-            if now >= self._overdue_at:
-                limit = format_duration(round(self._settings.probe_timeout * SECOND))
-                failed = self._failed(f"no answer within {limit}")
-                self._counter.add(failed, self._limit)
-                self._report(self.health_filter.report(failed, now - self._started))
-                self._overdue = True
-                self._overdue_at = now + max(self._settings.probe_interval, self._limit)
-            return self._overdue_at
-
-    def _outcome(self) -> Found | Failed:
-        """Probe once. No exception of a probe, not even SystemExit, may end its thread."""
-        try:
-            found, problems = self._probe(self.target)
-        except ProbeFailed as error:
-            return self._failed(clean(str(error)) or "its probe failed")
-        except BaseException as error:
-            self._complain((_text_of(error),), error)
-            return self._failed(_text_of(error))
-        self._complain(problems)
-        self.problems = problems
-        return Found(self.name, time.time_ns(), found)
-
-    def _failed(self, reason: str) -> Failed:
-        return Failed(self.name, time.time_ns(), reason, self._named)
-
-    def _complain(self, problems: tuple[str, ...], error: BaseException | None = None) -> None:
-        if problems and problems != self._complaint:
-            shown = "; ".join(problems[:10])
-            _log.warning("bad probe", target=self.name, problems=shown, exc_info=error)
-        self._complaint = problems
-
-    def _report(self, outcome: Found | Failed) -> None:
-        if self._shut:
-            return
-        try:
-            protocol.encode(outcome)
-        except BadLine as error:
-            outcome = self._failed(f"what probe returned is too much: {error}")
-        outcome = self._room.admit(outcome)
-        same_but_for_the_time = protocol.encode(replace(outcome, time=0))
-        if same_but_for_the_time != self._text_of:
-            self._text_of = same_but_for_the_time
-            self._send(outcome)
-
-
-def _text_of(error: BaseException) -> str:
-    try:
-        return clean(f"{type(error).__name__}: {error}")
-    except Exception:
-        return type(error).__name__  # even its text can be broken
+    def _probe(
+        self, target: Any, last: dict[protocol.Key, Checked]
+    ) -> tuple[dict[protocol.Key, dict[str, Any]], tuple[str, ...]]:
+        result = self._prober.probe(target)
+        return examine(result, self._roles, self._settings.max_instances, last)

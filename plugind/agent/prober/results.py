@@ -7,8 +7,8 @@ JSON must not get as far as the agent.
 from __future__ import annotations
 
 import json
-from collections.abc import Collection, Mapping
-from typing import Any
+from collections.abc import Collection, Mapping, MutableMapping
+from typing import Any, NamedTuple
 
 from plugind.agent.allocations import PROCESS
 from plugind.agent.protocol import Key
@@ -33,8 +33,18 @@ NESTING_MAXIMUM = 20
 """Levels of objects and lists in a fingerprint; a server takes 32 in the report around it."""
 
 
+class Checked(NamedTuple):
+    """A fingerprint that was checked: its JSON as its type gave it, and as it is reported."""
+
+    text: str
+    plain: dict[str, Any]
+
+
 def examine(
-    result: Any, roles: Collection[str], maximum: int = INSTANCES_MAXIMUM
+    result: Any,
+    roles: Collection[str],
+    maximum: int = INSTANCES_MAXIMUM,
+    last: MutableMapping[Key, Checked] | None = None,
 ) -> tuple[dict[Key, dict[str, Any]], tuple[str, ...]]:
     """Return the valid instances of a probe's result by plugin ID and role, and the problems of
     others.
@@ -42,6 +52,9 @@ def examine(
     An invalid fingerprint under a valid key becomes an unhealthy one that says so. Raise
     ProbeFailed when the result as a whole cannot be used, for example because it has more than
     ``maximum`` instances.
+
+    ``last`` has the fingerprints of the target's last result, and is given those of this one. One
+    that is still the same is not checked again: the same object is returned for it.
     """
     if not isinstance(result, Mapping):
         raise ProbeFailed(
@@ -53,7 +66,16 @@ def examine(
             "(max_instances)"
         )
     problems = {key: _problem_of(key, roles) for key in result}
-    found = {key: _checked(result[key]) for key, problem in problems.items() if not problem}
+    before = {} if last is None else dict(last)
+    new = {
+        key: _checked(result[key], before.get(key))
+        for key, problem in problems.items()
+        if not problem
+    }
+    if last is not None:
+        last.clear()
+        last.update(new)
+    found = {key: checked.plain for key, checked in new.items()}
     return found, tuple(problem for problem in problems.values() if problem)
 
 
@@ -106,25 +128,31 @@ def _problem_of(key: Any, roles: Collection[str]) -> str:
     return f"{str(key)[:200]!r} is no pair of plugin ID and role"
 
 
-def _checked(fingerprint: Any) -> dict[str, Any]:
+def _checked(fingerprint: Any, last: Checked | None) -> Checked:
     """Return the fingerprint as a copy in plain JSON values; an unhealthy one when that is
-    impossible."""
+    impossible. Where it is the ``last`` one again, return that."""
     try:
-        plain = _plain(fingerprint)
+        text = _text(fingerprint)
+        if last is not None and last.text == text:
+            return last
+        plain = _plain(text)
     except (TypeError, ValueError, RecursionError) as error:
         reason = f"{SPOILT}{error}"
-        return {"Healthy": False, "HealthDescription": clean(reason)}
+        return Checked("", {"Healthy": False, "HealthDescription": clean(reason)})
     for name in ("UpdateTime", "Configured"):  # these are the core's own, and not changes
         plain.pop(name, None)
     if description := plain.get("HealthDescription"):
         plain["HealthDescription"] = _bounded(description)
-    return plain
+    return Checked(text, plain)
 
 
-def _plain(fingerprint: Any) -> dict[str, Any]:
+def _text(fingerprint: Any) -> str:
     if not isinstance(fingerprint, Mapping):
         raise TypeError(f"it is {type(fingerprint).__name__} instead of a mapping")
-    text = json.dumps(dict(fingerprint), allow_nan=False, ensure_ascii=False)
+    return json.dumps(dict(fingerprint), allow_nan=False, ensure_ascii=False)
+
+
+def _plain(text: str) -> dict[str, Any]:
     plain: dict[str, Any] = json.loads(text)
     if not isinstance(plain.get("Healthy"), bool):
         raise TypeError("Healthy must be True or False")

@@ -10,11 +10,11 @@ from plugind.errors import StoreError
 from plugind.model import Beat, Run
 from plugind.store.base import RUNS_KEPT, Heard
 from plugind.store.etcd.client import Client
-from plugind.store.etcd.keys import Indexes, Keys, Root
+from plugind.store.etcd.keys import Keys
 from plugind.store.etcd.reading import KeptBeat, Reading
-from plugind.store.etcd.rpc_pb2 import RangeRequest, RequestOp, TxnRequest
+from plugind.store.etcd.rpc_pb2 import Compare, RangeRequest, RequestOp, TxnRequest
 from plugind.store.etcd.transactions import at_revision, batches, delete, get, put
-from plugind.store.etcd.values import LOAD_SECONDS, packed_json, unpack
+from plugind.store.etcd.values import packed_json, unpack
 
 _AT_ONCE = 120
 
@@ -27,13 +27,11 @@ class Beats:
     """Writes beats and runs of one generation, and reads them. Safe for threads but for ``mark``,
     which one thread calls."""
 
-    def __init__(
-        self, client: Client, root: Root, keys: Keys, indexes: Indexes, reading: Reading
-    ) -> None:
+    def __init__(self, client: Client, is_current: Compare, keys: Keys, reading: Reading) -> None:
         self._client = client
         self._keys = keys
         self._reading = reading
-        self._is_current = at_revision(root.current, indexes.revision)
+        self._is_current = is_current
 
     def beat(self, beats: Mapping[str, Beat]) -> None:
         """Keep when nodes were heard."""
@@ -78,6 +76,4 @@ class Beats:
 
     def _write(self, operations: Sequence[RequestOp]) -> None:
         for some in batches(operations, _AT_ONCE):
-            request = TxnRequest(compare=[self._is_current], success=some)
-            if not self._client.call("Txn", request, LOAD_SECONDS).succeeded:
-                self._reading.check_current([])
+            self._reading.write(some)

@@ -208,7 +208,7 @@ class Committer:
                 self._copies.drop(documents)
             return _Done(found[0].mod_revision, done)
         self._reading.check_current(replaced)
-        if heads[0].mod_revision < followed:
+        if not heads or heads[0].mod_revision < followed:
             raise StoreError(SET_BACK)
         self._copies.drop(documents)
         return self._reading.moved(limits)[1]

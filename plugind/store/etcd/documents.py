@@ -4,12 +4,13 @@ from __future__ import annotations
 
 import threading
 from collections import OrderedDict
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from typing import Any, NamedTuple
 
 import msgspec
 
-from plugind.model import Change, Forgotten, Instance, InstanceKey, KeptSecret, Node
+from plugind.model import Change, Forgotten, InstanceKey, KeptSecret, Node
+from plugind.store.coding import WrittenInstance
 from plugind.store.etcd.values import pack, unpack
 
 KEPT_BYTES = 64 * 2**20
@@ -17,10 +18,10 @@ KEPT_BYTES = 64 * 2**20
 
 
 class Document(msgspec.Struct):
-    """Everything kept under a node ID."""
+    """Everything kept under a node ID. Instances are as JSON has them: a writer packs none."""
 
     node: Node | None = None
-    instances: list[Instance] = []
+    instances: list[WrittenInstance] = []
     forgotten: list[Forgotten] = []
     kept_secret: KeptSecret | None = None
 
@@ -127,14 +128,19 @@ def rewritten(packed: bytes, node_id: str, changes: Sequence[Change]) -> bytes:
         for secret in change.kept_secrets:
             if secret.some.node_id == node_id:
                 document.kept_secret = secret.after
-        _step(instances, node_id, change.instances)
+        _step(instances, node_id, change.instances, WrittenInstance.of)
         _step(forgotten, node_id, change.forgotten)
     document.instances = list(instances.values())
     document.forgotten = list(forgotten.values())
     return pack(msgspec.json.encode(document)) if document else b""
 
 
-def _step(held: dict[InstanceKey, Any], node_id: str, steps: Iterable[Any]) -> None:
+def _step(
+    held: dict[InstanceKey, Any],
+    node_id: str,
+    steps: Iterable[Any],
+    written: Callable[[Any], Any] = lambda value: value,
+) -> None:
     for step in steps:
         key = step.some.key
         if key.node_id != node_id:
@@ -142,4 +148,4 @@ def _step(held: dict[InstanceKey, Any], node_id: str, steps: Iterable[Any]) -> N
         if step.after is None:
             held.pop(key, None)
         else:
-            held[key] = step.after
+            held[key] = written(step.after)

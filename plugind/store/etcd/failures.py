@@ -20,6 +20,14 @@ SET_BACK = (
 )
 
 
+REPLACED = "the store in etcd was replaced: restart this server"
+
+GONE = (
+    "etcd has lost the store, as where its data were deleted: restore a backup (plugind store "
+    "restore), then restart all servers; without a backup they begin with an empty catalogue"
+)
+
+
 class Unanswered(StoreError):
     """No member answered. ``may_be_done`` says whether one may have done the call."""
 

@@ -23,7 +23,14 @@ from plugind.errors import Compacted, StoreError
 from plugind.health.threads import OwnedThread
 from plugind.model import Committed
 from plugind.store.etcd.client import Client, Member
-from plugind.store.etcd.failures import AuthExpired, RevisionGone, of_call, of_text, summary
+from plugind.store.etcd.failures import (
+    REPLACED,
+    AuthExpired,
+    RevisionGone,
+    of_call,
+    of_text,
+    summary,
+)
 from plugind.store.etcd.keys import Indexes, Keys, end_of
 from plugind.store.etcd.records import Record
 from plugind.store.etcd.rpc_pb2 import (
@@ -187,7 +194,7 @@ class Follower:
         response = self._client.call("Range", request)
         held = {each.key: each for each in response.kvs}
         if self._keys.head not in held:
-            raise StoreError("the store in etcd was replaced: restart this server")
+            raise StoreError(REPLACED)
         revision = response.header.revision
         self._begun(revision)
         with self._news:
@@ -286,7 +293,7 @@ class Follower:
         for revision, group in groupby(events, lambda each: each.kv.mod_revision):
             for event in group:
                 if event.type == Event.DELETE:
-                    raise StoreError("the store in etcd was replaced: restart this server")
+                    raise StoreError(REPLACED)
                 if event.kv.key == self._keys.floor:
                     floor = int(event.kv.value)
                 elif event.kv.key == self._keys.head:

@@ -29,9 +29,9 @@ from plugind.store.etcd.leases import LeasedKey, TransactionLease
 from plugind.store.etcd.ledger import Ledger
 from plugind.store.etcd.reading import Reading, current_of
 from plugind.store.etcd.records import Record, record, record_value
-from plugind.store.etcd.rpc_pb2 import StatusRequest, TxnRequest
+from plugind.store.etcd.rpc_pb2 import KeyValue, StatusRequest, TxnRequest
 from plugind.store.etcd.settings import EtcdSettings
-from plugind.store.etcd.transactions import absent, at_revision, get, not_before, put
+from plugind.store.etcd.transactions import absent, get, holds, not_before, put
 from plugind.store.etcd.upkeep import EVERY, Upkeep
 from plugind.store.etcd.values import Asides, packed_json
 from plugind.store.etcd.writing import Writing
@@ -60,8 +60,8 @@ LOSES_WRITES = ("3.5.0", "3.5.1", "3.5.2")
 _log = logs.get("store")
 
 
-def made(client: Client, root: Root) -> tuple[Current, int]:
-    """Return what the store began with, and at which revision, after making it if need be."""
+def made(client: Client, root: Root) -> tuple[Current, KeyValue]:
+    """Return what the store began with, and the key that says so, after making it if need be."""
     while (found := current_of(client, root)) is None:
         current = Current(str(uuid.uuid4()), new_generation(), FIRST_INDEX, 0)
         keys = Keys(root.name, current.generation)
@@ -89,9 +89,10 @@ class Opened:
             self._client = Client(settings)
             undo.callback(self._client.close)
             root = Root(settings.prefix)
-            current, revision = made(self._client, root)
+            current, held = made(self._client, root)
             self.identity = current.identity
-            self._indexes = Indexes(current.index, revision, current.seq)
+            self._is_current = holds(root.current, held.value)
+            self._indexes = Indexes(current.index, held.mod_revision, current.seq)
             self._keys = keys = Keys(settings.prefix, current.generation)
             self._ended = threading.Event()
             self._make(settings, root)
@@ -107,7 +108,6 @@ class Opened:
             undo.callback(self._histories.close)
             self._upkeep = Upkeep(
                 self._client,
-                root,
                 keys,
                 self._indexes,
                 reading=self._reading,
@@ -125,10 +125,10 @@ class Opened:
     def _make(self, settings: EtcdSettings, root: Root) -> None:
         client, keys, indexes = self._client, self._keys, self._indexes
         self._asides = Asides(client, keys)
-        self._reading = Reading(client, root, keys, indexes, self._asides)
+        self._reading = Reading(client, self._is_current, keys, indexes, self._asides)
         self._copies = Copies()
         self._ledger = Ledger(settings)
-        self._beats = Beats(client, root, keys, indexes, self._reading)
+        self._beats = Beats(client, self._is_current, keys, self._reading)
         self._heads = Heads(self._read_head)
         self._failure = ""
         self._failed_at = 0.0  # when the last look failed
@@ -137,7 +137,7 @@ class Opened:
             client,
             keys,
             indexes,
-            writing=Writing(root, keys, indexes, self._asides, self._ledger.floor),
+            writing=Writing(self._is_current, keys, indexes, self._asides, self._ledger.floor),
             reading=self._reading,
             copies=self._copies,
             lease=TransactionLease(client),
@@ -153,9 +153,8 @@ class Opened:
     def _lease_keys(self, root: Root) -> None:
         name = f"{socket.gethostname()} (process {os.getpid()})".encode()
         key = root.servers + uuid.uuid4().hex.encode()
-        is_current = at_revision(root.current, self._indexes.revision)
-        self._server = LeasedKey(self._client, key, name, SERVER_SECONDS, is_current)
-        self._duty = LeasedKey(self._client, root.duty, name, DUTY_SECONDS, is_current)
+        self._server = LeasedKey(self._client, key, name, SERVER_SECONDS, self._is_current)
+        self._duty = LeasedKey(self._client, root.duty, name, DUTY_SECONDS, self._is_current)
         if not self._server.take():
             self._reading.check_current()
             raise StoreError("etcd did not take the mark of this server; try again")
@@ -202,14 +201,11 @@ class Opened:
 
     def _prove(self) -> None:
         """Write what no one reads. Raise StoreError where changes could not be written."""
-        root, followed = self._root, self._indexes.revision_of(self._follower.end)
+        followed = self._indexes.revision_of(self._follower.end)
         request = TxnRequest(
-            compare=[
-                at_revision(root.current, self._indexes.revision),
-                not_before(self._keys.head, followed),
-            ],
-            success=[put(root.proof, b"")],
-            failure=[get(root.current)],
+            compare=[self._is_current, not_before(self._keys.head, followed)],
+            success=[put(self._root.proof, b"")],
+            failure=[get(self._root.current)],
         )
         response = self._client.call("Txn", request)
         if not response.succeeded:
@@ -308,11 +304,11 @@ class Opened:
                     self._reading.check_current()
             except StoreError as error:
                 if not self._failure:
-                    _log.warning("etcd cannot be reached", reason=str(error))
+                    _log.warning("the store in etcd cannot be used", reason=str(error))
                 self._failed_at, self._failure = time.monotonic(), str(error)
             else:
                 if self._failure:
-                    _log.info("etcd can be reached again")
+                    _log.info("the store in etcd can be used again")
                 self._failure = ""
 
     def _work_on(self) -> None:

@@ -22,9 +22,15 @@ from plugind.model import (
 from plugind.store.base import Contents
 from plugind.store.etcd.client import CALL_SECONDS, Client
 from plugind.store.etcd.documents import Copy, decoded
-from plugind.store.etcd.failures import RevisionGone
+from plugind.store.etcd.failures import GONE, REPLACED, RevisionGone
 from plugind.store.etcd.keys import Current, Indexes, Keys, Root, end_of
-from plugind.store.etcd.rpc_pb2 import KeyValue, RangeRequest, TxnRequest
+from plugind.store.etcd.rpc_pb2 import (
+    Compare,
+    KeyValue,
+    RangeRequest,
+    RequestOp,
+    TxnRequest,
+)
 from plugind.store.etcd.transactions import batches, get
 from plugind.store.etcd.values import LOAD_SECONDS, Asides, is_aside, pack, unpack
 
@@ -72,13 +78,13 @@ _declaration = msgspec.json.Decoder(Declaration)
 _session = msgspec.json.Decoder(Session)
 
 
-def current_of(client: Client, root: Root) -> tuple[Current, int] | None:
-    """Return what the store began with, and at which revision; None where there is no store."""
+def current_of(client: Client, root: Root) -> tuple[Current, KeyValue] | None:
+    """Return what the store began with, and the key that says so; None where there is no store."""
     found = client.call("Range", RangeRequest(key=root.current)).kvs
     if not found:
         return None
     try:
-        return _current.decode(unpack(found[0].value)), found[0].mod_revision
+        return _current.decode(unpack(found[0].value)), found[0]
     except ValueError as error:
         raise StoreError(
             f"{root.current.decode()} in etcd is not of this version of plugind: {error}"
@@ -86,29 +92,44 @@ def current_of(client: Client, root: Root) -> tuple[Current, int] | None:
 
 
 class Reading:
-    """Reads one generation. Safe for threads."""
+    """Reads one generation, which is in force where ``is_current`` holds, and writes what rests on
+    nothing but that. Safe for threads."""
 
     def __init__(
-        self, client: Client, root: Root, keys: Keys, indexes: Indexes, asides: Asides
+        self, client: Client, is_current: Compare, keys: Keys, indexes: Indexes, asides: Asides
     ) -> None:
         self._client = client
-        self._root = root
+        self._is_current = is_current
         self._keys = keys
         self._indexes = indexes
         self._asides = asides
 
     def check_current(self, found: Sequence[KeyValue] | None = None) -> None:
-        """Raise StoreError if another store has taken the place of this one."""
+        """Raise StoreError if this store is not there any more; ``found`` is what a transaction
+        got of ``current``."""
         if found is None:
-            found = self._client.call("Range", RangeRequest(key=self._root.current)).kvs
-        if [each.mod_revision for each in found] != [self._indexes.revision]:
-            raise StoreError("the store in etcd was replaced: restart this server")
+            found = self._client.call("Range", RangeRequest(key=self._is_current.key)).kvs
+        if not found:
+            raise StoreError(GONE)
+        if found[0].value != self._is_current.value:
+            raise StoreError(REPLACED)
+
+    def write(self, operations: Sequence[RequestOp]) -> None:
+        """Do operations that no change is made of. Raise StoreError, also where this store is not
+        there any more."""
+        request = TxnRequest(
+            compare=[self._is_current], success=operations, failure=[get(self._is_current.key)]
+        )
+        response = self._client.call("Txn", request, LOAD_SECONDS)
+        if not response.succeeded:
+            self.check_current(response.responses[0].response_range.kvs)
 
     def head(self) -> tuple[int, int]:
         """Return the revision at which ``log/head`` was put last, and the present one."""
         response = self._client.call("Range", RangeRequest(key=self._keys.head))
         if not response.kvs:
-            raise StoreError("the store in etcd was replaced: restart this server")
+            self.check_current()
+            raise StoreError(GONE)
         return response.kvs[0].mod_revision, response.header.revision
 
     def at(self, key: bytes, revision: int) -> KeyValue | None:
@@ -130,6 +151,9 @@ class Reading:
                 each.response_range.kvs
                 for each in self._client.call("Txn", request, LOAD_SECONDS).responses
             )
+            if not (first and second):
+                self.check_current()
+                raise StoreError(GONE)
             head = head or first[0].mod_revision  # a later one would hide what moved between
             floor = int(second[0].value)
             for scope, held in zip(scopes, found, strict=True):
@@ -212,7 +236,7 @@ class Reading:
         for each in self.every(self._keys.docs, revision):
             document = decoded(self._asides.whole(each.value, revision))
             nodes += [document.node] if document.node else []
-            instances += document.instances
+            instances += (each.instance() for each in document.instances)
             forgotten += document.forgotten
             secrets += [document.kept_secret] if document.kept_secret else []
         there = {node.id for node in nodes}

@@ -26,6 +26,7 @@ from plugind.model import (
 from plugind.model.changes import HISTORY_LIMIT
 from plugind.store import exporting
 from plugind.store.base import Progress, Restored, Summary
+from plugind.store.coding import WrittenInstance
 from plugind.store.derived_history import FILE_NAME, DerivedHistory
 from plugind.store.etcd.client import Client
 from plugind.store.etcd.documents import Document
@@ -48,6 +49,7 @@ from plugind.store.etcd.transactions import (
     at_revision,
     batches,
     delete_all,
+    holds,
     is_there,
     none_with,
     portions,
@@ -71,11 +73,11 @@ _log = logs.get("store")
 
 @dataclass(frozen=True)
 class _There:
-    """A store that is there: what it began with and at which revision, at which one it was written
-    last (0 where that is lost), and how it is read."""
+    """A store that is there: what it began with, the condition that it is the one in force, at
+    which revision it was written last (0 where that is lost), and how it is read."""
 
     current: Current
-    revision: int
+    is_current: Compare
     head: int
     reading: Reading
     asides: Asides
@@ -96,14 +98,15 @@ def _there(client: Client, root: Root) -> _There | None:
     found = current_of(client, root)
     if found is None:
         return None
-    current, revision = found
+    current, held = found
     keys = Keys(root.name, current.generation)
-    indexes = Indexes(current.index, revision, current.seq)
+    indexes = Indexes(current.index, held.mod_revision, current.seq)
     asides = Asides(client, keys)
-    reading = Reading(client, root, keys, indexes, asides)
+    is_current = holds(root.current, held.value)
+    reading = Reading(client, is_current, keys, indexes, asides)
     head = client.call("Range", RangeRequest(key=keys.head)).kvs
     last = head[0].mod_revision if head else 0
-    return _There(current, revision, last, reading, asides, keys, indexes)
+    return _There(current, is_current, last, reading, asides, keys, indexes)
 
 
 def _existing(client: Client, root: Root) -> _There:
@@ -192,7 +195,7 @@ def _replace(
     is_same = [absent(root.current)]
     if there:
         is_same = [
-            at_revision(root.current, there.revision),
+            there.is_current,
             at_revision(there.keys.head, there.head),
         ]
     try:
@@ -302,6 +305,7 @@ def _documents(found: Staged) -> Iterator[tuple[str, Document]]:
     for mark in found.read(Forgotten):
         marks.setdefault(mark.key.node_id, []).append(mark)
     for node, instances in found.nodes():
-        yield node.id, Document(node, instances, marks.get(node.id, []))
+        written = [WrittenInstance.of(each) for each in instances]
+        yield node.id, Document(node, written, marks.get(node.id, []))
     for secret in found.read(KeptSecret):
         yield secret.node_id, Document(kept_secret=secret)

@@ -86,6 +86,11 @@ def not_before(key: bytes, revision: int) -> Compare:
     return Compare(key=key, target=Compare.MOD, result=Compare.GREATER, mod_revision=revision - 1)
 
 
+def holds(key: bytes, value: bytes) -> Compare:
+    """Return the condition that a key has this value."""
+    return Compare(key=key, target=Compare.VALUE, result=Compare.EQUAL, value=value)
+
+
 def below(key: bytes, value: bytes) -> Compare:
     """Return the condition that a key has a value smaller than this."""
     return Compare(key=key, target=Compare.VALUE, result=Compare.LESS, value=value)

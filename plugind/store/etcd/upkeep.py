@@ -11,10 +11,10 @@ from contextlib import suppress
 
 from plugind.store.etcd.client import Client
 from plugind.store.etcd.failures import Full, RevisionGone
-from plugind.store.etcd.keys import Indexes, Keys, Root, number
+from plugind.store.etcd.keys import Indexes, Keys, number
 from plugind.store.etcd.leases import now
 from plugind.store.etcd.reading import Reading
-from plugind.store.etcd.rpc_pb2 import CompactionRequest, KeyValue, RequestOp, TxnRequest
+from plugind.store.etcd.rpc_pb2 import CompactionRequest, KeyValue
 from plugind.store.etcd.settings import EtcdSettings
 from plugind.store.etcd.transactions import at_revision, batches, below, delete, put, within
 from plugind.store.etcd.values import LOAD_SECONDS
@@ -35,7 +35,6 @@ class Upkeep:
     def __init__(
         self,
         client: Client,
-        root: Root,
         keys: Keys,
         indexes: Indexes,
         *,
@@ -49,7 +48,6 @@ class Upkeep:
         self._reading = reading
         self._settings = settings
         self._kept_from = kept_from
-        self._is_current = at_revision(root.current, indexes.revision)
         self._seen: deque[tuple[float, int, int]] = deque()
 
     def note(self, head: int, revision: int) -> None:
@@ -89,7 +87,7 @@ class Upkeep:
         is so: an etcd that is full takes deletions only."""
         key, value = self._keys.floor, number(self._indexes.of(head))
         try:
-            self._write([within([below(key, value)], [put(key, value)])])
+            self._reading.write([within([below(key, value)], [put(key, value)])])
         except Full:
             return False
         return True
@@ -105,7 +103,7 @@ class Upkeep:
         if self._delete_old(self._keys.histories, revision):
             with suppress(Full):
                 pruned = number(self._indexes.of(revision - 1))
-                self._write([put(self._keys.pruned, pruned)])
+                self._reading.write([put(self._keys.pruned, pruned)])
 
     def _delete_old(self, prefix: bytes, revision: int) -> int:
         """Delete the keys with a prefix that were last put before a revision. Return how many."""
@@ -155,7 +153,7 @@ class Upkeep:
         a scope that is gone would hide that it was written."""
         count = 0
         for some in batches(found, _DELETED_AT_ONCE):
-            self._write(
+            self._reading.write(
                 [
                     within([at_revision(each.key, each.mod_revision)], [delete(each.key)])
                     for each in some
@@ -163,8 +161,3 @@ class Upkeep:
             )
             count += len(some)
         return count
-
-    def _write(self, operations: list[RequestOp]) -> None:
-        request = TxnRequest(compare=[self._is_current], success=operations)
-        if not self._client.call("Txn", request, LOAD_SECONDS).succeeded:
-            self._reading.check_current([])

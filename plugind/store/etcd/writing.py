@@ -8,7 +8,7 @@ from typing import Any
 
 from plugind.model import Change, Step
 from plugind.store.etcd.documents import Copy, nodes_of, rewritten
-from plugind.store.etcd.keys import Indexes, Keys, Root, number
+from plugind.store.etcd.keys import Indexes, Keys, number
 from plugind.store.etcd.reading import Written as Stamped
 from plugind.store.etcd.reading import packed_stamp
 from plugind.store.etcd.records import history_value, offset, record_value
@@ -46,18 +46,19 @@ class Written:
 
 
 class Writing:
-    """Makes the transactions of one generation. ``floor(changes)`` returns the index that the log
+    """Makes the transactions of one generation, done only where ``is_current`` holds.
+    ``floor(changes)`` returns the index that the log
     reaches back to once they are in it."""
 
     def __init__(
         self,
-        root: Root,
+        is_current: Compare,
         keys: Keys,
         indexes: Indexes,
         asides: Asides,
         floor: Callable[[Sequence[Change]], int],
     ) -> None:
-        self._root = root
+        self._is_current = is_current
         self._keys = keys
         self._indexes = indexes
         self._asides = asides
@@ -106,7 +107,7 @@ class Writing:
         rest += self._set_aside(values, sum(each.ByteSize() + 8 for each in rest))
         operations = [put(key, value) if value else delete(key) for key, value in values.items()]
         compare = [
-            at_revision(self._root.current, self._indexes.revision),
+            self._is_current,
             absent(own),
             not_before(keys.head, followed),
             *self._conditions(limits, documents, head),
@@ -114,7 +115,7 @@ class Writing:
         request = TxnRequest(
             compare=compare,
             success=packed([*rest, *operations], len(compare)),
-            failure=[get(self._root.current), get(own), get(keys.head, keys_only=True)],
+            failure=[get(self._is_current.key), get(own), get(keys.head, keys_only=True)],
         )
         kept = {
             node_id: (whole[keys.doc(node_id)], self._pointer(whole, values, keys.doc(node_id)))

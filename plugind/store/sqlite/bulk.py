@@ -8,15 +8,17 @@ wait for busy threads some thousand times.
 from __future__ import annotations
 
 import sqlite3
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from functools import cache
 from itertools import chain
 from typing import Any
 
+from plugind.model import Stamp
 from plugind.store.sqlite.rows import Table
 
-_AT_ONCE = (256, 64, 16, 4, 1)
-"""Rows of one statement: a few sizes, so that SQLite's module has each of them compiled already."""
+_AT_ONCE = (256, 64, 16)
+"""Rows of one statement, and any number below: few sizes, so that SQLite's module has most of them
+compiled already. Fewer statements matter more, for with each the interpreter is lost."""
 
 _STAMPS = (
     "INSERT INTO stamps (resource, create_index, modify_index, create_time, modify_time) VALUES "
@@ -62,9 +64,12 @@ def delete(db: sqlite3.Connection, table: Table, keys: Sequence[Sequence[Any]]) 
     _execute(db, f"DELETE FROM {table.name} WHERE ", row, " OR ", "", keys)
 
 
-def stamp(db: sqlite3.Connection, resources: Sequence[str], index: int, time: int) -> None:
-    """Note that resources changed at an index and a time; new ones are created by it."""
-    rows = [(each, index, index, time, time) for each in resources]
+def stamp(db: sqlite3.Connection, stamps: Mapping[str, Stamp]) -> None:
+    """Note when resources changed; one that is there already keeps when it was created."""
+    rows = [
+        (name, one.create_index, one.modify_index, one.create_time, one.modify_time)
+        for name, one in stamps.items()
+    ]
     _execute(db, _STAMPS, _values(5), ", ", _UNLESS_NEW, rows)
 
 
@@ -81,11 +86,11 @@ def _execute(
     rows: Sequence[Sequence[Any]],
 ) -> None:
     start = 0
-    for size in _AT_ONCE:
+    while left := len(rows) - start:
+        size = next((each for each in _AT_ONCE if each <= left), left)
         statement = _statement(head, row, between, tail, size)
-        while len(rows) - start >= size:
-            db.execute(statement, list(chain.from_iterable(rows[start : start + size])))
-            start += size
+        db.execute(statement, list(chain.from_iterable(rows[start : start + size])))
+        start += size
 
 
 @cache

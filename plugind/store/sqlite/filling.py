@@ -5,7 +5,6 @@ from __future__ import annotations
 import sqlite3
 from collections.abc import Iterator
 from contextlib import closing, contextmanager
-from dataclasses import replace
 from pathlib import Path
 
 from plugind.errors import StoreError
@@ -59,6 +58,6 @@ def _without_gaps(found: Iterator[Item]) -> Iterator[Item]:
     for each in found:
         if isinstance(each, StoredTransition):
             last = each.seq if last is None else last + 1
-            yield each if each.seq == last else replace(each, seq=last)
+            yield each if each.seq == last else each.changed(seq=last)
         else:
             yield each

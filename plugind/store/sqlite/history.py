@@ -7,7 +7,6 @@ from __future__ import annotations
 
 import sqlite3
 from collections.abc import Iterable, Iterator, Sequence
-from dataclasses import fields, replace
 from operator import attrgetter
 from typing import Any
 
@@ -36,14 +35,20 @@ TABLE = """
 """
 """The table as the migrations of the store's file make it, for a file that has nothing else."""
 
-_FIELDS = tuple(field.name for field in fields(Transition))
+_FIELDS = Transition.__struct_fields__
 _COLUMNS = ("seq", "number", *_FIELDS)
+_HEALTHY = _FIELDS.index("healthy")
 _values = attrgetter(*_FIELDS)
 _RENEWED = ("after", "reason", "healthy", "count", "healthy_seconds", "version", "until")
 _renewed = attrgetter(*_RENEWED)
 _PULL = """
     UPDATE transitions SET time = ?1, since = min(since, ?1), until = min(until, ?1)
     WHERE seq > ?2 AND time > ?1
+"""
+_ENDS = """
+    SELECT first.seq, first.time, last.seq, last.time FROM
+        (SELECT seq, time FROM transitions ORDER BY seq LIMIT 1) AS first,
+        (SELECT seq, time FROM transitions ORDER BY seq DESC LIMIT 1) AS last
 """
 _UPDATE = f"""
     UPDATE transitions SET {", ".join(f"{name} = ?" for name in _RENEWED)}
@@ -60,13 +65,25 @@ def append(db: sqlite3.Connection, numbered: Sequence[Committed], retention: Ret
     if not any(each.change.transitions for each in numbered):
         return
     now = numbered[-1].change.time
-    first, _ = newest(db)
     stored = [
         StoredTransition(0, each.index, one) for each in numbered for one in each.change.transitions
     ]
-    time, added = write(db, stored, now, first)
-    count = size(db)
-    prune(db, min(now, time) - retention.keep, count - retention.maximum, 2 * added)
+    first, last = _ends(db)
+    time, added = write(db, stored, now, last)
+    oldest_kept = min(now, time) - retention.keep
+    excess = last[0] + added - first[0] + 1 - retention.maximum
+    if first[1] < oldest_kept or excess > 0:
+        prune(db, oldest_kept, excess, 2 * added)
+
+
+def _ends(db: sqlite3.Connection) -> tuple[tuple[int, int], tuple[int, int]]:
+    """Return ``seq`` and time of the oldest row and of the newest. Where there is none the next row
+    is the first.
+
+    SQLite would look through the whole table for its least and its greatest ``seq`` at once.
+    """
+    found = db.execute(_ENDS).fetchone() or (1, 0, 0, 0)
+    return found[:2], found[2:]
 
 
 def newest(db: sqlite3.Connection) -> tuple[int, int]:
@@ -76,11 +93,15 @@ def newest(db: sqlite3.Connection) -> tuple[int, int]:
 
 
 def write(
-    db: sqlite3.Connection, stored: Iterable[StoredTransition], now: int, first: int | None = None
+    db: sqlite3.Connection,
+    stored: Iterable[StoredTransition],
+    now: int,
+    last: tuple[int, int] | None = None,
 ) -> tuple[int, int]:
-    """Write transitions that came ``now``; with ``first`` they are numbered from there on. Return
-    the time of the newest before them, and how many rows there are more."""
-    _, time = newest(db)
+    """Write transitions that came ``now``; with ``last``, which is ``seq`` and time of the newest
+    before them, they are numbered from there on. Return the time of that one, and how many rows
+    there are more."""
+    first, time = last or newest(db)
     if time - now > AHEAD:
         time = _pull(db, now)
     before, added = time, 0
@@ -93,8 +114,8 @@ def write(
             if _update(db, one):
                 continue
         time, added = max(time, one.time), added + 1
-        timed = one if one.time == time else replace(one, time=time)
-        seq = each.seq if first is None else first + added
+        timed = one if one.time == time else one.changed(time=time)
+        seq = each.seq if last is None else first + added
         rows.append((seq, each.index, *_values(timed)))
     put(db, rows)
     return before, added
@@ -174,9 +195,7 @@ def _select(db: sqlite3.Connection, query: HistoryQuery, after: int) -> list[Sto
 def _last_until(db: sqlite3.Connection, index: int) -> int:
     """Return the ``seq`` of the last transition of a change up to an index, 0 for none. Both grow
     together, so a search by halves finds it without an index of the table."""
-    first, last = db.execute(
-        "SELECT ifnull(min(seq), 1), ifnull(max(seq), 0) FROM transitions"
-    ).fetchone()
+    (first, _), (last, _) = _ends(db)
     while first <= last:
         middle = (first + last) // 2
         (number,) = db.execute(
@@ -197,10 +216,11 @@ def every(db: sqlite3.Connection) -> Iterator[StoredTransition]:
 
 def size(db: sqlite3.Connection) -> int:
     """Return how many transitions there are."""
-    (number,) = db.execute("SELECT ifnull(max(seq) - min(seq) + 1, 0) FROM transitions").fetchone()
-    return int(number)
+    (first, _), (last, _) = _ends(db)
+    return last - first + 1
 
 
 def _stored(row: Sequence[Any]) -> StoredTransition:
-    one = Transition(*row[2:])
-    return StoredTransition(row[0], row[1], replace(one, healthy=bool(one.healthy)))
+    values = list(row[2:])
+    values[_HEALTHY] = bool(values[_HEALTHY])
+    return StoredTransition(row[0], row[1], Transition(*values))

@@ -33,8 +33,8 @@ from plugind.store.sqlite.rows import (
     Table,
     declaration_row,
     forgotten_row,
-    instance_of,
     instance_row,
+    instances,
     kept_secret_row,
     node_row,
 )
@@ -46,16 +46,17 @@ Row = Sequence[Any]
 
 
 class _Kept(NamedTuple):
-    """Where values of a kind are kept, and how a row becomes one of them and is made of it."""
+    """The table of values of a kind, and how a row becomes one of them (None for instances) and is
+    made of it."""
 
     table: Table
-    value: Callable[[Row], Any]
+    value: Callable[[Row], Any] | None
     row: Callable[[Any], Row]
 
 
 _KEPT: Mapping[type[Any], _Kept] = {
     Node: _Kept(NODES, lambda row: Node(*row), node_row),
-    Instance: _Kept(INSTANCES, instance_of, instance_row),
+    Instance: _Kept(INSTANCES, None, instance_row),
     Declaration: _Kept(
         DECLARATIONS, lambda row: Declaration(PluginKey(*row[:2]), row[2]), declaration_row
     ),
@@ -88,7 +89,7 @@ def read(db: sqlite3.Connection, kind: type[Any]) -> Iterator[Any]:
         yield from history.every(db)
         return
     kept = _KEPT[kind]
-    found = map(kept.value, kept.table.rows(db))
+    found: Iterator[Any] = map(kept.value, kept.table.rows(db)) if kept.value else instances(db)
     # There are few more runs than RUNS_KEPT, and they stand in the order of their starts.
     yield from sorted(found, key=_start) if kind is Run else found
 

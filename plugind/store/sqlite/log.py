@@ -34,18 +34,29 @@ class LogLimits:
 
 
 def append(
-    db: sqlite3.Connection, numbered: Sequence[Committed], size: int, limits: LogLimits
+    db: sqlite3.Connection,
+    numbered: Sequence[Committed],
+    size: int,
+    limits: LogLimits,
+    *,
+    shared: bool,
 ) -> int:
     """Write changes to the log, and take out what it need not keep. Return its size in bytes, which
-    was ``size`` before."""
+    was ``size`` before.
+
+    Which scopes they write is noted only where other processes have the store ``shared``: without
+    any, only a writer that missed the outcome of its own commit has planned on what was before. One
+    that opens the store later loads it first.
+    """
     rows = []
     for each in numbered:
         text = encode(each.change)
         rows.append((each.index, each.change.time, len(text), text))
     size = size - _prune(db, rows, size, limits) + sum(row[2] for row in rows)
     bulk.insert(db, "log", _LOG, rows)
-    written = {scope: each.index for each in numbered for scope in each.change.writes}
-    bulk.insert(db, "scopes", ("scope", "number"), list(written.items()))
+    if shared:
+        written = {scope: each.index for each in numbered for scope in each.change.writes}
+        bulk.insert(db, "scopes", ("scope", "number"), list(written.items()))
     return size
 
 
@@ -92,11 +103,16 @@ def _decoded(number: int, text: bytes) -> Change:
         raise Damaged(f"log {number}: {error}") from error
 
 
-def moved(db: sqlite3.Connection, last: int, base: int, scopes: Collection[str]) -> Collection[str]:
+def moved(
+    db: sqlite3.Connection, last: int, base: int, scopes: Collection[str], *, shared: bool
+) -> Collection[str]:
     """Return those of the scopes that were written after index ``base``; all of them where that is
-    too long ago to say. ``last`` is the store's index."""
+    too long ago to say, or was not noted, for the store is not ``shared``. ``last`` is the store's
+    index."""
     if base == last or not scopes:
         return ()
+    if not shared:
+        return scopes
     (start,) = db.execute("SELECT min(number) - 1 FROM log").fetchone()
     if not (last if start is None else start) <= base < last:
         return scopes

@@ -26,6 +26,10 @@ from plugind.store.sqlite.wake import LOOK_SECONDS
 
 FILE_NAME = "index"
 
+AGAIN_SECONDS = LOOK_SECONDS / 2
+"""Seconds after which one who waits looks again, so that ``newest_at_once`` hardly ever has to
+return None."""
+
 _INDEX = struct.Struct("=Q")
 _IN_MODIFY = 2
 _libc = ctypes.CDLL(None, use_errno=True)
@@ -47,6 +51,7 @@ class Published:
         self._interrupts = 0
         self._idle: list[int] = []
         self._failure = ""
+        self._own = 0  # the last index that this process wrote
         self._file = os.open(self._path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
         try:
             self._seen = look()
@@ -55,12 +60,14 @@ class Published:
                 # A write into the space of a sparse file could fail later, when a disk is full.
                 os.ftruncate(self._file, _INDEX.size)
                 os.pwrite(self._file, _INDEX.pack(self._seen), 0)
-            self._map = mmap.mmap(self._file, _INDEX.size, prot=mmap.PROT_READ)
+            mapped = mmap.mmap(self._file, _INDEX.size, prot=mmap.PROT_READ)
+            self._mapped = memoryview(mapped).cast("Q")
         except BaseException:
             os.close(self._file)
             raise
 
     def publish(self, index: int) -> None:
+        self._own = index
         # It is a write and not a store into the map, by which a full disk would kill the process.
         try:
             os.pwrite(self._file, _INDEX.pack(index), 0)
@@ -72,36 +79,55 @@ class Published:
             self._failure = ""
 
     def newest(self) -> int:
-        if time.monotonic() - self._looked >= LOOK_SECONDS:
-            with self._looking:
-                now = time.monotonic()
-                if now - self._looked >= LOOK_SECONDS and not self._closed:
-                    self._seen = self._look()
-                    self._looked = now  # of before the look
-        return max(self._mapped(), self._seen)
+        self._look_unless_within(LOOK_SECONDS)
+        return self._newest()
 
-    def _mapped(self) -> int:
-        """Return what the file has. The kernel need not copy the 8 bytes at once: a number that is
-        read twice is none that was half written."""
-        found = _INDEX.unpack_from(self._map)
-        while found != (found := _INDEX.unpack_from(self._map)):
+    def _look_unless_within(self, seconds: float) -> None:
+        """Look into the store, unless the last look was less than so many seconds ago."""
+        if time.monotonic() - self._looked < seconds:
+            return
+        with self._looking:
+            now = time.monotonic()
+            if now - self._looked >= seconds and not self._closed:
+                self._seen = self._look()
+                self._looked = now  # of before the look
+
+    def newest_at_once(self) -> int | None:
+        if time.monotonic() - self._looked >= LOOK_SECONDS:
+            return None
+        return self._newest()
+
+    def _newest(self) -> int:
+        """Return the newer one of what the file has and what the store had at the last look.
+
+        The kernel need not copy the 8 bytes at once: a number that is read twice is none that was
+        half written.
+        """
+        mapped = self._mapped
+        found = mapped[0]
+        while found != (found := mapped[0]):
             pass
-        return int(found[0])
+        return found if found > self._seen else self._seen
 
     def interrupt(self) -> None:
         """Have waits return at their next look, within LOOK_SECONDS."""
         with self._news:
             self._interrupts += 1
 
-    def wait(self, after: int, timeout: float) -> bool:
+    def wait(self, after: int, timeout: float, *, for_others: bool = False) -> bool:
         deadline = time.monotonic() + timeout
         interrupts = self._interrupts
         with self._watching() as watch:
-            while not self._closed and self.newest() <= after:
+            while not self._closed:
+                known = max(after, self._own) if for_others else after
+                self._look_unless_within(AGAIN_SECONDS)
+                if self.newest() > known:
+                    break
                 left = deadline - time.monotonic()
                 if left <= 0 or self._interrupts > interrupts:
-                    return False
-                _await(watch, min(left, LOOK_SECONDS))
+                    return self.newest() > after
+                until_look = self._looked + AGAIN_SECONDS - time.monotonic()
+                _await(watch, max(0.0, min(left, until_look)))
             return not self._closed
 
     @contextmanager

@@ -3,17 +3,19 @@
 from __future__ import annotations
 
 import sqlite3
+import sys
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
+from functools import lru_cache
 from typing import Any
 
+import msgspec
 import orjson
 
 from plugind.model import (
     Allocation,
     Beat,
     Declaration,
-    Fingerprint,
     Forgotten,
     Instance,
     InstanceKey,
@@ -30,6 +32,9 @@ from plugind.store.sqlite.file import Damaged
 
 Decode = Callable[[Any], Any]
 """Makes a column's value one of plugind's. Raises ValueError for what plugind did not write."""
+
+_AT_ONCE = 1_000
+"""Rows that are read together."""
 
 STAMP = """
     INSERT INTO stamps (resource, create_index, modify_index, create_time, modify_time)
@@ -51,25 +56,57 @@ class Table:
     def columns(self) -> tuple[str, ...]:
         return (*self.key, *self.others)
 
-    def rows(self, db: sqlite3.Connection) -> Iterator[tuple[Any, ...]]:
-        """Yield every row, decoded, by key. Raise Damaged, which names the row."""
-        decoders = {**dict.fromkeys(self.key, _text), **self.others}
+    def raw(self, db: sqlite3.Connection) -> Iterator[tuple[Any, ...]]:
+        """Yield every row by key, as SQLite has it. Raise Damaged, which names the row, where a
+        column's value is not even of its kind."""
+        types = tuple(_RAW.get(each, str) for each in self._decoders)
         columns, key = ", ".join(self.columns), ", ".join(self.key)
-        for row in db.execute(f"SELECT {columns} FROM {self.name} ORDER BY {key}"):
-            values = []
-            for each, (column, decode) in zip(row, decoders.items(), strict=True):
-                try:
-                    values.append(decode(each))
-                except ValueError as error:
-                    key = "/".join(ascii(part).strip("'") for part in row[: len(self.key)])
-                    raise Damaged(f"{self.name} {key}: {column}: {error}") from error
-            yield tuple(values)
+        found = db.execute(f"SELECT {columns} FROM {self.name} ORDER BY {key}")
+        while some := found.fetchmany(_AT_ONCE):
+            try:
+                # Together, for to look at one value after the other takes longer than to read them.
+                yield from msgspec.convert(some, list[tuple[types]])  # type: ignore[valid-type]
+            except msgspec.ValidationError:
+                for row in some:
+                    self.check(row)
+                raise
+
+    def rows(self, db: sqlite3.Connection) -> Iterator[list[Any]]:
+        """Yield every row, decoded, by key. Raise Damaged, which names the row."""
+        made = [(at, each) for at, each in enumerate(self._decoders) if each not in _AS_IT_IS]
+        for row in self.raw(db):
+            values = list(row)
+            try:
+                for place, decode in made:
+                    values[place] = decode(row[place])
+            except ValueError:
+                self.check(row)
+                raise
+            yield values
+
+    @property
+    def _decoders(self) -> tuple[Decode, ...]:
+        return (*(_text for _ in self.key), *self.others.values())
+
+    def check(self, row: Sequence[Any]) -> None:
+        """Raise Damaged for the first column of a row that is not as it should be."""
+        for value, column, decode in zip(row, self.columns, self._decoders, strict=True):
+            try:
+                decode(value)
+            except ValueError as error:
+                key = "/".join(ascii(part).strip("'") for part in row[: len(self.key)])
+                raise Damaged(f"{self.name} {key}: {column}: {error}") from error
 
 
 def _text(value: Any) -> str:
     if not isinstance(value, str):
         raise ValueError("is no text")
     return value
+
+
+def _word(value: Any) -> str:
+    """Return a text that many rows have, as one object for all of them."""
+    return sys.intern(_text(value))
 
 
 def _number(value: Any) -> int:
@@ -93,33 +130,42 @@ def _object(text: Any) -> dict[str, Any]:
     return value
 
 
+@lru_cache(1_024)
 def _texts(text: Any) -> dict[str, str]:
-    return {key: _text(value) for key, value in _object(text).items()}
+    """Return texts by name. Nodes that have the same ones share them."""
+    return {sys.intern(key): sys.intern(_text(value)) for key, value in _object(text).items()}
 
 
 def _numbers(text: Any) -> dict[str, int]:
     return {key: _number(value) for key, value in _object(text).items()}
 
 
+_process = msgspec.json.Decoder(Allocation).decode
+
+
 def _allocation(text: Any) -> Allocation | None:
-    if text is None:
-        return None
-    value = _object(text)
-    name, job_id, task_group = (_text(value.get(key)) for key in ("name", "job_id", "task_group"))
-    return Allocation(
-        name, job_id, task_group, _number(value.get("created")), _flag(value.get("runs"))
-    )
+    return None if text is None else _process(text)
+
+
+_AS_IT_IS = (_text, _number, _time)
+"""What only looks at a value."""
+
+_RAW: Mapping[Decode, Any] = {_number: int, _flag: int, _time: int | None, _allocation: str | None}
+"""The types of columns that are not texts."""
 
 
 NODES = Table(
     "nodes",
     ("id",),
     {
-        **dict.fromkeys(("name", "datacenter", "version", "address"), _text),
+        "name": _text,
+        **dict.fromkeys(("datacenter", "version"), _word),
+        "address": _text,
         **dict.fromkeys(("attributes", "meta"), _texts),
-        **dict.fromkeys(("secret_hash", "status"), _text),
+        "secret_hash": _text,
+        "status": _word,
         **dict.fromkeys(("status_since", "back_since", "cloned_since", "heard"), _number),
-        "accessor": _text,
+        "accessor": _word,
     },
 )
 INSTANCES = Table(
@@ -175,7 +221,7 @@ def contents(db: sqlite3.Connection) -> Contents:
     found = Contents(
         index,
         [Node(*row) for row in NODES.rows(db)],
-        [instance_of(row) for row in INSTANCES.rows(db)],
+        list(instances(db)),
         [Declaration(PluginKey(type_, id_), rest) for type_, id_, rest in DECLARATIONS.rows(db)],
         {resource: Stamp(*rest) for resource, *rest in STAMPS.rows(db)},
         [Forgotten(InstanceKey(*row[:4]), *row[4:]) for row in FORGOTTEN.rows(db)],
@@ -214,16 +260,17 @@ def node_row(value: Node) -> tuple[Any, ...]:
 
 def instance_row(value: Instance) -> tuple[Any, ...]:
     told = value.fingerprint
+    process = told.allocation
     return (
         *value.key,
         told.healthy,
         told.description,
         told.updated,
         told.alloc_id,
-        _json(told.details),
+        value.details_json,
         value.digest,
         value.missing_since,
-        None if told.allocation is None else _json(asdict(told.allocation)),
+        None if process is None else _json(msgspec.structs.asdict(process)),
     )
 
 
@@ -243,7 +290,19 @@ def session_row(value: Session) -> tuple[Any, ...]:
     return (value.key, value.accessor, value.token, value.began, value.ends)
 
 
-def instance_of(row: Sequence[Any]) -> Instance:
-    *key, healthy, description, updated, alloc_id, details, digest, missing_since, allocation = row
-    fingerprint = Fingerprint(healthy, description, updated, alloc_id, details, allocation)
-    return Instance(InstanceKey(*key), fingerprint, digest, missing_since)
+def instances(db: sqlite3.Connection) -> Iterator[Instance]:
+    """Yield every instance by key. Raise Damaged for a row that cannot be read."""
+    intern, stored = sys.intern, Instance.stored
+    for row in INSTANCES.raw(db):
+        node_id, type_, id_, role, healthy, description, updated, *others = row
+        alloc_id, details, digest, missing_since, process = others
+        try:
+            if not isinstance(orjson.loads(details), dict):
+                raise ValueError("is no JSON object")
+            allocation = None if process is None else _process(process)
+        except ValueError:
+            INSTANCES.check(row)
+            raise
+        key = InstanceKey(intern(node_id), intern(type_), intern(id_), intern(role))
+        rest = updated, alloc_id, digest
+        yield stored(key, bool(healthy), description, details, allocation, missing_since, rest)

@@ -9,7 +9,7 @@ from __future__ import annotations
 import os
 import sqlite3
 import threading
-from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager, ExitStack, contextmanager, nullcontext, suppress
 from dataclasses import replace
 from functools import partial
@@ -31,7 +31,7 @@ from plugind.store.base import (
     no_progress,
 )
 from plugind.store.conflicts import conflicts
-from plugind.store.sqlite import bulk, history, log, maintenance, restoring, runs, transfer
+from plugind.store.sqlite import applying, history, log, maintenance, restoring, runs, transfer
 from plugind.store.sqlite.beats import FILE_NAME as BEATS_FILE_NAME
 from plugind.store.sqlite.beats import TURN_NAME as BEATS_TURN_NAME
 from plugind.store.sqlite.beats import Beats
@@ -50,25 +50,7 @@ from plugind.store.sqlite.file_guard import Guard, check_before_opening
 from plugind.store.sqlite.place import check_place
 from plugind.store.sqlite.published import FILE_NAME as INDEX_NAME
 from plugind.store.sqlite.published import Published
-from plugind.store.sqlite.rows import (
-    BEATS,
-    DECLARATIONS,
-    FORGOTTEN,
-    INSTANCES,
-    KEPT_SECRETS,
-    NODES,
-    SESSIONS,
-    STAMPS,
-    Table,
-    contents,
-    declaration_row,
-    forgotten_row,
-    head,
-    instance_row,
-    kept_secret_row,
-    node_row,
-    session_row,
-)
+from plugind.store.sqlite.rows import BEATS, contents, head
 from plugind.store.sqlite.settings import SqliteSettings, SqliteSettingsSchema
 from plugind.store.sqlite.sharing import LOCK_NAME, Membership, make_folder
 from plugind.store.sqlite.turn import Turn
@@ -195,8 +177,10 @@ class SqliteStore(Store):
         return total
 
     def load(self) -> Contents:
-        with self._read(), transaction(self._reader, "DEFERRED"):
-            found = contents(self._reader)
+        with self._read():
+            with transaction(self._reader, "DEFERRED"):
+                found = contents(self._reader)
+            self._reader.execute("PRAGMA shrink_memory")  # these pages are not read again soon
         there = {node.id for node in found.nodes}
         beats = {node_id: beat for node_id, beat in self._beats.all().items() if node_id in there}
         return replace(found, beats=beats)
@@ -218,14 +202,17 @@ class SqliteStore(Store):
         outcomes: list[Outcome] = []
         with transaction(self._db):
             last, size = self._db.execute("SELECT last_index, log_size FROM store").fetchone()
-            failed = conflicts(changes, lambda *scopes: log.moved(self._db, last, *scopes))
+            # Where the outcome of the last commit was missed, what follows makes up for it.
+            self._index = max(self._index, last)
+            moved = partial(log.moved, self._db, last, shared=self._shared)
+            failed = conflicts(changes, moved)
             for change, conflict in zip(changes, failed, strict=True):
                 if conflict is None:
                     numbered.append(Committed(last + len(numbered) + 1, change))
-                    self._write(numbered[-1].index, change)
                 outcomes.append(conflict or numbered[-1].index)
             if numbered:
-                size = log.append(self._db, numbered, size, self._settings)
+                applying.apply(self._db, numbered)
+                size = log.append(self._db, numbered, size, self._settings, shared=self._shared)
                 history.append(self._db, numbered, self.retention)
             self._db.execute(
                 "UPDATE store SET last_index = ?, log_size = ?", (last + len(numbered), size)
@@ -247,7 +234,7 @@ class SqliteStore(Store):
     def read(self, after: int, limit: int = 256) -> Sequence[Committed]:
         own = list(islice(self._own(after), limit))
         after = own[-1].index if own else after
-        if len(own) == limit or (not self._shared and after == self._index):
+        if len(own) == limit or after == self._wake.newest_at_once():
             return own
         with self._read():
             return [*own, *log.read(self._reader, after, limit - len(own), self._recent)]
@@ -259,8 +246,14 @@ class SqliteStore(Store):
     def newest(self) -> int:
         return self._wake.newest()
 
+    def newest_at_once(self) -> int | None:
+        return self._wake.newest_at_once()
+
     def wait(self, after: int, timeout: float) -> bool:
         return self._wake.wait(after, timeout)
+
+    def wait_for_others(self, after: int, timeout: float) -> bool:
+        return self._wake.wait(after, timeout, for_others=True)
 
     def interrupt(self) -> None:
         self._wake.interrupt()
@@ -346,26 +339,6 @@ class SqliteStore(Store):
         progress: Progress = no_progress,
     ) -> Restored:
         return transfer.import_(source, data_dir, lists, progress)
-
-    def _write(self, index: int, change: Change) -> None:
-        self._put(NODES, ((s.before, s.after, node_row) for s in change.nodes))
-        self._put(INSTANCES, ((s.before, s.after, instance_row) for s in change.instances))
-        self._put(DECLARATIONS, ((s.before, s.after, declaration_row) for s in change.declarations))
-        self._put(FORGOTTEN, ((s.before, s.after, forgotten_row) for s in change.forgotten))
-        self._put(KEPT_SECRETS, ((s.before, s.after, kept_secret_row) for s in change.kept_secrets))
-        self._put(SESSIONS, ((s.before, s.after, session_row) for s in change.sessions))
-        bulk.stamp(self._db, list(change.touched - change.removed), index, change.time)
-        bulk.delete(self._db, STAMPS, [(resource,) for resource in change.removed])
-
-    def _put(self, table: Table, steps: Iterable[tuple[Any, Any, Any]]) -> None:
-        puts, deletes = [], []
-        for before, after, row in steps:
-            if after is not None:
-                puts.append(row(after))
-            elif before is not None:
-                deletes.append(row(before)[: len(table.key)])
-        bulk.delete(self._db, table, deletes)
-        bulk.put(self._db, table, puts)
 
 
 @hookimpl

@@ -23,12 +23,15 @@ class Wake(Protocol):
     def newest(self) -> int:
         """Return an index that is not below that of any change which was acknowledged."""
 
+    def newest_at_once(self) -> int | None:
+        """Return the same; None where that takes a look at the disk."""
+
     def interrupt(self) -> None:
         """Have waits return soon."""
 
-    def wait(self, after: int, timeout: float) -> bool:
+    def wait(self, after: int, timeout: float, *, for_others: bool = False) -> bool:
         """Wait, for at most ``timeout`` seconds, until the index is greater than ``after``. Return
-        whether it is."""
+        whether it is. ``for_others``: what this process publishes ends no wait."""
 
     def trouble(self) -> str:
         """Return why other processes learn of changes late, "" if they do not."""
@@ -41,7 +44,7 @@ class Alone:
     """Wakes in the only process of a store. ``index`` returns its last index."""
 
     def __init__(self, index: Callable[[], int]) -> None:
-        self.newest = index
+        self.newest = self.newest_at_once = index
         self._news = threading.Condition()
         self._closed = False
         self._interrupts = 0
@@ -54,14 +57,14 @@ class Alone:
             self._interrupts += 1
             self._news.notify_all()
 
-    def wait(self, after: int, timeout: float) -> bool:
+    def wait(self, after: int, timeout: float, *, for_others: bool = False) -> bool:
         deadline = time.monotonic() + timeout
         with self._news:
             interrupts = self._interrupts
-            while not self._closed and self.newest() <= after:
+            while not self._closed and (for_others or self.newest() <= after):
                 left = deadline - time.monotonic()
                 if left <= 0 or self._interrupts > interrupts:
-                    return False
+                    return self.newest() > after
                 self._news.wait(min(left, LOOK_SECONDS))
         return not self._closed
 

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import threading
-from dataclasses import replace
 from typing import Any
 
 from plugind.model import Change, HistoryQuery
@@ -46,7 +45,7 @@ OUTDATED: dict[str, tuple[Change, Change, str]] = {
 
 
 def at(change: Change, base: int) -> Change:
-    return replace(change, base=base)
+    return change.changed(base=base)
 
 
 @cases.for_each(*OUTDATED)
@@ -56,7 +55,7 @@ def an_outdated_plan_conflicts_and_does_nothing(rig: Rig, what: str) -> None:
     (base,) = commit(store, put(node(), instance()))
     commit(other, at(moves, base))
     before = store.load()
-    late = replace(at(outdated, base), transitions=(transition(),))
+    late = at(outdated, base).changed(transitions=(transition(),))
     assert list(store.commit([late])) == [Conflict(scope)]
     assert store.load() == before
     assert late.id not in {each.change.id for each in store.read(FIRST_INDEX)}
@@ -186,7 +185,7 @@ def of_two_writers_none_loses_what_the_other_wrote(rig: Rig) -> None:
             while done < 15:
                 contents = store.load()
                 (held,) = contents.nodes
-                more = replace(held, meta={"n": str(int(held.meta["n"]) + 1)})
+                more = held.changed(meta={"n": str(int(held.meta["n"]) + 1)})
                 (found,) = store.commit([swap(held, more, contents.index)])
                 done += isinstance(found, int)
         except Exception as error:

@@ -6,7 +6,6 @@ import threading
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
-from dataclasses import replace
 from random import Random
 from typing import Any
 
@@ -40,7 +39,7 @@ PATIENCE = 20.0
 
 
 def logged(store: Store, after: int = FIRST_INDEX) -> list[Committed]:
-    return [replace(each, change=as_logged(each.change)) for each in store.read(after, 10_000)]
+    return [each.changed(change=as_logged(each.change)) for each in store.read(after, 10_000)]
 
 
 def ids(found: list[Committed]) -> list[str]:
@@ -343,3 +342,16 @@ def _apply(state: dict[Any, Any], change: Change) -> None:
             del state[_key(step.some)]
         else:
             state[_key(step.some)] = step.after
+
+
+@cases.add
+def a_wait_for_others_ends_with_what_they_write(rig: Rig) -> None:
+    store, other = rig.open(), rig.open()
+    (own,) = commit(store, put(node(1)))
+    # What it wrote itself may leave it waiting, but not for longer than that.
+    assert store.wait_for_others(FIRST_INDEX, 0.3)
+    (theirs,) = commit(other, put(node(2)))
+    began = time.monotonic()
+    assert store.wait_for_others(own, PATIENCE)
+    assert time.monotonic() - began < PATIENCE / 2
+    assert not store.wait_for_others(theirs, 0.0)

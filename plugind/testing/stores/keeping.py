@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from dataclasses import replace
 from itertools import pairwise
 from typing import Any
 
@@ -57,13 +56,13 @@ def transitions_come_back_whole_newest_first(rig: Rig) -> None:
     more = {"version": "v1.2", "until": TIME + 3}
     of_node = Transition("down", TIME, TIME, "", "", "", "n", "vm", "ready", "down", "ä", False)
     first = note(store, at(1), at(2, count=3, healthy_seconds=4, **more))
-    second = note(store, replace(of_node, time=TIME + 9 * SECOND))
+    second = note(store, of_node.changed(time=TIME + 9 * SECOND))
     for reader in rig.readers(store):
         found = reader.history(HistoryQuery())
         assert [each.index for each in found] == [second, first, first]
         assert [each.seq for each in found] == sorted((each.seq for each in found), reverse=True)
         assert [each.transition for each in found] == [
-            replace(of_node, time=TIME + 9 * SECOND),
+            of_node.changed(time=TIME + 9 * SECOND),
             at(2, count=3, healthy_seconds=4, **more),
             at(1),
         ]
@@ -222,14 +221,14 @@ def flapping_of_an_hour_is_one_row(rig: Rig) -> None:
     note(store, at(0), flapping)
     note(store, at(2, type="x"))
     place = store.history(HistoryQuery(type="sample"))[0].seq
-    more = replace(flapping, time=TIME + 9 * SECOND, count=70, healthy_seconds=9, healthy=False)
+    more = flapping.changed(time=TIME + 9 * SECOND, count=70, healthy_seconds=9, healthy=False)
     changed: dict[str, Any] = {
         "before": "x",
         "after": "unhealthy",
         "version": "v2",
         "until": TIME + 9 * SECOND,
     }
-    note(rig.open(), replace(more, reason="böse", **changed))
+    note(rig.open(), more.changed(reason="böse", **changed))
     found = rig.restarted().history(HistoryQuery())
     assert afters(found) == ["2", "unhealthy", "0"]
     assert found[1].seq == place
@@ -245,7 +244,7 @@ def other_flapping_is_another_row(rig: Rig, field: str) -> None:
     one = at(1, kind=FLAPPING, count=61)
     note(store, one)
     other: Any = 5 if field == "since" else "other"
-    note(store, replace(one, **{field: other}))
+    note(store, one.changed(**{field: other}))
     assert len(store.history(HistoryQuery())) == 2
 
 

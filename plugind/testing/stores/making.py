@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import uuid
 from collections.abc import Iterable, Sequence
-from dataclasses import replace
 from typing import Any
 
 from plugind.model import (
@@ -40,7 +39,7 @@ def node_id(number: int) -> str:
 
 
 def node(number: int = 1, **values: Any) -> Node:
-    return replace(Node(node_id(number), f"vm{number}", secret_hash="h"), **values)
+    return Node(node_id(number), f"vm{number}", secret_hash="h").changed(**values)
 
 
 def instance(
@@ -115,7 +114,7 @@ def change(steps: Iterable[Step[Any]], *, base: int = NOW, time: int = TIME, **m
         base=base,
     )
     reads, writes = scopes_of(made)
-    return replace(made, **{"reads": reads, "writes": writes, **more})
+    return made.changed(**{"reads": reads, "writes": writes, **more})
 
 
 def transition(
@@ -135,13 +134,13 @@ def transition(
         "fine",
         True,
     )
-    return replace(made, **more)
+    return made.changed(**more)
 
 
 def commit(store: Store, *changes: Change) -> list[int]:
     """Commit changes that must all succeed. Return their indexes."""
     base = store.load().index
-    planned = [replace(each, base=base) if each.base == NOW else each for each in changes]
+    planned = [each.changed(base=base) if each.base == NOW else each for each in changes]
     return indexes(store.commit(planned))
 
 

@@ -8,7 +8,7 @@ import signal
 import subprocess
 import tempfile
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import ExitStack, contextmanager
 from pathlib import Path
 
@@ -17,14 +17,18 @@ import grpc
 from plugind.store.etcd.rpc_pb2 import StatusRequest
 from plugind.store.etcd.rpc_pb2_grpc import MaintenanceStub
 from tests.ports import reserved_port
-from tests.promises import PATIENCE
+from tests.processes import stopped
+from tests.promises import PATIENCE, eventually
 from tests.support import needs
 
 _IN_MEMORY = Path("/dev/shm")
 
+Front = Callable[[str, int, Sequence[str]], str]
+
 
 class Member:
-    """One process of etcd. ``address`` is HOST:PORT for clients."""
+    """One process of etcd. ``address`` is HOST:PORT for clients, ``peer`` the URL at which the
+    other members find it."""
 
     def __init__(self, name: str, client: int, peer: int, folder: Path) -> None:
         self.name = name
@@ -33,6 +37,11 @@ class Member:
         self.folder = folder
         self.arguments: Sequence[str] = ()
         self._process: subprocess.Popen[bytes] | None = None
+
+    @property
+    def pid(self) -> int:
+        """Return the ID of the process, 0 where none runs."""
+        return self._process.pid if self._process else 0
 
     def start(self) -> None:
         """Start the process, after a kill with the data that it had."""
@@ -56,6 +65,15 @@ class Member:
             self._process.wait()
             self._process = None
 
+    def wipe(self) -> None:
+        """Kill the process, and remove all of its data."""
+        self.kill()
+        shutil.rmtree(self.folder, ignore_errors=True)
+
+    def ended(self) -> bool:
+        """Return whether the process ended by itself."""
+        return self._process is not None and self._process.poll() is not None
+
     def wait(self, channel: grpc.Channel | None = None) -> None:
         """Wait until the member knows a leader."""
         with ExitStack() as until_end:
@@ -76,15 +94,33 @@ class Member:
         return (self.folder.parent / f"{self.name}.log").read_text()[-2_000:]
 
 
+def are_agreed(found: Sequence[Member]) -> bool:
+    """Return whether members know one leader, in one term."""
+    known = set()
+    for each in found:
+        with grpc.insecure_channel(each.address) as channel:
+            try:
+                status = MaintenanceStub(channel).Status(StatusRequest(), timeout=1)
+            except grpc.RpcError:
+                return False
+        known.add((status.leader, status.header.raft_term))
+    return len(known) == 1 and 0 not in known.pop()
+
+
 def _mark() -> dict[str, str]:
     return {key: value for key, value in os.environ.items() if key == "SUITE_RUN"}
 
 
 @contextmanager
 def members(
-    number: int = 1, *arguments: str, scheme: str = "http", is_ready: bool = True
+    number: int = 1,
+    *arguments: str,
+    scheme: str = "http",
+    is_ready: bool = True,
+    front: Front | None = None,
 ) -> Iterator[list[Member]]:
-    """Run a number of members of one etcd while the block lasts, with further arguments."""
+    """Run a number of members of one etcd while the block lasts, with further arguments. ``front``
+    returns where the members of some names find that of a name, which listens on a port."""
     needs("/usr/bin/etcd", "etcd-server")
     folder = Path(
         tempfile.mkdtemp(prefix="plugind-etcd-", dir=_IN_MEMORY if _IN_MEMORY.is_dir() else None)
@@ -100,13 +136,18 @@ def members(
             )
             for each in range(number)
         ]
+        listening = {each.name: each.peer for each in found}
+        for each in found if front else ():
+            others = [one.name for one in found if one is not each]
+            each.peer = f"http://{front(each.name, int(each.peer.rpartition(':')[2]), others)}"
         cluster = ",".join(f"{each.name}={each.peer}" for each in found)
         for each in found:
             url = f"{scheme}://{each.address}"
             each.arguments = (
                 *("--name", each.name, "--data-dir", str(each.folder)),
                 *("--listen-client-urls", url, "--advertise-client-urls", url),
-                *("--listen-peer-urls", each.peer, "--initial-advertise-peer-urls", each.peer),
+                *("--listen-peer-urls", listening[each.name]),
+                *("--initial-advertise-peer-urls", each.peer),
                 *("--initial-cluster", cluster, "--heartbeat-interval", "100"),
                 *("--election-timeout", "500", *arguments),
             )
@@ -123,6 +164,7 @@ def paused(member: Member) -> Iterator[None]:
     """Pause a member while the block lasts."""
     member.signal(signal.SIGSTOP)
     try:
+        eventually(lambda: stopped(member.pid))
         yield
     finally:
         member.signal(signal.SIGCONT)

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import random
-from dataclasses import replace
 
 from plugind.model import DOWN, HistoryQuery, Step
 from plugind.store.base import FIRST_INDEX
@@ -34,7 +33,7 @@ def test_a_change_larger_than_a_request_is_committed_and_followed(rig: Rig) -> N
     (index,) = commit(store, large)
     (found,) = other.read(FIRST_INDEX)
     assert found.index == index
-    assert as_logged(found.change) == as_logged(replace(large, base=found.change.base))
+    assert as_logged(found.change) == as_logged(large.changed(base=found.change.base))
     assert sorted(values(other.load()), key=repr) == sorted(values(store.load()), key=repr)
     assert len(rig.restarted().load().instances) == 100
 
@@ -81,7 +80,7 @@ def test_many_nodes_are_written_by_one_change(rig: Rig) -> None:
     for start in range(0, 1_500, 100):
         (base,) = commit(store, put(*nodes[start : start + 100], base=base))
     (index,) = commit(
-        store, change([Step(each, replace(each, status=DOWN)) for each in nodes], base=base)
+        store, change([Step(each, each.changed(status=DOWN)) for each in nodes], base=base)
     )
     found = rig.restarted().load()
     assert found.index == index

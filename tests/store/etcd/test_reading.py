@@ -137,7 +137,7 @@ def test_parts_that_are_gone_have_all_read_again(rig: Rig) -> None:
     asides = opened(store)._asides
     (value,) = asides.put("doc", [noise(100).encode()])
     revision = opened(store)._reading.head()[1]
-    opened(store)._upkeep._write(asides.removal(value))
+    opened(store)._reading.write(asides.removal(value))
     assert asides.whole(value, revision) == noise(100).encode()
     with pytest.raises(RevisionGone, match="gone"):
         asides.whole(value)
