@@ -1,4 +1,5 @@
-# The commands of plugind's developers. Only Python 3.11 or later, make and git are needed.
+# The commands of plugind's developers. Only Python 3.11 or later, make and git are needed,
+# and wrk for make bench.
 VENV := .venv
 PYTHON ?= $(shell command -v python3.11 || command -v python3)
 BIN := $(VENV)/bin
@@ -6,7 +7,7 @@ BIN := $(VENV)/bin
 # Where it is set, each of the suite's many processes would compile plugind again.
 unexport PYTHONDONTWRITEBYTECODE
 
-.PHONY: run test test-long soak check format proto screenshots clean
+.PHONY: run test test-long soak bench bench-all check format proto screenshots clean
 
 run: $(VENV)/installed  ## a server, an agent and two sample drivers, until Ctrl-C
 	@exec $(BIN)/python examples/run.py
@@ -21,6 +22,12 @@ test-long: $(VENV)/tested  ## the rest of the suite
 
 soak: $(VENV)/tested  ## the long runs: random faults, kills at every sync, fuzzing
 	$(BIN)/pytest -m soak --timeout 600
+
+bench: $(VENV)/tested  ## measures plugind beside its yardsticks: minutes, on a machine that is idle
+	@$(BIN)/python -m benchmarks $(BENCH)
+
+bench-all: $(VENV)/tested  ## the same with long figures, and the pictures in docs/performance
+	@$(BIN)/python -m benchmarks --all --pictures docs/performance $(BENCH)
 
 check: $(VENV)/tested  ## style and types
 	$(BIN)/ruff check .

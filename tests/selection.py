@@ -32,7 +32,7 @@ LONG = {
     *("store/test_hung_disk.py", "store/test_many_processes.py", "store/test_membership.py"),
     *("store/test_restoring.py", "store/test_shared_servers.py", "store/test_sweep.py"),
     *("store/test_transfer_memory.py", "store/test_turns.py", "test_agent_as_root.py"),
-    *("test_agent_processes.py", "test_allocations.py", "test_cli.py"),
+    *("test_agent_processes.py", "test_allocations.py", "test_benchmarks.py", "test_cli.py"),
     *("test_client_certificates.py", "test_docs.py", "test_examples.py", "test_exposing.py"),
     *("test_faults.py", "test_hosted.py", "test_hosted_tls.py", "test_hygiene.py"),
     *("test_init.py", "test_isolation.py"),

@@ -39,6 +39,13 @@ UNTESTED = {
     ),
     "make run": "tests/test_processes.py runs what it runs",
     "make test": "continuous integration",
+    "make bench": "takes minutes; tests/test_benchmarks.py tries figures out",
+    ".venv/bin/python -m benchmarks --list": "tests/test_benchmarks.py tries figures out",
+    ".venv/bin/python -m benchmarks --only list-1000 --only 'reports-*' --on granian --runs 9": (
+        "takes a minute; tests/test_benchmarks.py tries figures out"
+    ),
+    "make bench BENCH='--json' > /tmp/bench.json": "tests/test_benchmarks.py reads the JSON",
+    "make bench BENCH='--write docs/performance.md'": "tests/test_benchmarks.py writes a file so",
     "python3 -m venv /opt/plugind": "writes outside of the checkout",
     "/opt/plugind/bin/pip install .": "writes outside of the checkout; make test installs the same",
     'eval "$(_PLUGIND_COMPLETE=bash_source plugind)"': "tests/test_cli.py runs it in a shell",
