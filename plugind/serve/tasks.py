@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import re
+from collections import deque
 from collections.abc import Callable, Iterator
 from typing import TypeVar
 
@@ -41,6 +42,9 @@ QUICK_BYTES = 4 * 2**10
 QUICK_MAXIMUM = 4
 """Heartbeats that begin in one turn of the loop: all that came meanwhile has to wait for them."""
 
+QUICK_WAITING = 64
+"""Heartbeats that wait for a later turn of the loop; those beyond are handed to threads."""
+
 _HEALTH = "/v1/agent/health"
 _REPORT = re.compile("/v1/node/[^/]+")
 _HEARTBEAT = re.compile("/v1/node/[^/]+/heartbeat")
@@ -54,7 +58,8 @@ class Tasks:
 
     def __init__(self, writers: int) -> None:
         self.mailbox = Mailbox()
-        self._quick = 0  # heartbeats begun in this turn of the loop
+        self._quick = 0  # heartbeats that begin in this turn of the loop
+        self._quick_waiting: deque[asyncio.Future[None]] = deque()
         self._reads = Pool("reader", self.mailbox, READERS, READERS_MAXIMUM)
         self._vital = Pool("vital reader", self.mailbox, 1, VITAL_MAXIMUM)
         self._writes = Pool("writer", self.mailbox, writers, writers)
@@ -96,13 +101,13 @@ class Tasks:
         """Take the steps of a request once it may be in work, up to ``client.close``. The arguments
         and what is raised are as for ``run``."""
         pause = None
-        if self._begins_in_loop(request):
-            try:
-                pause = next(steps)
-            except StopIteration as end:
-                done: T = end.value
-                return done
         try:
+            if _is_quick(request) and await self._may_begin_in_loop():
+                try:
+                    pause = next(steps)
+                except StopIteration as end:
+                    done: T = end.value
+                    return done
             # Reports count as the other writes do.
             await self._gate.enter(client, pool.beside or pool)
         except BaseException:
@@ -110,24 +115,30 @@ class Tasks:
             raise
         return await self.run(steps, client, pool, pause)
 
-    def _begins_in_loop(self, request: Request) -> bool:
-        """Return whether to take a request's first step in the event loop: of a small heartbeat,
-        which takes less time than to hand it to a thread. Of many that come together the others
-        take their turns."""
-        if (
-            request.method != "PUT"
-            or request.content_length > QUICK_BYTES
-            or self._quick >= QUICK_MAXIMUM
-            or not _HEARTBEAT.fullmatch(request.path)
-        ):
+    async def _may_begin_in_loop(self) -> bool:
+        """Wait for a turn of the loop in which one more heartbeat may begin; return False where too
+        many wait already. Reads that come meanwhile are answered in between."""
+        if self._quick < QUICK_MAXIMUM:
+            if not self._quick:
+                self.mailbox.loop.call_soon(self._begin_turn)
+            self._quick += 1
+            return True
+        if len(self._quick_waiting) >= QUICK_WAITING:
             return False
-        if not self._quick:
-            self.mailbox.loop.call_soon(self._begin_turn)
-        self._quick += 1
+        turn = self.mailbox.loop.create_future()
+        self._quick_waiting.append(turn)
+        await turn
         return True
 
     def _begin_turn(self) -> None:
         self._quick = 0
+        while self._quick_waiting and self._quick < QUICK_MAXIMUM:
+            turn = self._quick_waiting.popleft()
+            if not turn.done():  # else its task was cancelled
+                turn.set_result(None)
+                self._quick += 1
+        if self._quick:
+            self.mailbox.loop.call_soon(self._begin_turn)
 
     async def run(
         self, steps: Steps[T], client: Client, pool: Pool, pause: Pause | None = None
@@ -158,6 +169,16 @@ class Tasks:
         """Return the next part of a body, after its pauses; None at its end, or once the client
         has left where that ends a pause."""
         return await self.run(_next(parts), client, pool)
+
+
+def _is_quick(request: Request) -> bool:
+    """Return whether a request's first step takes less time than to hand it to a thread, as that of
+    a small heartbeat does."""
+    return (
+        request.method == "PUT"
+        and request.content_length <= QUICK_BYTES
+        and _HEARTBEAT.fullmatch(request.path) is not None
+    )
 
 
 def _step(function: Callable[[], T]) -> Steps[T]:

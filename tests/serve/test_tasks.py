@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import threading
-from collections.abc import Awaitable, Callable, Iterator
+from collections.abc import Awaitable, Callable, Coroutine, Iterator
 from typing import Any
 
 import pytest
@@ -14,7 +14,7 @@ from plugind.api.scope import Head
 from plugind.errors import ClientGone
 from plugind.serve.pool import Pool
 from plugind.serve.runs import Client
-from plugind.serve.tasks import QUICK_BYTES, QUICK_MAXIMUM, Tasks
+from plugind.serve.tasks import QUICK_BYTES, QUICK_MAXIMUM, QUICK_WAITING, Tasks
 from tests.promises import PATIENCE, eventually
 
 Work = Callable[[Tasks, Pool], Awaitable[None]]
@@ -269,24 +269,81 @@ def test_only_small_heartbeats_begin_in_the_loop(
     run(work)
 
 
-def test_of_many_heartbeats_few_begin_in_one_turn_of_the_loop(run: Callable[[Work], None]) -> None:
+def test_few_heartbeats_begin_in_one_turn_of_the_loop(run: Callable[[Work], None]) -> None:
+    async def work(tasks: Tasks, pool: Pool) -> None:
+        count, turn = 10 * QUICK_MAXIMUM, 0
+        began: list[int] = []  # the turn of each
+
+        def steps() -> Steps[None]:
+            yield from ()
+            assert threading.current_thread() is threading.main_thread()
+            began.append(turn)
+
+        answers = asyncio.gather(*beats(tasks, steps, count))
+        while not answers.done():
+            await asyncio.sleep(0)
+            turn += 1
+        assert len(began) == count
+        assert max(map(began.count, began)) == QUICK_MAXIMUM
+
+    run(work)
+
+
+def test_heartbeats_go_to_threads_where_too_many_wait_for_a_turn(
+    run: Callable[[Work], None],
+) -> None:
     async def work(tasks: Tasks, pool: Pool) -> None:
         def steps() -> Steps[bool]:
             yield from ()
             return threading.current_thread() is threading.main_thread()
 
-        async def crowd(count: int) -> int:
-            request = asked("PUT", HEARTBEAT, 200)
-            answers = [
-                tasks.answer(steps(), request, Client(Sender().receive), tasks.pool_of(request))
-                for _ in range(count)
-            ]
-            return sum(await asyncio.gather(*answers))
-
-        assert await crowd(10 * QUICK_MAXIMUM) == QUICK_MAXIMUM
-        assert await crowd(QUICK_MAXIMUM) == QUICK_MAXIMUM, "a later turn has as many"
+        places = QUICK_MAXIMUM + QUICK_WAITING
+        for _ in range(2):  # all places are free again
+            in_loop = await asyncio.gather(*beats(tasks, steps, places + 3))
+            assert in_loop.count(True) == places
+            assert in_loop.count(False) == 3
 
     run(work)
+
+
+def test_cancelled_heartbeats_keep_no_others_from_their_turn(run: Callable[[Work], None]) -> None:
+    async def work(tasks: Tasks, pool: Pool) -> None:
+        began, closed = [], []
+
+        def steps() -> Steps[None]:
+            began.append(steps)
+            yield from ()
+
+        class Closing:
+            """Steps that note that they were closed without being begun."""
+
+            def __init__(self) -> None:
+                self._steps = steps()
+
+            def __next__(self) -> Pause:
+                return next(self._steps)
+
+            def close(self) -> None:
+                closed.append(self)
+
+        count = QUICK_MAXIMUM + QUICK_WAITING
+        waiting = [asyncio.ensure_future(each) for each in beats(tasks, Closing, count)]
+        await asyncio.sleep(0)
+        assert len(began) == QUICK_MAXIMUM
+        for each in waiting[QUICK_MAXIMUM:-1]:
+            each.cancel()
+        await waiting[-1]
+        assert len(began) == QUICK_MAXIMUM + 1
+        assert len(closed) == QUICK_WAITING - 1
+
+    run(work)
+
+
+def beats(tasks: Tasks, steps: Callable[[], Any], count: int) -> list[Coroutine[Any, Any, Any]]:
+    """Return the answers to heartbeats that come together, each of a client of its own."""
+    request = asked("PUT", HEARTBEAT, 200)
+    pool = tasks.pool_of(request)
+    return [tasks.answer(steps(), request, Client(Sender().receive), pool) for _ in range(count)]
 
 
 def test_steps_are_closed_when_their_task_is_cancelled_at_the_gate(
