@@ -73,18 +73,18 @@ class Hosted:
             raise_any(untrusted(settings))
             self.services.reload(settings)
         except ConfigError as error:
+            self.services.refuse_reload("it has mistakes, see the log")
             for mistake in error.mistakes:
                 text = "the configuration has a mistake; nothing was changed"
                 _log.error(text, mistake=str(mistake))
-            self.services.refuse_reload("it has mistakes, see the log")
         except Exception as error:
+            self.services.refuse_reload("see the log")
             is_known = isinstance(error, PlugindError)
             _log.error(
                 "the configuration could not be put in force",
                 reason=str(error),
                 exc_info=None if is_known else error,
             )
-            self.services.refuse_reload("see the log")
         else:
             for name, place in changed(self._fixed, settings):
                 _log.warning("a changed setting needs a restart", setting=name, place=place)

@@ -60,14 +60,27 @@ def test_work_that_dies_is_restarted_and_counted() -> None:
     thread.join(PATIENCE)
 
 
+def test_health_is_red_until_work_that_died_begins_again(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(threads, "RESTART_AFTER", 2 * PATIENCE)
+    thread = OwnedThread("pacing", Work(ValueError()), restarts=True)
+    with capture_logs():
+        thread.start()
+        text = "the thread pacing died once (ValueError) and is started again"
+        eventually(lambda: thread.trouble == text)
+        assert not threads_health([thread]).ok
+        assert not thread.is_dead
+        thread.join(PATIENCE)
+    assert not thread.is_alive()
+
+
 def test_work_that_cannot_be_restarted_stays_dead_and_turns_health_red() -> None:
     causes: list[BaseException] = []
     error = KeyError("x")
     thread = OwnedThread("intake", Work(error), restarts=False, died=causes.append)
     thread.start()
-    eventually(lambda: thread.is_dead)
+    eventually(lambda: causes == [error])
+    assert thread.is_dead, "before others learn of its death"
     assert thread.trouble == "the thread intake died (KeyError); restart the process"
-    assert causes == [error]
     assert threads_health([thread]).message == thread.trouble
     assert not threads_health([thread]).ok
 

@@ -96,16 +96,17 @@ def _reload(roles: Roles, read: Callable[[], tuple[Settings, Registry]]) -> None
         raise_any(untrusted(settings))
         roles.reload(settings, registry)
     except ConfigError as error:
+        count = len(error.mistakes)
+        # Before the log has it, so that one who reads of it there finds it in health.
+        roles.refuse_reload(f"{count} mistake{'s' * (count > 1)}, {_SEE_LOG}")
         for mistake in error.mistakes:
             _log.error("the configuration has a mistake; nothing was changed", mistake=str(mistake))
-        count = len(error.mistakes)
-        roles.refuse_reload(f"{count} mistake{'s' * (count > 1)}, {_SEE_LOG}")
     except PlugindError as error:
+        roles.refuse_reload(_SEE_LOG)
         _log.error("the configuration could not be put in force", reason=str(error))
-        roles.refuse_reload(_SEE_LOG)
     except Exception as error:  # A mistake of plugind's own or of a type's must not end the roles.
-        _log.error("the configuration could not be read", exc_info=error)
         roles.refuse_reload(_SEE_LOG)
+        _log.error("the configuration could not be read", exc_info=error)
     else:
         _log.info("reloaded")
     finally:

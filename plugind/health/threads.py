@@ -48,6 +48,7 @@ class OwnedThread:
         self._ended = threading.Event()
         self._returned = False
         self._is_gone = False
+        self._is_down = False  # since the work was ended by an exception, until it begins again
         self._deaths = 0
         self._killer = ""
         self._thread = threading.Thread(target=self._main, name=name, daemon=True)
@@ -66,7 +67,13 @@ class OwnedThread:
     def is_dead(self) -> bool:
         """Return whether the work is no longer done though nobody ended it."""
         # A thread that has just been started may not be alive yet.
-        return self._is_gone and not self._returned and not self._ended.is_set()
+        is_gone = self._is_gone or (self._is_down and not self._restarts)
+        return is_gone and not self._returned and not self._ended.is_set()
+
+    @property
+    def is_working(self) -> bool:
+        """Return whether the work is done, or was ended by its owner."""
+        return not (self.is_dead or self._is_down) or self._ended.is_set()
 
     @property
     def trouble(self) -> str:
@@ -76,7 +83,8 @@ class OwnedThread:
         if not self._deaths:
             return ""
         times = "once" if self._deaths == 1 else f"{self._deaths:,} times"
-        return f"the thread {self.name} died {times}{self._by()} and was restarted"
+        then = "was restarted" if self.is_working else "is started again"
+        return f"the thread {self.name} died {times}{self._by()} and {then}"
 
     def start(self) -> None:
         """Begin the work. Raise RuntimeError where the process may have no more threads."""
@@ -103,6 +111,7 @@ class OwnedThread:
         in_a_row = 0
         while True:
             began = time.monotonic()
+            self._is_down = False
             try:
                 self._run()
             except BaseException as error:
@@ -119,6 +128,7 @@ class OwnedThread:
         kind = type(error).__name__
         is_known = kind == self._killer
         self._killer = kind
+        self._is_down = True  # before the count, which says that there is something to be shown
         self._deaths += 1
         _log.error(
             "a thread died by a fault of plugind's own",
@@ -135,10 +145,10 @@ class OwnedThread:
 
 
 def threads_health(threads: Iterable[OwnedThread]) -> Health:
-    """Return the health of threads: not ok as long as one is dead."""
+    """Return the health of threads: not ok as long as the work of one is not done."""
     troubled = [each for each in threads if each.trouble]
     if not troubled:
         return Health()
     details = "; ".join(each.trouble for each in troubled)
     finding = Finding("threads that died", details, len(troubled))
-    return Health(not any(each.is_dead for each in troubled), (finding,))
+    return Health(all(each.is_working for each in troubled), (finding,))

@@ -288,7 +288,7 @@ def test_a_thread_that_died_is_restarted_and_answers(guard: Guard) -> None:
     ident = ctypes.c_ulong(guard.thread.ident or 0)
     ctypes.pythonapi.PyThreadState_SetAsyncExc(ident, ctypes.py_object(SystemExit))
     rows(guard, 2)
-    eventually(lambda: guard.thread.trouble)
-    assert guard.thread.trouble == "the thread type lamp died once (SystemExit) and was restarted"
+    text = "the thread type lamp died once (SystemExit) and was restarted"
+    eventually(lambda: guard.thread.trouble == text)
     eventually(lambda: not rows(guard, 3).failed)
     assert guard.trouble == ""
