@@ -21,7 +21,7 @@ NODES = ("one", "two")
 PLUGINS = ("ebs0", "nfs")
 ROLES = {"controller": "Controllers", "node": "Nodes"}
 BOTH = frozenset(ROLES)
-TTL = "2s"
+TTL = "3s"
 
 
 @dataclass

@@ -50,7 +50,10 @@ def _files(folder: Path) -> Iterator[Path]:
     for parent, _, names in os.walk(folder):
         for name in names:
             path = Path(parent, name)
-            status = path.lstat()
+            try:
+                status = path.lstat()
+            except FileNotFoundError:  # it has gone meanwhile
+                continue
             if stat.S_ISREG(status.st_mode) and status.st_size <= _FILE_MAXIMUM:
                 yield path
 

@@ -9,7 +9,7 @@ import subprocess
 import sys
 from collections.abc import Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import ExitStack, contextmanager
+from contextlib import ExitStack, contextmanager, suppress
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -42,11 +42,13 @@ class Process:
     @property
     def children(self) -> list[int]:
         """Return the IDs of its running child processes."""
-        stats = [path.read_text() for path in Path("/proc").glob("[0-9]*/stat") if path.exists()]
-        fields = [(stat.split()[0], *stat.rpartition(")")[2].split()[:2]) for stat in stats]
-        return [
-            int(pid) for pid, state, parent in fields if int(parent) == self.pid and state != "Z"
-        ]
+        found = []
+        for path in Path("/proc").glob("[0-9]*/stat"):
+            with suppress(OSError):  # it has ended meanwhile
+                state, parent = path.read_text().rpartition(")")[2].split()[:2]
+                if int(parent) == self.pid and state != "Z":
+                    found.append(int(path.parent.name))
+        return found
 
     def send(self, number: signal.Signals) -> None:
         self.popen.send_signal(number)
@@ -191,11 +193,11 @@ def machine(folder: Path) -> Iterator[Machine]:
 
 def stopped(pid: int) -> bool:
     """Return whether a process is paused, with all its threads: a signal takes its time."""
-    states = [
-        each.read_text().rpartition(")")[2].split()[0]
-        for each in Path(f"/proc/{pid}/task").glob("*/stat")
-    ]
-    return set(states) == {"T"}
+    states = set()
+    for each in Path(f"/proc/{pid}/task").glob("*/stat"):
+        with suppress(OSError):  # the thread has ended meanwhile
+            states.add(each.read_text().rpartition(")")[2].split()[0])
+    return states == {"T"}
 
 
 def alive(pid: int) -> bool:

@@ -32,6 +32,7 @@ def test_a_node_that_leaves_takes_its_instances_along(here: Machine) -> None:
     assert "the node has left" in agent.logged
 
 
+@pytest.mark.alone
 def test_slow_answers_are_one_change_and_a_failure_that_is_allowed_another(here: Machine) -> None:
     _, client = here.server()
     here.agent(
@@ -79,6 +80,7 @@ def test_a_server_that_was_away_gets_the_latest_state_once(here: Machine) -> Non
         assert len(back.reports) <= 2, "one, or two if the last word was not heard yet"
 
 
+@pytest.mark.alone
 def test_agents_that_were_stopped_report_the_true_state_in_the_end(here: Machine) -> None:
     """Stopped agents report the true state once they go on, with or without stopped probers."""
     _, client = here.server(server_heartbeat_ttl="1s")

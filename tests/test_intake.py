@@ -96,6 +96,8 @@ class Harness:
         self.catalogue = Catalogue(self.feed, schemas)
         origins = dict.fromkeys(types, "another package 1")
         self.intake = Intake(self.store, self.feed, schemas, origins, limits=limits)
+        if fault is None:  # the first commit is intake's own, which shows that it can write
+            eventually(lambda: self.store.commits)
 
     def report(self, number: int, healthy: bool = True, plugin: str = "ebs0") -> int:
         plugins = {"csi": {plugin: {"node": {"Healthy": healthy}}}}
@@ -464,10 +466,11 @@ def test_a_store_that_hangs_delays_no_caller_for_longer_than_the_limit(
 ) -> None:
     monkeypatch.setattr(writer, "SLOW", 0.1)
     with (
-        limited(tmp_path, write_timeout=0.3, max_waiting_writes=1) as harness,
+        limited(tmp_path, max_waiting_writes=1) as harness,
         ThreadPoolExecutor(3) as pool,
     ):
         harness.report(0)
+        harness.intake._writer.timeout = 0.3
         harness.store.may_commit.clear()
         first = pool.submit(harness.report, 1)
         eventually(lambda: harness.store.waiting == 1)

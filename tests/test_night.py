@@ -16,7 +16,7 @@ from tests.processes import counts, machine
 from tests.support import eventually
 
 WELL, ILL = (0, 0, 1, 1), (0, 0, 0, 1)
-TTL = 2
+TTL = 4
 
 
 class Night:

@@ -12,7 +12,7 @@ import re
 import secrets
 import signal
 from collections.abc import Callable, Iterator
-from contextlib import closing
+from contextlib import closing, suppress
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -127,7 +127,8 @@ class Day:
         for process in self.here.started:
             for pid in (process.pid, *process.children):
                 for name in ("cmdline", "environ"):
-                    self.keep(f"/proc/{pid}/{name}", Path(f"/proc/{pid}/{name}").read_bytes())
+                    with suppress(OSError):  # it has ended meanwhile
+                        self.keep(f"/proc/{pid}/{name}", Path(f"/proc/{pid}/{name}").read_bytes())
 
 
 @pytest.fixture

@@ -226,6 +226,8 @@ def test_workers_with_another_http_server_are_kept_in_the_same_way(
     eventually(lambda: "worker 1 died once (SIGKILL) and was restarted" in health(parked)[1])
     index = parked.call("GET", "/v1/plugins?type=csi").index
     parked.send("GET", f"/v1/plugins?type=csi&index={index}&wait=10m")
+    asked = made.connection(made.workers[0])
+    eventually(lambda: counted(asked, "plugind_parked_queries") == {(): 1.0})
     with promised(SOON):
         made.process.send(signal.SIGTERM)
         assert parked.receive().status == 200

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import random
+import re
 from collections.abc import Iterator
 
 import pytest
@@ -152,7 +153,7 @@ def test_a_silent_process_is_not_well_and_one_that_ended_is_the_parents_business
     board.put(2, silent)
     found = one.health()
     assert not found.ok
-    assert f"worker 2 (process {old.pid}) for 6 s" in found.message
+    assert re.search(rf"worker 2 \(process {old.pid}\) for \d+ s", found.message)
     assert one.sums("plugind_parked_queries", {(): 1}) == {(): 4}
     board.put(2, silent.ended())
     assert one.health() == Health()

@@ -103,7 +103,7 @@ def test_an_answer_that_is_not_taken_ends_the_connection() -> None:
 
 
 def test_an_answer_that_is_taken_slowly_is_sent_whole() -> None:
-    with bare(send_timeout=1.0) as server, server.connect(SO_RCVBUF=4096) as sock:
+    with bare(send_timeout=3.0) as server, server.connect(SO_RCVBUF=4096) as sock:
         sock.sendall(get("/large", "Connection: close"))
         got = b""
         while data := sock.recv(4096):
@@ -137,7 +137,7 @@ def test_a_body_has_a_deadline() -> None:
 
 
 def test_an_idle_connection_is_closed_and_one_in_work_is_not() -> None:
-    with bare(idle_timeout=0.5) as server, server.connect() as idle, server.connect() as busy:
+    with bare(idle_timeout=2.0) as server, server.connect() as idle, server.connect() as busy:
         busy.sendall(get("/park"))
         idle.sendall(get("/x"))
         assert until(idle, b"/x").endswith(b"/x")

@@ -104,7 +104,7 @@ def test_orders_are_answered() -> None:
 
 def test_a_process_that_dies_is_started_again_and_again() -> None:
     with keeping("connection.send(Ready()); os._exit(3)") as (keeper, started):
-        eventually(lambda: len(started) == 3)
+        eventually(lambda: len(started) >= 3)
         eventually(lambda: keeper.deaths >= 2)
         assert "worker 7 died" in keeper.trouble
         assert "(exit status 3)" in keeper.trouble
@@ -150,7 +150,7 @@ def test_the_death_of_one_is_noticed_though_its_connection_stays_open() -> None:
     kept_open: list[socket.socket] = []
     code = "connection.send(Ready()); connection.send(Failed('its last words')); os._exit(3)"
     with keeping(code, kept_open=kept_open) as (keeper, started):
-        eventually(lambda: len(started) == 2)
+        eventually(lambda: len(started) >= 2)
         assert "worker 7 died" in keeper.trouble
         assert "(its last words)" in keeper.trouble
     for each in kept_open:

@@ -436,7 +436,9 @@ def test_a_client_of_uvicorn_that_takes_an_answer_slowly_gets_it_whole(tmp_path:
             sock.sendall(head("GET", LIST, OPEN) * 2)
             found = b""
             while found.count(body) < 2:
-                found += sock.recv(4096 if time.monotonic() - began > 2 else 512)
+                got = sock.recv(4096 if time.monotonic() - began > 2 else 512)
+                assert got, "the connection was closed"
+                found += got
                 time.sleep(0.02 if time.monotonic() - began < 2 else 0)
             assert len(given) == 2
         assert "send_timeout" not in services.hits.counts

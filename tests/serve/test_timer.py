@@ -20,10 +20,10 @@ def timer() -> Iterator[Timer]:
 
 def test_calls_come_in_the_order_of_their_times_and_never_early(timer: Timer) -> None:
     began, calls = time.monotonic(), []
-    for seconds in (0.2, 0.05, 0.1):
+    for seconds in (1.5, 0.5, 1.0):
         timer.later(seconds, lambda seconds=seconds: calls.append((seconds, time.monotonic())))
     eventually(lambda: len(calls) == 3)
-    assert [seconds for seconds, _ in calls] == [0.05, 0.1, 0.2]
+    assert [seconds for seconds, _ in calls] == [0.5, 1.0, 1.5]
     assert all(at - began >= seconds for seconds, at in calls)
 
 

@@ -22,6 +22,7 @@ from plugind.serve.workers import (
     LastIdleFirst,
     Workers,
 )
+from tests.promises import PATIENCE
 from tests.serve.support import bare, get, until
 from tests.support import eventually
 
@@ -148,6 +149,7 @@ def test_a_read_that_waits_or_is_not_taken_keeps_no_other_of_its_address_waiting
 
 
 def test_a_long_read_keeps_no_other_of_its_address_waiting(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("plugind.serve.workers.READ_LONG", PATIENCE)
     tasks, (long, held, later) = FairTasks(), (Task("a", n, is_read=True) for n in range(3))
     for each in (long, held):
         tasks.append(each)
