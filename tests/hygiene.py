@@ -52,8 +52,15 @@ def children() -> set[int]:
 
 def _runs(pid: int) -> bool:
     with suppress(OSError):
-        return Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[0] != "Z"
+        return status_of(Path(f"/proc/{pid}/stat"))[0] != "Z"
     return False
+
+
+def status_of(stat: Path) -> list[str]:
+    """Return the state and all that follows it in the status of a process or a thread (proc(5)).
+    Raise OSError where it has ended."""
+    # A name may be cut within a character.
+    return stat.read_text(errors="replace").rpartition(")")[2].split()
 
 
 @pytest.fixture(autouse=True)

@@ -17,6 +17,7 @@ from typing import Any
 from plugin_types.csi.control import control_path, send
 from plugin_types.csi.sockets import unreachable
 from plugind.client import Client
+from tests.hygiene import status_of
 from tests.ports import reserved_port
 from tests.promises import PATIENCE
 from tests.support import eventually
@@ -45,7 +46,7 @@ class Process:
         found = []
         for path in Path("/proc").glob("[0-9]*/stat"):
             with suppress(OSError):  # it has ended meanwhile
-                state, parent = path.read_text().rpartition(")")[2].split()[:2]
+                state, parent, *_ = status_of(path)
                 if int(parent) == self.pid and state != "Z":
                     found.append(int(path.parent.name))
         return found
@@ -196,14 +197,14 @@ def stopped(pid: int) -> bool:
     states = set()
     for each in Path(f"/proc/{pid}/task").glob("*/stat"):
         with suppress(OSError):  # the thread has ended meanwhile
-            states.add(each.read_text().rpartition(")")[2].split()[0])
+            states.add(status_of(each)[0])
     return states == {"T"}
 
 
 def alive(pid: int) -> bool:
     """Return whether a process runs; one that ended and was not reaped yet does not."""
     try:
-        return Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[0] != "Z"
+        return status_of(Path(f"/proc/{pid}/stat"))[0] != "Z"
     except OSError:
         return False
 

@@ -88,7 +88,7 @@ def test_a_target_without_a_known_id_is_in_health_and_once_in_the_log(
     assert f"{name}: the page is torn" in made.supervisor.trouble
     wrong = {"raise": "instances_of failed: KeyError: 'register'", "text": "instances_of returned"}
     eventually(lambda: wrong.get(how, "") in made.supervisor.trouble)
-    (entry,) = [each for each in log if each["event"] == NAMELESS]
+    (entry,) = eventually(lambda: [each for each in log if each["event"] == NAMELESS])
     assert (entry["type"], entry["target"], entry["reason"]) == ("scripted", name, TORN[1])
     made.order(name, "error")
     eventually(

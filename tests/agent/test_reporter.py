@@ -100,6 +100,7 @@ def test_a_burst_is_one_report_and_its_last_state_counts(
     assert len(fake_server.reports) <= 5
 
 
+@pytest.mark.alone
 def test_heartbeats_come_three_times_within_the_ttl(fake_server: FakeServer, start: Start) -> None:
     fake_server.ttl = int(0.3 * SECOND)
     start(fake_server)
@@ -225,7 +226,8 @@ def test_the_latest_state_is_delivered_once_a_server_is_back(
     assert fake_server.address in message
     with closing(FakeServer(port)) as back:
         eventually(lambda: subject.reporter.health()[0])
-        assert [report["Number"] for report in back.reports] == [5]
+        # The report before the last one may have been on its way.
+        eventually(lambda: [report["Number"] for report in back.reports][-1:] == [5])
     events = [each["event"] for each in log]
     assert events == ["connected", "no server accepts reports; trying again", "connected"]
 
@@ -303,9 +305,9 @@ def test_a_name_that_is_no_hosts_is_passed_over(
     fake_server: FakeServer, start: Start, name: str, log: Log
 ) -> None:
     subject = start(servers=[f"http://{name}:4646", fake_server.address])
-    eventually(lambda: subject.acknowledged)
-    events = [each["event"] for each in log]
-    assert events == ["no server accepts reports; trying again", "connected"]
+    expected = ["no server accepts reports; trying again", "connected"]
+    eventually(lambda: [each["event"] for each in log] == expected)
+    assert subject.acknowledged
 
 
 @pytest.mark.parametrize(
@@ -362,6 +364,7 @@ def test_the_first_report_waits_until_all_was_looked_at(
     subject.become(1)
     subject.become(2)
     assert not fake_server.calls
+    subject.number = 3  # before it is ready, for it may look at once
     ready.set()
     subject.become(3)
     eventually(lambda: subject.acknowledged)

@@ -83,8 +83,8 @@ def test_a_missing_plugin_waits_through_the_changes_of_others(
     api: Api, agent: FakeAgent, park: Callable[[str], Future[Answer]]
 ) -> None:
     missing = api.call("GET", "/v1/plugin/csi/none")
-    waiting = park(f"/v1/plugin/csi/none?index={missing.index}&wait=300ms")
-    agent.report({"other": {"node": up()}})
+    waiting = park(f"/v1/plugin/csi/none?index={missing.index}&wait=2s")
+    agent.report({"other": {"node": up()}})  # within that time
     answer = waiting.result(PATIENCE)
     assert (answer.status, answer.index) == (404, agent.index)
 

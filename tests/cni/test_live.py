@@ -61,10 +61,13 @@ def test_cni_that_is_installed_and_loses_an_executable(here: Machine, host: Host
         (host.bin / "host-local").unlink()
         pods = client.plugin("cni", "pods", index=index).value
     assert (pods["NetworksHealthy"], pods["NetworksExpected"]) == (0, 1)
-    description = only(client, "pods", "Networks")["HealthDescription"]
-    assert description == f"there is no host-local in {host.bin}, and the network needs it"
-    gone = only(client, "host-local", "Executables")
-    assert "not reported by vm" in gone["HealthDescription"]
+
+    def described(name: str, plural: str) -> str:
+        return str(only(client, name, plural)["HealthDescription"])
+
+    missing = f"there is no host-local in {host.bin}, and the network needs it"
+    eventually(lambda: described("pods", "Networks") == missing)
+    eventually(lambda: "not reported by vm" in described("host-local", "Executables"))
     assert only(client, "lan", "Networks")["Healthy"]
 
     with promised(5):

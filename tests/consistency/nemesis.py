@@ -14,7 +14,7 @@ TRAFFIC = 20
 """Acknowledged writes that a run needs before each of its faults: without traffic a fault shows
 nothing."""
 
-PATIENT = 20.0
+PATIENT = 30.0
 """Seconds within which that traffic has to come."""
 
 SHORTEST = 0.2

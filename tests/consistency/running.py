@@ -29,7 +29,7 @@ from tests.consistency.violations import Violation
 from tests.consistency.writers import Reporter, Sleeper
 from tests.promises import PATIENCE, eventually
 
-SETTLE = 10.0
+SETTLE = 20.0
 """Seconds within which streams reach the end of what happened."""
 
 LEAST = 60

@@ -46,7 +46,7 @@ def test_a_leader_without_its_peers_is_replaced_and_follows_when_they_are_back(
     way: object, parted: tuple[PeerLinks, list[Member]]
 ) -> None:
     peers, found = parted
-    leader = status(found[0]).leader
+    leader = eventually(lambda: status(found[0]).leader)
     (alone,) = (each for each in found if status(each).header.member_id == leader)
     others = [each for each in found if each is not alone]
     links = [link for each in others for link in peers.between(alone.name, each.name)]

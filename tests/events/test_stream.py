@@ -119,7 +119,7 @@ def test_a_node_has_events_of_its_own_fields_and_none_for_heartbeats(
 
 
 def test_a_node_down_and_up(tmp_path: Path) -> None:
-    config = 'server { heartbeat_ttl = "1s" }'
+    config = 'server { heartbeat_ttl = "3s" }'
     with serving(tmp_path, live=True, config=config, **FEW_THREADS) as api:
         assert isinstance(api, Live)
         agent = FakeAgent(api)

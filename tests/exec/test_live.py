@@ -64,7 +64,8 @@ def test_checks_from_a_configuration_file(here: Machine) -> None:
         "one": ("OK", 1),
     }
     assert only(client, "dummy")["HealthDescription"] == "WARNING: so so"
-    assert only(client, "hung")["HealthDescription"] == "it did not end within 300ms and was killed"
+    text = "it did not end within 300ms and was killed"
+    eventually(lambda: only(client, "hung")["HealthDescription"] == text)
     assert only(client, "one")["Details"] == {"Free": "3"}
     assert only(client, "file")["PerfData"].startswith("age=")
 

@@ -10,6 +10,8 @@ import threading
 import time
 from pathlib import Path
 
+import pytest
+
 from plugind.store.base import FIRST_INDEX
 from plugind.store.sqlite import SqliteStore
 from plugind.testing.stores.making import commit, instance, node, put
@@ -32,6 +34,7 @@ MEDIAN = 0.05
 """Seconds within which half of all commits are seen by another process."""
 
 
+@pytest.mark.alone
 def test_another_process_sees_a_commit_soon(tmp_path: Path) -> None:
     store = SqliteStore(None, tmp_path, shared=True)
     with subprocess.Popen(
@@ -113,7 +116,7 @@ def test_opening_and_closing_one_store_drops_no_lock_of_another(tmp_path: Path) 
     SqliteStore.check(None, tmp_path)
     SqliteStore.backup(None, tmp_path, tmp_path / "copy")
     store.beat({})
-    assert _locks(tmp_path) == locks
+    eventually(lambda: _locks(tmp_path) == locks)  # the kernel lists those of others, too, by pages
     store.close()
 
 

@@ -15,7 +15,7 @@ import subprocess
 import time
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import closing, contextmanager
+from contextlib import closing, contextmanager, suppress
 from pathlib import Path
 
 import pytest
@@ -66,8 +66,12 @@ def _tasks(process: Process) -> list[Path]:
 
 
 def _tracer(task: Path) -> int:
-    """Return the process that traces a thread (proc(5), status: TracerPid)."""
-    found = re.search(r"^TracerPid:\s*(\d+)$", (task / "status").read_text(), re.MULTILINE)
+    """Return the process that traces a thread (proc(5), status: TracerPid); 0 for none, and once
+    the thread has ended."""
+    status = ""
+    with suppress(OSError):
+        status = (task / "status").read_text()
+    found = re.search(r"^TracerPid:\s*(\d+)$", status, re.MULTILINE)
     return int(found[1]) if found else 0
 
 

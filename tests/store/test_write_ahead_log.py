@@ -47,6 +47,7 @@ def large(number: int) -> object:
     return instance(1, f"p{number % 20}", text="x" * 100_000, n=number)
 
 
+@pytest.mark.alone
 def test_readers_that_follow_each_other_do_not_let_it_grow(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -51,7 +51,7 @@ def test_who_comes_during_a_read_gets_the_one_after_it() -> None:
     eventually(lambda: read.begun == 1)
     read.value = 5
     others, late = together(50, heads.newest)
-    read.release.release(2)
+    read.release.release(3)
     for thread in (*first, *others):
         thread.join(PATIENCE)
     assert early == [0]
