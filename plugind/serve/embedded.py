@@ -6,6 +6,7 @@ import asyncio
 import threading
 from abc import ABC, abstractmethod
 from collections.abc import Awaitable
+from contextlib import suppress
 
 from plugind.api.scope import Scope
 from plugind.errors import ListenError
@@ -49,7 +50,8 @@ class Embedded(ABC):
         """
         self._is_ending = True
         if self._loop is not None and self._thread.is_alive():
-            self._loop.call_soon_threadsafe(self._end, grace)
+            with suppress(RuntimeError):  # it has ended by itself, and its loop is closed
+                self._loop.call_soon_threadsafe(self._end, grace)
         self._thread.join(grace + _END_TIMEOUT)
         self._asgi.tasks.close()
 
