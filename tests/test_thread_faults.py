@@ -60,11 +60,14 @@ def owned(server: LiveServer, name: str) -> OwnedThread:
 
 def next_worker(server: LiveServer) -> OwnedThread:
     """Return the worker that gets the next request: the one that has been idle for least time."""
-    groups = server.services.conditions.threads
-    workers = [each for some in groups for each in some() if each.name.startswith("worker ")]
 
     def found() -> OwnedThread | None:
+        all_ = [each for some in server.services.conditions.threads for each in some()]
+        workers = [each for each in all_ if each.name.startswith("worker ")]
         frames = sys._current_frames()
+        (starter,) = (each for each in all_ if each.name == "workers")
+        if frames[starter.ident or 0].f_code is not threading.Condition.wait.__code__:
+            return None  # it starts one more, which would get the next request
         waiting = [(each, frames[each.ident or 0]) for each in workers]
         idle = {
             each: frame.f_locals
