@@ -16,7 +16,7 @@ from plugind.agent import Agent
 from plugind.agent.supervisor.orphans import Orphans
 from plugind.health import threads
 from plugind.health.threads import OwnedThread
-from plugind.serve.workers import LastIdleFirst
+from plugind.serve.workers import SPARE, LastIdleFirst
 from plugind.testing.serving import LiveServer, live_server, run_agent
 from tests.support import Api, FakeAgent, Live, down, eventually, up
 from tests.test_announcing import listener, received
@@ -66,8 +66,9 @@ def next_worker(server: LiveServer) -> OwnedThread:
         workers = [each for each in all_ if each.name.startswith("worker ")]
         frames = sys._current_frames()
         (starter,) = (each for each in all_ if each.name == "workers")
-        if frames[starter.ident or 0].f_code is not threading.Condition.wait.__code__:
-            return None  # it starts one more, which would get the next request
+        is_starting = frames[starter.ident or 0].f_code is not threading.Condition.wait.__code__
+        if is_starting or len(workers) < SPARE:
+            return None  # one more comes, which would get the next request
         waiting = [(each, frames[each.ident or 0]) for each in workers]
         idle = {
             each: frame.f_locals
