@@ -18,7 +18,7 @@ from plugind.store.etcd.rpc_pb2 import StatusRequest
 from plugind.store.etcd.rpc_pb2_grpc import MaintenanceStub
 from tests.ports import reserved_port
 from tests.processes import stopped
-from tests.promises import PATIENCE, eventually
+from tests.promises import COMMAND_MAXIMUM, PATIENCE, eventually
 from tests.support import needs
 
 _IN_MEMORY = Path("/dev/shm")
@@ -157,6 +157,19 @@ def members(
             for each in found:
                 each.wait()
         yield found
+
+
+def etcdctl(member: Member, *words: str, check: bool = True) -> subprocess.CompletedProcess[str]:
+    """Run a command of etcd's own client on a member; ``check``: raise where it fails."""
+    needs("/usr/bin/etcdctl", "etcd-client")
+    return subprocess.run(
+        ["etcdctl", "--endpoints", member.address, *words],
+        check=check,
+        capture_output=True,
+        text=True,
+        timeout=COMMAND_MAXIMUM,
+        env={"ETCDCTL_API": "3", "PATH": "/usr/bin"},
+    )
 
 
 @contextmanager

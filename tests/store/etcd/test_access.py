@@ -17,7 +17,7 @@ from plugind.testing.stores import Rig
 from plugind.testing.stores.making import node, put
 from tests.ports import reserved_port
 from tests.promises import COMMAND_MAXIMUM, PATIENCE, eventually
-from tests.store.etcd.members import Member, members
+from tests.store.etcd.members import Member, etcdctl, members
 from tests.support import needs
 
 Rigs = Callable[..., Rig]
@@ -55,13 +55,7 @@ def guarded() -> Iterator[Member]:
             ["user", "grant-role", "root", "root"],
             ["auth", "enable"],
         ):
-            subprocess.run(
-                ["etcdctl", "--endpoints", member.address, *command],
-                check=True,
-                capture_output=True,
-                timeout=COMMAND_MAXIMUM,
-                env={"ETCDCTL_API": "3", "PATH": "/usr/bin"},
-            )
+            etcdctl(member, *command)
         yield member
 
 

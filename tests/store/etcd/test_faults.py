@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import subprocess
 import threading
 import time
 from collections.abc import Callable, Iterator
@@ -20,7 +19,7 @@ from plugind.store.etcd.rpc_pb2 import CompactionRequest
 from plugind.testing.stores import Rig
 from plugind.testing.stores.making import drop, node, put, swap, transition
 from tests.promises import PATIENCE, SOON, eventually, promised
-from tests.store.etcd.members import Member, members, paused
+from tests.store.etcd.members import Member, etcdctl, members, paused
 
 Rigs = Callable[..., Rig]
 
@@ -334,12 +333,7 @@ def test_an_etcd_that_is_full_says_what_to_do_and_goes_on_afterwards(rig_on: Rig
         parts = opened(store)
         parts._upkeep.compact(*parts._reading.head())  # deletions and compactions go on
         for command in (["defrag"], ["alarm", "disarm"]):
-            subprocess.run(
-                ["etcdctl", "--endpoints", member.address, *command],
-                check=True,
-                capture_output=True,
-                env={"ETCDCTL_API": "3", "PATH": "/usr/bin"},
-            )
+            etcdctl(member, *command)
         committed(store, 1_000)
 
 

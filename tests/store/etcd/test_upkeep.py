@@ -5,7 +5,6 @@ What upkeep deletes must never make a change look as if nothing had moved since 
 
 from __future__ import annotations
 
-import subprocess
 import threading
 from collections.abc import Callable, Iterator
 from typing import Any
@@ -23,8 +22,8 @@ from plugind.store.etcd.failures import Unanswered, Unsent
 from plugind.store.etcd.following import Follower
 from plugind.testing.stores import Rig
 from plugind.testing.stores.making import instance, node, node_id, put, swap, transition
-from tests.promises import COMMAND_MAXIMUM, PATIENCE, eventually
-from tests.store.etcd.members import Member, members
+from tests.promises import PATIENCE, eventually
+from tests.store.etcd.members import Member, etcdctl, members
 from tests.store.etcd.test_faults import Lost, Rigs, committed, opened
 from tests.store.etcd.test_large import noise
 
@@ -154,6 +153,7 @@ def restored(member: Member, snapshot: str) -> None:
     member.kill()
     member.folder.rename(member.folder.with_suffix(".old"))
     etcdctl(
+        member,
         *("snapshot", "restore", snapshot, "--name", member.name),
         *("--initial-cluster", f"{member.name}={member.peer}"),
         *("--initial-advertise-peer-urls", member.peer, "--data-dir", str(member.folder)),
@@ -162,23 +162,13 @@ def restored(member: Member, snapshot: str) -> None:
     member.wait()
 
 
-def etcdctl(*arguments: str) -> None:
-    subprocess.run(
-        ["etcdctl", *arguments],
-        check=True,
-        capture_output=True,
-        timeout=COMMAND_MAXIMUM,
-        env={"ETCDCTL_API": "3", "PATH": "/usr/bin"},
-    )
-
-
 def test_an_etcd_that_was_set_back_takes_no_writes(rig_on: Rigs) -> None:
     with members() as (member,):
         rig = rig_on(member, EtcdStore)
         store = rig.open()
         committed(store, 1)
         snapshot = str(rig.data_dir / "snapshot")
-        etcdctl("--endpoints", member.address, "snapshot", "save", snapshot)
+        etcdctl(member, "snapshot", "save", snapshot)
         last = committed(store, 2)
         assert eventually(lambda: store.wait(last - 1, 1))
         restored(member, snapshot)

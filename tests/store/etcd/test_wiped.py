@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import subprocess
 import time
 from collections.abc import Callable
 from pathlib import Path
@@ -15,25 +14,14 @@ from plugind.store.base import Store
 from plugind.store.etcd import EtcdStore
 from plugind.testing.stores import Rig
 from plugind.testing.stores.making import commit, node, put
-from tests.promises import COMMAND_MAXIMUM, eventually
-from tests.store.etcd.members import Member, members
+from tests.promises import eventually
+from tests.store.etcd.members import Member, etcdctl, members
 from tests.store.etcd.test_faults import committed, open_on, opened
 from tests.store.etcd.test_server import plugin_ids, servers
 from tests.support import FakeAgent, up
 
 Rigs = Callable[..., Rig]
 GONE = "etcd has lost the store"
-
-
-def etcdctl(member: Member, *words: str) -> subprocess.CompletedProcess[str]:
-    return subprocess.run(
-        ["etcdctl", "--endpoints", member.address, *words],
-        check=False,
-        capture_output=True,
-        text=True,
-        timeout=COMMAND_MAXIMUM,
-        env={"ETCDCTL_API": "3", "PATH": "/usr/bin"},
-    )
 
 
 def member_id(asked: Member, name: str) -> str:
@@ -59,7 +47,9 @@ def test_a_member_that_lost_its_data_refuses_to_start_and_can_be_replaced(rig_on
             ("remove", member_id(second, first.name)),
             ("add", first.name, "--peer-urls", first.peer),
         ):
-            eventually(lambda words=words: not etcdctl(second, "member", *words).returncode)
+            eventually(
+                lambda words=words: not etcdctl(second, "member", *words, check=False).returncode
+            )
         first.wipe()
         first.arguments = (*first.arguments, "--initial-cluster-state", "existing")
         first.start()
