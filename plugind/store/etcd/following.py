@@ -50,7 +50,8 @@ SILENT = 2.0
 """Seconds for which the watch may be behind ``log/head``."""
 
 PAUSE = 0.25
-"""Seconds before a watch that failed is opened again; twice as many each time, up to 2."""
+"""Seconds before a watch that failed is opened again. They are always the same: parked queries wait
+for it once a majority of the members is back, and a try costs etcd next to nothing."""
 
 READ_SECONDS = 10.0
 """Seconds for reading changes that are not kept any more."""
@@ -206,9 +207,7 @@ class Follower:
             self._news.notify_all()
 
     def _run(self) -> None:
-        pause = PAUSE
         while not self._closed.is_set():
-            known = self._revision
             try:
                 self._follow(next(self._client.members()))
                 failure = "etcd ended the watch"
@@ -232,8 +231,7 @@ class Follower:
                 self._failing_since = time.monotonic()
                 _log.warning("the log in etcd is not followed", reason=failure)
             self._failure = failure
-            pause = PAUSE if self._revision > known else min(2 * pause, 2.0)
-            self._closed.wait(pause)
+            self._closed.wait(PAUSE)
 
     def _follow(self, member: Member) -> None:
         self._member = member
