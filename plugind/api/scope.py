@@ -73,6 +73,11 @@ def remote_of(scope: Scope) -> str:
     return ((client and client[0]) or "").removeprefix("::ffff:")
 
 
+def forwarded_in(scope: Scope) -> str:
+    """Return the header X-Forwarded-For, by which proxies name their clients."""
+    return Headers(scope["headers"]).get("x-forwarded-for")
+
+
 class Body:
     """A body that was read."""
 

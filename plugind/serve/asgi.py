@@ -17,7 +17,7 @@ from plugind.api.direct import Answer, Direct
 from plugind.api.exchange import Exchange
 from plugind.api.repeats import key_once_woken
 from plugind.api.request import Request, Steps
-from plugind.api.scope import Head, Scope, key_in, remote_of
+from plugind.api.scope import Head, Scope, forwarded_in, key_in, remote_of
 from plugind.errors import ClientGone
 from plugind.health import Hits
 from plugind.serve.asgi_bodies import Bodies, Reading, Refused
@@ -27,6 +27,7 @@ from plugind.serve.request import REFUSALS
 from plugind.serve.runs import Client, Receive
 from plugind.serve.tasks import Tasks
 from plugind.serve.watches import Watches
+from plugind.wire.addresses import client_of
 
 
 class Asgi:
@@ -44,7 +45,11 @@ class Asgi:
         """Answer one request."""
         began = time.monotonic()
         key, repeats = key_in(scope), self._direct.repeats
-        if (repeat := repeats.find(key)) is not None:
+        repeat = repeats.find(key)
+        if repeat is not None and (crowd := self._crowd_of(scope, began)) is not None:
+            await self.tasks.loop_turns.enter(crowd)
+            repeat = repeats.find(key)  # its token may have been revoked meanwhile
+        if repeat is not None:
             again = repeat.form(Again)
             start = again.start(repeats.contact_headers())
             repeats.given(repeat, remote_of(scope), began)
@@ -75,6 +80,14 @@ class Asgi:
             client.close()
             if reading is not None:
                 reading.close()
+
+    def _crowd_of(self, scope: Scope, now: float) -> str | None:
+        """Return the address of a read that has to wait for a turn of the loop, since many came
+        from it just now and others ask, too; None if it need not wait."""
+        address = remote_of(scope)
+        if trusted := self.limits.trusted_proxies:
+            address = client_of(address, forwarded_in(scope), trusted)
+        return None if self.tasks.askers.may_be_at_once(address, now) else address
 
     async def _answer(
         self, head: Head, client: Client, sender: Sender, reading: Reading | None, key: Hashable

@@ -288,7 +288,9 @@ class Channel(AnsweringChannel):
         began, queue = time.monotonic(), self.server.task_dispatcher.queue
         request.key = key = request.read_key()
         repeat = repeats.find(key) if key is not None and request.leaves_open else None
-        if repeat is None or not queue.askers.may_be_at_once(self._address_of(request)):
+        if repeat is None:
+            return False
+        if not queue.askers.may_be_at_once(self._address_of(request), began):
             return False
         head = repeat.form(Again).head(request, repeats.contact_headers())
         body = b"" if repeat.is_head else repeat.body

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import asyncio
 import re
-from collections import deque
 from collections.abc import Callable, Iterator
 from typing import TypeVar
 
@@ -12,6 +11,7 @@ from plugind.api.request import Pause, Request, Steps
 from plugind.errors import ClientGone
 from plugind.health.threads import OwnedThread
 from plugind.serve.gate import Gate
+from plugind.serve.loop_turns import LoopTurns
 from plugind.serve.mailbox import Mailbox, Signal
 from plugind.serve.pool import Pool
 from plugind.serve.runs import Client, Run
@@ -39,12 +39,6 @@ WRITES_OF_ADDRESS = 32
 QUICK_BYTES = 4 * 2**10
 """Bytes of the largest heartbeat that begins in the event loop."""
 
-QUICK_MAXIMUM = 4
-"""Heartbeats that begin in one turn of the loop: all that came meanwhile has to wait for them."""
-
-QUICK_WAITING = 64
-"""Heartbeats that wait for a later turn of the loop; those beyond are handed to threads."""
-
 _HEALTH = "/v1/agent/health"
 _REPORT = re.compile("/v1/node/[^/]+")
 _HEARTBEAT = re.compile("/v1/node/[^/]+/heartbeat")
@@ -58,8 +52,6 @@ class Tasks:
 
     def __init__(self, writers: int) -> None:
         self.mailbox = Mailbox()
-        self._quick = 0  # heartbeats that begin in this turn of the loop
-        self._quick_waiting: deque[asyncio.Future[None]] = deque()
         self._reads = Pool("reader", self.mailbox, READERS, READERS_MAXIMUM)
         self._vital = Pool("vital reader", self.mailbox, 1, VITAL_MAXIMUM)
         self._writes = Pool("writer", self.mailbox, writers, writers)
@@ -72,6 +64,8 @@ class Tasks:
                 self._writes: WRITES_OF_ADDRESS,
             }
         )
+        self.askers = self._gate.askers
+        self.loop_turns = LoopTurns(self.mailbox, self.askers)
 
     @property
     def threads(self) -> list[OwnedThread]:
@@ -102,7 +96,8 @@ class Tasks:
         and what is raised are as for ``run``."""
         pause = None
         try:
-            if _is_quick(request) and await self._may_begin_in_loop():
+            if _is_quick(request):
+                await self.loop_turns.enter(client.address)
                 try:
                     pause = next(steps)
                 except StopIteration as end:
@@ -114,31 +109,6 @@ class Tasks:
             steps.close()
             raise
         return await self.run(steps, client, pool, pause)
-
-    async def _may_begin_in_loop(self) -> bool:
-        """Wait for a turn of the loop in which one more heartbeat may begin; return False where too
-        many wait already. Reads that come meanwhile are answered in between."""
-        if self._quick < QUICK_MAXIMUM:
-            if not self._quick:
-                self.mailbox.loop.call_soon(self._begin_turn)
-            self._quick += 1
-            return True
-        if len(self._quick_waiting) >= QUICK_WAITING:
-            return False
-        turn = self.mailbox.loop.create_future()
-        self._quick_waiting.append(turn)
-        await turn
-        return True
-
-    def _begin_turn(self) -> None:
-        self._quick = 0
-        while self._quick_waiting and self._quick < QUICK_MAXIMUM:
-            turn = self._quick_waiting.popleft()
-            if not turn.done():  # else its task was cancelled
-                turn.set_result(None)
-                self._quick += 1
-        if self._quick:
-            self.mailbox.loop.call_soon(self._begin_turn)
 
     async def run(
         self, steps: Steps[T], client: Client, pool: Pool, pause: Pause | None = None

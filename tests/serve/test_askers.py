@@ -13,10 +13,10 @@ def test_few_requests_are_answered_without_a_turn_while_others_ask(
     now = [1_000.0]
     monkeypatch.setattr("time.monotonic", lambda: now[0])
     askers = Askers()
-    assert askers.may_be_at_once("other")
+    assert askers.may_be_at_once("other", now[0])
 
     def asked(address: str) -> int:
-        return sum(askers.may_be_at_once(address) for _ in range(100))
+        return sum(askers.may_be_at_once(address, now[0]) for _ in range(100))
 
     assert asked("greedy") == AT_ONCE_MAXIMUM
     assert asked("honest") == AT_ONCE_MAXIMUM, "each address has its own"
