@@ -1,6 +1,6 @@
 """Changes and stored values as JSON, for logs and exports.
 
-Of a step only its result is written: the value, or the key of a value that is gone.
+Only the result of each step is written: the new value, or the key of a value that was removed.
 """
 
 from __future__ import annotations
@@ -29,7 +29,7 @@ T = TypeVar("T")
 
 
 class WrittenInstance(msgspec.Struct):
-    """An instance as JSON has it."""
+    """An instance in its JSON form."""
 
     key: InstanceKey
     fingerprint: Fingerprint
@@ -45,22 +45,22 @@ class WrittenInstance(msgspec.Struct):
 
 
 def to_json(value: Any) -> Any:
-    """Return what JSON has of a value that msgspec does not know: its ``enc_hook``."""
+    """Return the JSON form of a value that msgspec does not know: its ``enc_hook``."""
     if isinstance(value, Instance):
         return WrittenInstance.of(value)
     raise TypeError(f"{type(value).__name__} has no form in JSON")
 
 
 def from_json(kind: type[Any], found: Any) -> Any:
-    """Return the value that JSON has of a kind that msgspec does not know: its ``dec_hook``."""
+    """Return a value of a kind that msgspec does not know from its JSON form: its ``dec_hook``."""
     if kind is Instance:
         return msgspec.convert(found, WrittenInstance).instance()
     raise TypeError(f"{kind.__name__} has no form in JSON")
 
 
 class _Logged(msgspec.Struct, omit_defaults=True):
-    """A change as JSON has it: an object for each value, a text or a list for the key of one that
-    is gone."""
+    """A change in its JSON form: an object for each value, and a string or a list for the key of
+    each value that was removed."""
 
     time: int
     nodes: tuple[Node | str, ...] = ()
@@ -108,8 +108,8 @@ def encode(change: Change) -> bytes:
 
 
 def decode(text: bytes) -> Change:
-    """Return the change that ``encode`` made ``text`` of, as ``as_logged`` has it. Raise ValueError
-    for anything else."""
+    """Return the change that was given to ``encode``, as ``as_logged`` returns it. Raise ValueError
+    for any other text."""
     found = _decoder.decode(text)
     return Change(
         found.time,
@@ -130,8 +130,8 @@ def decode(text: bytes) -> Change:
 
 
 def as_logged(change: Change) -> Change:
-    """Return a change with as much as a log keeps of it: steps have no value before them, except
-    that a removed value has its key in one that is otherwise empty."""
+    """Return as much of a change as a log keeps: steps have no value before them, except that a
+    removal has an empty value with the key of the removed one."""
     return decode(encode(change))
 
 

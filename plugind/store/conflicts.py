@@ -1,4 +1,4 @@
-"""Which changes of a batch rest on something that has moved."""
+"""Finds the changes of a batch that depend on a scope that was written since."""
 
 from __future__ import annotations
 
@@ -8,13 +8,13 @@ from plugind.model import Change
 from plugind.store.base import Conflict
 
 Moved = Callable[[int, Collection[str]], Collection[str]]
-"""Returns those of some scopes that were written after an index, before the batch."""
+"""Returns which of the given scopes were written after an index, before the batch."""
 
 
 def conflicts(changes: Sequence[Change], moved: Moved) -> list[Conflict | None]:
-    """Return for each change of a batch why it cannot be committed; None where it can.
+    """Return for each change of a batch why it cannot be committed; None if it can.
 
-    A change may rest on others of its batch. One that reads what a failed one writes fails, too.
+    A change may depend on others in its batch. One that reads what a failed one writes also fails.
     """
     base = min((change.base for change in changes), default=0)
     outdated = set(moved(base, {scope for change in changes for scope in change.reads}))

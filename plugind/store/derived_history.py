@@ -1,8 +1,8 @@
-"""A queryable copy of the history of a store that only keeps transitions as they came.
+"""A queryable copy of the history, for a store that only keeps transitions as they came.
 
-It is an SQLite file with the table and the queries of the embedded store. All of it can be filled
-again from the store, so that a file that is damaged, of another store or of another version of
-plugind simply begins anew.
+It is an SQLite file with the table and the queries of the embedded store. It can always be filled
+again from the store, so a file that is damaged, or comes from another store or another version of
+plugind, is simply emptied.
 """
 
 from __future__ import annotations
@@ -47,10 +47,10 @@ _log = logs.get("store")
 
 class DerivedHistory:
     """The transitions of the store ``identity``, each with the ``seq`` that its store gave it:
-    these grow, and may have gaps. Safe for threads, and for processes that share the file.
+    these increase, and may have gaps. Safe for threads, and for processes that share the file.
 
-    Every method raises StoreError when it cannot do its work. A power failure may take the last
-    transitions, and then ``index`` goes back with them.
+    Every method raises StoreError when it cannot do its work. A power failure may lose the last
+    transitions; ``index`` then goes back with them.
     """
 
     def __init__(self, path: Path, identity: str) -> None:
@@ -62,7 +62,7 @@ class DerivedHistory:
         self._idle: list[sqlite3.Connection] = []
         self._idle_turn = threading.Lock()
         self._is_closed = False
-        # Of two processes that find the file damaged, the second one must not delete the new file.
+        # If two processes find the file damaged, the second must not delete the first's new file.
         with (
             translated(path),
             closing(Turn(self._turn_path, _PATIENCE)) as turn,
@@ -86,8 +86,9 @@ class DerivedHistory:
 
     @property
     def oldest(self) -> tuple[int, int] | None:
-        """Return where the history begins, which is as far back as the store needs to keep it: the
-        ``seq`` of its oldest transition, and the index of the change that brought it."""
+        """Return where the history begins: the ``seq`` of its oldest transition, and the index of
+        the change that brought it. The store need not keep older transitions. None if it is
+        empty."""
         with self._reader() as db:
             row = db.execute("SELECT seq, number FROM transitions ORDER BY seq LIMIT 1").fetchone()
         return (int(row[0]), int(row[1])) if row else None
@@ -103,7 +104,7 @@ class DerivedHistory:
         return int(index)
 
     def note_deleted(self) -> None:
-        """Note that the store has deleted transitions before those that it has."""
+        """Note that the store has deleted transitions older than those that it has."""
         with self._transaction() as db:
             db.execute("UPDATE derived SET has_deleted = 1")
 
@@ -115,11 +116,12 @@ class DerivedHistory:
         now: int | None = None,
     ) -> None:
         """Add the transitions of further changes, in the order of ``seq``: the history then has all
-        up to ``index``. Leave out those that are here already.
+        up to ``index``. Skip those that are here already.
 
         Each change with transitions is written as the embedded store writes it, at the time ``now``
-        or that of its last transition: time never goes back, and flapping of the same hour keeps
-        its place. With ``retention`` up to twice as many leave that are too old or too many.
+        or that of its last transition: time never goes back, and flapping within the same hour
+        keeps its place. With ``retention``, delete transitions that are too old or too many, up to
+        twice as many as were added.
         """
         with self._transaction() as db:
             last, kept = db.execute("SELECT last_seq, kept FROM derived").fetchone()
@@ -140,11 +142,11 @@ class DerivedHistory:
             )
 
     def prune(self, retention: Retention, now: int) -> int:
-        """Delete a few of the oldest transitions, at most PRUNED_AT_ONCE, that are too many or, at
-        a time ``now``, too old. Return how many: call it again until that is 0."""
+        """Delete the oldest transitions, at most PRUNED_AT_ONCE, that are too many or, at the time
+        ``now``, too old. Return how many were deleted: call this again until that is 0."""
         with self._transaction() as db:
             (kept,) = db.execute("SELECT kept FROM derived").fetchone()
-            # The clock may have leapt: nothing goes for a time that no transition has come to.
+            # The clock may have leapt: age counts only up to the newest transition.
             earliest = min(now, history.newest(db)[1]) - retention.keep
             excess = kept - retention.maximum
             gone = history.prune(db, earliest, excess, history.PRUNED_AT_ONCE)
@@ -161,8 +163,8 @@ class DerivedHistory:
 
     @contextmanager
     def at_once(self) -> Iterator[None]:
-        """Do all that the thread writes in the block in one transaction, or nothing of it. What
-        others write comes before it or after it; until its end the history reads as before."""
+        """Make everything that the thread writes in the block one transaction. Others write before
+        or after it; until it ends, the history reads as before."""
         with (
             translated(self._path),
             closing(Turn(self._turn_path, _PATIENCE)) as turn,
@@ -176,12 +178,12 @@ class DerivedHistory:
                 self._is_at_once = False
 
     def clear(self) -> None:
-        """Begin anew, as where the store's log does not reach back to ``index``."""
+        """Delete everything, for example when the store's log does not reach back to ``index``."""
         with self._transaction() as db:
             _make(db, self._identity)
 
     def close(self) -> None:
-        """Let go of the file. Readers that are still at work let go of it when they end."""
+        """Close the file. Readers that are still at work close their connections when they end."""
         with self._writing, self._idle_turn:
             self._is_closed = True
             for db in (*self._idle, self._db):
@@ -244,7 +246,7 @@ class DerivedHistory:
 
     @contextmanager
     def _reader(self) -> Iterator[sqlite3.Connection]:
-        """Lend a connection that no other thread uses meanwhile."""
+        """Provide a connection that no other thread uses during the block."""
         with translated(self._path):
             with self._idle_turn:
                 self._check_open()
@@ -267,14 +269,14 @@ class DerivedHistory:
 
 
 def remove(data_dir: Path) -> None:
-    """Delete the derived history of a folder that no server uses."""
+    """Delete the derived history in a folder that no server uses."""
     for name in FILES:
         with suppress(FileNotFoundError):
             (data_dir / name).unlink()
 
 
 def _make(db: sqlite3.Connection, identity: str) -> None:
-    """Drop whatever tables there are, and make empty ones."""
+    """Drop all existing tables, and create empty ones."""
     names = db.execute(
         "SELECT name FROM sqlite_master WHERE type = 'table' AND name NOT LIKE 'sqlite_%'"
     ).fetchall()

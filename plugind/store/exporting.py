@@ -1,8 +1,8 @@
-"""What a store holds as JSON lines, that every store can write and read one by one.
+"""The contents of a store as JSON lines, which every store can write and read one by one.
 
-Each line is an object with one key, which says what its value is. The first has the format and the
-numbers of what follows, the last a digest of all lines before it. Between them all values of a kind
-follow each other, the kinds in the order of KINDS.
+Each line is an object with one key, which says what kind of value it has. The first line has the
+format and the number of values of each kind, the last line a digest of all lines before it. Between
+them, values are grouped by kind, in the order of KINDS.
 """
 
 from __future__ import annotations
@@ -34,7 +34,7 @@ from plugind.store.files import faults_of, new_file
 FORMAT = 1
 
 LINE_BYTES = 64 * 2**20
-"""The longest line that is read, far beyond what an agent may report of an instance."""
+"""Bytes of the longest line that is read, far beyond what an agent may report of an instance."""
 
 _PROGRESS_LINES = 1_000
 
@@ -47,8 +47,8 @@ class Stamped(msgspec.Struct, frozen=True):
 
 
 class LastBeat(msgspec.Struct, frozen=True):
-    """When a node was last heard, and its time to live. Which run of an agent that was is left
-    out: it says nothing any more once the server has started again."""
+    """When a node was last heard, and its time to live. The run of the agent is left out: it means
+    nothing once the server has restarted."""
 
     node_id: str
     beat: tuple[int, int]
@@ -83,7 +83,7 @@ KINDS: Mapping[str, type[Any]] = {
 
 class Head(msgspec.Struct, frozen=True):
     """The first line: which store was exported, at which index, and how many lines of each kind
-    follow. The first versions only wrote how many there are in all."""
+    follow. The first versions wrote only the total number of lines."""
 
     format: int
     identity: str
@@ -111,8 +111,8 @@ def write(
     items: Iterable[Item],
     progress: Progress,
 ) -> None:
-    """Write values, in the order of KINDS, to a file that must not exist yet; ``counts`` has how
-    many of each kind there are. The values are taken one by one, and none of them is kept."""
+    """Write values, in the order of KINDS, to a file that must not exist yet. ``counts`` has the
+    number of values of each kind. The values are taken one by one, and none is kept in memory."""
     numbers = {name: counts.get(name, 0) for name in KINDS}
     total = sum(numbers.values())
     with new_file(target) as new, new.open("xb") as file:
@@ -142,7 +142,7 @@ def _lines_of(head: Head, items: Iterable[Item]) -> Iterator[bytes]:
 
 
 def items_of(contents: Contents, transitions: Iterable[StoredTransition]) -> Iterator[Item]:
-    """Yield contents that are in memory, and a history (oldest first), as ``write`` takes them."""
+    """Yield contents and a history (oldest first) in the order in which ``write`` takes them."""
     yield from sorted(contents.nodes, key=attrgetter("id"))
     yield from sorted(contents.instances, key=attrgetter("key"))
     yield from sorted(contents.declarations, key=attrgetter("key"))
@@ -155,7 +155,7 @@ def items_of(contents: Contents, transitions: Iterable[StoredTransition]) -> Ite
 
 
 def counts_of(contents: Contents, transitions: int) -> dict[str, int]:
-    """Return how many there are of each kind in what ``items_of`` yields."""
+    """Return how many values of each kind ``items_of`` yields."""
     groups = (
         contents.nodes,
         contents.instances,
@@ -171,14 +171,14 @@ def counts_of(contents: Contents, transitions: int) -> dict[str, int]:
 
 @contextmanager
 def reading(source: Path) -> Iterator[Export]:
-    """Open an export. Raise StoreError, which names file and line, for what is none."""
+    """Open an export. Raise StoreError, which names file and line, if the file is not one."""
     with faults_of(source), source.open("rb") as file:
         yield Export(source, file)
 
 
 class Export:
-    """An export that is read line by line. Whether it is whole shows at its end only, so nothing
-    may be replaced by it before."""
+    """An export that is read line by line. Only its end shows whether it is complete, so it must
+    not replace anything before that."""
 
     def __init__(self, source: Path, file: BinaryIO) -> None:
         self._source = source
@@ -196,8 +196,8 @@ class Export:
         self.head: Head = head
 
     def items(self, progress: Progress) -> Iterator[Item]:
-        """Yield the values. Raise StoreError for a line that may not follow those before it, and
-        at the end unless all lines are those that were written."""
+        """Yield the values. Raise StoreError for a line that may not follow those before it, and at
+        the end if the lines are not those that were written."""
         last, seq, number = _HEAD, 0, 1
         numbers = dict.fromkeys(KINDS, 0)
         for number, line, kind, value in self._lines:
@@ -230,7 +230,7 @@ class Export:
 
 
 def _lines(source: Path, file: BinaryIO) -> Iterator[tuple[int, bytes, str, Any]]:
-    """Yield number, line, kind and value of each line."""
+    """Yield the number, text, kind and value of each line. Raise StoreError for an invalid one."""
     number = 0
     while line := file.readline(LINE_BYTES):
         number += 1

@@ -1,4 +1,4 @@
-"""Files that are whole and durable before they have their name."""
+"""Makes files that are complete and durable before they get their name."""
 
 from __future__ import annotations
 
@@ -13,22 +13,22 @@ from plugind.errors import StoreError
 
 @contextmanager
 def new_file(target: Path) -> Iterator[Path]:
-    """Give the path of a file to make. After the block it is durable and has the name ``target``,
-    which must not be there yet. Other files beside it are deleted."""
+    """Give the path of a file to create, in a temporary folder. After the block the file is durable
+    and has the name ``target``, which must not exist yet; other files in the folder are deleted."""
     check_is_new(target)
     with (
         faults_of(target),
         tempfile.TemporaryDirectory(prefix=".plugind-", dir=target.parent) as folder,
     ):
         yield (copy := Path(folder) / "copy")
-        copy.chmod(0o600)  # it has the hashes of the nodes' secrets
+        copy.chmod(0o600)  # it contains the hashes of nodes' secrets
         sync(copy)
-        os.link(copy, target)  # a rename would overwrite what came there meanwhile
+        os.link(copy, target)  # a rename would overwrite a file created meanwhile
         sync(target.parent)
 
 
 def check_is_new(target: Path) -> None:
-    """Raise StoreError if a file is there already."""
+    """Raise StoreError if a file exists already."""
     if target.exists():
         raise StoreError(f"{target} is there already: choose another name")
 

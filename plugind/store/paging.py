@@ -1,4 +1,4 @@
-"""Reads a store's history further back than one query goes."""
+"""Reads a store's history further back than one query reaches."""
 
 from __future__ import annotations
 
@@ -15,8 +15,8 @@ Select = Callable[[HistoryQuery], Sequence[StoredTransition]]
 def newest_first(
     select: Select, query: HistoryQuery, first: int = HISTORY_LIMIT
 ) -> Iterator[StoredTransition]:
-    """Yield all that a query selects, newest first, read from the store in batches, of which the
-    ``first`` may be small."""
+    """Yield all transitions that a query selects, newest first. They are read from the store in
+    batches; ``first`` is the size of the first one, which may be small."""
     query = replace(query, limit=first)
     while found := select(query):
         yield from found

@@ -1,4 +1,4 @@
-"""Whether what a store holds fits together: each thing has its stamp, each instance its node."""
+"""Checks that a store's contents fit together: each resource has a stamp, each instance a node."""
 
 from __future__ import annotations
 
@@ -23,12 +23,12 @@ def faults(contents: Contents) -> Iterator[str]:
     }
     there, lists = _resources(contents)
     stamped = contents.stamps.keys()
-    yield from _told("instances have no node", strays)
-    yield from _told("forgotten instances have no node", forgotten)
-    yield from _told("kept secrets are of nodes that exist", kept)
-    yield from _told("stamps are ahead", ahead)
-    yield from _told("resources have no stamp", (there | lists) - stamped)
-    yield from _told(
+    yield from _fault("instances have no node", strays)
+    yield from _fault("forgotten instances have no node", forgotten)
+    yield from _fault("kept secrets are of nodes that exist", kept)
+    yield from _fault("stamps are ahead", ahead)
+    yield from _fault("resources have no stamp", (there | lists) - stamped)
+    yield from _fault(
         "stamps are of nothing", {each for each in stamped - there if not is_list(each)}
     )
 
@@ -42,6 +42,6 @@ def _resources(contents: Contents) -> tuple[set[str], set[str]]:
     return nodes | {key.resource for key in plugins}, lists
 
 
-def _told(wrong: str, found: Collection[str]) -> Iterator[str]:
+def _fault(wrong: str, found: Collection[str]) -> Iterator[str]:
     if found:
         yield f"{len(found)} {wrong}, the first {min(found)!a}"

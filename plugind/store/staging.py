@@ -1,7 +1,7 @@
-"""An export in a temporary file: checked and renumbered there before any store is replaced by it.
+"""An export in a temporary file, where it is checked and renumbered before it replaces a store.
 
-A store on other machines imports by copying the values from here, when they are known to be sound,
-in whichever order and portions suit it. The memory that this takes does not grow with their number.
+A store on other machines imports by copying the values from here once they are known to be sound,
+in whatever order and portions suit it. The memory that this takes does not grow with their number.
 """
 
 from __future__ import annotations
@@ -26,19 +26,19 @@ from plugind.store.sqlite.rows import head
 
 
 class Staged:
-    """The values of an export that is whole and sound."""
+    """The values of an export that is complete and sound."""
 
     def __init__(self, db: sqlite3.Connection) -> None:
         self._db = db
 
     @property
     def identity(self) -> str:
-        """Return the identity of the store that was exported; a new one once it is renumbered."""
+        """Return the identity of the store that was exported; after ``renumber``, a new one."""
         return head(self._db)[0]
 
     @property
     def index(self) -> int:
-        """Return the index of the contents; one beyond all given out once it is renumbered."""
+        """Return the index of the contents; after ``renumber``, one above all given out."""
         return head(self._db)[1]
 
     @property
@@ -52,16 +52,16 @@ class Staged:
         return history.newest(self._db)[0]
 
     def renumber(self, replaced: Replaced, lists: Collection[str]) -> None:
-        """Have the contents take the place of others under a new identity: their index is beyond
-        all given out, every resource reads as changed at it, ``lists`` included."""
+        """Let the contents take the place of others: they get a new identity and an index above all
+        given out, at which every resource, ``lists`` included, reads as changed."""
         renumber(self._db, replaced, lists)
 
     def read(self, kind: type[Any]) -> Iterator[Any]:
-        """Yield the values of one kind, by key, or by ``seq``."""
+        """Yield the values of one kind, in the order of their keys or ``seq``."""
         return items.read(self._db, kind)
 
     def read_all(self) -> Iterator[Item]:
-        """Yield all values, as ``exporting.write`` takes them."""
+        """Yield all values, in the order in which ``exporting.write`` takes them."""
         return items.read_all(self._db)
 
     def stamps(self) -> Iterator[tuple[str, Stamp]]:
@@ -80,7 +80,7 @@ class Staged:
             yield node, found
 
     def summary(self, schema: int) -> Summary:
-        """Return how many there are, for a store whose own schema has a version."""
+        """Return the numbers of values, for a store whose schema has the version ``schema``."""
         found = self.counts
         return Summary(schema, self.index, found["node"], found["instance"], found["declaration"])
 
@@ -88,7 +88,7 @@ class Staged:
 @contextmanager
 def staged(source: Path, folder: Path, progress: Progress) -> Iterator[Staged]:
     """Read an export into a temporary file in a folder. Raise StoreError, which names file and
-    line, for one that is not whole or not sound."""
+    line, if it is not complete or not sound."""
     with (
         translated(folder),
         tempfile.TemporaryDirectory(prefix=".plugind-", dir=folder) as temporary,

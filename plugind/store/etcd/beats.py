@@ -1,4 +1,4 @@
-"""When nodes were last heard and when server processes ran: kept, but no part of the log."""
+"""Keeps when nodes were last heard and when server processes ran, outside the log."""
 
 from __future__ import annotations
 
@@ -24,8 +24,8 @@ _run = msgspec.json.Decoder(Run)
 
 
 class Beats:
-    """Writes beats and runs of one generation, and reads them. Safe for threads but for ``mark``,
-    which one thread calls."""
+    """Writes and reads the beats and runs of one generation. Thread-safe, except ``mark``, which
+    only one thread may call."""
 
     def __init__(self, client: Client, is_current: Compare, keys: Keys, reading: Reading) -> None:
         self._client = client
@@ -34,7 +34,7 @@ class Beats:
         self._is_current = is_current
 
     def beat(self, beats: Mapping[str, Beat]) -> None:
-        """Keep when nodes were heard."""
+        """Keep when nodes were last heard."""
         puts = [
             put(
                 self._keys.beat(node_id, beat.run),
@@ -49,7 +49,7 @@ class Beats:
         return Heard(*self._reading.beats(after=after))
 
     def mark(self, run: str, now: int) -> None:
-        """Keep that a server process ran now."""
+        """Record that the server process ``run`` is running at the time ``now``."""
         key = self._keys.run(run)
         for _ in range(_TRIES):
             found = self._client.call("Range", RangeRequest(key=key)).kvs
@@ -67,7 +67,7 @@ class Beats:
         raise StoreError("other servers write the mark of this run; try again later")
 
     def _prune(self, run: str) -> None:
-        """Forget the shortest runs where there are too many."""
+        """Delete the shortest other runs if there are more than RUNS_KEPT."""
         runs = self._reading.runs()
         others = [each for each in runs if each.id != run]
         others.sort(key=lambda each: (each.end - each.start, each.start, each.id))

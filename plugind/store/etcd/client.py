@@ -1,8 +1,9 @@
-"""Calls to etcd: one channel for each member, and the next member where one does not answer.
+"""Calls to etcd: one channel per member; if a member does not answer, the next one is tried.
 
-gRPC's own balancing knows dead members only, and a paused one would take its share of the calls to
-their deadlines; so each member has a channel of its own (https://grpc.io/docs/guides/wait-for-ready).
-Everything that gRPC raises becomes a StoreError of one line here.
+gRPC's own load balancing recognizes only dead members: a paused one would still get its share of
+the calls, and hold each until its deadline. So each member has a channel of its own
+(https://grpc.io/docs/guides/wait-for-ready). This module turns everything that gRPC raises into a
+StoreError of one line.
 """
 
 # mypy: allow-untyped-calls
@@ -45,18 +46,18 @@ CALL_SECONDS = 1.0
 """Seconds that one member has to answer a call."""
 
 SKIP_SECONDS = 5.0
-"""Seconds for which a member that did not answer in time is passed over."""
+"""Seconds for which a member that did not answer in time is skipped."""
 
 _log = logs.get("store")
 
 _OPTIONS = [
-    ("grpc.keepalive_time_ms", 10_000),  # etcd closes connections on which it is less
+    ("grpc.keepalive_time_ms", 10_000),  # etcd closes connections with a shorter one
     ("grpc.keepalive_timeout_ms", 5_000),
     ("grpc.keepalive_permit_without_calls", 0),
     ("grpc.max_receive_message_length", -1),
     ("grpc.max_send_message_length", -1),
     ("grpc.initial_reconnect_backoff_ms", 100),
-    ("grpc.min_reconnect_backoff_ms", 1_000),  # it also bounds an attempt to connect
+    ("grpc.min_reconnect_backoff_ms", 1_000),  # also limits an attempt to connect
     ("grpc.max_reconnect_backoff_ms", 1_000),
     ("grpc.use_local_subchannel_pool", 1),
     ("grpc.enable_http_proxy", 0),
@@ -65,7 +66,7 @@ _OPTIONS = [
 
 
 class Member:
-    """One endpoint with its channel; ``skipped_until`` is a time of the monotonic clock."""
+    """One endpoint with its channel; ``skipped_until`` is a time on the monotonic clock."""
 
     def __init__(self, address: str, credentials: Any) -> None:
         self.address = address
@@ -88,12 +89,12 @@ class Member:
         }
 
     def skip(self) -> None:
-        """Pass this member over for a while."""
+        """Skip this member for SKIP_SECONDS."""
         self.skipped_until = time.monotonic() + SKIP_SECONDS
 
 
 class Client:
-    """Calls etcd for one store. Safe for threads."""
+    """Calls etcd for one store. Thread-safe."""
 
     def __init__(self, settings: EtcdSettings) -> None:
         self._settings = settings
@@ -103,26 +104,26 @@ class Client:
         self._preferred = 0
         self._token = ""
         self.answered_at = 0.0
-        """When a majority of members answered last, by the monotonic clock."""
+        """When a majority of members last answered, on the monotonic clock."""
 
     def call(self, name: str, request: Any, seconds: float = CALL_SECONDS) -> Any:
-        """Return the response to a call of one of the methods in ``Member.calls``.
+        """Call one of the methods in ``Member.calls`` and return the response.
 
-        Raise StoreError; Unanswered where no member answered, which says whether the call may have
-        been done nevertheless.
+        Raise StoreError if a member refuses the call. Raise Unanswered if no member answers: it
+        says whether the call may have been done anyway.
         """
         failures: list[str] = []
         is_unknown = False
         for member in self.members():
             try:
                 response = self._answered(member, name, request, seconds)
-                if name != "Status":  # a member answers that alone
+                if name != "Status":  # a member answers Status on its own
                     self.answered_at = time.monotonic()
                 return response
             except StoreError as error:
                 if not is_unknown:
                     raise
-                # Another member, which gave no answer, may have done what this one refuses.
+                # An earlier member, which gave no answer, may have done what this one refuses.
                 failures.append(str(error))
             except grpc.RpcError as error:
                 failures.append(f"{member.address}: {summary(error)}")
@@ -133,7 +134,8 @@ class Client:
         raise Unanswered("; ".join(failures), may_be_done=is_unknown)
 
     def _answered(self, member: Member, name: str, request: Any, seconds: float) -> Any:
-        """Return the response of one member. Raise RpcError where another one may do better."""
+        """Return the response of one member. Raise RpcError if another member may succeed, else
+        StoreError."""
         for is_last in (False, True):
             metadata = self.metadata(member)
             try:
@@ -163,7 +165,7 @@ class Client:
             self._preferred = self._members.index(member)
 
     def metadata(self, member: Member) -> tuple[tuple[str, str], ...]:
-        """Return what goes with a call: the token, where a user is set."""
+        """Return the metadata of a call: the token, if a user is configured."""
         if not self._settings.username:
             return ()
         with self._lock:
@@ -190,7 +192,7 @@ class Client:
                 self._token = ""
 
     def renew_token(self) -> None:
-        """Fetch a new token at the next call, as where a stream was refused."""
+        """Drop the token, so that the next call fetches a new one, after a stream was refused."""
         with self._lock:
             self._token = ""
 

@@ -1,8 +1,8 @@
-"""Commits changes, several in one transaction, if nothing has moved that they rest on.
+"""Commits changes, several in one transaction, if nothing that they depend on has changed.
 
-A transaction that was sent may have been done though no answer came. So each puts a key of its own,
-and where its conditions fail, the same transaction looks whether that key is there: then it was
-done before, and what failed was only its repetition.
+A transaction that was sent may have been done even though no answer came. So each transaction puts
+a key of its own. If its conditions fail, it also checks whether that key exists: if so, it had been
+done before, and only its repetition failed.
 """
 
 from __future__ import annotations
@@ -29,34 +29,36 @@ from plugind.store.etcd.reading import Reading
 from plugind.store.etcd.writing import Writing, Written
 
 CHUNK_BYTES = 2**18
-"""How many bytes of JSON the changes of one transaction have, unless it is one large change."""
+"""Maximum bytes of JSON of the changes in one transaction, unless it is a single large change."""
 
 CHUNK_SCOPES = 36
-"""How many scopes they rest on together, unless it is one change that rests on more: then none of
-all scopes may have been written since they were looked at."""
+"""Maximum number of scopes that the changes in one transaction depend on together. A single change
+that depends on more is committed only if nothing at all was committed since they were checked."""
 
 CHUNK_STEPS = 600
-"""How many resources they touch together, unless it is one change that touches more."""
+"""Maximum number of resources touched and scopes written by the changes in one transaction, unless
+a single change has more."""
 
 TRIES = 12
-"""How often a transaction is made again after what it rests on has moved."""
+"""How many times a transaction is tried while what it depends on keeps changing."""
 
 COMMIT_SECONDS = 2.0
-"""Seconds that a member has to answer a commit: it is on the disks of most members by then."""
+"""Seconds that a member has to answer a commit, which most members must first write to disk."""
 
 BYTES_A_SECOND = 200_000
-"""For how many bytes of a transaction it has a second more: thousands of keys take their time."""
+"""Bytes of a transaction for which a member gets one more second: thousands of keys take time."""
 
 OWN = 256
-"""Transactions of this process whose changes are known by name."""
+"""Number of recent transactions of this process whose changes are remembered by name."""
 
 
 @dataclass
 class _Batch:
-    """What became of the changes before, in the same call of ``commit``.
+    """What became of the earlier changes in the same call of ``commit``.
 
-    ``own`` has the revisions at which this batch wrote scopes that it had read before, which later
-    changes of it may rest on; ``bad`` are the scopes of those that were not committed.
+    ``own`` maps each scope that this batch has both read and written to the revision at which it
+    was written: later changes of the batch may depend on it. ``bad`` has the scopes written by
+    changes that were not committed.
     """
 
     base: int
@@ -64,17 +66,17 @@ class _Batch:
     bad: set[str] = field(default_factory=set)
 
     def limit(self, scope: str) -> int:
-        """Return the revision after which a scope that is read must not have been written."""
+        """Return the last revision at which a scope that is read may have been written."""
         return max(self.own.get(scope, 0), self.base)
 
 
 class _MayBeDone(StoreError):
-    """No answer came to a transaction that was sent. Only of this call that matters: those before
-    it change nothing."""
+    """No answer came to a transaction that was sent. Raised for that call only: the calls before it
+    change nothing in the store, so it does not matter whether they were done."""
 
 
 class Committer:
-    """Writes for one store. ``commit`` is called from one thread at a time.
+    """Commits changes to one store. Only one thread at a time may call ``commit``.
 
     ``followed`` returns the revision of the newest record that this process has followed.
     """
@@ -103,12 +105,12 @@ class Committer:
         self._own_turn = threading.Lock()
 
     def own(self, by: str) -> Sequence[Change] | None:
-        """Return the changes of a transaction of this process, None for any other."""
+        """Return the changes of a recent transaction of this process, None for any other."""
         with self._own_turn:
             return self._own.get(by)
 
     def commit(self, changes: Sequence[Change]) -> Sequence[Outcome]:
-        """Commit changes as ``Store.commit`` has it."""
+        """Commit changes as ``Store.commit`` describes."""
         base = min(change.base for change in changes)
         batch = _Batch(self._indexes.revision_of(base))
         outcomes: list[Outcome] = []
@@ -121,16 +123,16 @@ class Committer:
             except StoreError:
                 if not outcomes:
                     raise
-                # Nothing of these was done: planned again, they fail by themselves.
+                # None of these was done: planned again, they fail on their own.
                 outcomes += [Conflict("store") for _ in chunk]
             batch.bad |= {scope for change in chunk for scope in change.writes}
         return outcomes
 
     def _commit(self, chunk: Sequence[Change], batch: _Batch) -> list[Outcome]:
-        """Commit changes in one transaction, without those that conflict. Raise StoreError; then
-        none of them was done, unless it is _MayBeDone."""
+        """Commit changes in one transaction, without those that conflict. Raise StoreError if none
+        of them was done, and _MayBeDone if that is not known."""
         name = uuid.uuid4().hex
-        moved: set[str] = set()  # since the base, as far as known
+        moved: set[str] = set()  # scopes known to be written since the base
         tried: list[Sequence[Change]] = []
         for _ in range(TRIES):
             failed = conflicts(chunk, partial(_among, moved | batch.bad))
@@ -170,7 +172,8 @@ class Committer:
         return outcomes
 
     def _try(self, name: str, tried: Sequence[Sequence[Change]], batch: _Batch) -> Any:
-        """Try to commit the last of some changes. Return a _Done, or the scopes that moved."""
+        """Try to commit the last list of changes in ``tried``, which has those of each attempt.
+        Return a _Done, or the scopes that were written meanwhile."""
         attempt, changes = len(tried) - 1, tried[-1]
         by = f"{name}/{attempt}"
         limits = _limits(changes, batch)
@@ -193,7 +196,7 @@ class Committer:
         self._remember(by, changes)
         try:
             response = self._sent(written)
-        except LeaseGone:  # as after a long time without etcd; nothing of it was done
+        except LeaseGone:  # such as after a long time without etcd; nothing was done
             self._lease.forget()
             return set()
         if response.succeeded:
@@ -220,7 +223,7 @@ class Committer:
                 self._own.popitem(last=False)
 
     def _sent(self, written: Written) -> Any:
-        """Return the response to a transaction. Raise StoreError."""
+        """Send a transaction and return the response. Raise StoreError."""
         try:
             return self._client.call("Txn", written.request, _seconds(written))
         except Unanswered as error:
@@ -230,7 +233,7 @@ class Committer:
 
     def _documents(self, changes: Sequence[Change], head: int) -> dict[str, Copy]:
         """Return the documents of the nodes that changes write, as of the revision ``head`` or
-        later, from etcd where need be."""
+        later. Read from etcd those whose copy is missing or older."""
         node_ids = {node_id for change in changes for node_id in nodes_of(change)}
         found = {node_id: self._copies.get(node_id) for node_id in sorted(node_ids)}
         missing = [
@@ -248,7 +251,7 @@ class Committer:
 
 @dataclass(frozen=True)
 class _Done:
-    """That a transaction was done, at a revision, by one of its attempts."""
+    """A transaction was done: at which revision, and by which of its attempts."""
 
     revision: int
     attempt: int
@@ -267,7 +270,7 @@ def _seconds(written: Written) -> float:
 
 
 def _limits(changes: Iterable[Change], batch: _Batch) -> dict[str, int]:
-    """Return the scopes that changes read, with the revision after which none may be written."""
+    """Return each scope that changes read, with the last revision at which it may be written."""
     return {scope: batch.limit(scope) for change in changes for scope in change.reads}
 
 
@@ -281,7 +284,7 @@ def _rests_on(changes: Iterable[Change]) -> set[str]:
 
 
 def _chunks(changes: Sequence[Change]) -> list[list[Change]]:
-    """Return changes in their order, as many together as one transaction takes."""
+    """Split changes, in their order, into lists that each fit into one transaction."""
     chunks: list[list[Change]] = []
     size = steps = 0
     scopes: set[str] = set()

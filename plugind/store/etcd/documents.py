@@ -1,4 +1,4 @@
-"""A node with all that is kept under it, as one value, and the copies of it that writers keep."""
+"""A node and everything kept under its ID, as one value, and the copies of it that writers keep."""
 
 from __future__ import annotations
 
@@ -14,11 +14,12 @@ from plugind.store.coding import WrittenInstance
 from plugind.store.etcd.values import pack, unpack
 
 KEPT_BYTES = 64 * 2**20
-"""How much of the documents of nodes a writer keeps, so that it need not get them first."""
+"""Maximum bytes of node documents that a writer keeps, so that it need not read them first."""
 
 
 class Document(msgspec.Struct):
-    """Everything kept under a node ID. Instances are as JSON has them: a writer packs none."""
+    """Everything kept under a node ID. Instances stay in their JSON form, so that a writer need not
+    build and pack ``Instance`` objects."""
 
     node: Node | None = None
     instances: list[WrittenInstance] = []
@@ -33,13 +34,13 @@ _decoder = msgspec.json.Decoder(Document)
 
 
 def decoded(packed: bytes) -> Document:
-    """Return the document in a whole value."""
+    """Decode the document in a whole value, not one that was put aside."""
     return _decoder.decode(unpack(packed))
 
 
 class Copy(NamedTuple):
-    """A document as it was at a revision: its value (b"" for none), and what stands for that in
-    etcd where it was put aside."""
+    """A document as of a revision: its value (b"" if there is none) and, if that was put aside, the
+    pointer that etcd has in its place."""
 
     revision: int
     packed: bytes
@@ -47,10 +48,10 @@ class Copy(NamedTuple):
 
 
 class Copies:
-    """The documents that a writer has got or put. Safe for threads.
+    """The documents that a writer has read or written. Thread-safe.
 
-    A copy stays as good as the newest revision that was followed, until another writer's change of
-    its node is seen.
+    A copy counts as current up to the newest revision that was followed, until a change of its node
+    by another writer is seen.
     """
 
     def __init__(self) -> None:
@@ -60,7 +61,7 @@ class Copies:
         self._followed = 0
 
     def get(self, node_id: str) -> Copy | None:
-        """Return a copy with the revision up to which it is known to be good; None for none."""
+        """Return a copy with the revision up to which it is known to be current, or None."""
         with self._lock:
             found = self._copies.get(node_id)
             if found is None:
@@ -69,8 +70,8 @@ class Copies:
             return found._replace(revision=max(found.revision, self._followed))
 
     def keep(self, node_id: str, copy: Copy) -> None:
-        """Keep a copy, unless a later change of it may have been followed already: that one would
-        not be noticed any more."""
+        """Keep a copy, unless a later change of its node may have been followed already: that
+        change would not be noticed again."""
         with self._lock:
             self._drop(node_id)
             if copy.revision < self._followed:
@@ -86,7 +87,7 @@ class Copies:
                 self._drop(node_id)
 
     def follow(self, revision: int, node_ids: Iterable[str]) -> None:
-        """Note that nodes were written at a revision, and that all before it is known."""
+        """Note that nodes were written at a revision, and that everything before it is known."""
         with self._lock:
             for node_id in node_ids:
                 held = self._copies.get(node_id)
@@ -95,7 +96,7 @@ class Copies:
             self._followed = max(self._followed, revision)
 
     def clear(self, revision: int) -> None:
-        """Forget all, where changes up to a revision may have been missed."""
+        """Forget all copies, because changes up to a revision may have been missed."""
         with self._lock:
             self._copies.clear()
             self._size = 0
@@ -117,7 +118,7 @@ def nodes_of(change: Change) -> set[str]:
 
 
 def rewritten(packed: bytes, node_id: str, changes: Sequence[Change]) -> bytes:
-    """Return the value of a node's document after changes, b"" where nothing is left of it."""
+    """Return the value of a node's document after changes, b"" if nothing is left of it."""
     document = decoded(packed) if packed else Document()
     instances: dict[InstanceKey, Any] = {each.key: each for each in document.instances}
     forgotten: dict[InstanceKey, Any] = {each.key: each for each in document.forgotten}

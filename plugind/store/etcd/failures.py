@@ -1,4 +1,4 @@
-"""What gRPC and etcd report, as errors of one line that say what to do."""
+"""Turns what gRPC and etcd report into errors of one line that say what to do."""
 
 from __future__ import annotations
 
@@ -29,7 +29,7 @@ GONE = (
 
 
 class Unanswered(StoreError):
-    """No member answered. ``may_be_done`` says whether one may have done the call."""
+    """No member answered. ``may_be_done`` says whether one may have done the call anyway."""
 
     def __init__(self, failures: str, *, may_be_done: bool) -> None:
         super().__init__(
@@ -39,7 +39,7 @@ class Unanswered(StoreError):
 
 
 class Unsent(grpc.RpcError):  # type: ignore[misc]  # grpc has no types
-    """A call was not sent, for the token that goes with it could not be fetched."""
+    """A call was not sent, because the token that goes with it could not be fetched."""
 
     def __init__(self, error: Any) -> None:
         super().__init__()
@@ -53,11 +53,11 @@ class Unsent(grpc.RpcError):  # type: ignore[misc]  # grpc has no types
 
 
 class AuthExpired(StoreError):
-    """The token is not valid any more: another one must be fetched."""
+    """The token is no longer valid: a new one must be fetched."""
 
 
 class RevisionGone(StoreError):
-    """A revision was asked for that was compacted."""
+    """The requested revision was compacted."""
 
 
 class LeaseGone(StoreError):
@@ -117,11 +117,11 @@ _ELSEWHERE = (
     grpc.StatusCode.CANCELLED,
     grpc.StatusCode.UNKNOWN,
 )
-"""Codes after which another member may do better."""
+"""Status codes after which another member may succeed."""
 
 
 def of_call(error: Any, address: str) -> StoreError | None:
-    """Return what an error of gRPC means, None where another member may do better."""
+    """Return the StoreError for an error of gRPC, None if another member may succeed."""
     return of_text(error.details() or "", address) or (
         None
         if error.code() in _ELSEWHERE
@@ -130,7 +130,7 @@ def of_call(error: Any, address: str) -> StoreError | None:
 
 
 def of_text(details: str, address: str) -> StoreError | None:
-    """Return what a text of etcd means, None for one that is not known."""
+    """Return the StoreError for a message of etcd, None if the message is not known."""
     for part, kind, text in _KNOWN:
         if part in details:
             return kind(f"{text} ({address})")
@@ -138,8 +138,8 @@ def of_text(details: str, address: str) -> StoreError | None:
 
 
 def is_unsent(error: Any) -> bool:
-    """Return whether a call that failed was certainly not done, for no token or no connection was
-    there."""
+    """Return whether a call that failed was certainly not done, because there was no token or no
+    connection."""
     if isinstance(error, Unsent):
         return True
     details = error.details() or ""
@@ -151,7 +151,7 @@ def is_unsent(error: Any) -> bool:
 
 
 def summary(error: Any) -> str:
-    """Return an error of gRPC in a few words, in one line."""
+    """Return an error of gRPC in a few words, on one line."""
     details = " ".join((error.details() or "").split())
     if error.code() == grpc.StatusCode.DEADLINE_EXCEEDED:
         return "no answer in time"

@@ -1,8 +1,8 @@
-"""Follows the log in etcd by a watch, and keeps what came for those who read it.
+"""Follows the log in etcd with a watch, and keeps the latest changes for those who read them.
 
-Progress notices are used for nothing: one that is asked for on a watch that is catching up may
-overtake events (https://github.com/etcd-io/etcd/issues/15220). That the watch is silent shows by
-``log/head`` being ahead of it, and then it is opened anew.
+Progress notifications are not used: one that is requested while a watch is catching up may overtake
+events (https://github.com/etcd-io/etcd/issues/15220). Instead, a watch that stays behind
+``log/head`` is taken to be stuck, and is opened again.
 """
 
 from __future__ import annotations
@@ -41,30 +41,30 @@ from plugind.store.etcd.rpc_pb2 import (
 )
 
 KEPT = 8_192
-"""Changes that are kept for readers; who is further behind reads them from etcd again."""
+"""Changes kept in memory for readers; a reader that is further behind gets them from etcd again."""
 
 KEPT_BYTES = 64 * 2**20
-"""Bytes of JSON of these changes."""
+"""Maximum bytes of JSON of these changes."""
 
 SILENT = 2.0
-"""Seconds for which the watch may be behind ``log/head``."""
+"""Seconds for which the watch may be behind ``log/head`` before it is opened again."""
 
 PAUSE = 0.25
 """Seconds before a watch that failed is opened again. They are always the same: parked queries wait
 for it once a majority of the members is back, and a try costs etcd next to nothing."""
 
 READ_SECONDS = 10.0
-"""Seconds for reading changes that are not kept any more."""
+"""Seconds for reading changes that are no longer in memory."""
 
 _log = logs.get("store")
 
 
 class Follower:
-    """Has the changes after ``start`` up to ``end`` (indexes). Safe for threads.
+    """Keeps the latest changes, up to the index ``end``. Thread-safe.
 
-    ``decoded(value, revision)`` returns the record that a value of ``log/head`` is; ``taken`` is
-    called with each new one before anybody can read it; ``begun(revision)`` before the watch is
-    opened after a revision, with nothing known of what was before.
+    ``decoded(value, revision)`` decodes a value of ``log/head`` to a record. ``taken`` is called
+    with new records before anyone can read them. ``begun(revision)`` is called before the watch
+    starts after a revision without knowing the changes up to it.
     """
 
     def __init__(
@@ -87,7 +87,7 @@ class Follower:
         self._changes: deque[tuple[Committed, int]] = deque()
         self._bytes = 0
         self._start = self._end = self._floor = indexes.index
-        self._revision = 0  # up to which all is known
+        self._revision = 0  # everything up to it is known
         self._interrupts = 0
         self._closed = threading.Event()
         self._stream: Any = None
@@ -104,17 +104,17 @@ class Follower:
 
     @property
     def end(self) -> int:
-        """Return the index of the last change that is known."""
+        """Return the index of the last known change."""
         return self._end
 
     @property
     def trouble(self) -> str:
-        """Return why the log has not been followed for SILENT seconds, "" where it is."""
+        """Return why the log has not been followed for SILENT seconds; "" if all is well."""
         is_long = time.monotonic() - self._failing_since > SILENT
         return self._failure if is_long else ""
 
     def start(self) -> None:
-        """Begin to follow. Raise StoreError."""
+        """Begin to follow the log. Raise StoreError."""
         self._begin()
         self.thread.start()
 
@@ -125,8 +125,8 @@ class Follower:
         self.thread.join()
 
     def read(self, after: int, limit: int) -> list[Committed] | None:
-        """Return the changes after an index, at most ``limit``, of those that are kept; None where
-        they do not reach back that far. Raise Compacted where the log does not."""
+        """Return at most ``limit`` changes after an index from those in memory; None if they do not
+        reach back that far. Raise Compacted if the log does not either."""
         with self._news:
             if after < self._floor:
                 raise Compacted(
@@ -138,7 +138,8 @@ class Follower:
             return [each for each, _ in islice(self._changes, place, place + limit)]
 
     def read_again(self, after: int, limit: int) -> list[Committed]:
-        """Return the same from etcd, as far as it has been followed. Raise Compacted."""
+        """Return what ``read`` would, but from etcd, up to where the log has been followed. Raise
+        Compacted, or StoreError if the log cannot be read."""
         found: list[Committed] = []
         first, last = self._indexes.revision_of(after) + 1, self._indexes.revision_of(self._end)
         if first > last:
@@ -170,8 +171,8 @@ class Follower:
             self._news.notify_all()
 
     def check(self, head: int, revision: int) -> None:
-        """Take note that ``log/head`` was put last at a revision ``head``, and not since up to
-        ``revision``. Open the watch anew if it has been behind for SILENT seconds."""
+        """Note that ``log/head`` was last put at the revision ``head``, and not again up to
+        ``revision``. Have the watch opened again if it has been behind for SILENT seconds."""
         index, now = self._indexes.of(head), time.monotonic()
         with self._news:
             if index == self._end:
@@ -190,7 +191,7 @@ class Follower:
         self._cancel()
 
     def _begin(self) -> None:
-        """Begin with the present revision, and none of the changes before it."""
+        """Begin at the current revision, with none of the changes before it. Raise StoreError."""
         request = RangeRequest(key=self._keys.log, range_end=end_of(self._keys.log))
         response = self._client.call("Range", request)
         held = {each.key: each for each in response.kvs}
@@ -248,14 +249,14 @@ class Follower:
 
     @contextmanager
     def _opened(self, member: Member, revision: int, timeout: float | None = None) -> Iterator[Any]:
-        """Give a watch on the log from a revision on, and end it after the block."""
+        """Open a watch on the log from a revision on, and end it after the block."""
         done = threading.Event()
         key = self._keys.log
         create = WatchCreateRequest(key=key, range_end=end_of(key), start_revision=revision)
 
         def requests() -> Iterator[WatchRequest]:
             yield WatchRequest(create_request=create)
-            done.wait()  # a stream that ended would end the watch
+            done.wait()  # the watch would end with its stream of requests
 
         metadata = (*self._client.metadata(member), ("hasleader", "true"))
         stream = member.watch.Watch(requests(), metadata=metadata, timeout=timeout)
@@ -286,7 +287,8 @@ class Follower:
             self._news.notify_all()
 
     def _records(self, events: Sequence[Event]) -> tuple[list[Record], int]:
-        """Return the records among events, and the newest floor, 0 for none."""
+        """Return the records among events, and the newest floor (0 if there is none). Raise
+        StoreError if the store was replaced."""
         records, floor = [], 0
         for revision, group in groupby(events, lambda each: each.kv.mod_revision):
             for event in group:
@@ -300,7 +302,7 @@ class Follower:
 
 
 def _events(stream: Any, member: Member) -> Iterator[Sequence[Event]]:
-    """Yield the events of a watch as they come, none at its beginning."""
+    """Yield the events of each response of a watch. The first response has none."""
     try:
         for response in stream:
             if response.compact_revision:

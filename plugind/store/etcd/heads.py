@@ -1,4 +1,4 @@
-"""The revision of the last change, read once for all who ask at the same time."""
+"""Reads the revision of the last change once for all callers that ask at the same time."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from plugind.errors import StoreError
 
 @dataclass
 class _Read:
-    """A read that several wait for."""
+    """A read that several callers wait for."""
 
     done: threading.Event = field(default_factory=threading.Event)
     value: int = 0
@@ -19,10 +19,10 @@ class _Read:
 
 
 class Heads:
-    """``newest`` calls ``read``, which asks etcd, for all its callers together. Safe for threads.
+    """``newest`` calls ``read``, which asks etcd, once for several callers. Thread-safe.
 
-    A caller must not get the result of a read that began before its call, so at most two reads are
-    there at a time: one under way, and one that those who have come since wait for.
+    A caller must not get the result of a read that began before its call. So there are at most two
+    reads at a time: one in progress, and the next one, for which all later callers wait.
     """
 
     def __init__(self, read: Callable[[], int]) -> None:
@@ -32,7 +32,7 @@ class Heads:
         self._next: _Read | None = None
 
     def newest(self) -> int:
-        """Return a value that ``read`` found after this call began. Raise StoreError."""
+        """Return the result of a ``read`` that began after this call did. Raise StoreError."""
         with self._lock:
             mine = self._next
             is_first = mine is None

@@ -1,4 +1,4 @@
-"""Keeps the derived history of this server in step with the transitions in etcd."""
+"""Keeps this server's derived history in step with the transitions in etcd."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ _log = logs.get("store")
 
 class Histories:
     """``select`` answers from a file in ``data_dir``. ``retention`` returns how much of it
-    is kept. Safe for threads."""
+    is kept. Thread-safe."""
 
     def __init__(
         self,
@@ -52,8 +52,8 @@ class Histories:
     def begin(self) -> None:
         """Fill the file from etcd, up to now. Raise StoreError.
 
-        The revision is read when nothing can be added meanwhile, neither by ``follow``, which would
-        leave it to this, nor by another process: so it is not before what either has added.
+        The current revision is read while neither ``follow`` nor another process can add to the
+        file, so it is not older than anything that they have added.
         """
         with self._turn:
             self._is_behind = True
@@ -78,8 +78,8 @@ class Histories:
         self._history.append([], self._indexes.of(revision))
 
     def follow(self, records: Sequence[Record]) -> None:
-        """Add the transitions of new records; where the file cannot be written, ``begin`` has to
-        make up for it."""
+        """Add the transitions of new records. If the file cannot be written, ``begin`` has to add
+        them later."""
         if not records:
             return
         rows = [row for each in records for row in transitions_of(each, self._indexes)]
@@ -95,7 +95,7 @@ class Histories:
             self.trouble = f"the history cannot be written: {error}"
 
     def select(self, query: HistoryQuery) -> Sequence[StoredTransition]:
-        """Return the transitions that a query selects."""
+        """Return the transitions that a query selects. Raise StoreError."""
         if self._is_behind:
             self.begin()
         return self._history.select(query)
@@ -106,7 +106,7 @@ class Histories:
         return self._history.deleted_until
 
     def kept_from(self) -> int:
-        """Return the index of the oldest change that the history has something of, 0 for none."""
+        """Return the index of the oldest change with a transition in the history, 0 for none."""
         oldest = self._history.oldest
         return oldest[1] if oldest else 0
 
@@ -124,7 +124,8 @@ class Histories:
 def stored(
     reading: Reading, asides: Asides, keys: Keys, indexes: Indexes, revision: int, after: int = 0
 ) -> Iterator[StoredTransition]:
-    """Yield the transitions in etcd, as of a revision, of records after another, in their order."""
+    """Yield the transitions in etcd as of ``revision``, in their order: all of them, or only those
+    of records after the revision ``after``."""
     found = [
         (each.mod_revision, each.key, each.value)
         for each in reading.every(keys.histories, revision, newer=after and after + 1)

@@ -1,21 +1,21 @@
-"""The names of keys below the prefix, and how revisions of etcd become indexes.
+"""The names of the keys below the prefix, and how etcd's revisions map to indexes.
 
 ``PREFIX/current`` names the generation whose keys are in force: ``PREFIX/GENERATION/...``. An
-import writes a new generation beside it and then replaces ``current`` in one transaction, so that
-at no moment half of it is there. Beside the generations are ``PREFIX/servers/ID``, a key for each
-running server, and ``PREFIX/duty``.
+import writes a new generation next to that one and then replaces ``current`` in one transaction, so
+a half-written import is never in force. Outside the generations are ``PREFIX/servers/ID``, a key
+for each running server, and ``PREFIX/duty``.
 
 Below a generation:
 
 - ``log/head``: every revision of this key is a record of one or more changes. ``log/floor`` has the
   index that the log reaches back to.
-- ``doc/NODE``: a node with its instances, forgotten marks, and its kept secret, as one value.
-- ``stamp/RESOURCE`` and ``made/HASH``: when a resource changed last, and when it was created.
-- ``scope/HASH``: its revision says when a scope was written last.
+- ``doc/NODE``: a node with its instances, its forgotten marks and its kept secret, as one value.
+- ``stamp/RESOURCE`` and ``made/HASH``: when a resource last changed, and when it was created.
+- ``scope/HASH``: its revision says when a scope was last written.
 - ``declared/TYPE/ID``, ``session/KEY``, ``run/ID``, ``beat/NODE/RUN``.
 - ``history/...``: the transitions of a record, or imported ones. ``pruned`` has the index up to
-  which they have left.
-- ``id/ID``: that a transaction was done, under a lease.
+  which transitions were deleted.
+- ``id/ID``: marks a transaction as done, under a lease.
 - ``aside/...``: parts of values that are too large for a transaction.
 """
 
@@ -29,19 +29,19 @@ from dataclasses import dataclass
 import msgspec
 
 INDEXES = 256
-"""How many indexes a revision has, and so how many changes a record may have."""
+"""Indexes per revision, and so the maximum number of changes in a record."""
 
 SEQS = 2**16
-"""How many transitions a revision may have in the order of the history."""
+"""Values of ``seq`` per revision, and so the maximum number of transitions in a record."""
 
 
 GENERATION = "gen-"
-"""What the names of generations begin with."""
+"""The prefix of the names of generations."""
 
 
 class Current(msgspec.Struct, frozen=True):
     """The value of ``current``: the store's identity, the generation of its keys, and the index
-    and the ``seq`` of transitions that it began with."""
+    and the ``seq`` of transitions at which that generation began."""
 
     identity: str
     generation: str
@@ -51,11 +51,11 @@ class Current(msgspec.Struct, frozen=True):
 
 @dataclass(frozen=True, slots=True)
 class Indexes:
-    """Where the indexes of a generation begin: ``index`` is that of ``revision``.
+    """Maps revisions to indexes, in a generation that began with ``index`` at ``revision``.
 
-    The last change of a record has the index of its revision, those before it the indexes before
-    that one. So the store's index follows from the revision of ``head`` alone, and a reader that
-    stopped within a record counts as one that has seen nothing of it.
+    The last change of a record has the index of its revision, and the changes before it have the
+    indexes just below. So the store's index follows from the revision of ``head`` alone. A reader
+    that stopped within a record is treated as if it had seen none of that record.
     """
 
     index: int
@@ -67,16 +67,16 @@ class Indexes:
         return self.index + (revision - self.revision) * INDEXES
 
     def revision_of(self, index: int) -> int:
-        """Return the last revision all of whose changes are up to an index."""
+        """Return the last revision whose changes are all at or below an index."""
         return self.revision + (index - self.index) // INDEXES
 
     def seq_of(self, revision: int, number: int) -> int:
-        """Return the ``seq`` of a transition, by its place in the record at a revision."""
+        """Return the ``seq`` of the transition with a number in the record at a revision."""
         return self.seq + (revision - self.revision) * SEQS + number
 
 
 def new_generation() -> str:
-    """Return a name for a generation that no other one has."""
+    """Return a unique name for a generation."""
     return f"{GENERATION}{uuid.uuid4().hex[:8]}"
 
 
@@ -164,10 +164,10 @@ class Keys:
 
 
 def _hash(name: str) -> bytes:
-    """Return a short name for a long one: a report of 4,096 new plugins must fit a transaction."""
+    """Return a short hash of a name: a report of 4,096 new plugins must fit into a transaction."""
     return base64.urlsafe_b64encode(hashlib.blake2b(name.encode(), digest_size=9).digest())
 
 
 def number(index: int) -> bytes:
-    """Return an index as a value that etcd compares as the number."""
+    """Return an index as a value that etcd compares in numeric order."""
     return b"%020d" % index

@@ -1,6 +1,7 @@
-"""Keys that go when their server does: that it runs, and that it has the duty.
+"""Keys that vanish with their server: one says that it runs, another that it has the duty.
 
-Times are those of CLOCK_BOOTTIME, which goes on while a machine is suspended, as etcd's does.
+Times are those of CLOCK_BOOTTIME, which goes on while this machine is suspended, as etcd's leases
+do.
 """
 
 from __future__ import annotations
@@ -22,10 +23,11 @@ from plugind.store.etcd.rpc_pb2 import (
 from plugind.store.etcd.transactions import absent, get, put
 
 ID_SECONDS = 900
-"""How long a transaction can be recognized as done: ID_FRESH seconds less than this at least."""
+"""Seconds that the lease of transactions' keys lasts. A transaction can be recognized as done for
+at least ID_FRESH seconds less than this."""
 
 ID_FRESH = 300.0
-"""Seconds for which one lease is used for the keys of transactions."""
+"""Seconds for which the same lease is given to the keys of new transactions."""
 
 
 def now() -> float:
@@ -33,7 +35,7 @@ def now() -> float:
 
 
 class Lease:
-    """A lease of ``ttl`` seconds. Safe for threads."""
+    """A lease of ``ttl`` seconds. Thread-safe."""
 
     def __init__(self, client: Client, ttl: int) -> None:
         self._client = client
@@ -41,7 +43,7 @@ class Lease:
         self._lock = threading.Lock()
         self.id = 0
         self.until = 0.0
-        """Until when the lease cannot have ended; 0 for none."""
+        """The time before which the lease cannot have ended; 0 if there is none."""
 
     def grant(self) -> int:
         """Take a new lease, and return its ID."""
@@ -52,7 +54,7 @@ class Lease:
             return self.id
 
     def renew(self) -> bool:
-        """Have the lease begin anew. Return whether it was still there."""
+        """Restart the time of the lease. Return whether the lease still existed."""
         with self._lock:
             if not self.id:
                 return False
@@ -74,14 +76,14 @@ class Lease:
 
 
 class TransactionLease:
-    """The lease of the keys by which transactions are recognized: one for many of them."""
+    """The lease of the keys by which transactions are recognized; many keys share it."""
 
     def __init__(self, client: Client) -> None:
         self._lease = Lease(client, ID_SECONDS)
         self._granted = 0.0
 
     def __call__(self) -> int:
-        """Return the ID of a lease that lasts for ten minutes at least."""
+        """Return the ID of a lease that lasts for at least ten more minutes."""
         if not self._lease.id or now() - self._granted > ID_FRESH:
             moment = now()
             self._lease.grant()
@@ -89,14 +91,14 @@ class TransactionLease:
         return self._lease.id
 
     def forget(self) -> None:
-        """Take another lease the next time."""
+        """Forget the lease: the next call takes another one."""
         self._lease.id = 0
 
 
 class LeasedKey:
-    """A key that this server alone has, and only while its lease lasts. Safe for threads.
+    """A key that only one server can hold, for as long as its lease lasts. Thread-safe.
 
-    ``conditions`` must hold when it is put.
+    ``conditions`` must hold when the key is put.
     """
 
     def __init__(
@@ -110,15 +112,15 @@ class LeasedKey:
         self._turn = threading.Lock()
         self._is_put = False
         self.other = ""
-        """Who has the key instead, as far as known."""
+        """The name of the server that holds the key instead, as far as known."""
 
     @property
     def is_held(self) -> bool:
-        """Return whether the key is certainly there."""
+        """Return whether this server certainly holds the key."""
         return self._is_put and now() < self._lease.until
 
     def take(self) -> bool:
-        """Put the key if nobody has it. Return whether it is there. Raise StoreError."""
+        """Put the key if no server holds it. Return whether this one does. Raise StoreError."""
         with self._turn:
             if self.is_held:
                 return True
@@ -139,12 +141,12 @@ class LeasedKey:
             else:
                 held = response.responses[0].response_range.kvs
                 self.other = held[0].value.decode(errors="replace") if held else ""
-                # The answer to a put that came about may have been lost.
+                # An earlier put may have succeeded although its answer was lost.
                 self._is_put = bool(held) and held[0].lease == lease
             return self.is_held
 
     def renew(self) -> None:
-        """Keep the key, if it is there. Raise StoreError."""
+        """Renew the lease of the key, if this server holds it. Raise StoreError."""
         with self._turn:
             if self._is_put and not self._lease.renew():
                 self._is_put = False

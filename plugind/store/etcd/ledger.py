@@ -1,4 +1,4 @@
-"""How far back the log reaches, by the age of its changes and by their size."""
+"""Decides how far back the log reaches, by the age and the size of its changes."""
 
 from __future__ import annotations
 
@@ -14,12 +14,12 @@ from plugind.store.etcd.records import Record
 from plugind.store.etcd.settings import EtcdSettings
 
 _PARTS = 64
-"""Into how many parts the log is divided about; the oldest one leaves as a whole."""
+"""About how many parts the log is divided into; the oldest part is dropped as a whole."""
 
 
 @dataclass(slots=True)
 class _Part:
-    """Changes that follow one another, up to an index."""
+    """Consecutive changes, up to an index."""
 
     index: int
     oldest: int
@@ -28,7 +28,7 @@ class _Part:
 
 
 class Ledger:
-    """Knows the changes that this process has followed. Safe for threads."""
+    """Keeps the ages and sizes of the changes that this process has followed. Thread-safe."""
 
     def __init__(self, settings: EtcdSettings) -> None:
         self._keep = round(settings.log_keep * SECOND)
@@ -38,7 +38,7 @@ class Ledger:
         self._size = 0
 
     def follow(self, records: Sequence[Record]) -> None:
-        """Take note of changes that are in the log now."""
+        """Note the changes that are in the log now."""
         with self._lock:
             for record in records:
                 for each, size in zip(record.changes, record.sizes, strict=True):
@@ -57,8 +57,8 @@ class Ledger:
             self._parts.append(_Part(index, time, time, size))
 
     def floor(self, changes: Sequence[Change]) -> int:
-        """Return the index that the log need only reach back to when changes are added to it; 0
-        where it may stay as it is."""
+        """Return the index that the log need not reach back beyond once changes are added to it; 0
+        if its beginning can stay where it is."""
         oldest_kept = max(change.time for change in changes) - self._keep
         room = self._maximum - sum(len(encode(change)) for change in changes)
         index = 0

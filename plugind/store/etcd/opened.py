@@ -1,4 +1,4 @@
-"""An open store on etcd: its parts, its threads, and what ``Store`` promises of it."""
+"""An open store on etcd: its parts, its threads, and the methods of ``Store``."""
 
 from __future__ import annotations
 
@@ -38,20 +38,20 @@ from plugind.store.etcd.writing import Writing
 from plugind.store.sqlite.sharing import make_folder
 
 SERVER_SECONDS = 30
-"""How long etcd keeps the key of a server that is gone: for so long no import is done."""
+"""Seconds for which etcd keeps the key of a server that is gone; imports are refused until then."""
 
 DUTY_SECONDS = 5
-"""How long etcd keeps the duty of a server that is gone."""
+"""Seconds for which etcd keeps the duty of a server that is gone."""
 
 LOOK = 1.0
-"""Seconds between two looks at etcd, whatever else is asked of it."""
+"""Seconds between two checks of etcd, whatever other calls are made."""
 
 KNOWN = 3.0
-"""Seconds after which etcd counts as out of reach if it did not answer."""
+"""Seconds without an answer after which etcd counts as out of reach."""
 
 FAILS_AT_ONCE = 5.0
-"""Seconds after a look that failed in which nobody else waits for an etcd that is out of reach: the
-next look is over by then, as a rule."""
+"""Seconds after a failed check in which other callers fail at once, instead of waiting for an etcd
+that is out of reach. The next check is usually over by then."""
 
 LOSES_WRITES = ("3.5.0", "3.5.1", "3.5.2")
 """Versions that can lose acknowledged writes when a member is killed
@@ -61,7 +61,7 @@ _log = logs.get("store")
 
 
 def made(client: Client, root: Root) -> tuple[Current, KeyValue]:
-    """Return what the store began with, and the key that says so, after making it if need be."""
+    """Return the store's ``Current`` and the key that holds it, creating the store if need be."""
     while (found := current_of(client, root)) is None:
         current = Current(str(uuid.uuid4()), new_generation(), FIRST_INDEX, 0)
         keys = Keys(root.name, current.generation)
@@ -131,8 +131,8 @@ class Opened:
         self._beats = Beats(client, self._is_current, keys, self._reading)
         self._heads = Heads(self._read_head)
         self._failure = ""
-        self._failed_at = 0.0  # when the last look failed
-        self._known_at = time.monotonic()  # when a majority of members answered last
+        self._failed_at = 0.0  # when the last check failed
+        self._known_at = time.monotonic()  # when a majority of members last answered
         self._committer = Committer(
             client,
             keys,
@@ -170,7 +170,7 @@ class Opened:
 
     @property
     def size(self) -> int | None:
-        """Return the size of etcd's whole database; None where it does not answer."""
+        """Return the size of etcd's whole database in bytes; None if etcd does not answer."""
         try:
             return int(self._client.call("Status", StatusRequest()).dbSize)
         except StoreError:
@@ -200,7 +200,7 @@ class Opened:
         return []
 
     def _prove(self) -> None:
-        """Write what no one reads. Raise StoreError where changes could not be written."""
+        """Write a key that nobody reads. Raise StoreError if changes could not be written."""
         followed = self._indexes.revision_of(self._follower.end)
         request = TxnRequest(
             compare=[self._is_current, not_before(self._keys.head, followed)],
@@ -294,7 +294,7 @@ class Opened:
         self._histories.begin()
 
     def _look_on(self) -> None:
-        """Keep this server's keys, and know whether etcd can be reached."""
+        """Keep this server's keys alive, and track whether etcd can be reached."""
         while not self._ended.wait(LOOK):
             try:
                 self._heads.newest()

@@ -1,4 +1,4 @@
-"""Reads what a store on etcd holds: all of it as of one revision, and what a writer must know."""
+"""Reads a store on etcd: all of it as of one revision, and what a writer needs to know."""
 
 from __future__ import annotations
 
@@ -35,20 +35,20 @@ from plugind.store.etcd.transactions import batches, get
 from plugind.store.etcd.values import LOAD_SECONDS, Asides, is_aside, pack, unpack
 
 PAGE = 1_000
-"""Keys that one call brings at most."""
+"""Maximum number of keys that one call returns."""
 
 LARGE_PAGE = 100
 """The same for documents: each may be large."""
 
 _LOADS = 5
-"""How often all is read again that was compacted meanwhile."""
+"""How many times the whole store is read if etcd compacts it meanwhile."""
 
 _SCOPES_AT_ONCE = 100
 
 
 class Written(msgspec.Struct, array_like=True, omit_defaults=True):
-    """The value of a stamp, or of what says when a resource was created: the time, and how far its
-    index is below that of the revision; or an index of its own, where it was imported."""
+    """The value of a ``stamp`` or ``made`` key: the time, and how far the index is below that of
+    the key's revision. An imported one has an index of its own instead."""
 
     time: int
     below: int = 0
@@ -59,7 +59,7 @@ class Written(msgspec.Struct, array_like=True, omit_defaults=True):
 
 
 def packed_stamp(stamp: Written) -> bytes:
-    """Return the value of a stamp. It is short, for a change may have thousands of them."""
+    """Return the value of a stamp. It is short, because a change may have thousands of them."""
     return pack(msgspec.msgpack.encode(stamp))
 
 
@@ -79,7 +79,8 @@ _session = msgspec.json.Decoder(Session)
 
 
 def current_of(client: Client, root: Root) -> tuple[Current, KeyValue] | None:
-    """Return what the store began with, and the key that says so; None where there is no store."""
+    """Return the store's ``Current`` and the key that holds it; None if there is no store. Raise
+    StoreError if another version of plugind wrote it."""
     found = client.call("Range", RangeRequest(key=root.current)).kvs
     if not found:
         return None
@@ -92,8 +93,8 @@ def current_of(client: Client, root: Root) -> tuple[Current, KeyValue] | None:
 
 
 class Reading:
-    """Reads one generation, which is in force where ``is_current`` holds, and writes what rests on
-    nothing but that. Safe for threads."""
+    """Reads one generation, which is in force as long as ``is_current`` holds, and does writes that
+    depend on no other condition. Thread-safe."""
 
     def __init__(
         self, client: Client, is_current: Compare, keys: Keys, indexes: Indexes, asides: Asides
@@ -105,8 +106,8 @@ class Reading:
         self._asides = asides
 
     def check_current(self, found: Sequence[KeyValue] | None = None) -> None:
-        """Raise StoreError if this store is not there any more; ``found`` is what a transaction
-        got of ``current``."""
+        """Raise StoreError if this store is no longer in force. ``found`` is what a transaction
+        read of ``current``, if it did."""
         if found is None:
             found = self._client.call("Range", RangeRequest(key=self._is_current.key)).kvs
         if not found:
@@ -115,8 +116,8 @@ class Reading:
             raise StoreError(REPLACED)
 
     def write(self, operations: Sequence[RequestOp]) -> None:
-        """Do operations that no change is made of. Raise StoreError, also where this store is not
-        there any more."""
+        """Do operations that are not part of a change. Raise StoreError, also if this store is no
+        longer in force."""
         request = TxnRequest(
             compare=[self._is_current], success=operations, failure=[get(self._is_current.key)]
         )
@@ -125,7 +126,7 @@ class Reading:
             self.check_current(response.responses[0].response_range.kvs)
 
     def head(self) -> tuple[int, int]:
-        """Return the revision at which ``log/head`` was put last, and the present one."""
+        """Return the revision at which ``log/head`` was last put, and the current revision."""
         response = self._client.call("Range", RangeRequest(key=self._keys.head))
         if not response.kvs:
             self.check_current()
@@ -133,13 +134,14 @@ class Reading:
         return response.kvs[0].mod_revision, response.header.revision
 
     def at(self, key: bytes, revision: int) -> KeyValue | None:
-        """Return a key as it was at a revision, None where it was not there."""
+        """Return a key as of a revision, None if it did not exist then."""
         found = self._client.call("Range", RangeRequest(key=key, revision=revision)).kvs
         return found[0] if found else None
 
     def moved(self, limits: Mapping[str, int]) -> tuple[int, set[str]]:
-        """Return the revision of ``log/head``, and the scopes that were written after a revision
-        each, or for which nobody can say that any more."""
+        """Return the revision of ``log/head``, and the scopes that were written after the revision
+        that is the limit of each. A scope whose limit is before the floor counts as written,
+        because its key may have been deleted since."""
         head = revision = 0
         floor = 0
         moved: set[str] = set()
@@ -154,7 +156,7 @@ class Reading:
             if not (first and second):
                 self.check_current()
                 raise StoreError(GONE)
-            head = head or first[0].mod_revision  # a later one would hide what moved between
+            head = head or first[0].mod_revision  # a later one would hide writes in between
             floor = int(second[0].value)
             for scope, held in zip(scopes, found, strict=True):
                 if held and held[0].mod_revision > limits[scope]:
@@ -163,7 +165,7 @@ class Reading:
         return head, moved | {scope for scope, limit in limits.items() if limit < revision}
 
     def documents(self, node_ids: Collection[str]) -> dict[str, Copy]:
-        """Return the documents of nodes as of now."""
+        """Return the current documents of nodes."""
         found: dict[str, Copy] = {}
         for some in batches(sorted(node_ids), 16):
             request = TxnRequest(success=[get(self._keys.doc(node_id)) for node_id in some])
@@ -188,8 +190,8 @@ class Reading:
         older: int = 0,
     ) -> Iterator[list[KeyValue]]:
         """Yield the keys with a prefix, in their order, a page at a time, all as of one revision.
-        With ``newer`` and ``older`` only those that were put at that revision or later, or earlier:
-        these come as one page, for etcd looks at all keys for each page of a selection."""
+        With ``newer`` or ``older``, yield only those last put at that revision or later, or at that
+        revision or earlier, all in one page: etcd would scan all keys for each page of them."""
         start, end = prefix, end_of(prefix)
         is_selection = bool(newer or older)
         size = LARGE_PAGE if prefix == self._keys.docs and not keys_only else PAGE
@@ -283,8 +285,8 @@ class Reading:
         return sorted(found, key=lambda run: (run.start, run.id))
 
     def beats(self, revision: int = 0, after: int = 0) -> tuple[int, list[tuple[str, Beat]]]:
-        """Return the beats that were kept after a revision, in their order, and the revision of the
-        last of them, or else the same."""
+        """Return the beats that were kept after the revision ``after``, in their order, and before
+        them the revision of the last one (``after`` if there are none)."""
         found = sorted(
             self.every(self._keys.beats, revision, newer=after and after + 1),
             key=lambda each: each.mod_revision,

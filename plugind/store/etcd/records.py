@@ -1,4 +1,4 @@
-"""The values of ``log/head``: each is the changes that were committed at one revision."""
+"""The values of ``log/head``: each has the changes that were committed at one revision."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from plugind.store.etcd.values import pack, unpack
 
 
 class _Record(msgspec.Struct):
-    """``by`` names the transaction, so that its writer knows its own."""
+    """``by`` names the transaction, so that its writer recognizes it."""
 
     by: str = ""
     changes: list[msgspec.Raw] = []
@@ -23,7 +23,7 @@ class _Record(msgspec.Struct):
 
 class _Noted(msgspec.Struct, omit_defaults=True):
     """The transitions of a record as the history keeps them: those of each change, with how far its
-    index is below that of the revision; or imported ones with numbers of their own."""
+    index is below that of the revision. Imported ones have numbers of their own instead."""
 
     changes: list[tuple[int, list[Transition]]] = []
     imported: list[StoredTransition] = []
@@ -34,7 +34,7 @@ _noted = msgspec.json.Decoder(_Noted)
 
 
 class Record(NamedTuple):
-    """The changes of one revision, in their order, each with the size that it has as JSON."""
+    """The changes of one revision, in their order, and the size in bytes of each as JSON."""
 
     revision: int
     changes: Sequence[Committed]
@@ -51,7 +51,7 @@ def record_value(by: str, changes: Sequence[Change]) -> bytes:
 def record(
     packed: bytes, revision: int, indexes: Indexes, own: Callable[[str], Sequence[Change] | None]
 ) -> Record:
-    """Return the record in a whole value, with the changes as ``own`` has them where it does. Raise
+    """Decode the record in a whole value. Take its changes from ``own`` if that has them. Raise
     StoreError for anything else."""
     try:
         found = _records.decode(unpack(packed))
@@ -71,12 +71,12 @@ def record(
 
 
 def offset(number: int, count: int) -> int:
-    """Return how far the index of the change at a place is below that of its revision."""
+    """Return how far the index of a change, of ``count`` in a record, is below that of the last."""
     return count - 1 - number
 
 
 def history_value(changes: Sequence[Change]) -> bytes | None:
-    """Return the packed transitions of a record, None where it has none."""
+    """Return the packed transitions of a record, None if it has none."""
     noted = [
         (offset(number, len(changes)), list(change.transitions))
         for number, change in enumerate(changes)
@@ -86,7 +86,7 @@ def history_value(changes: Sequence[Change]) -> bytes | None:
 
 
 def imported_value(rows: Sequence[StoredTransition]) -> bytes:
-    """Return packed transitions that keep the numbers that they have."""
+    """Return packed transitions that keep their own numbers."""
     return pack(msgspec.json.encode(_Noted(imported=list(rows))))
 
 
@@ -108,8 +108,8 @@ def transitions_of(found: Record, indexes: Indexes) -> list[StoredTransition]:
 def numbered(
     changes: Sequence[tuple[int, Sequence[Transition]]], revision: int, indexes: Indexes
 ) -> list[StoredTransition]:
-    """Return transitions with the numbers that every server gives them, which follow from the
-    revision and from their order in it."""
+    """Number transitions by their revision and their order in it, which gives the same numbers on
+    every server."""
     flat = [(index, one) for index, transitions in changes for one in transitions]
     return [
         StoredTransition(indexes.seq_of(revision, number), index, one)

@@ -1,8 +1,8 @@
-"""Checks and exports a store on etcd while servers run, and replaces it while none does.
+"""Checks and exports a store on etcd while servers run, and replaces it while none is running.
 
-An import is written beside the store that is there, and takes its place in one transaction, on the
-condition that no server runs and that none has written since the import began. So an import that
-fails on its way has changed nothing.
+An import is written next to the existing store, and takes its place in one transaction, provided
+that no server is running and that none has written since the import began. So an import that fails
+part-way has changed nothing.
 """
 
 from __future__ import annotations
@@ -73,8 +73,8 @@ _log = logs.get("store")
 
 @dataclass(frozen=True)
 class _There:
-    """A store that is there: what it began with, the condition that it is the one in force, at
-    which revision it was written last (0 where that is lost), and how it is read."""
+    """An existing store: its ``Current``, the condition that it is the one in force, the revision
+    at which it was last written (0 if that is lost), and the means to read it."""
 
     current: Current
     is_current: Compare
@@ -119,7 +119,7 @@ def _existing(client: Client, root: Root) -> _There:
 
 
 def check(settings: EtcdSettings) -> Summary:
-    """Read all that the store has. Raise StoreError for contradictions in it."""
+    """Read the whole store. Raise StoreError for contradictions in it."""
     with _connected(settings) as (client, root):
         contents, _ = _existing(client, root).reading.contents()
     if fault := next(faults(contents), ""):
@@ -128,9 +128,9 @@ def check(settings: EtcdSettings) -> Summary:
 
 
 def export(settings: EtcdSettings, target: Path, progress: Progress) -> Summary:
-    """Write what the store holds, as of one moment, to a new file of JSON lines.
+    """Write the contents of the store, as of one moment, to a new file of JSON lines.
 
-    The current state is in memory meanwhile, as it is in each server, the history is not.
+    The current state is held in memory meanwhile, as in each server; the history is not.
     """
     check_is_new(target)
     with (
@@ -165,12 +165,12 @@ def import_(
     lists: Collection[str],
     progress: Progress,
 ) -> Restored:
-    """Put an export in the place of the store. Nothing is replaced before all of it was read and
-    found sound; that is done in a file in ``data_dir``."""
+    """Replace the store with an export. Nothing is replaced until the whole export has been read,
+    in a file in ``data_dir``, and found sound."""
     make_folder(data_dir)
     with _connected(settings) as (client, root):
         there = _there(client, root)
-        _refuse_servers(client, root)  # one that writes after this was read is noticed later
+        _refuse_servers(client, root)  # a server that has written since is noticed later
         with staged(source, data_dir, progress) as found:
             return _replace(client, root, there, found, lists)
 
@@ -199,13 +199,13 @@ def _replace(
             at_revision(there.keys.head, there.head),
         ]
     try:
-        # It comes first: what is in force must have it, which it has not once it was deleted.
+        # First, because a generation is put in force only if it has this, and not once deleted.
         client.call("Txn", TxnRequest(success=[put(keys.floor, number(current.index))]))
         for some in portions(_puts(Asides(client, keys), keys, found), REQUEST_BYTES // 2):
             client.call("Txn", TxnRequest(success=some), LOAD_SECONDS)
         _put_in_force(client, root, keys, current, is_same)
     except BaseException:
-        with suppress(StoreError):  # else the next import does it
+        with suppress(StoreError):  # if this fails, the next import deletes it
             _delete_new(client, root, keys, is_same[0])
         raise
     try:
@@ -219,7 +219,7 @@ def _replace(
 
 
 def _replaced(there: _There | None) -> Replaced:
-    """Return what clients may have seen of the store that goes."""
+    """Return what clients may have seen of the store that is replaced."""
     if there is None:
         return Replaced()
     with suppress(StoreError):
@@ -258,13 +258,13 @@ def _is_in_force(client: Client, root: Root, current: Current) -> bool:
 
 
 def _delete_new(client: Client, root: Root, keys: Keys, is_same: Compare) -> None:
-    """Delete the generation of an import that failed, unless it is in force nevertheless."""
+    """Delete the generation of a failed import, unless it is in force after all."""
     request = TxnRequest(compare=[is_same], success=[delete_all(keys.prefix)])
     client.call("Txn", request, LOAD_SECONDS)
 
 
 def _delete_others(client: Client, root: Root, current: Current) -> None:
-    """Delete the generations that are not in force, also what a failed import left."""
+    """Delete the generations that are not in force, including what failed imports left."""
     first, kept = root.prefix + GENERATION.encode(), root.prefix + current.generation.encode()
     ranges = ((first, kept + b"/"), (kept + b"0", first[:-1] + b"."))
     operations = [
@@ -299,8 +299,8 @@ def _puts(asides: Asides, keys: Keys, found: Staged) -> Iterator[RequestOp]:
 
 
 def _documents(found: Staged) -> Iterator[tuple[str, Document]]:
-    """Yield the document of each node ID. Marks are of nodes that are there, and secrets are
-    kept of those that are not: a sound export has no others."""
+    """Yield the document of each node ID. In a sound export, forgotten marks belong only to nodes
+    that exist, and kept secrets only to nodes that do not."""
     marks: dict[str, list[Forgotten]] = {}
     for mark in found.read(Forgotten):
         marks.setdefault(mark.key.node_id, []).append(mark)

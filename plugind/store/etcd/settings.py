@@ -32,7 +32,7 @@ class EtcdSettings:
 
     @property
     def is_secure(self) -> bool:
-        """Return whether the endpoints are spoken to with TLS."""
+        """Return whether the endpoints use TLS."""
         return self.endpoints[0].startswith("https://")
 
     @property
@@ -42,7 +42,7 @@ class EtcdSettings:
 
 
 class _Endpoints(fields.List[Any]):
-    """A list of at least one address; it loads into a tuple."""
+    """A list of 1 to 16 addresses; it loads into a tuple."""
 
     def _deserialize(self, value: Any, attr: str | None, data: Any, **kwargs: Any) -> Any:
         found = tuple(super()._deserialize(value, attr, data, **kwargs))

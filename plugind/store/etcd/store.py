@@ -1,6 +1,6 @@
-"""The store on etcd as plugind's registry knows it.
+"""The store on etcd, as it is registered with plugind.
 
-All that needs gRPC is imported once a store is opened: most servers have another store.
+Modules that need gRPC are imported only when such a store is used: most servers use another one.
 """
 
 from __future__ import annotations
@@ -27,12 +27,12 @@ from plugind.store.base import (
 from plugind.store.etcd.settings import EtcdSettings, EtcdSettingsSchema
 
 MOST_TRANSITIONS = 100_000
-"""Transitions that are kept in etcd at most, unless the configuration asks for fewer."""
+"""Maximum number of transitions kept in etcd, unless the configuration sets another."""
 
 
 class EtcdStore(Store):
-    """Keeps everything below a prefix in etcd, for any number of servers. The history is answered
-    from a file in ``data_dir``, which is filled from etcd."""
+    """Keeps everything below a prefix in etcd, for any number of servers. Queries of the history
+    are answered from a file in ``data_dir``, which is filled from etcd."""
 
     settings_schema = EtcdSettingsSchema
     has_other_servers = True
@@ -150,7 +150,7 @@ class EtcdStore(Store):
 
 def _loaded(name: str) -> Any:
     """Return a part of this package that needs gRPC."""
-    # gRPC writes lines of its own to standard error, which are not in the format of the log.
+    # gRPC writes its own lines to standard error, which are not in the format of the log.
     os.environ.setdefault("GRPC_VERBOSITY", "NONE")
     return resolve_name(f"{__package__}.{name}")
 

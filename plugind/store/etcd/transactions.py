@@ -1,7 +1,7 @@
-"""Parts of transactions, and how many operations go into one.
+"""Parts of transactions, and how many operations fit into one.
 
-etcd takes at most 128 comparisons or operations at each level of a transaction, less what the
-levels above have; a transaction within a transaction is one operation
+etcd takes at most 128 comparisons or operations at each level of a transaction, minus the number in
+the levels above; a nested transaction counts as one operation
 (https://etcd.io/docs/v3.4/op-guide/configuration/, --max-txn-ops).
 """
 
@@ -22,14 +22,15 @@ from plugind.store.etcd.rpc_pb2 import (
 )
 
 LEVEL = 40
-"""Operations that a level has, where there is one below it: three levels of 40, and 8 for the
-transactions in the lowest."""
+"""Maximum number of operations in a level with nested levels: three levels of 40, which leaves 8
+for the transactions in the lowest."""
 
 MOST = 120
-"""Operations and comparisons that a transaction has, where those within it have 8 at most."""
+"""Maximum number of operations, and of comparisons, in a transaction whose nested transactions have
+at most 8."""
 
 REQUEST_BYTES = 1_310_720
-"""The size of requests that etcd takes with some to spare: its own limit is 1.5 MiB."""
+"""Maximum bytes of a request, with some to spare: etcd's own limit is 1.5 MiB."""
 
 T = TypeVar("T")
 
@@ -51,12 +52,12 @@ def get(key: bytes, *, keys_only: bool = False) -> RequestOp:
 
 
 def absent(key: bytes) -> Compare:
-    """Return the condition that a key is not there."""
+    """Return the condition that a key does not exist."""
     return Compare(key=key, target=Compare.CREATE, result=Compare.EQUAL, create_revision=0)
 
 
 def is_there(key: bytes) -> Compare:
-    """Return the condition that a key is there."""
+    """Return the condition that a key exists."""
     return Compare(key=key, target=Compare.CREATE, result=Compare.GREATER, create_revision=0)
 
 
@@ -72,7 +73,7 @@ def none_with(prefix: bytes) -> Compare:
 
 
 def at_revision(key: bytes, revision: int) -> Compare:
-    """Return the condition that a key was put last at a revision."""
+    """Return the condition that a key was last put at a revision."""
     return Compare(key=key, target=Compare.MOD, result=Compare.EQUAL, mod_revision=revision)
 
 
@@ -82,7 +83,7 @@ def not_after(key: bytes, revision: int) -> Compare:
 
 
 def not_before(key: bytes, revision: int) -> Compare:
-    """Return the condition that a key was put at a revision or later."""
+    """Return the condition that a key was last put at a revision or later."""
     return Compare(key=key, target=Compare.MOD, result=Compare.GREATER, mod_revision=revision - 1)
 
 
@@ -97,13 +98,13 @@ def below(key: bytes, value: bytes) -> Compare:
 
 
 def within(compare: Iterable[Compare], success: Iterable[RequestOp]) -> RequestOp:
-    """Return a transaction as an operation of another."""
+    """Return a transaction as an operation of another one."""
     return RequestOp(request_txn=TxnRequest(compare=compare, success=success))
 
 
 def packed(operations: Sequence[RequestOp], comparisons: int) -> Sequence[RequestOp]:
-    """Return the same operations in transactions of their own, level by level, so that they go
-    into one transaction with a number of comparisons, LEVEL at most."""
+    """Nest operations in transactions of their own, level by level, so that all fit into one
+    transaction that has ``comparisons`` comparisons, at most LEVEL."""
     if max(len(operations), comparisons) <= MOST:
         return operations
     while len(operations) > LEVEL:
@@ -112,7 +113,7 @@ def packed(operations: Sequence[RequestOp], comparisons: int) -> Sequence[Reques
 
 
 def portions(operations: Iterable[RequestOp], size: int) -> Iterator[list[RequestOp]]:
-    """Yield operations in lists that one transaction takes each, of about a size in bytes at most
+    """Yield operations in lists that each fit into one transaction, of at most about ``size`` bytes
     unless a single operation is larger."""
     portion: list[RequestOp] = []
     total = 0

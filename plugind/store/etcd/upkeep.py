@@ -1,6 +1,6 @@
-"""What one server does now and then for all: it compacts etcd and deletes what nobody needs.
+"""Regular work of one server for all of them: it compacts etcd and deletes unneeded keys.
 
-Nobody compacts etcd by default, and every report is kept in it until then.
+By default etcd is not compacted, and until it is, it keeps every report.
 """
 
 from __future__ import annotations
@@ -23,14 +23,14 @@ EVERY = 60.0
 """Seconds between two compactions."""
 
 RUNS_OF_A_NODE = 4
-"""Runs of a node's agent of which the last beats are kept: more than run at a time."""
+"""Runs of a node's agent whose last beats are kept: more than there are at the same time."""
 
 _DELETED_AT_ONCE = 120
 
 
 class Upkeep:
-    """Compacts one store's etcd. ``kept_from`` returns the index of the oldest change that the
-    history of this server has a transition of, 0 for none."""
+    """Compacts etcd for one store. ``kept_from`` returns the index of the oldest change with a
+    transition in the history of this server, 0 for none."""
 
     def __init__(
         self,
@@ -51,11 +51,11 @@ class Upkeep:
         self._seen: deque[tuple[float, int, int]] = deque()
 
     def note(self, head: int, revision: int) -> None:
-        """Note at which revision ``log/head`` was put last, and which one is the present one; every
-        server does, for each may get the duty.
+        """Note the revision at which ``log/head`` was last put, and the current revision. Every
+        server does this, because each may get the duty.
 
-        The floor must not go beyond ``head``, for that is the newest that a reader can have. Beats
-        and marks move the present revision, and etcd is compacted to that.
+        The floor must not go beyond ``head``, the newest revision that a reader can have. Beats and
+        marks advance the current revision, and etcd is compacted to that.
         """
         moment = now()
         if not self._seen or moment - self._seen[-1][0] >= EVERY / 2:
@@ -71,7 +71,7 @@ class Upkeep:
 
     def compact(self, head: int, revision: int) -> None:
         """Compact etcd to a revision, and have the log begin after ``head``, the revision at which
-        ``log/head`` had been put then. Raise StoreError."""
+        ``log/head`` had last been put by then. Raise StoreError."""
         self._prune_history()
         if self._raise_floor(head):
             self._delete_old(self._keys.scopes, revision)
@@ -83,8 +83,8 @@ class Upkeep:
                 self._client.call("Compact", request, LOAD_SECONDS)
 
     def _raise_floor(self, head: int) -> bool:
-        """Have the log reach back to the changes after ``head`` and no further. Return whether it
-        is so: an etcd that is full takes deletions only."""
+        """Have the log reach back to the changes after ``head`` and no further. Return False if
+        etcd is full: then it takes only deletions."""
         key, value = self._keys.floor, number(self._indexes.of(head))
         try:
             self._reading.write([within([below(key, value)], [put(key, value)])])
@@ -93,12 +93,12 @@ class Upkeep:
         return True
 
     def _needed_from(self, revision: int) -> int:
-        """Return the revision before which no large value of log or history is needed."""
+        """Return the revision before which no large value of the log or history is needed."""
         kept = self._kept_from()
         return min(revision, self._indexes.revision_of(kept)) if kept else revision
 
     def _prune_history(self) -> None:
-        """Delete the transitions that have left the history of this server."""
+        """Delete the transitions that are no longer in the history of this server."""
         revision = self._indexes.revision_of(self._kept_from())
         if self._delete_old(self._keys.histories, revision):
             with suppress(Full):
@@ -116,7 +116,7 @@ class Upkeep:
         return [each for page in pages for each in page]
 
     def _delete_asides(self, revision: int) -> None:
-        """Delete the large values of log and history whose newest part was put before a
+        """Delete the large values of the log and history whose newest part was put before a
         revision."""
         parts: dict[bytes, list[KeyValue]] = {}
         for page in self._reading.pages(self._keys.asides + b"log/", keys_only=True):
@@ -130,8 +130,8 @@ class Upkeep:
         )
 
     def _delete_old_beats(self, revision: int) -> None:
-        """Delete beats that came just after their nodes had been removed, and those of the oldest
-        runs of a node: each start of an agent is a run."""
+        """Delete beats that arrived just after their nodes were removed, and those of a node's
+        oldest runs: each start of an agent is a run."""
         pages = self._reading.pages(self._keys.docs, keys_only=True)
         there = {each.key.removeprefix(self._keys.docs) for page in pages for each in page}
         beats: dict[bytes, list[KeyValue]] = {}
@@ -149,8 +149,9 @@ class Upkeep:
         self._delete(old)
 
     def _delete(self, found: Iterable[KeyValue]) -> int:
-        """Delete keys that are as they were found: one that was put since is not old any more, and
-        a scope that is gone would hide that it was written."""
+        """Delete keys unless they were put again since they were found: such a key is no longer
+        old, and without the key of a scope nobody would see that the scope was written. Return how
+        many keys there were."""
         count = 0
         for some in batches(found, _DELETED_AT_ONCE):
             self._reading.write(

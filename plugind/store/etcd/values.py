@@ -1,4 +1,4 @@
-"""Values as etcd has them: JSON, deflated where that pays, in parts where they are too large."""
+"""Values as etcd has them: JSON, deflated if that pays, and split into parts if too large."""
 
 from __future__ import annotations
 
@@ -17,17 +17,17 @@ from plugind.store.etcd.rpc_pb2 import KeyValue, RangeRequest, RequestOp, TxnReq
 from plugind.store.etcd.transactions import delete, portions, put
 
 PART_BYTES = 2**20
-"""The size of the parts of a value that was put aside."""
+"""Bytes in each part of a value that was put aside, except the last."""
 
 _DEFLATE_FROM = 200
 _PLAIN, _DEFLATED, _ASIDE = b"\0", b"\1", b"\2"
 
 LOAD_SECONDS = 3.0
-"""Seconds for a call that may bring a lot."""
+"""Seconds for a call that may return or write a lot."""
 
 
 def pack(value: bytes) -> bytes:
-    """Return a value as it is put."""
+    """Return a value in the form in which it is put into etcd."""
     if len(value) >= _DEFLATE_FROM:
         return _DEFLATED + zlib.compress(value, 3)
     return _PLAIN + value
@@ -38,7 +38,7 @@ def packed_json(value: Any) -> bytes:
 
 
 def is_aside(value: bytes) -> bool:
-    """Return whether a value only points to its parts."""
+    """Return whether a value is only a pointer to its parts."""
     return value[:1] == _ASIDE
 
 
@@ -56,14 +56,14 @@ def unpack(value: bytes) -> bytes:
 
 
 class Asides:
-    """Puts large values aside, in parts, and gets them again. Safe for threads."""
+    """Puts large values aside, in parts, and reads them back. Thread-safe."""
 
     def __init__(self, client: Client, keys: Keys) -> None:
         self._client = client
         self._keys = keys
 
     def put(self, kind: str, values: Sequence[bytes]) -> list[bytes]:
-        """Put packed values aside, in parts, and return what stands for each of them."""
+        """Put packed values aside, in parts, and return a pointer to each of them."""
         names = [f"{kind}/{uuid.uuid4().hex}".encode() for _ in values]
         parts = (
             put(
@@ -78,9 +78,9 @@ class Asides:
         return [_ASIDE + name for name in names]
 
     def whole(self, value: bytes, revision: int = 0) -> bytes:
-        """Return the packed value that a value is or stands for, whose parts are read as they were
-        at a revision at which it was there. Raise RevisionGone where they cannot be read any more:
-        all that depends on them has to be read again."""
+        """Return a packed value, or the packed value that a pointer points to. Its parts are read
+        as of ``revision``, at which the pointer existed. Raise RevisionGone if they can no longer
+        be read: then everything that depends on them has to be read again."""
         if not is_aside(value):
             return value
         prefix = self._keys.asides + value[1:] + b"/"

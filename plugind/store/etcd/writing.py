@@ -1,4 +1,4 @@
-"""Makes the transactions that changes are committed by."""
+"""Makes the transactions that commit changes."""
 
 from __future__ import annotations
 
@@ -30,25 +30,25 @@ from plugind.store.etcd.transactions import (
 from plugind.store.etcd.values import Asides, packed_json
 
 _ASIDE_FROM = 256
-"""Smaller values stay in a transaction, however large that is."""
+"""Values of fewer bytes stay in the transaction, however large it is."""
 
 _POINTER_BYTES = 40
-"""What a value that was put aside leaves."""
+"""About how many bytes the pointer to a value that was put aside takes."""
 
 
 @dataclass(frozen=True)
 class Written:
-    """A transaction, and the documents that it puts: whole, and what stands for them if that is
-    another value."""
+    """A transaction, and the documents that it puts: the whole value of each, and the pointer to it
+    if it was put aside, else b""."""
 
     request: TxnRequest
     documents: Mapping[str, tuple[bytes, bytes]]
 
 
 class Writing:
-    """Makes the transactions of one generation, done only where ``is_current`` holds.
-    ``floor(changes)`` returns the index that the log
-    reaches back to once they are in it."""
+    """Makes the transactions of one generation, which are done only if ``is_current`` holds.
+    ``floor(changes)`` returns the index that the log need not reach back beyond once the changes
+    are in it; 0 if its beginning can stay where it is."""
 
     def __init__(
         self,
@@ -77,11 +77,11 @@ class Writing:
     ) -> Written:
         """Return the transaction that commits changes as the attempt ``by`` ("ID/NUMBER").
 
-        ``limits`` are the scopes that they read, and after which revision none may be written;
-        ``documents`` are as they were before. With ``head``, all of that was looked at when
-        ``log/head`` had that revision. ``followed`` is a revision that it has had: where it is
-        below that, etcd was set back. A transaction that is not done gets the present ``current``,
-        the key of the attempt that was done, and ``log/head``.
+        ``limits`` maps each scope that the changes read to the last revision at which it may be
+        written; ``documents`` are those before the changes. If ``head`` is not 0, all of that was
+        checked when ``log/head`` had that revision. ``followed`` is a revision that ``log/head``
+        has had: if it is lower now, etcd was set back. A transaction whose conditions fail reads
+        ``current``, the key of the attempt that was done, and ``log/head``.
         """
         keys = self._keys
         name, _, attempt = by.partition("/")
@@ -131,8 +131,9 @@ class Writing:
     def _conditions(
         self, limits: Mapping[str, int], documents: Mapping[str, Copy], head: int
     ) -> list[Compare]:
-        """Return the conditions that nothing has moved: of no scope can that be said from before
-        the floor on, for it may have been deleted since."""
+        """Return the conditions that no scope or document has been written since it was read. The
+        floor must not be beyond any of those revisions: the keys of scopes that were written before
+        the floor may have been deleted."""
         keys = self._keys
         found: list[Compare] = []
         if known := [*limits.values(), *(copy.revision for copy in documents.values())]:
@@ -155,7 +156,7 @@ class Writing:
 
     def _scopes(self, changes: Iterable[Change]) -> list[RequestOp]:
         scopes = {scope for change in changes for scope in change.writes}
-        # A document is only as good as the scope of its node says.
+        # The scope of a node says whether a copy of its document is current.
         scopes |= {f"node/{node_id}" for change in changes for node_id in nodes_of(change)}
         return [put(self._keys.scope(scope), b"") for scope in sorted(scopes)]
 
@@ -171,8 +172,8 @@ class Writing:
         ]
 
     def _stamps(self, changes: Sequence[Change]) -> list[RequestOp]:
-        """Return what says when resources were created and changed: that they are created now holds
-        only where they are not there, or have been removed by one of the changes."""
+        """Return the operations that record when resources were created and changed. A resource
+        counts as created now only if it does not exist, or one of the changes has removed it."""
         created: dict[str, Stamped] = {}
         changed: dict[str, Stamped | None] = {}
         removed: set[str] = set()
@@ -206,9 +207,10 @@ class Writing:
         return found
 
     def _set_aside(self, values: dict[bytes, bytes], size: int) -> list[RequestOp]:
-        """Put the largest values aside until the rest fits a transaction. Return the operations
-        that mark with its revision what log and history have of them: that was put before it, and
-        by its revision upkeep would take it for older than the record that needs it."""
+        """Put the largest values aside until the rest fits into a transaction. Return the
+        operations that mark those of the log and history with the revision of the transaction:
+        their parts were put before it, so upkeep would take them to be older than the record that
+        needs them."""
         total = size + sum(len(key) + len(value) + 16 for key, value in values.items())
         keys: dict[str, list[bytes]] = {"doc": [], "log": []}
         marks: list[RequestOp] = []

@@ -1,7 +1,7 @@
-"""Writes the values that changes lead to into SQLite's tables.
+"""Writes the values that result from changes into SQLite's tables.
 
-Changes that are committed together are written together: of each value only the last is, however
-often they replace it.
+Changes that are committed together are written together: if they replace a value several times,
+only the last one is written.
 """
 
 from __future__ import annotations
@@ -50,7 +50,7 @@ _KEPT: tuple[tuple[Table, _Steps, _Key, _Row], ...] = (
 
 
 def apply(db: sqlite3.Connection, numbered: Sequence[Committed]) -> None:
-    """Write what changes lead to, in their order."""
+    """Write the values that result from changes, in their order."""
     for table, steps_of, key_of, row_of in _KEPT:
         last: dict[tuple[Any, ...], Any] = {}
         for each in numbered:
@@ -63,12 +63,12 @@ def apply(db: sqlite3.Connection, numbered: Sequence[Committed]) -> None:
 
 
 def _stamp(db: sqlite3.Connection, numbered: Sequence[Committed]) -> None:
-    """Note when resources changed. One that went, and came back after that, is a new one."""
+    """Record when resources changed. One that was removed and then came back is a new one."""
     removed: set[str] = set()
     stamps: dict[str, Stamp] = {}
     for index, change in ((each.index, each.change) for each in numbered):
         for resource in change.touched - change.removed:
-            # Where the table has the resource already, it keeps when that was created.
+            # If the table has the resource already, the time of its creation stays.
             old = stamps.get(resource) or Stamp(index, index, change.time, change.time)
             stamps[resource] = Stamp(old.create_index, index, old.create_time, change.time)
         for resource in change.removed:

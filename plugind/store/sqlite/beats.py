@@ -1,8 +1,8 @@
-"""When nodes were last heard, in a file of its own that is never synced.
+"""Keeps when nodes were last heard, in a file of its own that is never synced.
 
-A heartbeat must cost no fsync, and a commit must lose no durability for it, so the two share no
-file. What a crash of the machine leaves of this one may be damaged: then it begins again, and nodes
-count as heard when their server started.
+A heartbeat must cost no fsync, and must not make commits less durable, so the two use separate
+files. A crash of the machine may damage this one: then a new one is made, and nodes count as heard
+when their server started.
 """
 
 from __future__ import annotations
@@ -24,7 +24,8 @@ FILE_NAME = "beats.db"
 TURN_NAME = f"{FILE_NAME}.turn"
 
 RUNS_KEPT = 4
-"""Agents of one node ID whose last beats are kept: more than two beat only when one restarts."""
+"""Agents of one node ID whose last beats are kept: more than two send beats only while one
+restarts."""
 
 _BOOT = Path("/proc/sys/kernel/random/boot_id")
 _PARTS = ("", "-wal", "-shm", "-journal")
@@ -51,11 +52,11 @@ _log = logs.get("store")
 
 
 class Beats:
-    """The beats of a store's nodes. Safe for threads.
+    """The beats of a store's nodes. Thread-safe.
 
-    The process that opens the store as its first (``is_first``) begins the file again where it is
-    damaged, of another store, or was written before the machine's last start, which may have been
-    a crash. Numbers grow with each put, and are never given out again.
+    The first process to open the store (``is_first``) makes the file again if it is damaged, is of
+    another store, or was written before the machine's last start, which may have followed a crash.
+    Numbers grow with each put, and are never reused.
     """
 
     def __init__(
@@ -77,7 +78,7 @@ class Beats:
             yield
 
     def put(self, beats: Mapping[str, Beat]) -> None:
-        """Keep when nodes were heard, in place of earlier beats of the same agents."""
+        """Keep when nodes were heard, replacing earlier beats of the same agents."""
         if not beats:
             return
         with self._writing():
@@ -109,7 +110,7 @@ class Beats:
 
 
 def beats_beside(path: Path) -> dict[str, Beat]:
-    """Return the beats that are kept beside a store's file; none where they cannot be read."""
+    """Return the beats that are kept next to a store's file; none if they cannot be read."""
     file = path.with_name(FILE_NAME)
     with suppress(sqlite3.Error):
         if file.is_file():
@@ -120,7 +121,7 @@ def beats_beside(path: Path) -> dict[str, Beat]:
 
 
 def _boot() -> str:
-    """Return the ID of the machine's last start; "" where the kernel gives none."""
+    """Return the ID of the machine's last start; "" if the kernel gives none."""
     with suppress(OSError):
         return _BOOT.read_text().strip()
     return ""
@@ -140,7 +141,7 @@ def _connected(path: Path, mode: str = "rw") -> sqlite3.Connection:
 
 
 def _fitting(path: Path, identity: str) -> sqlite3.Connection | None:
-    """Return a connection to a file that is to be gone on with; None if there is none."""
+    """Return a connection to the file if it can be used as it is, else None."""
     if not path.is_file():
         return None
     with ExitStack() as undo:
@@ -159,8 +160,8 @@ def _fitting(path: Path, identity: str) -> sqlite3.Connection | None:
 
 
 def _rescued(path: Path, identity: str) -> dict[str, Beat]:
-    """Return the beats in a file of the same store that is not to be gone on with, as far as it is
-    whole: one of an earlier version, or of before the machine's last start."""
+    """Return the beats in a file of the same store that cannot be used as it is: one of an earlier
+    version, or from before the machine's last start. Return none if it is damaged."""
     if not path.is_file():
         return {}
     try:

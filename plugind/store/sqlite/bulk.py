@@ -1,8 +1,8 @@
-"""Write many rows with few statements.
+"""Writes many rows with few statements.
 
 Python's sqlite3 releases the interpreter lock while a statement runs, and gets it back only when
-the other threads let go of it. With a statement for each row, a change of 4,096 instances would
-wait for busy threads some thousand times.
+other threads release it. With a statement for each row, a change of 4,096 instances would wait for
+busy threads thousands of times.
 """
 
 from __future__ import annotations
@@ -17,8 +17,9 @@ from plugind.model import Stamp
 from plugind.store.sqlite.rows import Table
 
 _AT_ONCE = (256, 64, 16)
-"""Rows of one statement, and any number below: few sizes, so that SQLite's module has most of them
-compiled already. Fewer statements matter more, for with each the interpreter is lost."""
+"""Rows per statement, or any number below the last. There are few sizes, so that most statements
+are in sqlite3's cache of compiled ones. Fewer statements matter more, because each one gives up the
+interpreter lock."""
 
 _STAMPS = (
     "INSERT INTO stamps (resource, create_index, modify_index, create_time, modify_time) VALUES "
@@ -30,14 +31,14 @@ _UNLESS_NEW = """
 
 
 def put(db: sqlite3.Connection, table: Table, rows: Sequence[Sequence[Any]]) -> None:
-    """Write rows, of all the table's columns, in place of those with the same keys."""
+    """Write rows of all the table's columns, replacing those with the same keys."""
     insert(db, table.name, table.columns, rows)
 
 
 def insert(
     db: sqlite3.Connection, table: str, columns: Sequence[str], rows: Sequence[Sequence[Any]]
 ) -> None:
-    """Write rows of these columns, in place of those with the same keys."""
+    """Write rows of these columns, replacing those with the same keys."""
     head = f"INSERT OR REPLACE INTO {table} ({', '.join(columns)}) VALUES "
     _execute(db, head, _values(len(columns)), ", ", "", rows)
 
@@ -49,8 +50,8 @@ def upsert(
     keys: int,
     rows: Sequence[Sequence[Any]],
 ) -> None:
-    """Write rows of these columns, whose first ``keys`` ones are the key. A row that is there
-    already is updated, so that a trigger for new rows does not run."""
+    """Write rows of these columns; the first ``keys`` columns are the key. An existing row is
+    updated, so that a trigger for new rows does not run."""
     head = f"INSERT INTO {table} ({', '.join(columns)}) VALUES "
     others = ", ".join(f"{column} = excluded.{column}" for column in columns[keys:])
     tail = f" ON CONFLICT ({', '.join(columns[:keys])}) DO UPDATE SET {others}"
@@ -58,14 +59,14 @@ def upsert(
 
 
 def delete(db: sqlite3.Connection, table: Table, keys: Sequence[Sequence[Any]]) -> None:
-    """Delete the rows with these keys, as far as there are any."""
-    # "(a, b) IN (VALUES ...)" would read the whole table where the key has several columns.
+    """Delete the rows with these keys, if they exist."""
+    # With a key of several columns, "(a, b) IN (VALUES ...)" would read the whole table.
     row = f"({' AND '.join(f'{column} = ?' for column in table.key)})"
     _execute(db, f"DELETE FROM {table.name} WHERE ", row, " OR ", "", keys)
 
 
 def stamp(db: sqlite3.Connection, stamps: Mapping[str, Stamp]) -> None:
-    """Note when resources changed; one that is there already keeps when it was created."""
+    """Record when resources changed; an existing one keeps its time of creation."""
     rows = [
         (name, one.create_index, one.modify_index, one.create_time, one.modify_time)
         for name, one in stamps.items()

@@ -1,7 +1,8 @@
-"""Keeps the write-ahead log of SQLite bounded while others read.
+"""Keeps SQLite's write-ahead log from growing without bound while others read.
 
-SQLite folds its log in by itself after each commit beyond 1,000 pages, but begins it again only at
-a moment in which nobody reads from it. Readers that follow each other closely leave no such moment.
+After each commit that leaves more than 1,000 pages in the log, SQLite checkpoints it by itself, but
+it restarts the log only at a moment when nobody reads from it. Readers that follow each other
+closely leave no such moment.
 """
 
 from __future__ import annotations
@@ -15,17 +16,17 @@ LIMIT = 64 * 2**20
 """Bytes of the log beyond which writers wait for readers."""
 
 PAUSE = 2.0
-"""Seconds between two waits: readers that take longer, such as backups, must not stop writers."""
+"""Seconds between such waits: readers that take long, such as backups, must not stop writers."""
 
 WAIT = 0.2
-"""Seconds for which writers wait then."""
+"""Seconds that writers wait for readers each time."""
 
 BUSY = 10.0
-"""Seconds that a connection waits for other users of a file at all other times."""
+"""Seconds that a connection waits for other users of a file at any other time."""
 
 
 class Checkpoints:
-    """The checkpoints of a database by one connection, whose thread calls it after commits."""
+    """Checkpoints a database through one connection, whose thread calls this after commits."""
 
     def __init__(self, db: sqlite3.Connection, path: Path) -> None:
         self._db = db
@@ -34,9 +35,9 @@ class Checkpoints:
         (self._page,) = db.execute("PRAGMA page_size").fetchone()
 
     def after_commit(self) -> None:
-        """Fold the log in, and have it begin again, if it has become too long. No other process
-        writes meanwhile. The log is never cut: it stays as long as it once was."""
-        # What fails here is tried again after a later commit; this one is durable.
+        """Checkpoint the log and restart it if it has become too long. No other process may write
+        meanwhile. The log's file is never cut: it keeps its greatest size."""
+        # If this fails, it is tried again after a later commit; this commit is durable.
         with suppress(OSError, sqlite3.Error):
             if self._log.stat().st_size <= LIMIT or (now := time.monotonic()) < self._next:
                 return
@@ -49,6 +50,6 @@ class Checkpoints:
                     self._db.execute(f"PRAGMA busy_timeout = {BUSY * 1000:.0f}")
 
     def _fold(self, mode: str) -> int:
-        """Return how many pages are in the log."""
+        """Checkpoint the log. Return how many pages are in it."""
         _, pages, _ = self._db.execute(f"PRAGMA wal_checkpoint({mode})").fetchone()
         return int(pages)

@@ -1,8 +1,8 @@
 """The duty of a store that several processes have open: a lock that one of them holds.
 
-It is a lock of fcntl(2), which ends with the process that took it. One of flock(2) would stay with
-a child that the process had forked. Its holder writes into the file when it was last asked, so that
-the others notice one that is stopped.
+It is an fcntl(2) lock, which ends with the process that took it. A flock(2) lock would live on in a
+forked child. Whenever its holder is asked for the duty, it writes the time into the file, so that
+the others notice when the holder has stopped.
 """
 
 from __future__ import annotations
@@ -19,15 +19,15 @@ from pathlib import Path
 FILE_NAME = "duty.lock"
 
 SILENT = 15.0
-"""Seconds after which a holder of the duty that was not asked for it counts as stopped."""
+"""Seconds without being asked for the duty after which its holder counts as stopped."""
 
 _HOLDER = struct.Struct("=qq")  # process ID, nanoseconds of the monotonic clock
 
 
 @dataclass
 class _Opened:
-    """A lock file as this process has it open, once for all of its stores: to close any descriptor
-    of the file would drop the lock, and the kernel does not distinguish stores of one process."""
+    """A lock file that this process has open, once for all of its stores: closing any descriptor of
+    the file would drop the lock, and the kernel does not distinguish stores of one process."""
 
     file: int
     users: int = 0
@@ -35,7 +35,7 @@ class _Opened:
 
 
 _opened: dict[tuple[int, Path], _Opened] = {}
-"""By the process, for a forked one has none of the locks, and by path."""
+"""By path and by process ID, because a forked process has none of the locks."""
 
 _lock = threading.Lock()
 
@@ -64,13 +64,13 @@ class Duty:
                 self._opened.holder = self
             if self._opened.holder is not self:
                 return False
-            with suppress(OSError):  # it is held, whether or not there is room to say so
+            with suppress(OSError):  # the lock is held even if the disk is full
                 holder = _HOLDER.pack(os.getpid(), time.monotonic_ns())
                 os.pwrite(self._opened.file, holder, 0)
             return True
 
     def trouble(self) -> str:
-        """Return which other process has the duty and is silent, "" if none."""
+        """Return which other process has the duty and seems to be stopped, "" if none."""
         with _lock:
             if self._opened.holder is not None or not self._is_held():
                 return ""
@@ -78,12 +78,12 @@ class Duty:
                 pid, at = _HOLDER.unpack(os.pread(self._opened.file, _HOLDER.size, 0))
             except (OSError, struct.error):
                 return ""
-        silent = (time.monotonic_ns() - at) / 1e9
-        if silent < SILENT:
+        idle = (time.monotonic_ns() - at) / 1e9
+        if idle < SILENT:
             return ""
         return (
             f"process {pid} marks nodes as down for all processes of the server, and has not "
-            f"looked for {silent:.0f} s: if it is stopped, let it go on or end it"
+            f"looked for {idle:.0f} s: if it is stopped, let it go on or end it"
         )
 
     def _is_held(self) -> bool:

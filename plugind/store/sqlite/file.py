@@ -1,6 +1,6 @@
 """The embedded store's file: its name, its schema, and how its faults are reported.
 
-Both the server and the commands that look after its file go through here.
+Both the server and the commands that maintain its file use this module.
 """
 
 from __future__ import annotations
@@ -17,10 +17,10 @@ from plugind.store.base import FIRST_INDEX
 FILE_NAME = "plugind.db"
 
 TEMP_IN_MEMORY = "PRAGMA temp_store = MEMORY"
-"""There may be no folder for temporary files, as in a container with a read-only root."""
+"""There may be no folder for temporary files, for example in a container with a read-only root."""
 
 _CACHE = "PRAGMA cache_size = -16384"
-"""16 MiB: what the pages of a file may take in memory, however many there are."""
+"""16 MiB: the most memory that the pages of a file may take."""
 
 MIGRATIONS = (
     """
@@ -47,8 +47,8 @@ MIGRATIONS = (
     """,
     "ALTER TABLE nodes ADD COLUMN cloned_since INTEGER NOT NULL DEFAULT 0",
     "ALTER TABLE instances ADD COLUMN allocation TEXT",
-    # When a node that is down was last heard was not kept before; when that was noticed is the best
-    # that is known of it.
+    # Before this version it was not stored when a node was last heard. For a node that is down, the
+    # time at which that was noticed is the best approximation.
     """
     ALTER TABLE nodes ADD COLUMN heard INTEGER NOT NULL DEFAULT 0;
     UPDATE nodes SET heard = status_since WHERE status = 'down';
@@ -60,8 +60,8 @@ MIGRATIONS = (
         node_id TEXT PRIMARY KEY, heard INTEGER NOT NULL, ttl INTEGER NOT NULL
     ) WITHOUT ROWID;
     """,
-    # Agents' clocks were not bounded at first: a time to come would decide for years which version
-    # of a plugin is shown.
+    # At first, times from agents' clocks were not limited: a time in the future would decide for
+    # years which version of a plugin is shown.
     """
     ALTER TABLE nodes ADD COLUMN accessor TEXT NOT NULL DEFAULT '';
     UPDATE instances SET updated = min(updated, strftime('%s', 'now') * 1000000000);
@@ -70,8 +70,8 @@ MIGRATIONS = (
         time INTEGER NOT NULL
     ) WITHOUT ROWID;
     """,
-    # When nodes were last heard is in a file of its own from here on, and in "beats" only in a
-    # backup. The log begins empty: each follower loads first.
+    # From this version on, the times at which nodes were last heard are in a file of their own, and
+    # in "beats" only in a backup. The log begins empty: each follower loads first.
     """
     ALTER TABLE store ADD COLUMN log_size INTEGER NOT NULL DEFAULT 0;
     CREATE TABLE log (
@@ -109,7 +109,7 @@ MIGRATIONS = (
 
 
 class Damaged(Exception):
-    """What a file holds is not what plugind wrote; the text says what, and where in the file."""
+    """The contents of a file are not as plugind wrote them; the text names the fault and place."""
 
 
 @contextmanager
@@ -122,16 +122,16 @@ def translated(path: Path) -> Iterator[None]:
     except sqlite3.Error as error:
         # The name distinguishes errors that share one text in SQLite, such as those of a disk.
         name = getattr(error, "sqlite_errorname", "")
-        told = " ".join(str(error).split())
-        raise StoreError(f"the store {path}: {told}{name and f' ({name})'}") from error
+        text = " ".join(str(error).split())
+        raise StoreError(f"the store {path}: {text}{name and f' ({name})'}") from error
     except OSError as error:
         raise StoreError(f"{error.filename or path}: {error.strerror}") from error
 
 
 @contextmanager
 def transaction(db: sqlite3.Connection, kind: str = "IMMEDIATE") -> Iterator[None]:
-    """Do all of the block or nothing of it. With kind "DEFERRED" the block only reads, all of it as
-    of one moment."""
+    """Run the block in a transaction: all of it is done, or nothing. With the kind "DEFERRED", the
+    block only reads, all of it as of one moment."""
     db.execute(f"BEGIN {kind}")
     try:
         yield
@@ -147,9 +147,9 @@ def transaction(db: sqlite3.Connection, kind: str = "IMMEDIATE") -> Iterator[Non
 def opened(path: Path, mode: str = "rw") -> Iterator[sqlite3.Connection]:
     """Open a connection to a file that must exist, and close it after the block.
 
-    Faults within the block, too, are raised as a StoreError that names the file. Only with mode
-    "ro" is the file surely left as it is: otherwise the last connection that closes folds its log
-    in, as far as the log can be read.
+    Faults, also within the block, are raised as a StoreError that names the file. Only the mode
+    "ro" is sure to leave the file as it is: otherwise the last connection to close checkpoints the
+    log, as far as it can be read.
     """
     if not path.is_file():
         raise StoreError(f"{path} is not there")
@@ -163,7 +163,7 @@ def opened(path: Path, mode: str = "rw") -> Iterator[sqlite3.Connection]:
 
 
 def schema(db: sqlite3.Connection) -> int:
-    """Return the version of a file's schema; 0 for a file that holds nothing yet."""
+    """Return the version of a file's schema; 0 for an empty file."""
     (version,) = db.execute("PRAGMA user_version").fetchone()
     return int(version)
 
@@ -189,8 +189,8 @@ def migrate(db: sqlite3.Connection, path: Path) -> None:
 
 
 def quick(db: sqlite3.Connection) -> None:
-    """Have a connection write quickly, and with bounded memory, to a file that is made durable
-    later, or thrown away."""
+    """Make a connection write quickly, and with bounded memory, to a file that is made durable
+    later or thrown away."""
     db.execute("PRAGMA journal_mode = OFF")
     db.execute("PRAGMA synchronous = OFF")
     db.execute(TEMP_IN_MEMORY)

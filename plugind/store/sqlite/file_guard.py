@@ -1,4 +1,4 @@
-"""What SQLite does not notice: that its names no longer mean the files that it writes to."""
+"""Notices what SQLite does not: that its names no longer refer to the files that it writes to."""
 
 from __future__ import annotations
 
@@ -11,11 +11,11 @@ from plugind.store.sqlite.file import Damaged
 
 
 def check_before_opening(path: Path) -> None:
-    """Raise what SQLite would make the best of: OSError for a file that it would only read, and
-    Damaged for a log whose file is gone, for it would throw the log away and begin again.
+    """Raise errors that SQLite would pass over: OSError for a file that it could only read, and
+    Damaged for a log whose file is gone, because SQLite would discard the log and start afresh.
 
-    The files are not opened: to close one would drop the locks that SQLite has of it in this
-    process, if another store has it open (https://sqlite.org/howtocorrupt.html, section 2.2).
+    The files are not opened: if another store in this process has one open, closing it would drop
+    SQLite's locks on it (https://sqlite.org/howtocorrupt.html, section 2.2).
     """
     for each in (path, _log_of(path)):
         if each.exists() and not os.access(each, os.R_OK | os.W_OK):
@@ -28,10 +28,10 @@ def check_before_opening(path: Path) -> None:
 
 
 class Guard:
-    """Notices that an open database, or its log, is moved, removed, replaced or cut short by
-    another program: SQLite would go on writing, to where nobody finds it after a restart.
+    """Notices when another program moves, removes, replaces or cuts short an open database or its
+    log: SQLite would go on writing to a file that nobody finds after a restart.
 
-    ``others`` are files through which other processes notice changes: they, too, must stay.
+    ``others`` are files through which other processes notice changes: they must stay as well.
     """
 
     def __init__(self, path: Path, *others: Path) -> None:
@@ -41,9 +41,9 @@ class Guard:
     def check(self, is_whole: Callable[[], bool]) -> None:
         """Raise Damaged for a file that was replaced or is too short.
 
-        Other processes may fold the log in: that changes it in place, and the file keeps its size.
-        It may be shorter than before for a good reason only when another program has cut the log
-        that it folded in. ``is_whole`` finds that out by another look at the files.
+        Other processes may checkpoint the log: that changes it in place, and its file keeps its
+        size. A file may rightly be shorter than before only if another program has truncated the
+        log after a checkpoint. ``is_whole`` finds that out by reading the files again.
         """
         now = [_shape(path) for path in self._paths]
         for path, (known, size), (found, length) in zip(self._paths, self._known, now, strict=True):

@@ -21,12 +21,13 @@ from plugind.store.sqlite.sound import faults
 def filled(
     source: Path, file: Path, progress: Progress, *, has_gaps: bool = True
 ) -> Iterator[sqlite3.Connection]:
-    """Read an export into a new file of the embedded store, and check it there. Unless it may have
-    gaps, ``seq`` then grows by one with each transition, as the embedded store relies on."""
+    """Read an export into a new file of the embedded store, and check it there. Raise StoreError if
+    it is not sound. Without ``has_gaps``, transitions are renumbered so that ``seq`` grows by one
+    with each, which the embedded store relies on."""
     with closing(sqlite3.connect(file, isolation_level=None)) as db:
         quick(db)
         migrate(db, file)
-        db.execute("BEGIN")  # without a way back: of a file that is not sound nothing is kept
+        db.execute("BEGIN")  # no rollback is possible: a file that is not sound is discarded
         with exporting.reading(source) as export:
             read: dict[str, int] = {}
             found = _counted(export.items(progress), read)
@@ -53,7 +54,8 @@ def _counted(found: Iterator[Item], numbers: dict[str, int]) -> Iterator[Item]:
 
 
 def _without_gaps(found: Iterator[Item]) -> Iterator[Item]:
-    """Yield the same, with the transitions numbered one by one from the ``seq`` of the first on."""
+    """Yield the same items, with the transitions numbered from the ``seq`` of the first without
+    gaps."""
     last: int | None = None
     for each in found:
         if isinstance(each, StoredTransition):

@@ -1,6 +1,7 @@
 """The history of transitions in SQLite's tables.
 
-``seq`` grows by one with each row, and rows leave oldest first: their number is never counted.
+``seq`` grows by one with each row, and the oldest rows are deleted first, so the number of rows
+follows from the first and last ``seq`` and is never counted.
 """
 
 from __future__ import annotations
@@ -15,10 +16,10 @@ from plugind.store.base import AHEAD, Retention
 from plugind.store.sqlite import bulk
 
 PULLED_AT_ONCE = 100_000
-"""The newest rows that may be pulled back at once: about as many as take 0.1 s."""
+"""Maximum number of the newest rows whose time is set back at once, which takes about 0.1 s."""
 
 PRUNED_AT_ONCE = 200
-"""Rows that leave with one commit at most: a million at once would hold up the writer."""
+"""Maximum number of rows deleted with one commit: a million at once would hold up the writer."""
 
 TABLE = """
     CREATE TABLE transitions (
@@ -33,7 +34,7 @@ TABLE = """
     CREATE INDEX transitions_flapping ON transitions (node_id, type, id, role, since)
         WHERE kind = 'flapping';
 """
-"""The table as the migrations of the store's file make it, for a file that has nothing else."""
+"""The table as the migrations of the store's file create it, for a file without other tables."""
 
 _FIELDS = Transition.__struct_fields__
 _COLUMNS = ("seq", "number", *_FIELDS)
@@ -59,8 +60,8 @@ _UPDATE = f"""
 def append(db: sqlite3.Connection, numbered: Sequence[Committed], retention: Retention) -> None:
     """Write the transitions of changes; delete up to twice as many that are too old or too many.
 
-    The clock may be set back: no row is earlier than the one before it. A row of flapping that is
-    there already keeps its place. What is too old goes by the clock, unless that has just leapt.
+    The clock may be set back, but no row is earlier than the one before it. An existing row of
+    flapping keeps its place. Age is measured by the clock, unless the clock has just leapt ahead.
     """
     if not any(each.change.transitions for each in numbered):
         return
@@ -77,17 +78,17 @@ def append(db: sqlite3.Connection, numbered: Sequence[Committed], retention: Ret
 
 
 def _ends(db: sqlite3.Connection) -> tuple[tuple[int, int], tuple[int, int]]:
-    """Return ``seq`` and time of the oldest row and of the newest. Where there is none the next row
-    is the first.
+    """Return ``seq`` and time of the oldest row and of the newest; (1, 0) and (0, 0) if there is no
+    row.
 
-    SQLite would look through the whole table for its least and its greatest ``seq`` at once.
+    With ``min(seq)`` and ``max(seq)`` in one query, SQLite would scan the whole table.
     """
     found = db.execute(_ENDS).fetchone() or (1, 0, 0, 0)
     return found[:2], found[2:]
 
 
 def newest(db: sqlite3.Connection) -> tuple[int, int]:
-    """Return ``seq`` and time of the newest row, 0 for both where there is none."""
+    """Return ``seq`` and time of the newest row, 0 for both if there is none."""
     found = db.execute("SELECT seq, time FROM transitions ORDER BY seq DESC LIMIT 1").fetchone()
     return (found[0], found[1]) if found else (0, 0)
 
@@ -98,9 +99,9 @@ def write(
     now: int,
     last: tuple[int, int] | None = None,
 ) -> tuple[int, int]:
-    """Write transitions that came ``now``; with ``last``, which is ``seq`` and time of the newest
-    before them, they are numbered from there on. Return the time of that one, and how many rows
-    there are more."""
+    """Write transitions that came at the time ``now``. With ``last``, the ``seq`` and time of the
+    newest row before them, number them from there on. Return the time of that row, set back to
+    ``now`` if it was too far ahead, and the number of rows added."""
     first, time = last or newest(db)
     if time - now > AHEAD:
         time = _pull(db, now)
@@ -136,7 +137,8 @@ def _update(db: sqlite3.Connection, one: Transition) -> bool:
 
 
 def _pull(db: sqlite3.Connection, now: int) -> int:
-    """Pull the newest rows back to now, or to the time of the row before them. Return that time."""
+    """Set the time of the newest rows that are later back to now, or to the time of the row before
+    them if that is later. Return that time."""
     before = db.execute(
         "SELECT seq, time FROM transitions ORDER BY seq DESC LIMIT 1 OFFSET ?", (PULLED_AT_ONCE,)
     ).fetchone()
@@ -147,13 +149,14 @@ def _pull(db: sqlite3.Connection, now: int) -> int:
 
 
 def prune(db: sqlite3.Connection, oldest_kept: int, excess: int, most: int) -> int:
-    """Delete the oldest rows, at most ``most`` and PRUNED_AT_ONCE: ``excess`` of them, and those
-    before a time. Return how many."""
+    """Delete the oldest rows: ``excess`` of them, or all but the last of those before the time
+    ``oldest_kept`` if that is more, but at most ``most`` and PRUNED_AT_ONCE. Return how many were
+    deleted."""
     most = min(most, PRUNED_AT_ONCE)
     oldest = db.execute(
         "SELECT seq, time FROM transitions ORDER BY seq LIMIT ?", (most + 1,)
     ).fetchall()
-    # The last of the old says that nothing is missing since; the newest one where seq goes on.
+    # The last old row shows that nothing is missing after it; the newest row, where seq continues.
     old = sum(time < oldest_kept for _, time in oldest) - 1
     leaving: int = min(max(excess, old), most, len(oldest) - 1)
     if leaving > 0:
@@ -166,7 +169,7 @@ def select(db: sqlite3.Connection, query: HistoryQuery) -> list[StoredTransition
     """Return the transitions that a query selects, in the order that it asks for."""
     if query.after_index is None:
         return _select(db, query, query.after or 0)
-    db.execute("BEGIN")  # both reads are of one moment: the oldest may be deleted between them
+    db.execute("BEGIN")  # so that the oldest rows cannot be deleted between the two reads
     try:
         return _select(db, query, max(query.after or 0, _last_until(db, query.after_index)))
     finally:
@@ -193,8 +196,8 @@ def _select(db: sqlite3.Connection, query: HistoryQuery, after: int) -> list[Sto
 
 
 def _last_until(db: sqlite3.Connection, index: int) -> int:
-    """Return the ``seq`` of the last transition of a change up to an index, 0 for none. Both grow
-    together, so a search by halves finds it without an index of the table."""
+    """Return the ``seq`` of the last transition whose change has at most an index, 0 for none. Both
+    grow together, so a binary search finds it without an index on the table."""
     (first, _), (last, _) = _ends(db)
     while first <= last:
         middle = (first + last) // 2

@@ -40,14 +40,14 @@ from plugind.store.sqlite.rows import (
 )
 
 _AT_ONCE = 1_000
-"""Values that are written together, and so are in memory at once."""
+"""Values that are written together, and so are in memory at the same time."""
 
 Row = Sequence[Any]
 
 
 class _Kept(NamedTuple):
-    """The table of values of a kind, and how a row becomes one of them (None for instances) and is
-    made of it."""
+    """The table of values of a kind, and the functions that make a value from a row (None for
+    instances) and a row from a value."""
 
     table: Table
     value: Callable[[Row], Any] | None
@@ -90,7 +90,7 @@ def read(db: sqlite3.Connection, kind: type[Any]) -> Iterator[Any]:
         return
     kept = _KEPT[kind]
     found: Iterator[Any] = map(kept.value, kept.table.rows(db)) if kept.value else instances(db)
-    # There are few more runs than RUNS_KEPT, and they stand in the order of their starts.
+    # There are at most a few more runs than RUNS_KEPT. An export has them in order of their starts.
     yield from sorted(found, key=_start) if kind is Run else found
 
 
@@ -101,7 +101,7 @@ def read_all(db: sqlite3.Connection) -> Iterator[Item]:
 
 
 def write(db: sqlite3.Connection, items: Iterable[Any]) -> None:
-    """Write values into a file that has none yet; of several with one key the last."""
+    """Write values into a file that has none yet. If several have the same key, the last stays."""
     for kind, values in groupby(items, type):
         while some := list(islice(values, _AT_ONCE)):
             if kind is StoredTransition:

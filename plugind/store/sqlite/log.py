@@ -1,7 +1,7 @@
-"""The log of changes in SQLite's tables, and which scope was last written at which index.
+"""The log of changes in SQLite's tables, and the index at which each scope was last written.
 
-The indexes of the log have no gaps: all of them from its first row to the store's last index are
-there. Rows leave it oldest first, by age and by size.
+The log has no gaps: it has every index from its first row to the store's last index. Its oldest
+rows are deleted first, by age and by size.
 """
 
 from __future__ import annotations
@@ -20,7 +20,7 @@ from plugind.store.sqlite import bulk
 from plugind.store.sqlite.file import Damaged
 
 PRUNED_AT_ONCE = 200
-"""Rows that leave for their age with one commit, of all that could."""
+"""Maximum number of rows that one commit deletes because of their age."""
 
 _LOG = ("number", "time", "size", "change")
 
@@ -41,12 +41,12 @@ def append(
     *,
     shared: bool,
 ) -> int:
-    """Write changes to the log, and take out what it need not keep. Return its size in bytes, which
+    """Write changes to the log, and delete what it need not keep. Return its size in bytes, which
     was ``size`` before.
 
-    Which scopes they write is noted only where other processes have the store ``shared``: without
-    any, only a writer that missed the outcome of its own commit has planned on what was before. One
-    that opens the store later loads it first.
+    The scopes that the changes write are recorded only if the store is ``shared``. When a single
+    process owns the store, only a writer that missed the outcome of its own commit can have planned
+    on an older state, and a process that opens the store later loads it first.
     """
     rows = []
     for each in numbered:
@@ -83,8 +83,8 @@ def _prune(
 def read(
     db: sqlite3.Connection, after: int, limit: int, own: Mapping[int, Committed]
 ) -> list[Committed]:
-    """Return the changes after an index, at most ``limit``, those that are in ``own`` as they are
-    there. Raise Compacted, and Damaged for a row that cannot be read."""
+    """Return at most ``limit`` changes after an index, taken from ``own`` if it has them. Raise
+    Compacted as ``Store.read`` does, and Damaged for a row that cannot be read."""
     (last,) = db.execute("SELECT last_index FROM store").fetchone()
     rows = db.execute(
         "SELECT number, change FROM log WHERE number > ? ORDER BY number LIMIT ?", (after, limit)
@@ -106,9 +106,9 @@ def _decoded(number: int, text: bytes) -> Change:
 def moved(
     db: sqlite3.Connection, last: int, base: int, scopes: Collection[str], *, shared: bool
 ) -> Collection[str]:
-    """Return those of the scopes that were written after index ``base``; all of them where that is
-    too long ago to say, or was not noted, for the store is not ``shared``. ``last`` is the store's
-    index."""
+    """Return those of the scopes that were written after the index ``base``. Return all of them if
+    that is not known, because it is too long ago or the store is not ``shared``. ``last`` is the
+    store's index."""
     if base == last or not scopes:
         return ()
     if not shared:
@@ -124,5 +124,5 @@ def moved(
 
 
 def drop_old_scopes(db: sqlite3.Connection) -> None:
-    """Delete the scopes that ``moved`` does not look at any more."""
+    """Delete the scopes that ``moved`` no longer looks at."""
     db.execute("DELETE FROM scopes WHERE number < (SELECT ifnull(min(number), 1 << 62) FROM log)")

@@ -36,8 +36,9 @@ class NoRoom(StoreError):
 def check(path: Path) -> Summary:
     """Check a whole file, as of one moment. Raise StoreError with the problem.
 
-    The server goes on writing meanwhile, but its log cannot be folded in: that is a matter of
-    seconds. Only a file of an older schema is copied, to memory, for it has to be migrated first.
+    The server can go on writing meanwhile, but for these few seconds its log cannot be
+    checkpointed. Only a file of an older schema is copied, to memory, because it has to be migrated
+    first.
     """
     with opened(path) as db, transaction(db, "DEFERRED"):
         if schema(db) == len(MIGRATIONS):
@@ -50,8 +51,8 @@ def check(path: Path) -> Summary:
 
 
 def backup(source: Path, target: Path) -> Summary:
-    """Write a checked copy of one moment, durable before it has its name; ``target`` must not be
-    there yet. Raise StoreError."""
+    """Write a checked copy of a file, as of one moment, to ``target``, which must not exist yet. It
+    is durable before it gets that name. Raise StoreError."""
     with new_file(target) as copy:
         with snapshot(source, copy.with_name("snapshot"), wanted=target) as db:
             version = schema(db)
@@ -59,15 +60,15 @@ def backup(source: Path, target: Path) -> Summary:
             examined(db)
             with transaction(db):
                 put_beats(db, source)
-                clear_log(db)  # it is of no use after a restore
-            # A VACUUM in place would hold the whole file in memory, as a temporary one.
+                clear_log(db)  # it is useless after a restore
+            # A VACUUM in place would hold the whole file in memory as a temporary file.
             db.execute("VACUUM INTO ?", (str(copy),))
         return replace(check(copy), schema=version)
 
 
 def put_beats(db: sqlite3.Connection, source: Path) -> None:
-    """Write the beats of a file's nodes, which are kept beside ``source``, over those that the file
-    has already."""
+    """Write the beats that are kept next to ``source`` into a copy of it, replacing those that it
+    has of the same nodes."""
     beats = beats_beside(source)
     bulk.put(db, BEATS, [(node_id, *beat[:2]) for node_id, beat in beats.items()])
     db.execute("DELETE FROM beats WHERE node_id NOT IN (SELECT id FROM nodes)")
@@ -85,8 +86,8 @@ def snapshot(
 ) -> Iterator[sqlite3.Connection]:
     """Copy a file, as of one moment, to memory or to a new file, and open the copy for the block.
 
-    Raise StoreError for a file that is not plugind's, and Damaged for damage in its pages. Where
-    the copy cannot be written, ``wanted`` is named: what it is made for.
+    Raise StoreError for a file that is not plugind's, for damage in its pages, and if the copy
+    cannot be written; the last error names ``wanted``, the file that the copy is made for.
     """
     with (
         translated(path),

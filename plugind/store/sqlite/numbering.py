@@ -1,4 +1,4 @@
-"""Gives contents that take the place of others an identity and indexes of their own."""
+"""Gives contents that replace others a new identity and new indexes."""
 
 from __future__ import annotations
 
@@ -13,18 +13,18 @@ from plugind.store.sqlite.file import transaction
 from plugind.store.sqlite.rows import STAMP, head
 
 LEAP = 2**40
-"""Beyond the greatest known index, where nobody can say which indexes clients have seen since. A
-store may use up hundreds of indexes with each change, and do so for days."""
+"""How far the index leaps beyond the greatest known one if it is not known which indexes clients
+have seen since. A store may use up hundreds of indexes with each change, and do so for days."""
 
 
 @dataclass(frozen=True, slots=True)
 class Replaced:
-    """What clients may have seen of contents that go: the index, and the stamps by resource, which
-    are None if nobody can say.
+    """What clients may have seen of the replaced contents: the index, and the stamps by resource,
+    which are None if they are not known.
 
-    With an identity, that of the store that goes, the new contents may be another store's, which
-    may have gone on since they were exported, and whose clients may come along. Without one they
-    are of the past of this store.
+    ``identity`` is that of the replaced store if the new contents may be those of another store:
+    that one may have gone on since they were exported, and its clients may come along. It is None
+    if the new contents are from the past of the replaced store.
     """
 
     index: int = 0
@@ -33,10 +33,11 @@ class Replaced:
 
 
 def renumber(db: sqlite3.Connection, replaced: Replaced, lists: Collection[str]) -> None:
-    """Make a file another store that continues where the replaced one ended, all of it changed now.
+    """Make a file a new store that continues where the replaced one ended, with everything in it
+    changed now.
 
-    A resource that the replaced one did not have, or another by the same name, is created again.
-    ``lists`` are the resources that clients may wait for even where nothing was in them.
+    A resource counts as created now if the replaced store did not have it, or had another one of
+    the same name. ``lists`` are the resources that clients may wait for even when they are empty.
     """
     now = time.time_ns()
     is_known = replaced.stamps is not None
@@ -47,7 +48,7 @@ def renumber(db: sqlite3.Connection, replaced: Replaced, lists: Collection[str])
     with transaction(db):
         db.execute("DELETE FROM log")
         db.execute("DELETE FROM scopes")
-        db.execute("DELETE FROM sessions")  # one that was ended since must not be open again
+        db.execute("DELETE FROM sessions")  # one that was ended since must not reopen
         db.execute(
             "UPDATE store SET identity = ?, last_index = ?, log_size = 0",
             (str(uuid.uuid4()), index),

@@ -1,4 +1,4 @@
-"""Which file system a folder is on, for SQLite's shared memory works within one machine only."""
+"""Checks the file system of a folder, because SQLite's shared memory works only on one machine."""
 
 from __future__ import annotations
 
@@ -19,8 +19,9 @@ _log = logs.get("store")
 
 
 def check_place(data_dir: Path, *, shared: bool, mounts: Path = MOUNTS) -> None:
-    """Refuse a folder on a network file system to processes that share a store: its other machines
-    see neither their shared memory nor all of their locks. One process alone gets a warning."""
+    """Refuse processes that share a store a folder on a network file system: other machines see
+    neither their shared memory nor all of their locks. Raise StoreError. A single process only gets
+    a warning in the log."""
     try:
         kind = file_system(data_dir.resolve(), mounts.read_text(errors="replace"))
     except OSError:
@@ -37,7 +38,7 @@ def check_place(data_dir: Path, *, shared: bool, mounts: Path = MOUNTS) -> None:
 
 def file_system(folder: Path, mounts: str) -> str:
     """Return the type of the file system that a folder is on, from the text of mountinfo
-    (proc_pid_mountinfo(5)); "" where none is found."""
+    (proc_pid_mountinfo(5)); "" if none is found."""
     found, longest = "", -1
     for line in mounts.splitlines():
         before, _, after = line.partition(" - ")

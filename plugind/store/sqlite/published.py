@@ -1,12 +1,12 @@
-"""The file by which the processes that share a store know its newest index.
+"""The file through which the processes that share a store know its newest index.
 
-A writer puts the index into it after each commit and before anybody is answered. The others have
-the file mapped, so that the index costs them a look into memory, and the kernel reports each write
-to those that watch it (inotify(7)). The store's own log is no use for this: it is written before
-the change can be seen.
+A writer puts the index into the file after each commit and before any client gets an answer. The
+other processes have the file mapped, so that reading the index is only a memory access, and the
+kernel reports each write to those that watch the file (inotify(7)). The store's own log cannot be
+used for this, because it is written before the change can be seen.
 
-A look into the store at most LOOK_SECONDS after the one before makes up for a writer that was
-killed between the two, and for a file that cannot be written.
+A writer may be killed between the commit and the write, and the file may not be writable. So a
+process that asks for the index looks into the store itself if its last look is LOOK_SECONDS old.
 """
 
 from __future__ import annotations
@@ -27,8 +27,8 @@ from plugind.store.sqlite.wake import LOOK_SECONDS
 FILE_NAME = "index"
 
 AGAIN_SECONDS = LOOK_SECONDS / 2
-"""Seconds after which one who waits looks again, so that ``newest_at_once`` hardly ever has to
-return None."""
+"""Seconds after which a waiting thread looks into the store again, so that ``newest_at_once``
+hardly ever has to return None."""
 
 _INDEX = struct.Struct("=Q")
 _IN_MODIFY = 2
@@ -38,8 +38,8 @@ _libc = ctypes.CDLL(None, use_errno=True)
 class Published:
     """The file of one store. ``look`` returns the last index that can be read from the store.
 
-    It is made while this process has the writers' lock: a file that another store left, or one of
-    before a crash, then gets the index of this one.
+    It is made while this process holds the writers' lock: a file that is left from another store,
+    or from before a crash, then gets the index of this store.
     """
 
     def __init__(self, data_dir: Path, look: Callable[[], int]) -> None:
@@ -68,11 +68,11 @@ class Published:
 
     def publish(self, index: int) -> None:
         self._own = index
-        # It is a write and not a store into the map, by which a full disk would kill the process.
+        # Not a store into the map, which on a full disk would kill the process.
         try:
             os.pwrite(self._file, _INDEX.pack(index), 0)
         except OSError as error:
-            # The change is durable; by the end of this, all others look into the store themselves.
+            # The change is durable. After this pause, all others look into the store themselves.
             self._failure = f"{self._path}: {error.strerror}: each write takes 0.1 s longer"
             time.sleep(1.1 * LOOK_SECONDS)
         else:
@@ -83,14 +83,14 @@ class Published:
         return self._newest()
 
     def _look_unless_within(self, seconds: float) -> None:
-        """Look into the store, unless the last look was less than so many seconds ago."""
+        """Look into the store, unless the last look was less than ``seconds`` ago."""
         if time.monotonic() - self._looked < seconds:
             return
         with self._looking:
             now = time.monotonic()
             if now - self._looked >= seconds and not self._closed:
                 self._seen = self._look()
-                self._looked = now  # of before the look
+                self._looked = now  # the time before the look
 
     def newest_at_once(self) -> int | None:
         if time.monotonic() - self._looked >= LOOK_SECONDS:
@@ -98,10 +98,10 @@ class Published:
         return self._newest()
 
     def _newest(self) -> int:
-        """Return the newer one of what the file has and what the store had at the last look.
+        """Return the greater of the index in the file and that of the store at the last look.
 
-        The kernel need not copy the 8 bytes at once: a number that is read twice is none that was
-        half written.
+        The kernel may copy the 8 bytes in several steps: a number that is read twice in a row was
+        not half written.
         """
         mapped = self._mapped
         found = mapped[0]
@@ -132,9 +132,9 @@ class Published:
 
     @contextmanager
     def _watching(self) -> Iterator[int]:
-        """Give a descriptor that is readable once an index was written; -1 if there is none to be
-        had, for their number is limited: the next wait tries again. A descriptor is used again, for
-        the kernel takes 10 ms to end one.
+        """Give a descriptor that becomes readable when an index is written; -1 if there is none,
+        because their number is limited: the next wait tries again. Descriptors are reused, because
+        the kernel takes 10 ms to close one.
         """
         with self._news:
             watch = self._idle.pop() if self._idle else _watch(self._path)
@@ -155,7 +155,7 @@ class Published:
             self._closed = True
             for watch in self._idle:
                 _close(watch)
-        os.close(self._file)  # the map goes with the last who looks at it
+        os.close(self._file)  # the map is freed with its last user
 
 
 def _await(watch: int, seconds: float) -> None:

@@ -1,7 +1,8 @@
-"""Puts a backup in the place of the embedded store's file, while no server runs.
+"""Replaces the embedded store's file with a backup, while no server runs.
 
-Clients go on from the indexes that they have, so the restored store begins beyond all of them, and
-every resource reads as changed. Killed at any point, this leaves either file whole under the name.
+Clients continue from the indexes that they have, so the restored store begins above all of them,
+and every resource reads as changed. If this is killed at any point, either the old file or the new
+one has the name, and is complete.
 """
 
 from __future__ import annotations
@@ -30,14 +31,14 @@ from plugind.store.sqlite.rows import STAMPS, head
 from plugind.store.sqlite.sharing import LOCK_NAME, Membership
 from plugind.store.sqlite.sound import examined
 
-# SQLite takes them for those of the file beside them. The index of a log is made again from it.
+# SQLite takes these for the logs of the file next to them. It makes the index of a log again.
 _LOGS = ("-wal", "-journal")
 _INDEX = "-shm"
 
 
 def restore(source: Path, data_dir: Path, lists: Collection[str]) -> Restored:
-    """Put the copy ``source`` in force; ``lists`` are the resources that clients may wait for
-    even where nothing was in them. Raise StoreError, and then nothing has changed."""
+    """Put the backup ``source`` in force. ``lists`` are the resources that clients may wait for
+    even when they are empty. Raise StoreError; then nothing has changed."""
     if not source.is_file():
         raise StoreError(f"{source} is not there")
     with replacing(data_dir) as new, snapshot(source, new, wanted=data_dir / FILE_NAME) as db:
@@ -48,10 +49,10 @@ def restore(source: Path, data_dir: Path, lists: Collection[str]) -> Restored:
 
 @contextmanager
 def replacing(data_dir: Path) -> Iterator[Path]:
-    """Keep servers out of a folder, and give the name of a file in it to make for
-    ``put_in_force``, which is deleted unless it was put in force.
+    """Keep servers out of a folder, and give the path of a new file in it, which is to be filled
+    for ``put_in_force``. The file is deleted after the block unless it was put in force.
 
-    Files that are already there were left by a process that was killed.
+    An earlier file of that name was left by a process that was killed, and is removed.
     """
     target = data_dir / FILE_NAME
     new = target.with_name(f"{FILE_NAME}.restoring")
@@ -67,8 +68,9 @@ def replacing(data_dir: Path) -> Iterator[Path]:
 def put_in_force(
     db: sqlite3.Connection, new: Path, data_dir: Path, lists: Collection[str], *, is_own: bool
 ) -> Restored:
-    """Give a sound file the place of the store's file, beyond whose indexes it goes on. ``db`` is
-    the only connection to it. One that ``is_own`` has a past of the same store."""
+    """Replace the store's file with the sound file ``new``, whose indexes continue above those of
+    the old one. ``db`` is the only connection to the new file. ``is_own``: it has a past state of
+    the same store."""
     target = data_dir / FILE_NAME
     with translated(target):
         with _old(target, new.with_name(f"{FILE_NAME}.compared")) as replaced:
@@ -86,7 +88,7 @@ def put_in_force(
 
 @contextmanager
 def _old(path: Path, copy: Path) -> Iterator[Replaced]:
-    """Look at the file that goes, in a copy of it, which may have to be migrated."""
+    """Read the file that is replaced, from a copy, which may have to be migrated."""
     _remove(copy)
     try:
         os.close(os.open(copy, os.O_CREAT | os.O_EXCL | os.O_WRONLY, 0o600))
@@ -107,7 +109,7 @@ def _replaced(path: Path, copy: Path, until_end: ExitStack) -> Replaced:
     except NoRoom:
         raise
     except StoreError:
-        pass  # it is damaged, of a newer plugind, or not there
+        pass  # it is damaged, of a newer plugind, or missing
     with suppress(StoreError), opened(path, "ro") as db:
         identity, index = head(db)
         return Replaced(index, identity=identity)
@@ -119,8 +121,9 @@ def _stamps(db: sqlite3.Connection) -> Iterator[tuple[str, Stamp]]:
 
 
 def _set_aside(target: Path, *, is_sound: bool) -> Path | None:
-    """Give the present file a second name, and remove its log, which would be taken for the log of
-    the new one. A sound file has it folded in by then, another keeps it beside its second name."""
+    """Give the current file a second name, and remove its log, which would be taken for the log of
+    the new file. A sound file's log is checkpointed first; otherwise the log is kept next to the
+    second name. Return that name, None if there was no file."""
     if is_sound:
         with opened(target) as db:
             db.execute("PRAGMA busy_timeout = 1000")

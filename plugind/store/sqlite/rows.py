@@ -1,4 +1,4 @@
-"""How the values that a store keeps stand in SQLite's tables, there and back."""
+"""Converts the values that a store keeps to rows of SQLite's tables, and back."""
 
 from __future__ import annotations
 
@@ -31,7 +31,7 @@ from plugind.store.soundness import faults
 from plugind.store.sqlite.file import Damaged
 
 Decode = Callable[[Any], Any]
-"""Makes a column's value one of plugind's. Raises ValueError for what plugind did not write."""
+"""Converts the value of a column to plugind's. Raises ValueError for one it did not write."""
 
 _AT_ONCE = 1_000
 """Rows that are read together."""
@@ -45,8 +45,8 @@ STAMP = """
 
 @dataclass(frozen=True, slots=True)
 class Table:
-    """Where one kind of value is kept: the columns of its key (text all), and the others with what
-    decodes them."""
+    """The table of one kind of value: the columns of its key (all text), and the others with the
+    functions that decode them."""
 
     name: str
     key: tuple[str, ...]
@@ -57,14 +57,14 @@ class Table:
         return (*self.key, *self.others)
 
     def raw(self, db: sqlite3.Connection) -> Iterator[tuple[Any, ...]]:
-        """Yield every row by key, as SQLite has it. Raise Damaged, which names the row, where a
-        column's value is not even of its kind."""
+        """Yield every row as SQLite has it, ordered by key. Raise Damaged, which names the row, if
+        the value of a column does not even have the right type."""
         types = tuple(_RAW.get(each, str) for each in self._decoders)
         columns, key = ", ".join(self.columns), ", ".join(self.key)
         found = db.execute(f"SELECT {columns} FROM {self.name} ORDER BY {key}")
         while some := found.fetchmany(_AT_ONCE):
             try:
-                # Together, for to look at one value after the other takes longer than to read them.
+                # All at once: checking values one by one takes longer than reading them.
                 yield from msgspec.convert(some, list[tuple[types]])  # type: ignore[valid-type]
             except msgspec.ValidationError:
                 for row in some:
@@ -72,7 +72,7 @@ class Table:
                 raise
 
     def rows(self, db: sqlite3.Connection) -> Iterator[list[Any]]:
-        """Yield every row, decoded, by key. Raise Damaged, which names the row."""
+        """Yield every row, decoded, ordered by key. Raise Damaged, which names the row."""
         made = [(at, each) for at, each in enumerate(self._decoders) if each not in _AS_IT_IS]
         for row in self.raw(db):
             values = list(row)
@@ -89,7 +89,7 @@ class Table:
         return (*(_text for _ in self.key), *self.others.values())
 
     def check(self, row: Sequence[Any]) -> None:
-        """Raise Damaged for the first column of a row that is not as it should be."""
+        """Raise Damaged for the first invalid column of a row."""
         for value, column, decode in zip(row, self.columns, self._decoders, strict=True):
             try:
                 decode(value)
@@ -105,7 +105,7 @@ def _text(value: Any) -> str:
 
 
 def _word(value: Any) -> str:
-    """Return a text that many rows have, as one object for all of them."""
+    """Return a text that many rows share, as one object for all of them."""
     return sys.intern(_text(value))
 
 
@@ -132,7 +132,7 @@ def _object(text: Any) -> dict[str, Any]:
 
 @lru_cache(1_024)
 def _texts(text: Any) -> dict[str, str]:
-    """Return texts by name. Nodes that have the same ones share them."""
+    """Return texts by name. Nodes with the same texts share the dictionary."""
     return {sys.intern(key): sys.intern(_text(value)) for key, value in _object(text).items()}
 
 
@@ -148,7 +148,7 @@ def _allocation(text: Any) -> Allocation | None:
 
 
 _AS_IT_IS = (_text, _number, _time)
-"""What only looks at a value."""
+"""Decoders that only check a value."""
 
 _RAW: Mapping[Decode, Any] = {_number: int, _flag: int, _time: int | None, _allocation: str | None}
 """The types of columns that are not texts."""
@@ -215,8 +215,8 @@ def head(db: sqlite3.Connection) -> tuple[str, int]:
 
 
 def contents(db: sqlite3.Connection) -> Contents:
-    """Return the contents of a file. Raise Damaged for rows that cannot be read, or do not fit
-    together."""
+    """Return the contents of a file. Raise Damaged for rows that cannot be read or contradict each
+    other."""
     _, index = head(db)
     found = Contents(
         index,
@@ -259,14 +259,14 @@ def node_row(value: Node) -> tuple[Any, ...]:
 
 
 def instance_row(value: Instance) -> tuple[Any, ...]:
-    told = value.fingerprint
-    process = told.allocation
+    fingerprint = value.fingerprint
+    process = fingerprint.allocation
     return (
         *value.key,
-        told.healthy,
-        told.description,
-        told.updated,
-        told.alloc_id,
+        fingerprint.healthy,
+        fingerprint.description,
+        fingerprint.updated,
+        fingerprint.alloc_id,
         value.details_json,
         value.digest,
         value.missing_since,
@@ -291,7 +291,7 @@ def session_row(value: Session) -> tuple[Any, ...]:
 
 
 def instances(db: sqlite3.Connection) -> Iterator[Instance]:
-    """Yield every instance by key. Raise Damaged for a row that cannot be read."""
+    """Yield every instance, ordered by key. Raise Damaged for a row that cannot be read."""
     intern, stored = sys.intern, Instance.stored
     for row in INSTANCES.raw(db):
         node_id, type_, id_, role, healthy, description, updated, *others = row

@@ -20,7 +20,8 @@ _PRUNE = """
 
 
 def mark(db: sqlite3.Connection, run: str, now: int) -> None:
-    """Note that a process ran; forget the shortest runs where there are too many."""
+    """Record that a process was running at ``now``; delete the shortest other runs if there are
+    more than RUNS_KEPT."""
     db.execute(_MARK, (run, now))
     db.execute(_PRUNE, (run, RUNS_KEPT))
 

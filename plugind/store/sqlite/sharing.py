@@ -1,8 +1,8 @@
-"""Keeps processes out of a data_dir that do not belong to the server which runs on it.
+"""Keeps processes out of a data_dir unless they belong to the server that runs on it.
 
-One process alone holds the lock exclusively. Processes that share a store hold it together; in its
-file is what they must agree on: the schema, the store's settings, and whose processes they are. The
-first of them has the lock exclusively until it has made or migrated the store.
+A single process holds the lock exclusively. Processes that share a store hold it together; the lock
+file says what they must agree on: the schema, the store's settings, and the server to which they
+belong. The first of them holds the lock exclusively until it has created or migrated the store.
 """
 
 from __future__ import annotations
@@ -23,7 +23,8 @@ LOCK_NAME = f"{FILE_NAME}.lock"
 
 
 class Membership:
-    """The lock on a folder, until ``close``. ``is_first`` is whether no other process has it."""
+    """The lock on a folder, held until ``close``. ``is_first`` says whether no other process held
+    it before."""
 
     def __init__(self, data_dir: Path, settings: object = None, *, shared: bool = False) -> None:
         self._data_dir = data_dir
@@ -48,7 +49,8 @@ class Membership:
             raise
 
     def admit(self) -> None:
-        """Let in the other processes of the same server, once the store is as they expect it."""
+        """Admit the other processes of the same server, once the store is as they expect it. Raise
+        StoreError."""
         # The kernel frees the lock for a moment, in which a server that does not share may take it.
         if self.is_first and not self._take(fcntl.LOCK_SH):
             raise self._refusal()
@@ -101,7 +103,7 @@ class Membership:
 
 
 def make_folder(data_dir: Path) -> None:
-    """Make a data_dir where there is none. Raise StoreError."""
+    """Create a data_dir if there is none. Raise StoreError."""
     try:
         data_dir.mkdir(parents=True, exist_ok=True, mode=0o700)
     except OSError as error:
@@ -121,12 +123,12 @@ def _digest(settings: object) -> str:
 
 
 def _family() -> list[str]:
-    """Return this process and its parent: the processes of one server have one parent, or are
+    """Return this process and its parent: the processes of one server have the same parent, or are
     children of one of them.
 
-    PID 1 is the parent of all services of systemd and of all orphans, and 0 stands for any parent
-    outside a container. PID 1 counts only where it is the server's own parent process in a
-    container: then its children are in its process group, which is 1, or 0 if it began outside.
+    PID 1 is the parent of all systemd services and of all orphans, and 0 stands for any parent
+    outside a container. PID 1 counts only if it is the server's own parent process in a container:
+    then its children are in its process group, which is 1, or 0 if the group began outside.
     """
     pids, parent = [os.getpid()], os.getppid()
     if parent > 1 or (parent == 1 and os.getpgrp() <= 1):
@@ -135,7 +137,8 @@ def _family() -> list[str]:
 
 
 def _start(pid: int) -> str:
-    """Return when a process started, in ticks since the boot, for its ID may be used again."""
+    """Return when a process started, in ticks since the boot, because its ID may be reused. Return
+    "" if that is not known."""
     with suppress(OSError, IndexError):
         # proc(5): the name in parentheses may hold anything, the 22nd field is the start.
         return Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[19]

@@ -1,7 +1,7 @@
-"""Whether all of a store's file can be read and fits together, found out row by row.
+"""Checks, row by row, that a store's file can be read completely and does not contradict itself.
 
-The rules are those of ``plugind.store.soundness``, which looks at contents in memory. Here SQLite
-joins its tables, so that a file of any size takes little memory.
+The rules are those of ``plugind.store.soundness``, which checks contents in memory. Here SQLite
+joins its tables, so a file of any size takes little memory.
 """
 
 from __future__ import annotations
@@ -63,8 +63,8 @@ def faults(db: sqlite3.Connection) -> Iterator[str]:
 
 
 def examined(db: sqlite3.Connection) -> Summary:
-    """Return what a file of today's schema holds. Raise Damaged for rows that cannot be read, or do
-    not fit together."""
+    """Return a summary of a file of the newest schema. Raise Damaged for rows that cannot be read
+    or contradict each other."""
     _, index = head(db)
     for kind in KINDS.values():
         if kind is not StoredTransition:

@@ -1,7 +1,8 @@
 """The embedded store: one SQLite file.
 
-WAL with synchronous FULL: a commit is on the disk before it returns (https://sqlite.org/wal.html,
-"Durability"). Everything that SQLite raises becomes a StoreError here.
+It uses WAL with synchronous FULL: a commit is on disk before it returns
+(https://sqlite.org/wal.html, "Durability"). This module turns everything that SQLite raises into a
+StoreError.
 """
 
 from __future__ import annotations
@@ -66,17 +67,17 @@ FILES = (
 """The files in ``data_dir`` that a server reads and writes."""
 
 OPENING = 60.0
-"""Seconds that a process waits for another one that makes or migrates the store."""
+"""Seconds that a process waits for another one that creates or migrates the store."""
 
 RECENT = 512
-"""Own changes that ``read`` returns as they were committed, without a look into the file."""
+"""Number of own changes that ``read`` returns as they were committed, without reading the file."""
 
 
 class SqliteStore(Store):
-    """Keeps everything in ``data_dir/plugind.db``; a lock beside it keeps other processes out.
+    """Keeps everything in ``data_dir/plugind.db``; a lock file keeps other processes out.
 
-    With ``shared`` it keeps out only those of other servers, and several processes may have it
-    open, each with its own object.
+    With ``shared``, only processes of other servers are kept out, and several processes may have
+    the store open, each with its own object.
     """
 
     settings_schema = SqliteSettingsSchema
@@ -107,10 +108,10 @@ class SqliteStore(Store):
         return tuple(turns)
 
     def _open(self, data_dir: Path, undo: ExitStack) -> None:
-        """Open the files, and make or migrate them where no other process has them open."""
+        """Open the files, creating or migrating them if no other process has them open."""
         check_before_opening(self._path)
         if not self._path.exists():
-            # It has the hashes of the nodes' secrets. SQLite makes its logs of the same mode.
+            # It contains hashes of nodes' secrets. SQLite creates its logs with the same mode.
             os.close(os.open(self._path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600))
         self._db, self._reader = (self._connected(undo) for _ in range(2))
         migrate(self._db, self._path)
@@ -189,7 +190,7 @@ class SqliteStore(Store):
         with translated(self._path), self._turn():
             outcomes, numbered = self._transact(changes)
             if numbered:
-                # Before the next writer's, so that the index never falls.
+                # Before the next writer publishes, so that the index never falls.
                 self._wake.publish(numbered[-1].index)
                 self._checkpoints.after_commit()
         if numbered:
@@ -197,12 +198,12 @@ class SqliteStore(Store):
         return outcomes
 
     def _transact(self, changes: Sequence[Change]) -> tuple[list[Outcome], list[Committed]]:
-        """Commit changes; return the outcome of each, and those that were done."""
+        """Commit changes. Return the outcome of each, and those that were committed."""
         numbered: list[Committed] = []
         outcomes: list[Outcome] = []
         with transaction(self._db):
             last, size = self._db.execute("SELECT last_index, log_size FROM store").fetchone()
-            # Where the outcome of the last commit was missed, what follows makes up for it.
+            # The outcome of the last commit may have been missed: use the index in the file.
             self._index = max(self._index, last)
             moved = partial(log.moved, self._db, last, shared=self._shared)
             failed = conflicts(changes, moved)
@@ -290,7 +291,7 @@ class SqliteStore(Store):
             return runs.select(self._reader, since)
 
     def _holds(self, index: int) -> bool:
-        """Return whether the files, when they are opened again, are this store at an index."""
+        """Return whether the files, opened again, contain this store at an index."""
         with opened(self._path, "ro") as db:
             return head(db) == (self._identity, index)
 

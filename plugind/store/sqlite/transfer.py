@@ -1,4 +1,4 @@
-"""Writes the embedded store as JSON lines, and makes one of them."""
+"""Exports the embedded store as JSON lines, and imports such an export."""
 
 from __future__ import annotations
 
@@ -21,10 +21,10 @@ from plugind.store.sqlite.sound import examined
 
 
 def export(path: Path, target: Path, progress: Progress) -> Summary:
-    """Write what a file holds, as of one moment, to a new file of JSON lines.
+    """Write the contents of a file, as of one moment, to a new file of JSON lines.
 
-    The moment is that of a copy beside the target, which may have to be migrated. To read the
-    server's own file all the time would keep its log from being folded in.
+    They are read from a copy next to the target, which may have to be migrated. Reading the
+    server's own file all that time would keep its log from being checkpointed.
     """
     check_is_new(target)
     with (
@@ -43,8 +43,8 @@ def export(path: Path, target: Path, progress: Progress) -> Summary:
 
 
 def import_(source: Path, data_dir: Path, lists: Collection[str], progress: Progress) -> Restored:
-    """Put an export in the place of the store's file. Nothing is replaced before all of it was
-    read and found sound."""
+    """Replace the store's file with an export. Nothing is replaced until the whole export has been
+    read and found sound. Raise StoreError."""
     if not source.is_file():
         raise StoreError(f"{source} is not there")
     with replacing(data_dir) as new, filled(source, new, progress, has_gaps=False) as db:

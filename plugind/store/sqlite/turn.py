@@ -1,9 +1,9 @@
-"""The lock by which the processes that share a store take turns to write.
+"""The lock with which the processes that share a store take turns to write.
 
-SQLite's own wait for other writers is one of short sleeps, and the process that sleeps least wins.
-A blocking flock(2) has the kernel wake who waits. It cannot be given a time-out, so a thread waits
-in it where the lock is not free; it goes on waiting when its caller has given up, and keeps the
-place for the next try.
+SQLite itself waits for other writers in short sleeps, and the process that sleeps least wins. With
+a blocking flock(2), the kernel wakes a process that waits. flock(2) takes no timeout, so if the
+lock is not free, a separate thread waits for it. That thread goes on waiting when its caller has
+given up, and so keeps the place in the queue for the next try.
 """
 
 from __future__ import annotations
@@ -27,8 +27,8 @@ _HOLDER = struct.Struct("=qq")  # process ID, nanoseconds of the monotonic clock
 
 
 class _Waiter:
-    """A wait for the lock in a thread of its own, until it has it. ``is_wanted`` is whether its
-    caller still waits."""
+    """A wait for the lock, in a thread of its own, until the thread gets it. ``is_wanted`` says
+    whether the caller still waits."""
 
     def __init__(self) -> None:
         self.got = threading.Semaphore(0)
@@ -37,8 +37,8 @@ class _Waiter:
 
 
 class Turn:
-    """The lock of one store object, whose methods but for ``trouble`` are called from one thread at
-    a time. ``patience`` is for how many seconds a writer waits for it."""
+    """The lock, for one store object. Its methods, except ``trouble``, are called from one thread
+    at a time. ``patience`` is how many seconds a writer waits for the lock."""
 
     def __init__(self, path: Path, patience: float) -> None:
         self._path = path
@@ -50,10 +50,10 @@ class Turn:
 
     @contextmanager
     def held(self, patience: float | None = None) -> Iterator[None]:
-        """Hold the lock for the block. Raise StoreError when it is not free in time."""
+        """Hold the lock for the block. Raise StoreError if it does not become free in time."""
         self._take(self._patience if patience is None else patience)
         try:
-            # The lock is held whether or not there is room to say by whom.
+            # The lock is held even if the disk is too full to write its holder.
             with suppress(OSError):
                 os.pwrite(self._file, _HOLDER.pack(os.getpid(), time.monotonic_ns()), 0)
             yield
@@ -82,7 +82,7 @@ class Turn:
             raise waiter.error
 
     def _waiting(self) -> _Waiter:
-        """Return a wait that has begun. Raise StoreError."""
+        """Start a wait for the lock and return it. Raise StoreError."""
         waiter = _Waiter()
         try:
             _thread.start_new_thread(self._wait, (waiter,))
@@ -129,7 +129,7 @@ class Turn:
         return 0, 0
 
     def _is_held(self) -> bool:
-        """Return whether any process holds the lock; it is looked at, never waited for."""
+        """Return whether any process holds the lock, without waiting for it."""
         probe = _opened(self._path)
         try:
             fcntl.flock(probe, fcntl.LOCK_SH | fcntl.LOCK_NB)

@@ -1,7 +1,7 @@
-"""Wakes what waits for a store's next change, in this process and in others.
+"""Wakes threads that wait for a store's next change, in this process and in others.
 
-Where one process has the store alone, a look is all there is: who commits then applies the change
-itself, and a thread woken besides would take the interpreter from the answer.
+When a single process owns the store, waits only poll: the thread that commits a change also applies
+it, and waking another thread would take the interpreter from the thread that answers.
 """
 
 from __future__ import annotations
@@ -15,33 +15,33 @@ LOOK_SECONDS = 0.1
 
 
 class Wake(Protocol):
-    """Wakes the waits of a store. Safe for threads, but for ``publish``."""
+    """Wakes the waits of a store. Thread-safe, except ``publish``."""
 
     def publish(self, index: int) -> None:
-        """Let every process know that a change was committed at an index."""
+        """Notify every process that a change was committed at an index."""
 
     def newest(self) -> int:
-        """Return an index that is not below that of any change which was acknowledged."""
+        """Return an index that is at least that of every acknowledged change."""
 
     def newest_at_once(self) -> int | None:
-        """Return the same; None where that takes a look at the disk."""
+        """Return the same; None if that takes a look at the disk."""
 
     def interrupt(self) -> None:
         """Have waits return soon."""
 
     def wait(self, after: int, timeout: float, *, for_others: bool = False) -> bool:
-        """Wait, for at most ``timeout`` seconds, until the index is greater than ``after``. Return
-        whether it is. ``for_others``: what this process publishes ends no wait."""
+        """Wait at most ``timeout`` seconds until the index is greater than ``after``. Return
+        whether it is. With ``for_others``, an index that this process publishes ends no wait."""
 
     def trouble(self) -> str:
-        """Return why other processes learn of changes late, "" if they do not."""
+        """Return why other processes notice changes late, "" if they do not."""
 
     def close(self) -> None:
         """End all waits."""
 
 
 class Alone:
-    """Wakes in the only process of a store. ``index`` returns its last index."""
+    """The ``Wake`` of a store with a single process. ``index`` returns its last index."""
 
     def __init__(self, index: Callable[[], int]) -> None:
         self.newest = self.newest_at_once = index
