@@ -1,7 +1,7 @@
-"""``plugind.asgi:app``: the server for any ASGI server, such as granian and uvicorn.
+"""``plugind.asgi:app``: the application for any ASGI server, such as granian and uvicorn.
 
 PLUGIND_CONFIG names the configuration. The services exist from the lifespan's startup to its
-shutdown, so that a server's parent, which only imports this module, has none of them.
+shutdown, so a server's parent process, which only imports this module, has none of them.
 """
 
 from __future__ import annotations
@@ -29,7 +29,7 @@ class App:
         self._asgi: Asgi | None = None
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        """Serve what the server asks for."""
+        """Handle an ASGI scope: a request, or the server's lifespan."""
         if scope["type"] == "lifespan":
             await lifespan(receive, send, self._start, self._stop)
         elif scope["type"] == "websocket":

@@ -1,4 +1,4 @@
-"""Counts events and adds up a figure of each: since the start, and in the last full ten seconds."""
+"""Counts events and sums up a figure of each: since the start, and in the last full ten seconds."""
 
 from __future__ import annotations
 
@@ -12,18 +12,18 @@ from dataclasses import dataclass, field
 from itertools import accumulate
 
 INTERVAL = 10
-"""Seconds of an interval, which begins when the clock's seconds are a multiple of it."""
+"""Seconds of an interval. It begins when the clock's seconds are a multiple of this."""
 
 AT_ONCE = 256
-"""Events that a counter adds to its tally at once."""
+"""Events that a counter collects before it adds them to its tally."""
 
 Labels = tuple[str, ...]
 
 
 @dataclass(frozen=True, slots=True)
 class Total:
-    """How many events there were since the start, the sum of their figures, and how many had a
-    figure of at most each bound."""
+    """The number of events since the start, the sum of their figures, and for each bound how many
+    events had a figure of at most that bound (``buckets``)."""
 
     count: int
     sum: float
@@ -63,7 +63,7 @@ class Recent:
 
     @property
     def deviation(self) -> float:
-        """Return the standard deviation of a sample; 0 of a single event."""
+        """Return the sample standard deviation; 0 if there is only one event."""
         if self.count < 2:
             return 0.0
         square = (self.squares - self.sum * self.mean) / (self.count - 1)
@@ -72,9 +72,9 @@ class Recent:
 
 @dataclass(frozen=True, slots=True)
 class Counts:
-    """What a tally has counted as of one moment; it can be handed to another process.
+    """A tally's counts at one moment, which can be sent to another process.
 
-    ``recents`` has the figures of the last two intervals, by their numbers.
+    ``recents`` has the figures of the last two intervals, by the interval's number.
     """
 
     bounds: tuple[float, ...]
@@ -86,7 +86,7 @@ class Counts:
         return dict(self.sums)
 
     def recent(self, number: int) -> Mapping[Labels, Recent]:
-        """Return the figures of an interval by its number, by labels, sorted; none where they are
+        """Return the figures of the interval with that number, sorted by labels; none if they are
         not known."""
         return dict(self.recents.get(number, ()))
 
@@ -99,11 +99,11 @@ class _Sums:
 
 
 class Counter:
-    """Counts events of the same labels for a tally. Safe for threads.
+    """Counts events with the same labels for a tally. Thread-safe.
 
-    It is for what happens ten thousand times a second: the events are added to the tally many at a
-    time. That is when it is read, when there are AT_ONCE of them, and at the first event of
-    the next interval; they count for the interval in which they happened.
+    It is for events that happen ten thousand times a second, and adds them to the tally many at a
+    time: when the tally is read, when there are AT_ONCE of them, and at the first event of the next
+    interval. They count for the interval in which they happened.
     """
 
     __slots__ = ("_figures", "_tally", "labels")
@@ -127,11 +127,11 @@ class Counter:
 
 
 class Tally:
-    """Counts of events by the values of labels, which must be few. Safe for threads.
+    """Counts of events by label values, which must be few. Thread-safe.
 
-    ``bounds`` are those of the buckets of a histogram, in ascending order. Labels that are
-    ``known`` are counted from 0 on: one who reads the counts now and then would otherwise take the
-    first event for one that was always there.
+    ``bounds`` are the bounds of a histogram's buckets, in ascending order. Labels that are
+    ``known`` are present with the count 0 from the start: otherwise a monitoring system that reads
+    the counts now and then would not notice the first event as an increase.
     """
 
     def __init__(self, bounds: Sequence[float] = (), known: Iterable[Labels] = ()) -> None:
@@ -145,7 +145,7 @@ class Tally:
         self._lock = threading.Lock()
 
     def add(self, labels: Labels = (), figure: float = 1.0, times: int = 1) -> None:
-        """Count an event with its figure, or several that have the same."""
+        """Count an event with its figure, or several events with the same figure."""
         with self._lock:
             self._look_at_clock()
             sums, recent = self._of(labels)
@@ -156,7 +156,7 @@ class Tally:
             recent.add(figure, times)
 
     def counter(self, labels: Labels) -> Counter:
-        """Return what counts events of some labels, the same each time."""
+        """Return the counter of events with these labels, the same object each time."""
         with self._lock:
             found = self._counters.get(labels)
             if found is None:
@@ -164,7 +164,7 @@ class Tally:
             return found
 
     def collect(self) -> None:
-        """Add what the counters have counted."""
+        """Add the events that the counters have collected."""
         with self._lock:
             self._look_at_clock()
             self._collect()
@@ -185,7 +185,7 @@ class Tally:
                 recent.add_all(figures)
 
     def _look_at_clock(self) -> None:
-        """Begin an interval where the last one has ended."""
+        """Begin a new interval if the last one has ended."""
         number = int(time.time() // INTERVAL)
         if number != self._number:
             self._collect()
@@ -213,8 +213,8 @@ class Tally:
             }
 
     def recent(self, number: int) -> Mapping[Labels, Recent]:
-        """Return the figures of an interval by its number, by labels, sorted: of the last one or
-        the one before it; of any other none are known."""
+        """Return the figures of the interval with that number, sorted by labels. Only those of the
+        current interval and the one before it are known."""
         with self._lock:
             self._collect()
             if number not in (self._number, self._number - 1):
@@ -234,7 +234,7 @@ class Tally:
                 sums = self._sums.setdefault(labels, self._nothing())
                 sums.count += total.count
                 sums.sum += total.sum
-                # Those of a tally are by bucket, those of a total up to each bound.
+                # A tally's counts are per bucket, a total's are cumulative up to each bound.
                 below = (0, *total.buckets)
                 for at in range(min(len(sums.buckets), len(total.buckets))):
                     sums.buckets[at] += total.buckets[at] - below[at]

@@ -1,7 +1,7 @@
-"""``plugind.wsgi:app``: the server for WSGI servers, which hold a thread for each parked query.
+"""``plugind.wsgi:app``: the application for WSGI servers, which hold a thread per parked query.
 
-PLUGIND_CONFIG names the configuration. The services are started by the import of this module, so it
-is to be imported in the process that serves: not before a fork.
+PLUGIND_CONFIG names the configuration. Importing this module starts the services, so it must be
+imported in the process that serves, not before a fork.
 """
 
 from __future__ import annotations
@@ -18,7 +18,7 @@ from plugind.serve.application import create_app
 from plugind.serve.stop_signals import heed
 
 _CANNOT_START = 3
-"""The exit status after which gunicorn's parent ends too, instead of starting workers for ever."""
+"""The exit status after which gunicorn's parent ends, too, instead of starting workers forever."""
 
 try:
     _hosted = Hosted()

@@ -1,1 +1,1 @@
-"""Events: what changes, as a stream that consumers follow, in the form of Nomad's event stream."""
+"""Events: a stream of all changes that consumers follow, in the form of Nomad's event stream."""

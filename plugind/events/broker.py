@@ -1,8 +1,8 @@
-"""Gives the events of each change to all who follow them, and the earlier ones to those who begin.
+"""Sends the events of each change to all consumers, and earlier events to new consumers.
 
-A thread of this module's makes the events, so that no writer waits for it, and only while there are
-consumers. Each event is rendered once for all of them. A consumer that reads too slowly is cut off
-and delays nobody.
+A separate thread makes the events, so that no writer waits for it, and only while there are
+consumers. Each event is rendered once for all of them. A consumer that reads too slowly is
+disconnected and does not delay the others.
 """
 
 from __future__ import annotations
@@ -26,13 +26,13 @@ GATHER = 0.1
 """Seconds in which changes of one plugin or node share an event."""
 
 LOOK_EVERY = 1.0
-"""Seconds after which the thread looks for changes without being woken."""
+"""Seconds after which the thread checks for changes without being woken."""
 
 RETRY = 1.0
-"""Seconds after which the history is read again where that failed."""
+"""Seconds after which reading the history is retried if it failed."""
 
 TOO_SLOW, FAILED, REPLACED = "too slow", "failed", "replaced"
-"""Why a consumer is given nothing more, beside the reasons for which a subscription ends."""
+"""Why a consumer gets nothing more, in addition to the reasons for which a subscription ends."""
 
 Line = tuple[int, bytes]
 """An index, and its events as JSON."""
@@ -49,10 +49,10 @@ _log = logs.get("events")
 
 
 class Consumer:
-    """One client that follows events of ``topics``, on a ``place`` for streams.
+    """One client that follows the events of ``topics``, on a ``place`` for streams.
 
-    ``wake`` is called when there are lines to take, or none will come any more. At most
-    ``max_backlog`` bytes wait for it beside the last line.
+    ``wake`` is called when there are lines to take, or when no more will come. At most
+    ``max_backlog`` bytes, plus the last line, wait for the client.
     """
 
     def __init__(self, topics: Topics, max_backlog: int) -> None:
@@ -68,11 +68,11 @@ class Consumer:
 
     @property
     def ended(self) -> str:
-        """Return why no more lines come, in a sentence; "" while there may be more."""
+        """Return why no more lines come, as a sentence; "" while there may be more."""
         return _WHY.get(self._ended or (self.place.ended if self.place else ""), "")
 
     def put(self, moment: Moment) -> None:
-        """Add the events of an index that are asked for, unless it has had that index."""
+        """Add the requested events of an index, unless the consumer has had that index."""
         if moment.index <= self.after:
             return
         self.after = moment.index
@@ -80,7 +80,7 @@ class Consumer:
             return
         line = b"".join(pieces(moment.index, (each.body for each in events)))
         with self._lock:
-            if self._size > self._maximum:  # without this line, which may be a large one
+            if self._size > self._maximum:  # not counting this line, which may be large
                 self._ended = self._ended or TOO_SLOW
             self._waiting.append((moment.index, line))
             self._size += len(line)
@@ -89,11 +89,11 @@ class Consumer:
         self.wake()
 
     def select(self, moment: Moment) -> Sequence[Event]:
-        """Return those of the events of an index that are asked for."""
+        """Return the requested events of an index."""
         return list(self.topics.select(moment.events))
 
     def take(self) -> Sequence[Line]:
-        """Return the lines that wait, and let go of them."""
+        """Return the lines that wait, and remove them."""
         with self._lock:
             lines, self._waiting = self._waiting, deque()
             self._size = 0
@@ -108,7 +108,7 @@ class Consumer:
 
 
 class Broker:
-    """Follows a feed until ``close``; ``places`` are those of all streams.
+    """Follows a feed until ``close``; ``places`` are the places for all streams.
 
     A consumer that asks for no index begins ``replay`` changes back; ``max_backlog`` is in bytes.
     """
@@ -135,7 +135,7 @@ class Broker:
 
     @property
     def consumers(self) -> Sequence[Consumer]:
-        """Return the consumers that are given events as they happen."""
+        """Return the consumers that get events as they happen."""
         return tuple(self._consumers)
 
     @property
@@ -144,7 +144,7 @@ class Broker:
         return self._places.count
 
     def follow(self, old: State, new: State, batch: Sequence[Committed]) -> None:
-        """Note what changed."""
+        """Note the resources that changed."""
         with self._lock:
             self._newest = new
             if not self._consumers:
@@ -155,8 +155,9 @@ class Broker:
         self._news.set()
 
     def missed(self, old: State, new: State) -> None:
-        """Note what changed: the history has the transitions that the log has no more. Where the
-        store went back, indexes that consumers have seen will come again: their streams end."""
+        """Note the resources that changed; the history has the transitions that the log no longer
+        has. If the store went back to an earlier index, indexes that consumers have seen will be
+        used again, so end their streams."""
         if new.index < old.index:
             self._end_all(REPLACED)
         resources = old.stamps.keys() | new.stamps.keys() if self._consumers else ()
@@ -169,21 +170,22 @@ class Broker:
         self._news.set()
 
     def open(self, topics: Topics, holder: Holder) -> Consumer:
-        """Return a new consumer, to be closed. Raise TooManyParked where there is no place."""
+        """Return a new consumer, which the caller must close. Raise TooManyParked if there is no
+        place."""
         made = Consumer(topics, self._max_backlog)
         made.place = self._places.subscribe("", lambda: False, lambda: made.wake(), holder)
         return made
 
     def close_consumer(self, consumer: Consumer) -> None:
-        """Let go of a consumer; again does nothing."""
+        """Remove a consumer and free its place. A second call does nothing."""
         with self._lock:
             self._consumers.discard(consumer)
         if consumer.place is not None:
             consumer.place.close()
 
     def earlier(self, consumer: Consumer, start: int) -> Iterator[Moment]:
-        """Yield what happened from the index ``start`` on until now; what comes later is taken from
-        the consumer. 0 stands for the last changes. Raise StoreError."""
+        """Yield the events from the index ``start`` until now; later ones are taken from the
+        consumer. 0 stands for the last ``replay`` changes. Raise StoreError."""
         after = (start or self._feed.state.index - self._replay + 1) - 1
         wants = {each for each in self.maker.topics if consumer.topics.keys_of(each)}
         if start and PLUGIN in wants:
@@ -197,14 +199,14 @@ class Broker:
 
     def _begin(self, consumer: Consumer, after: int) -> State:
         """Give a consumer all events from now on that come after the index ``after``; return the
-        state that is before them."""
+        state before them."""
         with self._lock:
             self._consumers.add(consumer)
             consumer.after = max(after, self._published.index)
             return self._published
 
     def end_streams(self) -> None:
-        """End all streams; from now on each ends when it begins."""
+        """End all streams; from now on, new ones end at once."""
         self._places.close()
 
     def close(self) -> None:
@@ -229,7 +231,7 @@ class Broker:
     def _publish(
         self, consumers: Sequence[Consumer], old: State, new: State, touched: Collection[str]
     ) -> None:
-        """Give consumers the events between two states, once the history can be read."""
+        """Give consumers the events between two states; retry until the history can be read."""
         while not self._closed.is_set():
             try:
                 for moment in self.maker.moments(old.index, new, touched, old):
@@ -241,8 +243,8 @@ class Broker:
                 self._closed.wait(RETRY)
 
     def _end_all(self, why: str) -> None:
-        """End the streams that may miss events, or have missed those that a thread had in hand when
-        it died: their clients read on from the last index."""
+        """End all streams, because they may have missed events, such as those that the thread was
+        handling when it died. Their clients continue from the last index."""
         with self._lock:
             consumers, self._consumers = self._consumers, set()
         for consumer in consumers:

@@ -1,4 +1,4 @@
-"""One event, and the line of a stream that has the events of one index."""
+"""One event, and the line of a stream with all events of one index."""
 
 from __future__ import annotations
 
@@ -12,16 +12,16 @@ NODE, PLUGIN = "Node", "Plugin"
 """The topics of nodes, and of the transitions of every plugin type."""
 
 REGISTERED, DEREGISTERED, STREAMED = ("NodeRegistration", "NodeDeregistration", "NodeStreamEvent")
-"""The types of events of plugins and nodes: a report, one that is gone, and a node down or up."""
+"""The types of plugin and node events: a report, a removal, and a node going down or coming up."""
 
 GAP = "Gap"
-"""The type of the event of topic PLUGIN which says that earlier transitions are not kept."""
+"""The type of the event of topic PLUGIN which reports that earlier transitions are not kept."""
 
 
 @dataclass(frozen=True)
 class Event:
-    """An event at an index. ``key`` and ``filter_keys`` are what consumers select it by;
-    ``make_payload`` returns its JSON when the first of them takes it."""
+    """An event at an index. Consumers select it by ``key`` and ``filter_keys``; ``make_payload``
+    returns its JSON when the first consumer takes it."""
 
     index: int
     topic: str
@@ -46,7 +46,7 @@ class Event:
 
     @cached_property
     def body(self) -> bytes:
-        """Return the event as JSON, which is made once for all consumers."""
+        """Return the event as JSON, rendered once for all consumers."""
         return self.render()
 
 
@@ -59,8 +59,8 @@ class Moment:
 
 
 def pieces(index: int, bodies: Iterable[bytes]) -> Iterator[bytes]:
-    """Yield the JSON of the events of one index piece by piece, without an end of line: after a
-    restore all nodes and plugins have last changed at the same index."""
+    """Yield the JSON of the events of one index, without a final newline. It is yielded in pieces,
+    because after a restore all nodes and plugins have last changed at the same index."""
     before = b'{"Index":%d,"Events":[' % index
     for body in bodies:
         yield before + body

@@ -1,7 +1,7 @@
 """Makes the events of the changes between two indexes, from the history and the state.
 
-Live events and those that are replayed are made here alike. The history has each transition once;
-a plugin or a node has one event, at the index of its last change, with what it is now.
+Live and replayed events are made in the same way. The history has each transition once; a plugin or
+a node has one event, at the index of its last change, with its current content.
 """
 
 from __future__ import annotations
@@ -40,14 +40,14 @@ from plugind.schemas.plugins import PluginSchemas
 from plugind.state import State
 
 PAGE = 100
-"""Transitions that are read at once: other requests come between two pages."""
+"""Transitions that are read at once; between two pages, other requests can read the store."""
 
 Select = Callable[[HistoryQuery], Sequence[StoredTransition]]
 
 
 class EventMaker:
     """Makes events; ``select`` reads the history, and ``deleted_until`` returns the index of the
-    last change whose transitions it may have lost."""
+    last change whose transitions may have been deleted from it."""
 
     def __init__(
         self,
@@ -66,8 +66,9 @@ class EventMaker:
     ) -> Iterator[Moment]:
         """Yield the events of the changes after an index, up to that of ``new``.
 
-        ``touched`` are the resources that changed. ``old`` is the state at ``after``: by it, nodes
-        have no event where only their instances changed, and those gone are shown as they were.
+        ``touched`` are the resources that changed. If ``old``, the state at ``after``, is given,
+        there are no events for nodes where only instances changed, and plugins and nodes that are
+        gone are shown as they were.
         """
         states = sorted((new.changed_at(each), each) for each in touched)
         changed = [(index, each) for index, each in states if after < index <= new.index]
@@ -87,7 +88,7 @@ class EventMaker:
                     case StoredTransition():
                         stored.append(each)
                         resources |= self._gone(each, new)
-            # Of a type that is not installed any more nobody may read plugins.
+            # No caller may read plugins of a type that is no longer installed.
             of_types = [each for each in stored if each.transition.type in self._types]
             events += map(self._transition, of_types)
             events += self._states(index, sorted(resources), stored, new, old)
@@ -99,19 +100,19 @@ class EventMaker:
         return {PLUGIN, NODE, *map(topic_of, self._types)}
 
     def changed_after(self, index: int, state: State) -> list[str]:
-        """Return the plugins and nodes that changed after an index, and are still there."""
+        """Return the plugins and nodes that changed after an index and still exist."""
         return [each for each, stamp in state.stamps.items() if stamp.modify_index > index]
 
     def gap(self, wanted: int) -> Iterator[Moment]:
-        """Yield the event which says that transitions from an index on are not kept any more, if
-        that is so. Of the oldest index that is kept some may be gone."""
+        """Yield the event which reports that transitions from an index on are no longer kept, if
+        that is so. Even of the oldest index that is kept, some transitions may be gone."""
         deleted = self._deleted_until()
         if wanted <= deleted:
             yield Moment(wanted, (_gap(wanted, wanted, max(wanted, deleted - 1)),))
 
     def _rows(self, after: int, until: int) -> Iterator[tuple[int, StoredTransition | Event]]:
-        """Yield the transitions of the changes after an index with their indexes, and the event
-        that says so where some were deleted since the page before was read."""
+        """Yield the transitions of the changes after an index, each with its index. If some were
+        deleted since the previous page was read, yield an event that reports it."""
         query = HistoryQuery(after_index=after, limit=PAGE)
         last: StoredTransition | None = None
         while found := self.select(query):
@@ -126,15 +127,15 @@ class EventMaker:
             query = HistoryQuery(after=last.seq, limit=PAGE)
 
     def _lost_after(self, last: StoredTransition, first: StoredTransition) -> bool:
-        """Return whether transitions between two that were read one after the other may have been
-        deleted. The oldest go first, so while ``last`` is kept there were none."""
+        """Return whether transitions between two that were read in succession may have been
+        deleted. The oldest are deleted first, so while ``last`` is kept, none were."""
         if first.seq == last.seq + 1:
             return False
         oldest = self.select(HistoryQuery(after=0, limit=1))
         return not oldest or oldest[0].seq > last.seq
 
     def _gone(self, stored: StoredTransition, new: State) -> set[str]:
-        """Return the plugin and the node of a transition, as far as they went by its change."""
+        """Return the plugin and the node of a transition, if its change removed them."""
         one = stored.transition
         resources = {node_of(one.node_id)} if one.node_id else set()
         resources |= {PluginKey(one.type, one.id).resource} if one.type else set()
@@ -185,7 +186,8 @@ class EventMaker:
                 yield Event(index, NODE, type_, names[0], (names[0],), payload)
 
     def _plugin(self, key: PluginKey, state: State | None) -> bytes:
-        """Return the payload of a plugin's event. As in Nomad's, its processes are left out."""
+        """Return the payload of a plugin's event. As in Nomad's events, its processes are left
+        out."""
         body = self._catalogue.plugin_alone(key, state) if state else None
         if body is None:
             plurals = self._types[key.type].roles.values()
@@ -201,8 +203,8 @@ class EventMaker:
 
 
 def _gap(index: int, first: int, last: int) -> Event:
-    """Return the event which says that transitions of the indexes ``first`` to ``last`` may be
-    missing, for they are not kept any more."""
+    """Return the event which reports that transitions of the indexes ``first`` to ``last`` may be
+    missing, because they are no longer kept."""
     payload = orjson.dumps({"From": first, "To": last})
     return Event(index, PLUGIN, GAP, "", (), lambda: payload)
 
@@ -213,7 +215,7 @@ def topic_of(type_: str) -> str:
 
 
 def _left(names: Sequence[str], stored: Iterable[StoredTransition]) -> bool:
-    """Return whether an instance of a plugin left by one of the transitions."""
+    """Return whether one of the transitions is that of an instance which left the plugin."""
     return any(
         [each.transition.type, each.transition.id] == names and each.transition.kind == LEFT
         for each in stored

@@ -12,21 +12,22 @@ from plugind.events.event import Event
 ANY = "*"
 
 TOPICS_MAXIMUM = 100
-"""Topics of one stream: each is looked at for each event, by a thread that all streams share."""
+"""Maximum number of topics of one stream: a thread shared by all streams checks each of them for
+each event."""
 
 
 @dataclass(frozen=True, slots=True)
 class Topics:
-    """The keys that are asked for, by topic; ANY stands for all topics, or for all keys."""
+    """The requested keys, by topic; ANY stands for all topics, or for all keys."""
 
     keys: Mapping[str, frozenset[str]]
 
     @classmethod
     def of(cls, texts: Iterable[str]) -> Topics:
-        """Return the topics that texts such as ``Node:*`` name; all where there are no texts.
+        """Return the topics that texts such as ``Node:*`` name; all topics if there are no texts.
 
-        A topic without a key stands for all its keys. Raise BadRequest for a text that is none, and
-        for more than TOPICS_MAXIMUM.
+        A topic without a key stands for all its keys. Raise BadRequest for a text that is not a
+        topic, and for more than TOPICS_MAXIMUM texts.
         """
         texts = tuple(texts)
         if len(texts) > TOPICS_MAXIMUM:
@@ -41,12 +42,12 @@ class Topics:
         return cls({topic: frozenset(each) for topic, each in keys.items()} or {ANY: ALL_KEYS})
 
     def keys_of(self, topic: str) -> frozenset[str]:
-        """Return the keys that are asked for of a topic, none where it is not asked for."""
+        """Return the requested keys of a topic, none if the topic is not requested."""
         keys = self.keys.get(topic, NO_KEYS)
         return keys | self.keys[ANY] if ANY in self.keys else keys
 
     def select(self, events: Iterable[Event]) -> Iterator[Event]:
-        """Yield those of the events that are asked for. One that has no key is for all who ask for
+        """Yield the requested events. An event without a key goes to every consumer that requests
         its topic."""
         for event in events:
             keys = self.keys_of(event.topic)

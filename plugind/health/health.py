@@ -1,7 +1,7 @@
 """The health that a server or an agent reports of itself.
 
-``/v1/agent/health`` answers every client, so the structure decides what it may show: a finding has
-fixed words and a number, which are safe for all, and details (names, paths, reasons), which are for
+``/v1/agent/health`` answers every client, so a result separates what everyone may see from the
+rest: fixed words and a number are safe for all, while details (names, paths, reasons) are only for
 callers that may read the agent.
 """
 
@@ -25,7 +25,7 @@ class Finding:
 
 @dataclass(frozen=True, slots=True)
 class Health:
-    """The health of one role of this process: whether it does its work, and its results."""
+    """The health of one role of this process: whether it works, and what operators should know."""
 
     ok: bool = True
     findings: tuple[Finding, ...] = ()

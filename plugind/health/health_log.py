@@ -1,4 +1,5 @@
-"""Log lines for each change of an instance's health, with names, and limited in a flood."""
+"""Logs each change of an instance's health, with names. If there are many at once, their number is
+limited."""
 
 from __future__ import annotations
 
@@ -11,7 +12,7 @@ from plugind import logs
 from plugind.model import CAME, HEALTHY, UNHEALTHY, WENT, InstanceChange
 
 LINES_MAXIMUM = 50
-"""Lines for changes of one moment, such as of one report; one more line counts the others."""
+"""Lines for changes at one moment, such as those of one report; one more line counts the others."""
 
 REASON_MAXIMUM = 300
 """Characters of a reason."""

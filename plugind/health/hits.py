@@ -1,4 +1,4 @@
-"""Counters of the limits that clients reached: for health, and for the log."""
+"""Counts how often clients reached limits, for health and for the log."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ _log = logs.get("server")
 
 
 class Hits:
-    """Counters of how often each limit was reached, by the limit's name. Safe for threads.
+    """Counts how often each limit was reached, by the limit's name. Thread-safe.
 
     The first time is logged, and afterwards at most one line per minute and limit.
     """
@@ -28,7 +28,7 @@ class Hits:
         self._lock = threading.Lock()
 
     def add(self, limit: str, **details: object) -> None:
-        """Count one more; ``details`` go into the log line."""
+        """Count that a limit was reached; ``details`` go into the log line."""
         now = time.monotonic()
         with self._lock:
             self.tally.add((limit,))

@@ -1,8 +1,10 @@
-"""Threads that live as long as their owner: their death is noticed, shown and, if safe, repaired.
+"""Threads that live as long as their owner. If one dies, that is noticed and reported, and if it is
+safe, the thread is restarted.
 
-A thread of Python's that ends by an exception is simply gone: nothing restarts it, and what it did
-is no longer done. An ``OwnedThread`` catches what ends its work, whatever it is, logs it once for
-each kind, counts it for health, and does the work again where its owner says that this is safe.
+A Python thread that ends with an exception is simply gone: nothing restarts it, and its work is no
+longer done. An ``OwnedThread`` catches any exception that ends its work, logs it (the traceback
+only if its kind is not that of the last one), counts it for health, and starts the work again if
+its owner says that this is safe.
 """
 
 from __future__ import annotations
@@ -15,22 +17,22 @@ from plugind import logs
 from plugind.health.health import Finding, Health
 
 RESTART_AFTER = 0.1
-"""Seconds from a death to the restart; twice as many after each further one."""
+"""Seconds from a death to the restart; doubled after each further death in a row."""
 
 RESTART_AFTER_MAXIMUM = 10.0
 
 STEADY = 60.0
-"""Seconds of work after which a death counts as the first again."""
+"""Seconds of work after which the next death counts as the first in a row again."""
 
 _log = logs.get("threads")
 
 
 class OwnedThread:
-    """Does ``run`` in a thread of its own, from ``start`` until ``run`` returns.
+    """Calls ``run`` in a thread of its own, from ``start`` until ``run`` returns.
 
-    ``restarts`` says that ``run`` may be called again after it raised; it must cope with what the
-    call before left behind. ``died`` is called with what it raised, before any restart, and must
-    not raise. ``name`` is in plugind's own words, for the log and health.
+    ``restarts``: ``run`` may be called again after it has raised an exception; it must cope with
+    what the previous call left behind. ``died`` is called with the exception, before any restart,
+    and must not raise. ``name`` is in plugind's own words, for the log and health.
     """
 
     def __init__(
@@ -48,7 +50,7 @@ class OwnedThread:
         self._ended = threading.Event()
         self._returned = False
         self._is_gone = False
-        self._is_down = False  # since the work was ended by an exception, until it begins again
+        self._is_down = False  # from the end of the work by an exception until it begins again
         self._deaths = 0
         self._killer = ""
         self._thread = threading.Thread(target=self._main, name=name, daemon=True)
@@ -65,19 +67,19 @@ class OwnedThread:
 
     @property
     def is_dead(self) -> bool:
-        """Return whether the work is no longer done though nobody ended it."""
+        """Return whether the work has stopped although its owner did not end it."""
         # A thread that has just been started may not be alive yet.
         is_gone = self._is_gone or (self._is_down and not self._restarts)
         return is_gone and not self._returned and not self._ended.is_set()
 
     @property
     def is_working(self) -> bool:
-        """Return whether the work is done, or was ended by its owner."""
+        """Return whether the work is being done, or was ended by its owner."""
         return not (self.is_dead or self._is_down) or self._ended.is_set()
 
     @property
     def trouble(self) -> str:
-        """Return how often the work was ended by an exception, and by which kind; "" for never."""
+        """Return how often an exception ended the work, and its kind; "" if none did."""
         if self.is_dead:
             return f"the thread {self.name} died{self._by()}; restart the process"
         if not self._deaths:
@@ -87,16 +89,16 @@ class OwnedThread:
         return f"the thread {self.name} died {times}{self._by()} and {then}"
 
     def start(self) -> None:
-        """Begin the work. Raise RuntimeError where the process may have no more threads."""
+        """Begin the work. Raise RuntimeError if the process may have no more threads."""
         self._thread.start()
 
     def is_alive(self) -> bool:
-        """Return whether the thread is there."""
+        """Return whether the thread is alive."""
         return self._thread.is_alive()
 
     def join(self, timeout: float | None = None) -> None:
-        """Wait for the end of the work, ``timeout`` seconds at most; it is not restarted from now
-        on. The owner has asked ``run`` to return."""
+        """Wait at most ``timeout`` seconds for the end of the work, which is not restarted from now
+        on. The owner must have asked ``run`` to return."""
         self._ended.set()
         if self._thread.ident is not None:
             self._thread.join(timeout)
@@ -128,7 +130,7 @@ class OwnedThread:
         kind = type(error).__name__
         is_known = kind == self._killer
         self._killer = kind
-        self._is_down = True  # before the count, which says that there is something to be shown
+        self._is_down = True  # before the count: once that is above 0, the state is reported
         self._deaths += 1
         _log.error(
             "a thread died by a fault of plugind's own",
@@ -145,7 +147,7 @@ class OwnedThread:
 
 
 def threads_health(threads: Iterable[OwnedThread]) -> Health:
-    """Return the health of threads: not ok as long as the work of one is not done."""
+    """Return the health of threads: not ok as long as the work of any of them is not being done."""
     troubled = [each for each in threads if each.trouble]
     if not troubled:
         return Health()

@@ -1,7 +1,8 @@
-"""Metrics of plugins, instances and nodes, read off a state.
+"""Metrics of plugins, instances and nodes, derived from a state.
 
-The figures of a plugin are kept for as long as its stamp, which changes with the plugin, its
-instances and their nodes. So a scrape costs what changed since the last, and what it writes.
+The figures of a plugin are kept as long as its stamp stays the same; the stamp changes with the
+plugin, its instances and their nodes. So the cost of a scrape depends on what has changed since the
+last one, and on what it writes.
 """
 
 from __future__ import annotations
@@ -23,11 +24,11 @@ from plugind.schemas.plugins import PluginSchemas
 from plugind.state import State
 
 _CONTROLLER_REQUIRED = "ControllerRequired"
-"""The field of a row by which Nomad's types say that a plugin needs a controller."""
+"""The field of a row with which Nomad's plugin types state that a plugin needs a controller."""
 
 
 class RoleFigures(NamedTuple):
-    """How many instances a plugin has in one role, and how many versions they have."""
+    """How many instances a plugin has in one role, and how many different versions they have."""
 
     expected: int
     healthy: int
@@ -40,7 +41,7 @@ class RoleFigures(NamedTuple):
 class Figures:
     """The figures of a plugin, valid while it has this stamp.
 
-    ``needs_controller`` is None where its type does not say.
+    ``needs_controller`` is None if the plugin's type does not state it.
     """
 
     stamp: Stamp
@@ -50,8 +51,8 @@ class Figures:
 
 
 class CatalogueMetrics:
-    """Reads the state of a catalogue. ``heard`` returns when nodes that are up were last heard, by
-    ID; ``instances`` is which instances get a series of their own."""
+    """Reads the state of a catalogue. ``heard`` returns when each node that is up was last heard
+    from, by ID; ``instances`` says which instances get a series of their own."""
 
     def __init__(
         self,
@@ -69,7 +70,7 @@ class CatalogueMetrics:
         self._known: Mapping[PluginKey, Figures] = {}
 
     def totals(self) -> Iterator[Reading]:
-        """Yield what names no plugin, instance or node."""
+        """Yield the metrics that name no plugin, instance or node."""
         state = self._catalogue.state
         figures = self._figures(state)
         plugins, unhealthy = Counter[str](), Counter[str]()
@@ -98,7 +99,7 @@ class CatalogueMetrics:
         yield "plugind_nodes_cloned", [((), sum(bool(node.cloned_since) for node in nodes))]
 
     def named(self) -> Iterator[Reading]:
-        """Yield what names plugins, instances and nodes."""
+        """Yield the metrics that name plugins, instances or nodes."""
         state = self._catalogue.state
         figures = self._figures(state)
         parts: Mapping[str, Callable[[RoleFigures], int]] = {
@@ -173,8 +174,8 @@ class CatalogueMetrics:
         return found
 
     def _made(self, state: State, key: PluginKey, stamp: Stamp, row: Mapping[str, Any]) -> Figures:
-        """Work out the figures of a plugin. Of its ``row`` only what the type alone knows is
-        used."""
+        """Compute the figures of a plugin. From its ``row``, use only what the plugin's type alone
+        determines."""
         type_ = self._schemas[key.type].type
         declaration = state.declarations.get(key)
         expected = declaration.expected if declaration else {}
@@ -214,5 +215,5 @@ def _by_role(figures: Mapping[PluginKey, Figures], part: Callable[[RoleFigures],
 
 
 def _names(node: Node) -> tuple[str, str]:
-    """Return the name and the ID of a node. The name is whatever its agent says."""
+    """Return the name and the ID of a node. The name is escaped, because its agent chooses it."""
     return escaped(node.name), node.id

@@ -1,7 +1,7 @@
 """The text format of Prometheus, written by prometheus-client.
 
-Nothing is kept: samples are read when they are asked for, at the given pace. This module is
-imported for the first text: a server that nobody scrapes needs nothing of it.
+Nothing is kept: samples are read on request, at the given pace. This module is imported for the
+first scrape, so a server that is never scraped does not load it.
 """
 
 from __future__ import annotations
@@ -20,15 +20,15 @@ from plugind.metrics.snapshot import Snapshot
 from plugind.tally import Counts, Tally, Total
 
 CHUNK = 1_000
-"""Samples that are made into text at a time: one call makes all that it is given into one text."""
+"""Samples that are converted to text at a time: one call converts all samples that it is given."""
 
 _STARTED = "process_start_time_seconds"
 _PROCESS = ProcessCollector(registry=None)
 
 
 def text(found: Iterable[Reading], pace: Pace, snapshots: Sequence[Snapshot] | None) -> bytes:
-    """Return readings, and the metrics of the process, in version 0.0.4 of the format. A server of
-    several processes has ``snapshots`` of all."""
+    """Return readings, and the metrics of the process, in version 0.0.4 of the format. If the
+    server has several processes, ``snapshots`` has those of all, else it is None."""
     parts = [each for reading in found for each in _texts(_metric(reading, pace))]
     own = _PROCESS.collect() if snapshots is None else _summed(snapshots)
     return b"".join([*parts, *(each for metric in own for each in _texts(metric))])
@@ -38,7 +38,7 @@ def _metric(reading: Reading, pace: Pace) -> Metric:
     name, found = reading
     family = BY_NAME[name]
     metric = Metric(name.removesuffix("_total"), family.help, family.kind)
-    # It is only iterated over, once; of a list all samples would be made at once.
+    # The samples are iterated over only once; for a list, all would be made at the same time.
     metric.samples = pace(_samples(family, found))  # type: ignore[assignment]
     return metric
 
@@ -69,7 +69,8 @@ def _distribution(
 
 
 def _summed(snapshots: Sequence[Snapshot]) -> Iterator[Metric]:
-    """Yield the metrics of the process as sums of several; the start is that of the first."""
+    """Yield the metrics of the process as sums over several processes; the start time is the
+    earliest of them."""
     for metric in _PROCESS.collect():
         for sample in metric.samples:
             name = sample.name
@@ -91,7 +92,7 @@ class _One:
 
 
 def _texts(metric: Metric) -> Iterator[bytes]:
-    """Yield the text of a metric, in parts that are short enough for other threads."""
+    """Yield the text of a metric, in parts short enough not to hold up other threads."""
     samples = iter(metric.samples)
     metric.samples = list(islice(samples, CHUNK))
     yield generate_latest(_One(metric))

@@ -1,4 +1,4 @@
-"""The table of all metrics: what the exposition, Nomad's JSON and docs/metrics.md are made from."""
+"""The table of all metrics: the source of the exposition, Nomad's JSON and docs/metrics.md."""
 
 from __future__ import annotations
 
@@ -12,14 +12,14 @@ _HTTP = ("method", "endpoint", "code")
 
 
 OWN, SUM, LEAST, MOST = "own", "sum", "least", "most"
-"""How the values of several processes of a server make one: that of the process that is asked, as
-all have the same; the sum; the least or the most of them."""
+"""How the values of several processes of a server are combined: the value of the process that
+answers, because all have the same; the sum; the minimum; or the maximum."""
 
 
 class Family(NamedTuple):
     """One metric: its name, kind, meaning and labels. ``is_named``: a label names a node, an
-    instance or a plugin, so that it is not public. ``across`` is how several processes' values make
-    one."""
+    instance or a plugin, so the metric is not public. ``across`` is how the values of several
+    processes are combined."""
 
     name: str
     kind: str
@@ -30,7 +30,7 @@ class Family(NamedTuple):
 
 
 FAMILIES = (
-    # Plugins, their instances and nodes: all of it is read off the state.
+    # Plugins, their instances and nodes: all derived from the state.
     Family(
         "plugind_plugin_instances_expected",
         GAUGE,
@@ -128,7 +128,7 @@ FAMILIES = (
     ),
     Family("plugind_nodes", GAUGE, "Nodes that are up (ready) or down.", ("status",)),
     Family("plugind_nodes_cloned", GAUGE, "Nodes as which two agents report each."),
-    # What happened.
+    # Events.
     Family(
         "plugind_transitions_total",
         COUNTER,
@@ -157,7 +157,7 @@ FAMILIES = (
         ("type",),
         across=SUM,
     ),
-    # The store, and how changes get into it and out of it.
+    # The store, and how changes are written to it and read from it.
     Family(
         "plugind_store_writable", GAUGE, "Whether the last change could be written.", across=LEAST
     ),
@@ -213,7 +213,7 @@ BY_NAME = {each.name: each for each in FAMILIES}
 
 
 def table() -> str:
-    """Return the metrics as a table in Markdown: docs/metrics.md has it."""
+    """Return the metrics as a Markdown table, which docs/metrics.md contains."""
     rows = [("metric", "kind", "labels", "public", "meaning"), ("---",) * 5]
     for each in FAMILIES:
         labels = ", ".join(f"`{label}`" for label in each.labels)

@@ -25,8 +25,8 @@ CONTENT_TYPE = "text/plain; version=0.0.4; charset=utf-8"
 class Metrics:
     """All metrics: those of the ``catalogue``, and those of the ``server``.
 
-    Both forms may leave out all that names a plugin, an instance or a node. A server of several
-    processes has ``together``, which returns the snapshots of all.
+    Both forms can leave out all metrics that name a plugin, an instance or a node. If the server
+    has several processes, ``together`` returns the snapshots of all.
     """
 
     def __init__(
@@ -55,8 +55,8 @@ class Metrics:
         return chain.from_iterable(each() for each in self._sources[has_names])
 
     def summary(self, *, has_names: bool) -> bytes:
-        """Return the metrics as Nomad's servers summarise theirs, as JSON: gauges as they are now,
-        and what happened in the last full interval."""
+        """Return the metrics as JSON, as Nomad's servers summarise theirs: the current gauges, and
+        the events of the last full interval."""
         number = int(time.time() // INTERVAL) - 1
         lists: dict[str, list[bytes]] = {"Counters": [], "Gauges": [], "Points": [], "Samples": []}
         for name, found in self._read(has_names):
@@ -89,7 +89,7 @@ def _entry(family: Family, labels: tuple[str, ...]) -> dict[str, Any]:
 
 
 def _aggregate(family: Family, recent: Recent) -> dict[str, Any]:
-    """Return the figures of an interval; each event of a counter counts 1."""
+    """Return the figures of an interval; each event of a counter has the figure 1."""
     if family.kind == COUNTER:
         recent = Recent(recent.count, recent.count, recent.count, 1.0, 1.0)
     return {

@@ -1,9 +1,9 @@
 """Counts the probes that agents report.
 
-Each report and heartbeat of an agent has how many probes there were since its start. Here only what
-came after the first that is heard of an agent's run is counted: a server that is restarted would
-otherwise count the probes of months at once. Two smaller numbers in a row mean that the agent began
-at 0 again, after a reload; a single one was heard late, and is counted already.
+Each report and heartbeat of an agent has the number of probes since the agent's start. Only probes
+after the first number received from an agent's run are counted: otherwise a restarted server would
+count the probes of months at once. Two smaller numbers in a row mean that the agent began at 0
+again, after a reload; a single smaller number arrived late, and its probes are counted already.
 """
 
 from __future__ import annotations
@@ -19,16 +19,17 @@ from plugind.state import State
 from plugind.tally import Tally
 
 _SAME = SECOND // 2
-"""Nanoseconds within which a beat that is read from the store is this process's own."""
+"""Nanoseconds within which a heartbeat that is read from the store counts as one that this process
+itself received."""
 
 Reported = Mapping[str, Probes]
-"""The probes since the start of an agent, by plugin type."""
+"""The probes since an agent's start, by plugin type."""
 
 
 class ProbeCounter:
-    """Tallies of ``durations`` and ``failures`` by plugin type, one of ``types``.
+    """Tallies of ``durations`` and ``failures`` by plugin type, one of ``types``. Thread-safe.
 
-    Safe for threads. A subscriber of the feed, from which it learns which nodes are gone.
+    It subscribes to the feed, to learn which nodes are gone.
     """
 
     def __init__(self, types: Iterable[str]) -> None:
@@ -61,9 +62,9 @@ class ProbeCounter:
                 self._count(type_, now[type_], base)
 
     def heard_elsewhere(self, node_id: str, at: int) -> None:
-        """Note that some process of the server heard a node, at a time in nanoseconds.
+        """Note that some process of the server heard from a node at ``at``, in nanoseconds.
 
-        Another process counts the probes from its last report on, if it was not this one.
+        If that was another process, it counts the node's probes from now on, so forget the node.
         """
         with self._lock:
             if at > self._at.get(node_id, at) + _SAME:
@@ -74,7 +75,8 @@ class ProbeCounter:
             each.pop(node_id, None)
 
     def _base(self, node_id: str, type_: str, last: Reported, now: Probes) -> Probes | None:
-        """Return the probes after which those of now are new; None where that is not clear yet."""
+        """Return the probes up to which ``now`` was counted already; None if that is not clear
+        yet."""
         base = last.get(type_, NO_PROBES)
         smaller = self._smaller.get(node_id, {}).pop(type_, None)
         if now.number >= base.number:

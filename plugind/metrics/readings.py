@@ -1,4 +1,4 @@
-"""What a source of metrics gives."""
+"""The types of the values that a source of metrics yields."""
 
 from __future__ import annotations
 
@@ -11,10 +11,10 @@ T = TypeVar("T")
 
 Rows = Iterable[tuple[Labels, float]]
 Reading = tuple[str, Rows | Tally | Counts]
-"""The name of a metric, and its values by labels, or the tally that has them, or its counts."""
+"""The name of a metric, and its values by labels, the tally that has them, or a tally's counts."""
 
 
 class Pace(Protocol):
-    """A function that yields values, and lets other threads run now and then."""
+    """A function that yields the given values, and lets other threads run now and then."""
 
     def __call__(self, values: Iterable[T], /) -> Iterator[T]: ...

@@ -25,17 +25,17 @@ from plugind.store.base import Store
 from plugind.tally import Tally
 
 DURATIONS = (0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0)
-"""The bounds of buckets of durations, in seconds."""
+"""The bounds of the buckets for durations, in seconds."""
 
 
 METHODS = frozenset({"GET", "HEAD", "PUT", "POST", "DELETE"})
 
 
 class TransitionCounter:
-    """Counts transitions of the log's changes; a subscriber of the feed."""
+    """Counts the transitions of the log's changes; a subscriber of the feed."""
 
     def __init__(self, types: Iterable[str]) -> None:
-        # Those of nodes, which have no type, and of each plugin type.
+        # The transitions of nodes, which have no type, and of each plugin type.
         of_nodes = [("", kind) for kind in KINDS[True]]
         self.tally = Tally(known=[*of_nodes, *product(types, KINDS[False])])
 
@@ -46,13 +46,13 @@ class TransitionCounter:
                 self.tally.add((each.type, each.kind))
 
     def missed(self, old: State, new: State) -> None:
-        """Leave out the transitions of changes that are not known any more."""
+        """Leave out the transitions of changes that are no longer known."""
 
 
 @dataclass
 class ServerMetrics:
-    """Reads the parts of a server. ``parked`` and ``streams`` return how many requests wait for
-    changes and get events; ``types`` are the names of the plugin types."""
+    """Reads the parts of a server. ``parked`` returns how many requests wait for changes,
+    ``streams`` how many get events; ``types`` are the names of the plugin types."""
 
     feed: Feed
     store: Store
@@ -72,16 +72,16 @@ class ServerMetrics:
         self.feed.subscribe(self.probes)
 
     def counter(self, method: str, path: str, status: int) -> Callable[[float], None]:
-        """Return a function that counts a request which took some seconds; ``path`` is its
+        """Return a function that counts a request, given the seconds that it took; ``path`` is its
         endpoint's, "" for none.
 
-        All unknown methods, which a client may choose, count as one.
+        All unknown methods count as one, because clients can choose any.
         """
         labels = method if method in METHODS else "other", path, str(status)
         return self.requests.counter(labels).add
 
     def read(self) -> Iterator[Reading]:
-        """Yield the values as they are now."""
+        """Yield the current values."""
         yield "plugind_transitions_total", self.transitions.tally
         yield "plugind_rejected_items_total", self.rejected
         yield "plugind_probe_duration_seconds", self.probes.durations
@@ -108,8 +108,10 @@ class ServerMetrics:
         yield "plugind_follow_lag_seconds", [((), self._lag())]
 
     def _lag(self) -> float:
-        """Return for how many seconds the oldest change that the state lacks has been stored; at
-        least for how long there may have been one, where the store is out of reach."""
+        """Return the seconds since the oldest change that the state does not have yet was stored.
+
+        If the store cannot be reached, return at least how long there may have been such a change.
+        """
         index, contact = self.feed.state.index, self.store.contact
         unknown = 0.0 if contact.is_known else contact.age
         try:

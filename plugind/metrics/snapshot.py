@@ -1,7 +1,7 @@
-"""What one process of a server counts as of one moment, and the sums of several such processes.
+"""The metrics and the health of one process of a server at one moment, and the sums over several.
 
-Counters of a server must never fall, whichever of its processes is asked, and though one of them
-was replaced. So a process publishes what it counts before it shows it.
+A server's counters must never fall, whichever of its processes answers, and even if one of them was
+replaced. So a process publishes its counters before it shows them.
 """
 
 from __future__ import annotations
@@ -31,9 +31,9 @@ class Client:
 
 @dataclass(frozen=True, slots=True)
 class Snapshot:
-    """What a process counts and finds: tallies and gauges by the names of their metrics, and the
-    values of its process by theirs. ``pid`` is 0 where the process has ended, and ``at`` is in
-    seconds of the machine's monotonic clock."""
+    """The metrics and the health of a process. Tallies (``counts``), ``gauges`` and the values of
+    the ``process`` are by metric name. ``pid`` is 0 if the process has ended; ``at`` is in seconds
+    of the machine's monotonic clock."""
 
     pid: int = 0
     at: float = 0.0
@@ -44,7 +44,7 @@ class Snapshot:
     client: Client | None = None
 
     def ended(self) -> Snapshot:
-        """Return what stays of a process that has ended: what happened in it."""
+        """Return what remains after the process has ended: its counters, and its processor time."""
         process = {CPU: self.process[CPU]} if CPU in self.process else {}
         return Snapshot(counts=self.counts, process=process)
 
@@ -61,12 +61,12 @@ class Snapshot:
 
 
 Together = Callable[[], Sequence[Snapshot]]
-"""Returns the snapshots of all processes of a server, that of this process first: it is as of now
-and was published."""
+"""Returns the snapshots of all processes of a server. This process's comes first; it is current and
+has been published."""
 
 
 def frozen(readings: Iterable[Reading]) -> tuple[dict[str, Counts], dict[str, Values]]:
-    """Return readings as of now: tallies, and gauges."""
+    """Return the current values of readings: tallies, and gauges."""
     counts: dict[str, Counts] = {}
     gauges: dict[str, Values] = {}
     for name, found in readings:
@@ -80,7 +80,7 @@ def frozen(readings: Iterable[Reading]) -> tuple[dict[str, Counts], dict[str, Va
 
 
 def summed(snapshots: Sequence[Snapshot]) -> Iterator[Reading]:
-    """Yield the readings of several processes as those of one; the first is the process asked."""
+    """Yield the combined readings of several processes; the first is the one that answers."""
     own = snapshots[0]
     for name, found in own.readings():
         across = BY_NAME[name].across

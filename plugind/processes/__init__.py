@@ -1,1 +1,1 @@
-"""Several worker processes that are one server, and the parent process that keeps them running."""
+"""Several worker processes that form one server, and the parent process that keeps them running."""

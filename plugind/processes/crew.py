@@ -26,7 +26,7 @@ from plugind.serve.reloading import acl_at_start, reloaded_acl
 from plugind.types.registry import Registry
 
 REPLY = 10.0
-"""Seconds within which a worker puts policies and tokens in force; one that does not is killed."""
+"""Seconds that a worker has to put policies and tokens into force; after that it is killed."""
 
 ENDING = 13.0
 """Seconds from the order to stop after which workers are killed."""
@@ -37,9 +37,9 @@ _log = logs.get("server")
 class Crew:
     """The worker processes of a server, from ``start`` until ``stop``.
 
-    ``command`` starts a worker; its number, the descriptors of its connection, of the listening
-    socket and of the board, and the number of workers are its further arguments. ``client`` returns
-    how the client role of this process is.
+    ``command`` starts a worker. Further arguments are appended to it: the worker's number, the
+    descriptors of its connection, of the listening socket and of the board, and the number of
+    workers. ``client`` returns the state of this process's client role.
     """
 
     def __init__(
@@ -76,9 +76,9 @@ class Crew:
         self._peers = Peers(self._board, PARENT, self._read, self._health, client)
 
     def start(self) -> None:
-        """Start the workers, the first before the others: it makes or migrates the store.
+        """Start the workers, the first before the others because it creates or migrates the store.
 
-        Raise PlugindError when the first cannot start.
+        Raise PlugindError if the first cannot start.
         """
         self._peers.start()
         first, *others = self._keepers
@@ -95,26 +95,27 @@ class Crew:
             each.settled.wait()
 
     def reload(self, settings: Settings) -> None:
-        """Put declarations, policies and tokens in force in all workers, also in those that are
+        """Put declarations, policies and tokens into force in all workers, including those that are
         started later.
 
-        Raise ConfigError for mistakes, which change nothing. Raise StoreError when declarations
-        cannot be written: what was revoked is revoked whatever the disk does.
+        Raise ConfigError for mistakes in the configuration; then nothing changes. Raise StoreError
+        if declarations cannot be written; even then, policies and tokens are in force, so that a
+        revoked token stays revoked.
         """
         acl = reloaded_acl(self._started_with, self._registry, settings)
         needed = handed_over(settings)
         with self._lock:
             start = self._in_force
-            # All else is read at start only, also by a worker that is started again.
+            # All other settings are read only when the server starts; restarted workers keep them.
             self._in_force = Start(start.settings, acl, start.declares, start.address)
         order = TakeAcl(acl, next(self._numbers))
-        # A worker that loads is given what is in force before it serves.
+        # A worker that is still loading gets the policies and tokens in force before it serves.
         asked = [(each, each.send(order)) for each in self._keepers]
         deadline = time.monotonic() + REPLY
         for each, answers in asked:
             if answers is not None:
                 each.answer(answers, order.number, deadline - time.monotonic())
-        # Afterwards, for it wakes queries that wait, whose rights are decided again everywhere.
+        # Last, because this wakes waiting queries, which are then authorized again in all workers.
         self._declare(needed)
         self._refused_reload = ""
         self._changed()
@@ -125,7 +126,7 @@ class Crew:
         self._changed()
 
     def stop(self) -> None:
-        """End all workers, in good order as far as that takes no longer than ENDING."""
+        """End all workers; kill those that have not ended after ENDING seconds."""
         deadline = time.monotonic() + ENDING
         for each in self._keepers:
             each.stop()
@@ -144,7 +145,7 @@ class Crew:
             each.kill()
 
     def _declare(self, settings: Settings) -> None:
-        """Have a worker write declarations; one is enough, and another goes on if it dies."""
+        """Have one worker write the declarations, or another if that one dies. Raise StoreError."""
         timeout = settings.server.write_timeout + REPLY
         for each in self._keepers:
             order = Declare(settings, next(self._numbers))
@@ -162,7 +163,7 @@ class Crew:
         with theirs:
             handles = theirs.fileno(), self._sock.fileno(), self._board.handle
             arguments = [str(each) for each in (number, *handles, self._board.workers)]
-            # Inherited: a worker that has no handlers yet must not end by them.
+            # The worker inherits the mask, so the signals do not end it before it has handlers.
             before = signal.pthread_sigmask(signal.SIG_BLOCK, (signal.SIGINT, signal.SIGTERM))
             try:
                 process = subprocess.Popen(
@@ -184,25 +185,25 @@ class Crew:
         return Start(start.settings, start.acl, False, start.address)
 
     def _ended(self, number: int) -> None:
-        """Keep what a worker counted, and drop what it had."""
+        """Keep the counters of an ended worker, and drop the rest of its snapshot."""
         self._board.put(number, self._board.get(number).ended())
 
     def _changed(self) -> None:
-        """Publish at once what happened."""
+        """Publish a change of state at once."""
         self._peers.publish()
 
     def _read(self) -> list[Reading]:
         return [("plugind_log_messages_total", logs.written)]
 
     def _health(self) -> Health:
-        findings = []
+        results = []
         down = [each for each in self._keepers if each.failure]
         if down:
             details = "; ".join(each.trouble for each in down)
-            findings.append(Finding("workers that are not running", details, len(down)))
+            results.append(Finding("workers that are not running", details, len(down)))
         if back := [each.trouble for each in self._keepers if each.deaths and not each.failure]:
-            findings.append(Finding("workers that died", "; ".join(back), len(back)))
+            results.append(Finding("workers that died", "; ".join(back), len(back)))
         if self._refused_reload:
             details = f"the configuration was not reloaded: {self._refused_reload}"
-            findings.append(Finding("failed reloads", details))
-        return Health(all(each.down_for < DOWN_LONG for each in down), tuple(findings))
+            results.append(Finding("failed reloads", details))
+        return Health(all(each.down_for < DOWN_LONG for each in down), tuple(results))

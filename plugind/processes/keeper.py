@@ -1,4 +1,4 @@
-"""Keeps one worker process running: starts it, and starts another when it has ended."""
+"""Keeps one worker process running: starts it, and starts another if it ends."""
 
 from __future__ import annotations
 
@@ -29,26 +29,27 @@ from plugind.processes.orders import (
 )
 
 AFTER_CLOSING = 15.0
-"""Seconds that a worker may go on which has closed its connection to the parent."""
+"""Seconds that a worker may run on after it has closed its connection to the parent."""
 
 DOWN_LONG = 5.0
-"""Seconds without a worker after which the server does not do its work."""
+"""Seconds without a worker after which the server counts as unhealthy."""
 
 _log = logs.get("server")
 
 Answers: TypeAlias = "queue.Queue[Done | None]"
-"""The answers of one process; None is the last, when it has ended."""
+"""The answers of one process; None comes last, when the process has ended."""
 
 Spawn: TypeAlias = Callable[[int], tuple["subprocess.Popen[bytes]", Connection]]
-"""Starts the process of the worker with that number."""
+"""Takes the number of a worker, and starts its process."""
 
 
 class Keeper:
-    """Keeps the worker of a number running, from ``start`` until ``stop``.
+    """Keeps the worker with that number running, from ``start`` until ``stop``.
 
-    ``orders`` returns what to start it with, and what is in force once it has loaded; ``ended`` is
-    called when a process has ended, and ``changed`` when its state changed. One that ``must_start``
-    is not tried again before it served.
+    ``orders`` returns the order to start the worker with, and, once it has loaded, the
+    configuration in force by then. ``ended`` is called when a process has ended, and ``changed``
+    when its state has changed. With ``must_start``, the worker is not started again if it ends
+    before it has ever served.
     """
 
     def __init__(
@@ -67,7 +68,7 @@ class Keeper:
         self.failure = ""
         """Why the last process ended, "" while one serves."""
         self.refusal = ""
-        """Why the last process could not start, by its own words; "" where it said nothing."""
+        """The reason that the last process itself gave for not starting; "" if it gave none."""
         self.deaths = 0
         self._spawn = spawn
         self._orders = orders
@@ -97,19 +98,21 @@ class Keeper:
 
     @property
     def trouble(self) -> str:
-        """Return how often the worker died, and how the last time."""
+        """Return how often the worker died, and how it died the last time."""
         times = "once" if self.deaths == 1 else f"{self.deaths:,} times"
         outcome = "is started again" if self.failure else "was restarted"
         return f"worker {self.number} died {times} ({self._last_end}) and {outcome}"
 
     def start(self) -> None:
-        """Begin."""
+        """Begin to keep the worker running."""
         self.thread.start()
 
     def send(self, order: Order) -> Answers | None:
-        """Send an order; return where its answer comes, or None where no process takes it: one that
-        loads is given what is in force later. One that hangs is killed, so that its successor
-        starts with that."""
+        """Send an order; return the queue of its answer, or None if no process takes the order.
+
+        A process that is still loading gets the configuration in force later. A process that hangs
+        is killed, so that its successor starts with that configuration.
+        """
         with self._lock:
             return self._send(order)
 
@@ -125,8 +128,8 @@ class Keeper:
         return self._answers
 
     def answer(self, answers: Answers, number: int, timeout: float) -> Done | None:
-        """Return the answer to the order of that number; None when the process has died, or gave
-        none in time: then it is killed."""
+        """Return the answer to the order with that number; None if the process has died, or has
+        given no answer within ``timeout`` seconds: then kill it."""
         deadline = time.monotonic() + timeout
         try:
             while True:
@@ -141,13 +144,13 @@ class Keeper:
             return None
 
     def stop(self) -> None:
-        """Have the worker end, and start no other."""
+        """Have the worker end, and start no other process."""
         self._stopping.set()
         self.send(Stop())
 
     def kill(self) -> None:
         """Kill the process, if there is one that was not waited for yet."""
-        process = self._process  # its keeper may have waited for it a moment later
+        process = self._process  # a copy: the keeper's thread may set it to None meanwhile
         if process is not None:
             process.kill()
 
@@ -180,7 +183,7 @@ class Keeper:
                 finally:
                     with self._lock:
                         self._connection, self._takes_orders = None, False
-        except Exception as error:  # whatever it is, no process may be left behind
+        except Exception as error:  # whatever happens, no process may be left behind
             unstarted = f"it cannot be started: {error}"
             self.kill()
         status = self._end()
@@ -192,18 +195,18 @@ class Keeper:
         self._changed()
 
     def _begin(self, connection: Connection) -> None:
-        """Give a process its first order. That may take long, so nobody must wait for it."""
+        """Send a process its first order. This may take long, so the lock is not held meanwhile."""
         limit_sending(connection, START_TIMEOUT)
         connection.send(self._orders())
         limit_sending(connection, SEND_TIMEOUT)
         with self._lock:
             self._connection = connection
-        if self._stopping.is_set():  # since the process was started
+        if self._stopping.is_set():  # stop was called since the process was started
             self.send(Stop())
 
     def _listen(self, connection: Connection, pid: int) -> None:
-        """Take what a worker says until it ends. A process that it started may keep the connection
-        open for longer."""
+        """Receive a worker's messages until it ends. Wait for its end as well, because a process
+        that it started may keep the connection open for longer."""
         over = os.pidfd_open(pid)
         try:
             while connection in wait([connection, over]) or connection.poll():
@@ -214,9 +217,9 @@ class Keeper:
             os.close(over)
 
     def _take(self, came: object) -> None:
-        """Take what a worker says."""
+        """Handle a worker's message."""
         if isinstance(came, Loaded):
-            with self._lock:  # so that no reload comes in between, which is sent to it from now on
+            with self._lock:  # no reload may come in between; later ones are sent to the worker
                 self._takes_orders = True
                 self._send(TakeAcl(self._orders().acl, 0))
         elif isinstance(came, Ready):
@@ -230,7 +233,7 @@ class Keeper:
             self._answers.put(came)
 
     def _end(self) -> str:
-        """Wait for the end of the process; return its status in words."""
+        """Wait for the end of the process; return its exit status or signal as text."""
         process = self._process
         if process is None:
             return ""

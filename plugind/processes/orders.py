@@ -1,8 +1,8 @@
-"""What a parent process and its workers say to each other, over a pair of sockets.
+"""The messages between a parent process and its workers, over a pair of sockets.
 
-The configuration in force goes this way: a worker that is started later gets the same as the
-others, whatever the files say by then, and nothing secret stands in arguments or variables. It is
-pickled, for both ends are the same program of the same user.
+The configuration in force is sent this way: so a worker that is started later gets the same one as
+the others, whatever the files contain by then, and no secret appears in arguments or environment
+variables. Messages are pickled, because both ends are the same program of the same user.
 """
 
 from __future__ import annotations
@@ -23,7 +23,7 @@ SEND_TIMEOUT = 5
 """Seconds after which a process that reads nothing counts as hung."""
 
 START_TIMEOUT = 60
-"""The same of a process that was just started, and may be slow to read its first order."""
+"""The same for a process that was just started and may be slow to read its first order."""
 
 
 @dataclass(frozen=True)
@@ -41,7 +41,7 @@ class Start:
 
 @dataclass(frozen=True)
 class TakeAcl:
-    """Put policies and tokens in force. ``number`` is that of the reload."""
+    """Put policies and tokens into force. ``number`` is the reload's, or 0 after loading."""
 
     acl: Acl
     number: int
@@ -57,13 +57,13 @@ class Declare:
 
 @dataclass(frozen=True)
 class Stop:
-    """Finish the requests in work, and end."""
+    """Finish the requests in progress, and end."""
 
 
 @dataclass(frozen=True)
 class Loaded:
-    """The worker carries out orders from now on. It serves once it was given policies and tokens:
-    a reload may have changed those that it was started with."""
+    """The worker carries out orders from now on. It serves once it has received policies and
+    tokens, because a reload may have changed those that it was started with."""
 
 
 @dataclass(frozen=True)
@@ -73,14 +73,14 @@ class Ready:
 
 @dataclass(frozen=True)
 class Failed:
-    """The worker cannot start, for a reason that is one line."""
+    """The worker cannot start; ``reason`` is one line."""
 
     reason: str
 
 
 @dataclass(frozen=True)
 class Done:
-    """The order of that number was carried out, or failed for a reason that is one line."""
+    """The order with that number was carried out, or failed; ``reason`` is then one line."""
 
     number: int
     reason: str = ""
@@ -91,13 +91,13 @@ Answer: TypeAlias = Loaded | Ready | Failed | Done
 
 
 def pair() -> tuple[Connection, socket.socket]:
-    """Return the parent's end, and the one that a worker inherits."""
+    """Return the parent's end, and the end that a worker inherits."""
     ours, theirs = socket.socketpair()
     return Connection(ours.detach()), theirs
 
 
 def limit_sending(connection: Connection, seconds: int) -> None:
-    """Have sending fail with an OSError when the other end reads nothing for so long."""
+    """Have sending fail with an OSError when the other end reads nothing for ``seconds``."""
     timeout = struct.pack("ll", seconds, 0)
     with socket.socket(fileno=os.dup(connection.fileno())) as same:
         same.setsockopt(socket.SOL_SOCKET, socket.SO_SNDTIMEO, timeout)
@@ -106,7 +106,7 @@ def limit_sending(connection: Connection, seconds: int) -> None:
 def handed_over(settings: Settings) -> Settings:
     """Return the part of settings that a worker needs.
 
-    Raise PlugindError when they cannot be given to another process.
+    Raise PlugindError if they cannot be sent to another process.
     """
     needed = replace(settings, written=(), types={}, type_blocks={})
     try:

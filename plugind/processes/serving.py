@@ -1,4 +1,4 @@
-"""The work of a worker process: it serves on the parent's socket until it is to stop."""
+"""The work of a worker process: it serves on the parent's socket until it has to stop."""
 
 from __future__ import annotations
 
@@ -33,7 +33,7 @@ from plugind.serve.services import Services
 from plugind.types.registry import load_registry
 
 LOOK_EVERY = 1.0
-"""Seconds between two looks whether all threads live."""
+"""Seconds between two checks whether all threads are alive."""
 
 PATIENCE = 60.0
 """Seconds that a worker waits for policies and tokens once it has loaded."""
@@ -49,7 +49,7 @@ class Parent:
         self._sending = threading.Lock()
 
     def has_more(self, within: float) -> bool:
-        """Return whether an order has come, or the parent has ended, ``within`` seconds."""
+        """Return whether an order came, or the parent ended, within ``within`` seconds."""
         try:
             return self._connection.poll(within)
         except OSError:
@@ -72,19 +72,19 @@ class Parent:
 
 
 class End(NamedTuple):
-    """The end of the process: ``wait`` returns when ``begin`` was called."""
+    """The end of the process: ``wait`` returns once ``begin`` has been called."""
 
     wait: Callable[[], object]
     begin: Callable[[], object]
 
 
 class Obeying:
-    """Carries out orders in a thread, and ends the process when its parent says so, when that has
-    ended, or when a thread has died that only a new process replaces."""
+    """Carries out orders in a thread. Ends the process when its parent orders that or has ended, or
+    when a thread has died that only a new process can replace."""
 
     def __init__(self, parent: Parent, services: Services, end: End) -> None:
         self.may_go_on = threading.Event()
-        """Set once policies and tokens are in force, or the process is to end."""
+        """Set once policies and tokens are in force, or the process has to end."""
         self.is_over = False
         self.is_broken = False
         self._parent = parent
@@ -96,7 +96,7 @@ class Obeying:
         while not self.is_over:
             if self._parent.has_more(LOOK_EVERY):
                 self._carry_out(self._parent.receive())
-            if not self.is_broken:  # else the process ends already, and obeys as long as it serves
+            if not self.is_broken:  # else the process is ending already; until then it obeys orders
                 self._look()
 
     def _carry_out(self, order: object) -> None:
@@ -114,7 +114,7 @@ class Obeying:
         self.may_go_on.set()
 
     def _look(self) -> None:
-        """End the process if it does its work no more; its parent starts another."""
+        """End the process if it no longer works; its parent starts another."""
         if dead := self._services.conditions.dead_threads:
             reason = "; ".join(each.trouble for each in dead)
             _log.error("this worker ends, for it can do its work no more", reason=reason)
@@ -125,7 +125,7 @@ class Obeying:
 def serve(
     number: int, parent: Parent, start: Start, sock: socket.socket, board: Board, end: End
 ) -> int:
-    """Serve as the worker of that number until ``end`` comes; return the exit status."""
+    """Serve as the worker with that number until ``end`` begins; return the exit status."""
     settings = start.settings
     assert settings.data_dir is not None
     try:
@@ -147,7 +147,7 @@ def serve(
             services.conditions.threads.append(lambda: [orders.thread])
             orders.thread.start()
             parent.answer(Loaded())
-            # No request may be answered with tokens that were revoked while this one loaded.
+            # No request may be answered with tokens that were revoked while this worker loaded.
             if not orders.may_go_on.wait(PATIENCE):
                 raise PlugindError("the parent process gave the worker no tokens to serve with")
             if not orders.is_over:

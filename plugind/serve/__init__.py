@@ -1,8 +1,8 @@
-"""Serve the application over HTTP: the listening socket, and waitress with the rules on connections
+"""Serve the application over HTTP: the listening socket, and waitress with the connection rules
 that it lacks.
 
-What makes a server is imported when it is first asked for: the parent of worker processes needs
-nothing of it, and each HTTP server only its own application. ``__init__.pyi`` has the types.
+The modules of a server are imported on first use: the parent of worker processes needs none of
+them, and each HTTP server needs only its own application. ``__init__.pyi`` has the types.
 """
 
 from plugind.lazy import lazy_attributes

@@ -1,4 +1,4 @@
-"""Sets how the process frees memory: what the C library keeps, and what is looked at for cycles."""
+"""Sets how the process frees memory: through the C library and Python's garbage collector."""
 
 from __future__ import annotations
 
@@ -14,9 +14,10 @@ _BYTES = 2**20
 def return_large_blocks() -> None:
     """Keep glibc from holding on to large blocks that were freed.
 
-    At first it maps blocks from 128 KiB on by themselves, but raises that limit up to 32 MiB as
-    they are freed, and then keeps them for each of several threads (mallopt(3), M_MMAP_THRESHOLD).
-    Bodies of 8 MiB took 500 MiB so, and take 220 MiB without. Other C libraries have no such call.
+    glibc initially maps each block of 128 KiB or more separately, but raises that threshold to up
+    to 32 MiB as such blocks are freed, and from then on keeps freed blocks for each of several
+    threads (mallopt(3), M_MMAP_THRESHOLD). With bodies of 8 MiB the process took 500 MiB; with a
+    fixed threshold it takes 220 MiB. Other C libraries have no such call.
     """
     mallopt = getattr(ctypes.CDLL(None), "mallopt", None)
     if mallopt is not None:
@@ -25,11 +26,12 @@ def return_large_blocks() -> None:
 
 @contextmanager
 def lasting() -> Iterator[None]:
-    """Take what the block makes to last as long as the process.
+    """Treat the objects that the block creates as living as long as the process.
 
-    Python looks for cycles among all objects as their number grows, which takes longer than to
-    load a store, and later now and then some tenths of a second. What is there after the block is
-    never looked at again. What the block needed for a while goes back to the system.
+    As the number of objects grows, Python looks for cycles among all of them. That takes longer
+    than loading a store, and later some tenths of a second now and then. Objects that exist at the
+    end of the block are never examined again. Memory that the block needed only temporarily is
+    returned to the system.
     """
     gc.disable()
     try:
@@ -42,14 +44,14 @@ def lasting() -> Iterator[None]:
 
 
 _YOUNG = 20_000
-"""Objects that are made, beyond those that go, before Python looks for cycles among them."""
+"""Objects created minus objects freed before Python looks for cycles among the new ones."""
 
 
 def collect_seldom() -> None:
-    """Have Python look for cycles of objects less often than after 700 new ones.
+    """Look for cycles among new objects after ``_YOUNG`` of them instead of Python's 700.
 
-    The JSON of one report makes more than half as many, none of them in a cycle. Looking through
-    them again and again took a tenth of a server's time.
+    The JSON of one report creates more than 350 objects, none of them in a cycle. Examining them
+    again and again took a tenth of a server's time.
     """
     _, middle, old = gc.get_threshold()
     gc.set_threshold(_YOUNG, middle, old)

@@ -1,11 +1,11 @@
-"""What a connection sends: the answer to the request in work.
+"""Sends the answer to the current request of a connection.
 
 1. Large answers are queued without a copy.
-2. The head of an answer is sent with the first part of its body: after each call of the system a
-   thread has to wait for the interpreter while others want it.
-3. The client's progress is noted, so that one that takes nothing can be cut off.
+2. The head of an answer is sent together with the first part of its body, because after every
+   system call a thread has to wait for the interpreter lock if other threads want it.
+3. The client's progress is recorded, so that a client that reads nothing can be disconnected.
 
-A worker's thread answers. Only the loop's thread closes a connection.
+A worker's thread sends the answer; only the loop's thread closes a connection.
 """
 
 from __future__ import annotations
@@ -26,7 +26,7 @@ _log = logs.get("server")
 
 
 class AnsweringServer(Protocol):
-    """What a connection that answers needs of its server."""
+    """The part of the server that an answering connection uses."""
 
     queued: Queued
     loop: Loop
@@ -36,10 +36,10 @@ class AnsweringServer(Protocol):
 
 
 class AnsweringChannel(HTTPChannel):  # type: ignore[misc]
-    """A connection that sends answers; the module says by which rules.
+    """A connection that sends answers by the rules in the module's docstring.
 
-    ``stalled_since`` is when the client last took some of what waits to be sent (monotonic clock).
-    ``has_answered``: something of the answer to the request in work was sent, or is queued.
+    ``stalled_since`` is when the client last took some of the data that waits to be sent (monotonic
+    clock). ``has_answered``: part of the answer to the current request has been sent or queued.
     """
 
     task_class = ApplicationTask
@@ -52,21 +52,21 @@ class AnsweringChannel(HTTPChannel):  # type: ignore[misc]
     def __init__(self, *arguments: Any, **options: Any) -> None:
         self.stalled_since = time.monotonic()
         self.has_answered = False
-        self._head = b""  # of the answer in work, until it is sent
+        self._head = b""  # of the current answer, until it is sent
         super().__init__(*arguments, **options)
 
     def waits(self) -> None:
-        """Note that the request in work waits, so that another one may be answered."""
+        """Note that the current request waits, so that another one may be answered meanwhile."""
         self.server.task_dispatcher.done(self)
 
     def answer(self, request: Request) -> None:
-        """Answer a request, with status 500 where the application fails."""
+        """Answer a request; if the application fails, answer with status 500."""
         task = (self.error_task_class if request.error else self.task_class)(self, request)
         try:
             if not self.connected:
                 raise ClientDisconnected
             task.service()
-            self.write_soon(self.take_head())  # where there was no body to send it with
+            self.write_soon(self.take_head())  # if there was no body to send it with
         except ClientDisconnected:
             task.close_on_finish = True
         except Exception as error:
@@ -77,7 +77,7 @@ class AnsweringChannel(HTTPChannel):  # type: ignore[misc]
                 self.answer(request)
                 return
             task.close_on_finish = True
-        if self.current_outbuf_count:  # the next answer is to begin a buffer of its own
+        if self.current_outbuf_count:  # make the next answer begin a buffer of its own
             self.current_outbuf_count = self.adj.outbuf_high_watermark
         request.close()
         with self.requests_lock:
@@ -94,8 +94,10 @@ class AnsweringChannel(HTTPChannel):  # type: ignore[misc]
         return head
 
     def send_at_once(self, head: bytes, body: bytes) -> None:
-        """Send an answer while nothing else waits to be sent, without a wait: queue what the socket
-        does not take."""
+        """Send an answer without blocking, and queue what the socket does not take.
+
+        Call this only when nothing else waits to be sent.
+        """
         self.has_answered = True
         size = len(head) + len(body)
         try:
@@ -106,7 +108,7 @@ class AnsweringChannel(HTTPChannel):  # type: ignore[misc]
             self.will_close = True
             return
         self.stalled_since = time.monotonic()
-        with suppress(ClientDisconnected):  # a worker may send, too, while the loop closes
+        with suppress(ClientDisconnected):  # the loop may close it while a worker sends
             if sent < len(head):
                 self.write_soon(head[sent:])
                 sent = len(head)
@@ -114,7 +116,7 @@ class AnsweringChannel(HTTPChannel):  # type: ignore[misc]
                 self.write_soon(memoryview(body)[sent - len(head) :])
 
     def write_soon(self, data: Any) -> int:
-        """Queue a part of an answer, a large one by reference; return how many bytes it has."""
+        """Queue a part of an answer, a large part without a copy; return its size in bytes."""
         if not data:
             return 0
         head = self.take_head()
@@ -125,7 +127,7 @@ class AnsweringChannel(HTTPChannel):  # type: ignore[misc]
         if self.total_outbufs_len > self.adj.outbuf_high_watermark:
             self.waits()  # until the client has taken some
         self.has_answered = True
-        self.server.loop.touch(self)  # this may wait until the loop has sent something
+        self.server.loop.touch(self)  # write_soon may wait until the loop has sent something
         if not self.total_outbufs_len:
             self.stalled_since = time.monotonic()
         size = len(data)
@@ -149,6 +151,6 @@ class AnsweringChannel(HTTPChannel):  # type: ignore[misc]
         return sent
 
     def send(self, data: Any, do_close: bool = True) -> int:
-        """Send what the socket takes. A broken connection is left for the loop to close, since this
-        may be a worker's thread."""
+        """Send what the socket takes. Leave it to the loop to close a broken connection, because
+        this may be a worker's thread."""
         return int(super().send(data, do_close=False))

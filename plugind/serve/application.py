@@ -1,4 +1,4 @@
-"""Makes the application of a server, for WSGI."""
+"""Makes the WSGI application of a server."""
 
 from __future__ import annotations
 
@@ -12,9 +12,9 @@ from plugind.serve.services import Services
 def create_app(
     services: Services, address: str, checks: Checks | None = None, stats: Stats | None = None
 ) -> Api:
-    """Return the WSGI application of a server that is reached at ``address``, HOST:PORT.
+    """Return the WSGI application of a server that is reached at ``address`` (HOST:PORT).
 
-    ``checks`` and ``stats`` are those of the other roles of the process, by role.
+    ``checks`` and ``stats`` belong to the other roles of the process, and are keyed by role.
     """
     server, settings = Threads(), services.settings.server
     flow = flow_of(services, address, server.signal, checks or {}, stats or {})

@@ -1,7 +1,7 @@
 """The API as an ASGI application: parked queries and streams are tasks, and hold no thread.
 
-Each request is driven through the flow by its steps, which are taken in a bounded number of
-threads. Flask, whose views hold a thread from beginning to end, has no part in it.
+Each request passes through the flow in steps, which run in a bounded number of threads. Flask is
+not used, because its views hold a thread from beginning to end.
 """
 
 from __future__ import annotations
@@ -31,7 +31,7 @@ from plugind.wire.addresses import client_of
 
 
 class Asgi:
-    """The application, for scopes of HTTP; ``tasks`` are those of the loop that it runs in."""
+    """The application, for HTTP scopes; ``tasks`` belong to the event loop that it runs in."""
 
     def __init__(self, direct: Direct, tasks: Tasks, limits: ConnectionLimits, hits: Hits) -> None:
         self.tasks = tasks
@@ -74,7 +74,7 @@ class Asgi:
                 await sender.whole(refused.answer, is_last=True)
         except ClientGone:
             pass
-        except asyncio.CancelledError:  # the server ends, and has waited long enough
+        except asyncio.CancelledError:  # the server is stopping, and has waited long enough
             await sender.give_up()
         finally:
             client.close()
@@ -115,8 +115,8 @@ class Asgi:
     async def _watched(
         self, head: Head, request: Request, client: Client, sender: Sender, key: Hashable
     ) -> bool:
-        """Answer a blocking query by an answer that is kept, when it is time; return whether there
-        is one."""
+        """Answer a blocking query with a kept answer once its wait is over; return whether there is
+        such an answer."""
         began = time.monotonic()
         repeat, parked = await self._watches.answer(request, client, key, head.target)
         if repeat is None:
@@ -127,8 +127,8 @@ class Asgi:
         return True
 
     def _steps(self, exchange: Exchange, head: Head) -> Steps[Answer]:
-        """Return the answer. The turn of one that is whole ends here: a server of ASGI sends it
-        without work for the interpreter."""
+        """Return the answer. If its body is whole, end the turn here, because the ASGI server sends
+        such an answer without work for the interpreter."""
         answer = yield from self._direct.answer(exchange, head.target)
         if isinstance(answer.body, bytes):
             exchange.turn.end()

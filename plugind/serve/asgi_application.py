@@ -1,4 +1,4 @@
-"""Makes the application of a server, for ASGI."""
+"""Makes the ASGI application of a server."""
 
 from __future__ import annotations
 
@@ -13,15 +13,15 @@ from plugind.serve.services import Services
 from plugind.serve.tasks import Tasks
 
 OTHER_WRITERS = 16
-"""Requests that write and are no reports, such as heartbeats, in work at a time."""
+"""Requests that write but are not reports, such as heartbeats, that may be in progress at once."""
 
 
 def create_asgi(
     services: Services, address: str, checks: Checks | None = None, stats: Stats | None = None
 ) -> Asgi:
-    """Return the ASGI application of a server that is reached at ``address``, HOST:PORT.
+    """Return the ASGI application of a server that is reached at ``address`` (HOST:PORT).
 
-    ``checks`` and ``stats`` are those of the other roles of the process, by role.
+    ``checks`` and ``stats`` belong to the other roles of the process, and are keyed by role.
     """
     return_large_blocks()
     settings = services.settings.server

@@ -1,11 +1,12 @@
-"""Reads the bodies of requests from ASGI servers, within bounds of time and memory.
+"""Reads request bodies from ASGI servers, within limits of time and memory.
 
-1. Large bodies, those that announce no size, and those whose client waits for ``100 Continue`` are
-   allowed by the request's head before any of them is read.
-2. A body has a deadline that its bytes do not move.
-3. Memory for large bodies is bounded over all requests; those that wait for it are not read.
-4. A client that is refused while it sends gets its answer: what it still sends is read and dropped
-   for a moment before that, since a close with unread bytes is a reset that destroys the answer.
+1. If a body is large, announces no size, or its client waits for ``100 Continue``, the request is
+   checked by its head before any of the body is read.
+2. A body has a deadline that arriving bytes do not extend.
+3. Memory for large bodies is bounded over all requests; bodies that wait for it are not read.
+4. A client that is refused while it sends gets its answer: before that, what it still sends is read
+   and dropped for a moment, because closing a connection with unread bytes sends a reset, which
+   destroys the answer.
 """
 
 from __future__ import annotations
@@ -33,7 +34,7 @@ from plugind.serve.runs import Client, Receive
 
 Check = Callable[[], int | Answer]
 Run = Callable[[Check], Awaitable[int | Answer]]
-"""Calls a function in a thread, and awaits what it returns."""
+"""Calls a function in a thread, and awaits its result."""
 
 
 class Refused(Exception):
@@ -45,7 +46,7 @@ class Refused(Exception):
 
 
 class Bodies:
-    """Makes readers of bodies, which share memory."""
+    """Makes the readers of bodies, which share a limit on memory."""
 
     def __init__(self, direct: Direct, limits: ConnectionLimits, hits: Hits) -> None:
         self.direct = direct
@@ -58,16 +59,16 @@ class Bodies:
         return Reading(self, head, receive, client)
 
     def refused(self, head: Head, client: Client, status: int, text: str) -> Refused:
-        """Return a refusal that the flow of requests does not see, noted."""
+        """Record and return a refusal, which does not pass through the flow of requests."""
         self.direct.notes.refused(head.remote, head.method, head.path, status)
         reply = error_reply(text, status)
         return Refused(Answer(*rendered(reply, head.request(b"", client))))
 
 
 class Reading:
-    """Reads one body, and has its memory until ``close``.
+    """Reads one body, and holds its memory until ``close``.
 
-    ``share`` is the address that the memory counts for, "" for none.
+    ``share`` is the address whose share of memory the body uses, "" for none.
     """
 
     def __init__(self, bodies: Bodies, head: Head, receive: Receive, client: Client) -> None:
@@ -84,7 +85,7 @@ class Reading:
     async def request(self, run: Run) -> Request:
         """Return the request with its whole body.
 
-        Raise Refused for one that is answered without it, and ClientGone.
+        Raise Refused if the request is answered without its body, and ClientGone.
         """
         head, bodies = self._head, self._bodies
         if head.is_chunked or head.expects_continue or head.length > UNCHECKED_MAXIMUM:
@@ -106,19 +107,19 @@ class Reading:
         return head.request(body, self._client)
 
     def close(self) -> None:
-        """Let other bodies have the memory."""
+        """Release the memory, and let bodies that waited for it go on."""
         if self._room is not None:
             for other in self._bodies.memory.release(self):
                 other.go_on()
 
     def go_on(self) -> None:
-        """Note that there is memory for the body."""
+        """Continue with the body, which has memory now."""
         if self._room is not None and not self._room.done():
             self._room.set_result(None)
 
     async def drop(self) -> None:
-        """Read and drop what a refused client still sends, unless it waits to be let to or had its
-        time."""
+        """Read and drop what a refused client still sends, unless it waits for ``100 Continue`` or
+        its deadline has passed."""
         if self._head.expects_continue or self._is_late:
             return
         size = 0
@@ -137,7 +138,7 @@ class Reading:
         return part
 
     async def _read(self) -> bytes:
-        """Return the body. Raise Refused for one that is too large, and ClientGone."""
+        """Return the body. Raise Refused if it is too large, and ClientGone."""
         await self._make_room(self._head.length)
         parts, size = [], 0
         while not self._is_read:
@@ -150,7 +151,7 @@ class Reading:
         return b"".join(parts)
 
     async def _make_room(self, size: int) -> None:
-        """Wait for memory once the body is large; a chunked one may then grow to its maximum."""
+        """Wait for memory once the body is large; for a chunked body, reserve the maximum."""
         if size <= SMALL_MAXIMUM or self._room is not None:
             return
         self._room = asyncio.get_running_loop().create_future()

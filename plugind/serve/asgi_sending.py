@@ -33,8 +33,7 @@ _log = logs.get("server")
 
 
 class Sender:
-    """Sends the answer to one request. Where the client leaves or takes nothing, the rest of the
-    answer is dropped."""
+    """Sends the answer to one request, and drops the rest if the client leaves or takes nothing."""
 
     __slots__ = ("_client", "_has_begun", "_head", "_hits", "_limits", "_send")
 
@@ -49,7 +48,7 @@ class Sender:
         self._has_begun = False
 
     async def send(self, answer: Answer, tasks: Tasks, pool: Pool) -> None:
-        """Send an answer; parts of it are made in the threads of a pool."""
+        """Send an answer; if it has parts, they are made in the threads of ``pool``."""
         with suppress(ClientGone):
             if isinstance(answer.body, bytes):
                 await self.whole(answer)
@@ -64,13 +63,14 @@ class Sender:
         await self._send_in_time(start, _part(b"" if self._head.method == "HEAD" else body))
 
     async def again(self, repeat: Repeat, contact: Mapping[str, str]) -> None:
-        """Send an answer that is given again; ``contact`` are the headers about the store."""
+        """Send a repeated answer; ``contact`` has the headers about the store."""
         again = repeat.form(Again)
         with suppress(ClientGone):
             await self._send_in_time(again.start(contact), again.body)
 
     async def give_up(self) -> None:
-        """Answer a request that the server waits for no longer, unless the answer has begun."""
+        """Answer a request that the stopping server no longer waits for with status 503, unless its
+        answer has begun."""
         if self._has_begun:
             return
         reply = error_reply("the server stops; try again", 503, headers={"Retry-After": "1"})
@@ -99,7 +99,8 @@ class Sender:
             pool.submit(partial(_close, close), self._client.address)
 
     async def _send_in_time(self, *messages: dict[str, Any]) -> None:
-        """Send messages. Raise ClientGone where the client has left or takes nothing for long."""
+        """Send messages. Raise ClientGone if the client has left, or has not taken them within
+        ``send_timeout``."""
         if self._client.has_left:
             raise ClientGone("the client left before it had the whole answer")
         self._has_begun = True
@@ -124,7 +125,7 @@ class Sender:
 
 
 class Again:
-    """The messages of an answer that is given again."""
+    """The ASGI messages of a repeated answer."""
 
     __slots__ = ("_contact", "_headers", "_start", "_status", "body")
 
@@ -138,7 +139,7 @@ class Again:
         self.body = _part(b"" if repeat.is_head else repeat.body)
 
     def start(self, contact: Mapping[str, str]) -> dict[str, Any]:
-        """Return the message of the head; ``contact`` are the headers about the store."""
+        """Return the message of the head; ``contact`` has the headers about the store."""
         if contact is not self._contact:
             headers = [*self._headers, *_encoded(contact)]
             self._start = {
@@ -162,7 +163,7 @@ def _part(part: bytes, *, more: bool = False) -> dict[str, Any]:
 
 
 def _value(name: str, value: str) -> str:
-    """Return the value of a header; a URL has no character that is not of one."""
+    """Return the value of a header; in a URL, escape the characters that a URL must not contain."""
     return quote(value, safe=_URL_CHARACTERS) if name == "Location" else value
 
 

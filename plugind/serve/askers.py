@@ -1,4 +1,4 @@
-"""Whether several addresses send requests at a time, so that those of one are to make room."""
+"""Tracks whether several clients send requests at the same time and so have to take turns."""
 
 from __future__ import annotations
 
@@ -6,15 +6,15 @@ import time
 
 AT_ONCE_MAXIMUM = 4
 AT_ONCE_SECONDS = 0.02
-"""Requests of one address that are answered without a turn, while others ask, in so many
-seconds."""
+"""While other addresses send requests, too, at most AT_ONCE_MAXIMUM requests of one address within
+AT_ONCE_SECONDS are answered without taking a turn."""
 
-_RECENT = 0.1  # seconds in which another address was answered, so that it may ask again
+_RECENT = 0.1  # seconds after a change of client within which several clients count as asking
 
 
 class Askers:
-    """The addresses that sent requests a moment ago. Where clients behind one address take turns,
-    too, ``note`` gets "ADDRESS NAME"."""
+    """The clients that sent requests a moment ago. A client is an address, or "ADDRESS NAME" if
+    clients behind one address take turns, too."""
 
     def __init__(self) -> None:
         self._last = self._last_address = ""
@@ -33,9 +33,11 @@ class Askers:
         return time.monotonic() - self._last_change <= _RECENT
 
     def may_be_at_once(self, address: str, now: float) -> bool:
-        """Note a request of an address that can be answered without a turn, ``now`` (monotonic
-        clock). Return whether it may: while others ask, too, those of each address beyond
-        AT_ONCE_MAXIMUM take turns."""
+        """Note a request that can be answered without taking a turn, and return whether it may be.
+
+        ``now`` is the time by the monotonic clock. While others ask, too, the requests of an
+        address beyond AT_ONCE_MAXIMUM take turns.
+        """
         if address != self._last_address:
             self._change(address, address, now)
         if now - self._last_change > _RECENT:

@@ -1,8 +1,9 @@
-"""Memory that the processes of a server share, with a place for each, in which it publishes what it
-counts and finds.
+"""Memory that the processes of a server share. Each process has a place in it, where it publishes
+its counters and its health.
 
-Reading and writing need no answer from any other process, so one that hangs holds up none. What a
-process has published stays when it is killed, and its successor in the same place goes on from it.
+Reading and writing need no answer from another process, so a process that hangs does not hold up
+the others. What a process has published stays when it is killed, and its successor in the same
+place continues from it.
 """
 
 from __future__ import annotations
@@ -24,9 +25,9 @@ PARENT = 0
 """The place of the parent process. Those of the workers are their numbers, from 1 on."""
 
 _HALF = 4 * 2**20
-"""Bytes of each of the two halves of a place; memory is taken for what is written only."""
+"""Bytes of each of the two halves of a place; only what has been written takes up memory."""
 
-_HEAD = struct.Struct("<QII")  # number of the writing, length, checksum
+_HEAD = struct.Struct("<QII")  # sequence number, length, checksum
 _TRIES = 5
 
 _log = logs.get("server")
@@ -35,10 +36,10 @@ _decoder = msgspec.msgpack.Decoder(Snapshot)
 
 
 class Board:
-    """Places for a parent and its workers, in the file with that descriptor.
+    """Places for a parent and its workers, in the file with the descriptor ``handle``.
 
-    Each place is written by one process at a time, in turns into two halves, each with a checksum:
-    a process that is killed while it writes leaves the half before as it was. Safe for threads.
+    Each place is written by one process at a time, alternately into two halves, each with a
+    checksum: if the process is killed while it writes, the other half is intact. Thread-safe.
     """
 
     def __init__(self, handle: int, workers: int) -> None:
@@ -49,7 +50,7 @@ class Board:
 
     @classmethod
     def make(cls, workers: int) -> Board:
-        """Make a board. Raise PlugindError."""
+        """Create a board. Raise PlugindError if its memory cannot be created."""
         try:
             handle = os.memfd_create("plugind", os.MFD_CLOEXEC)
             os.ftruncate(handle, 2 * _HALF * (workers + 1))
@@ -59,11 +60,11 @@ class Board:
         return cls(handle, workers)
 
     def close(self) -> None:
-        """Let go of the memory."""
+        """Release the memory."""
         os.close(self.handle)
 
     def put(self, place: int, snapshot: Snapshot) -> None:
-        """Publish a snapshot; one that has no room is left out, which is logged."""
+        """Publish a snapshot; log an error if it is too large or cannot be written."""
         data = _encoder.encode(snapshot)
         try:
             if len(data) > _HALF - _HEAD.size:
@@ -83,7 +84,7 @@ class Board:
             text, at = text[written:], at + written
 
     def get(self, place: int) -> Snapshot:
-        """Return the last snapshot that was published in a place; an empty one where none was."""
+        """Return the last snapshot that was published in a place, or an empty one if none was."""
         for _ in range(_TRIES):  # both halves may have been written to meanwhile
             if halves := self._halves(place):
                 with suppress(msgspec.DecodeError):
@@ -93,7 +94,7 @@ class Board:
         return self._seen.get(place, Snapshot())
 
     def _halves(self, place: int) -> list[tuple[int, bytes]]:
-        """Return the number and the bytes of each half of a place that is whole."""
+        """Return the sequence number and the bytes of each intact half of a place."""
         whole = []
         for half in (0, 1):
             at = (2 * place + half) * _HALF

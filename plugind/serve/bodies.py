@@ -1,4 +1,4 @@
-"""Memory for the bodies of requests, bounded over all connections."""
+"""Memory for request bodies, bounded over all connections."""
 
 from __future__ import annotations
 
@@ -8,11 +8,11 @@ from collections.abc import Iterator
 from typing import Generic, Protocol, TypeVar
 
 SMALL_MAXIMUM = 64 * 2**10
-"""Bytes of a body that needs no reservation: heartbeats and small reports never wait for room."""
+"""Largest body, in bytes, that needs no reservation: heartbeats and small reports never wait."""
 
 
 class Body(Protocol):
-    """A body that is read. ``share`` is the address that it counts for, "" for none."""
+    """A body that is read. ``share`` is the address whose share of memory it uses, "" for none."""
 
     @property
     def share(self) -> str: ...
@@ -22,10 +22,10 @@ B = TypeVar("B", bound=Body)
 
 
 class BodyMemory(Generic[B]):
-    """Hands out ``maximum`` bytes for large bodies, first come, first served. Safe for threads.
+    """Hands out ``maximum`` bytes for large bodies, first come, first served. Thread-safe.
 
-    One address gets at most half of them while another waits, so that slow senders of one address
-    do not keep out the others.
+    While another address waits, one address gets at most half of them, so slow senders of one
+    address do not keep out the others.
     """
 
     def __init__(self, maximum: int) -> None:
@@ -43,9 +43,9 @@ class BodyMemory(Generic[B]):
             return self._held_by.total()
 
     def reserve(self, body: B, size: int) -> bool:
-        """Reserve ``size`` bytes for a body, or have it wait for its turn.
+        """Reserve ``size`` bytes for a body, or queue it until they are free.
 
-        Return whether it has them now.
+        Return whether the body has them now.
         """
         with self._lock:
             if body in self._held:
@@ -56,7 +56,7 @@ class BodyMemory(Generic[B]):
             return body in set(self._grant())
 
     def release(self, body: B) -> list[B]:
-        """Take back what a body has or waits for; return the bodies that have room now."""
+        """Release the memory that a body has or waits for; return the bodies that get it now."""
         with self._lock:
             held = self._held.pop(body, None)
             if held is not None:
@@ -68,7 +68,8 @@ class BodyMemory(Generic[B]):
             return list(self._grant())
 
     def _grant(self) -> Iterator[B]:
-        """Give room to those that wait, in their order; a body always fits where no other is."""
+        """Grant memory to waiting bodies in their order, and yield them. If no memory is in use, a
+        body of any size fits."""
         used = self._held_by.total()
         for body, size in list(self._waiting.items()):
             if used and used + size > self._maximum:

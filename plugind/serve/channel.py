@@ -1,21 +1,22 @@
-"""One connection of an HTTP client: the rules that waitress' own channel lacks.
+"""One connection of an HTTP client, with the rules that waitress' own channel lacks.
 
-1. One request at a time is in work, until its answer is sent. What a client sends behind it is
-   kept unparsed, and is read only so that the end of the connection is noticed meanwhile.
-2. The head and the body of a request each have a deadline that further bytes do not move.
+1. One request at a time is in progress, until its answer is sent. What a client sends after it is
+   kept unparsed, and is read only to notice the end of the connection meanwhile.
+2. The head and the body of a request each have a deadline that arriving bytes do not extend.
 3. A request is admitted when its head is complete: only then is ``100 Continue`` sent
    and its body read.
 4. A refused client gets its answer before the connection is closed: what it still sends is read
-   and dropped for a moment, since a close with unread bytes is a reset that destroys the answer.
-5. A client that speaks TLS to this plain port is cut off at once: it waits for an answer to its
-   first record, and a parser of HTTP for the end of a line.
+   and dropped for a moment, because closing with unread bytes sends a reset, which destroys the
+   answer.
+5. A client that speaks TLS to this plain port is disconnected at once: otherwise it would wait for
+   an answer to its first record, and the HTTP parser for the end of a line.
 6. A request that has both Content-Length and Transfer-Encoding is the connection's last
    (RFC 9112, section 6.1).
 7. The bytes that clients have sent and no worker has taken yet are bounded over all connections.
-8. The loop is woken after an answer only where it has something to do for the connection.
+8. After an answer, the loop is woken only if it has something to do for the connection.
 
 The loop's thread reads and parses, a worker answers; ``requests_lock`` is held while parsing. Only
-the loop's thread closes a connection: until then its descriptor is its own.
+the loop's thread closes a connection: until then no other connection can get its descriptor.
 """
 
 from __future__ import annotations
@@ -41,17 +42,17 @@ from plugind.serve.output import Queued
 from plugind.serve.request import Again, Refused, Request
 
 KEPT_MAXIMUM = 64 * 2**10
-"""Bytes that a client may send behind the request that is in work."""
+"""Bytes that a client may send after the request in progress, before that is answered."""
 
 TLS_HANDSHAKE = 0x16
-"""The first byte of a client that speaks TLS (RFC 8446, section 5.1)."""
+"""The first byte that a client sends if it speaks TLS (RFC 8446, section 5.1)."""
 
 UNPARSED_FREE = 8 * 2**10
-"""Bytes that a connection may have sent also when all together have sent too much."""
+"""Unparsed bytes that a connection may have even when all connections together have too many."""
 
 
 class ChannelServer(AnsweringServer, Protocol):
-    """What a connection needs of its server."""
+    """The part of the server that a connection uses."""
 
     limits: ConnectionLimits
     hits: Hits
@@ -71,11 +72,12 @@ class ChannelServer(AnsweringServer, Protocol):
 
 
 class Channel(AnsweringChannel):
-    """A connection; the module says by which rules.
+    """A connection that follows the rules in the module's docstring.
 
-    ``address`` is the client's. ``is_agent``: it carried the right secret of a node. ``beyond``: it
-    is one more than there may be. ``last_request`` is when the last head was complete.
-    ``is_pipelined``: the request in work was sent before the one before it was answered.
+    ``address`` is the client's. ``is_agent``: one of its requests carried the right secret of a
+    node. ``beyond``: it exceeds the number of connections that are allowed. ``last_request`` is
+    when the last head was complete. ``is_pipelined``: the request in progress was sent before the
+    previous one was answered.
     """
 
     parser_class = Request
@@ -106,27 +108,27 @@ class Channel(AnsweringChannel):
         server.loop.touch(self)
         server.take(self)
 
-    # What the server asks of a connection.
+    # Used by the server.
 
     @property
     def is_idle(self) -> bool:
-        """Return whether nothing is in work for the client and nothing waits to be sent to it."""
+        """Return whether no request is in progress and nothing waits to be sent."""
         return not (self.requests or self.total_outbufs_len)
 
     @property
     def is_working(self) -> bool:
-        """Return whether a request is in work."""
+        """Return whether a request is in progress."""
         return bool(self.requests)
 
     @property
     def share(self) -> str:
-        """Return the address whose share of memory for bodies this counts towards; "": none."""
+        """Return the address whose share of memory for bodies this connection uses; "": none."""
         return "" if self.server.limits.trusts(self.address) else self.address
 
     @property
     def client(self) -> str:
-        """Return who takes turns with the request in work: the address that it comes from, by a
-        trusted proxy's word, and the accessor of its token if it has a valid one."""
+        """Return the client that takes a turn for the request in progress: the address that it
+        comes from, as a trusted proxy reports it, and the accessor of its token, if valid."""
         address, accessor = self.address, ""
         for request in self.requests:
             address = self._address_of(request)
@@ -134,7 +136,7 @@ class Channel(AnsweringChannel):
         return f"{address} {accessor}" if accessor else address
 
     def _address_of(self, request: Request) -> str:
-        """Return the address that a request comes from, by a trusted proxy's word."""
+        """Return the address that a request comes from, as a trusted proxy reports it."""
         forwarded = request.headers.get("X_FORWARDED_FOR", "")
         return self.server.limits.client_of(self.address, forwarded) if forwarded else self.address
 
@@ -144,8 +146,8 @@ class Channel(AnsweringChannel):
         self.server.places.used(self)
 
     def on_close(self, call: Callable[[], None] | None) -> None:
-        """Call ``call`` once the connection has ended, from the loop's thread, or at once where it
-        has ended already; None takes back what was set before. Only parked requests ask for it."""
+        """Call ``call`` from the loop's thread once the connection has ended, or now if it already
+        has; None removes the previous callback. Only parked requests use this."""
         self._when_closed = call
         if call is not None:
             self.waits()
@@ -158,7 +160,7 @@ class Channel(AnsweringChannel):
         self._deadline = time.monotonic() + seconds
 
     def overdue(self, now: float) -> str:
-        """Return the name of the limit of time that the connection has passed, "" for none."""
+        """Return the name of the time limit that the connection has exceeded, "" for none."""
         limits = self.server.limits
         if self._lingers_until is not None:
             return "linger" if now >= self._lingers_until else ""
@@ -176,19 +178,19 @@ class Channel(AnsweringChannel):
     # Reading: in the loop's thread.
 
     def readable(self) -> bool:
-        """Return whether to read: not from a connection that ends, that has to wait for memory, or
-        that is about to be refused."""
+        """Return whether to read from the connection: not if it is closing, has to wait for memory,
+        or is about to be refused."""
         if self._lingers_until is not None:
             return True
         request = self.request
         if self.will_close or self.close_when_flushed or (request and request.waits_for_room):
             return False
         if self.has_answered and not self.is_idle and len(self._kept) >= KEPT_MAXIMUM:
-            return False  # it is the next request of a client that has its answer already
+            return False  # the client has its answer already, and this is its next request
         return not any(each.error for each in self.requests[:1])
 
     def received(self, data: bytes) -> bool:
-        """Take what the client sent; parse it unless a request is in work."""
+        """Take what the client sent; parse it unless a request is in progress."""
         if not self._has_greeted:
             self._has_greeted = True
             if data[0] == TLS_HANDSHAKE:
@@ -212,7 +214,7 @@ class Channel(AnsweringChannel):
         return True
 
     def _exceeded(self) -> str:
-        """Return the name of the limit on bytes that the connection has passed, "" for none."""
+        """Return the name of the limit on bytes that the connection has exceeded, "" for none."""
         if self.is_working and not self.has_answered and len(self._kept) > KEPT_MAXIMUM:
             return "pipelining"
         if self._counted > UNPARSED_FREE and self.server.received.excess:
@@ -220,10 +222,10 @@ class Channel(AnsweringChannel):
         return ""
 
     def _parse(self) -> None:
-        """Parse kept bytes until a request is complete, and hand that over to a worker."""
+        """Parse the kept bytes until a request is complete, and hand the request to a worker."""
         while self._kept and self.is_idle and self.connected:
             if self.request is None:
-                self._kept = self._kept.lstrip(b"\r\n")  # each would be a request of its own
+                self._kept = self._kept.lstrip(b"\r\n")  # an empty line would count as a request
                 if not self._kept:
                     break
                 self.request = self.parser_class(self.adj, self)
@@ -246,7 +248,7 @@ class Channel(AnsweringChannel):
         self._count()
 
     def _count(self) -> None:
-        """Count the bytes of the client that are in memory without a reservation."""
+        """Count the client's bytes that are in memory without a reservation."""
         parts = (each.unreserved for each in (self.request, *self.requests) if each)
         size = len(self._kept) + sum(parts)
         if size != self._counted:
@@ -254,7 +256,7 @@ class Channel(AnsweringChannel):
             self._counted = size
 
     def _admit(self, request: Request) -> None:
-        """Refuse a request by its head, or have its body follow."""
+        """Refuse a request because of its head, or have its body follow."""
         request.admitted = True
         self.last_request = time.monotonic()
         self.server.places.used(self)
@@ -280,8 +282,8 @@ class Channel(AnsweringChannel):
                 self.server.add_task(self)
 
     def _is_repeated(self, request: Request) -> bool:
-        """Give the answer to a request at once where it was given before and still holds; return
-        whether that is so. It takes less than to hand the request over to a worker."""
+        """Answer a request at once if the answer was given before and is still valid; return
+        whether that was done. This is cheaper than handing the request to a worker."""
         repeats = self.server.repeats
         if repeats is None or self.is_pipelined:
             return False
@@ -309,7 +311,7 @@ class Channel(AnsweringChannel):
     # Answering: in a worker's thread.
 
     def service(self) -> None:
-        """Answer the request in work; then parse what the client sent behind it."""
+        """Answer the request in progress; then parse what the client sent after it."""
         (request,) = self.requests
         is_counted = self.server.task_dispatcher.queue.taken_at(self) is not None
         self._was_refused = self.is_refused = bool(request.error)
@@ -325,7 +327,7 @@ class Channel(AnsweringChannel):
             raise
         finally:
             self._release(request)
-        if is_counted:  # else the next request of the connection may be in work already
+        if is_counted:  # else the connection's next request may be in progress already
             self.server.task_dispatcher.rest(self, request.cost + time.thread_time() - started)
         with self.requests_lock:
             if not (self.will_close or self.close_when_flushed):
@@ -334,32 +336,32 @@ class Channel(AnsweringChannel):
         self._look_again()
 
     def _look_again(self) -> None:
-        """Have the loop look at what the connection waits for, and at once if that is new to it, or
-        if there may be room for another connection now."""
+        """Have the loop check what the connection waits for: at once if the loop does not watch for
+        it yet, or if there may be room for another connection now."""
         self.server.loop.touch(self)
         if self.server.is_full or not self.server.loop.watches(self):
             self.server.pull_trigger()
 
     def check_client_disconnected(self) -> bool:
-        """Return whether the client has gone; only requests that are parked ask."""
+        """Return whether the client has gone; only parked requests call this."""
         self.waits()
         return bool(super().check_client_disconnected())
 
     def _release(self, request: Request) -> None:
-        """Let other bodies have the memory that a request's body had."""
+        """Release the memory of a request's body, and resume the bodies that get it."""
         for other in self.server.bodies.release(request):
             other.channel.resume(other)
 
     # Ending.
 
     def writable(self) -> bool:
-        """Return whether something waits to be sent, or the connection to be closed."""
+        """Return whether data waits to be sent, or the connection has to be closed."""
         if self._lingers_until is not None:
             return bool(self.will_close)
         return bool(super().writable())
 
     def handle_write(self) -> None:
-        """Send what waits. A client that was refused is listened to for a moment after that."""
+        """Send what waits. After that, keep reading for a moment from a client that was refused."""
         if not self.connected:
             return
         if self._was_refused and self.close_when_flushed and not self.will_close:
@@ -377,13 +379,13 @@ class Channel(AnsweringChannel):
                 self._parse()
 
     def del_channel(self, map: Any = None) -> None:
-        """Have the loop forget the descriptor, which the next connection may get."""
+        """Have the loop forget the descriptor, because the next connection may get the same one."""
         if self._fileno is not None:
             self.server.loop.forget(self._fileno)
         super().del_channel(map)
 
     def handle_close(self) -> None:
-        """Close the connection, and let others have the memory that it held."""
+        """Close the connection, and release the memory that it held."""
         if not self.connected:
             return
         super().handle_close()

@@ -20,14 +20,15 @@ from plugind.store.base import Store
 from plugind.types.registry import Registry
 
 _LATE = 2.0
-"""Seconds that a change may wait to be written before health mentions it."""
+"""Seconds that a change may wait to be written before health reports it."""
 
 
 class Conditions:
     """The parts of a server that have something to report.
 
-    ``refused_reload`` is why the last reload of the configuration failed, "" unless it did;
-    ``other_declarations`` are the plugins that the store expects otherwise than the configuration.
+    ``refused_reload`` is why the last reload of the configuration failed, "" if it did not;
+    ``other_declarations`` names the plugins that the store expects with other settings than the
+    configuration has.
     """
 
     def __init__(
@@ -53,7 +54,7 @@ class Conditions:
             lambda: announcer.threads,
             lambda: [intake.thread, *(each.guard.thread for each in catalogue.typed.values())],
         ]
-        """What returns the threads that health reports; the HTTP server adds its own."""
+        """Functions that return the threads that health reports; the HTTP server adds its own."""
         self._feed = feed
         self._catalogue = catalogue
         self._intake = intake
@@ -64,10 +65,10 @@ class Conditions:
 
     @property
     def dead_threads(self) -> list[OwnedThread]:
-        """Return the threads that died, and that this process cannot restart."""
+        """Return the threads that died and that this process cannot restart."""
         return [each for some in self.threads for each in some() if each.is_dead]
 
-    def _findings_of_store(self) -> Iterator[Finding]:
+    def _check_store(self) -> Iterator[Finding]:
         if trouble := self._store.trouble:
             yield Finding("troubles of the store", trouble)
         if self.other_declarations:
@@ -80,32 +81,32 @@ class Conditions:
     def health(self) -> Health:
         """Return whether the last change could be written, and what an operator should know."""
         failures = [each.trouble for each in (self._intake, self._feed) if each.trouble]
-        findings = [Finding("failures to write", each) for each in failures[:1]]
+        results = [Finding("failures to write", each) for each in failures[:1]]
         threads = threads_health(chain.from_iterable(each() for each in self.threads))
-        findings += threads.findings
+        results += threads.findings
         if broken := self._registry.broken:
-            findings.append(Finding("packages that cannot be used", "; ".join(broken), len(broken)))
+            results.append(Finding("packages that cannot be used", "; ".join(broken), len(broken)))
         if troubles := self._announcer.troubles:
             details = "; ".join(troubles)
-            findings.append(Finding("packages that missed changes", details, len(troubles)))
+            results.append(Finding("packages that missed changes", details, len(troubles)))
         guards = [each.guard for each in self._catalogue.typed.values()]
         if failing := [each.trouble for each in guards if each.trouble]:
-            findings.append(Finding("plugin types that fail", "; ".join(failing), len(failing)))
+            results.append(Finding("plugin types that fail", "; ".join(failing), len(failing)))
         if cloned := sum(bool(each.cloned_since) for each in self._feed.state.nodes.values()):
             details = f"as {cloned} of the nodes two agents report each"
-            findings.append(Finding(NODES_CLONED, details, cloned))
+            results.append(Finding(NODES_CLONED, details, cloned))
         if self._access_log and self._access_log.trouble:
-            findings.append(Finding("failures of the access log", self._access_log.trouble))
+            results.append(Finding("failures of the access log", self._access_log.trouble))
         waiting, age = self._intake.waiting
         if age > _LATE:
             details = f"the oldest of {waiting} changes has waited {age:.0f} s to be written"
-            findings.append(Finding("changes that wait to be written", details, waiting))
+            results.append(Finding("changes that wait to be written", details, waiting))
         if counts := self._limits_reached():
             reached = ", ".join(f"{limit} {count:,} times" for limit, count in counts.items())
             details = f"limits on clients were reached: {reached}"
-            findings.append(Finding(LIMITS_REACHED, details, sum(counts.values())))
-        findings += self._findings_of_store()
+            results.append(Finding(LIMITS_REACHED, details, sum(counts.values())))
+        results += self._check_store()
         if self.refused_reload:
             details = f"the configuration was not reloaded: {self.refused_reload}"
-            findings.append(Finding("failed reloads", details))
-        return Health(ok=not failures and threads.ok, findings=tuple(findings))
+            results.append(Finding("failed reloads", details))
+        return Health(ok=not failures and threads.ok, findings=tuple(results))

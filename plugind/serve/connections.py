@@ -1,4 +1,4 @@
-"""Decides which connection gives way when there are as many as there may be."""
+"""Decides which connection is closed for a new one when the maximum number is open."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from typing import Generic, Protocol, TypeVar
 
 
 class Connection(Protocol):
-    """What the decision rests on. ``is_agent``: it carried the right secret of a node."""
+    """A connection as ``Places`` sees it. ``is_agent``: it carried the right secret of a node."""
 
     address: str
     is_agent: bool
@@ -26,7 +26,7 @@ C = TypeVar("C", bound=Connection)
 
 
 SCANNED_MAXIMUM = 300
-"""Connections of one address that are looked at for the one that gives way."""
+"""Connections of one address that are examined to find the one that gives way."""
 
 
 class _Ranked(Generic[C]):
@@ -45,13 +45,13 @@ class _Ranked(Generic[C]):
         return len(self._held.get(address, ()))
 
     def add(self, connection: C) -> None:
-        """Add a connection that is not there yet, as the one with the latest request."""
+        """Add a connection that was not added yet, as the one with the latest request."""
         held = self._held.setdefault(connection.address, OrderedDict())
         held[connection] = None
         self._rank(connection.address, len(held) - 1, len(held))
 
     def remove(self, connection: C) -> None:
-        """Remove a connection that is there."""
+        """Remove a connection that was added."""
         held = self._held[connection.address]
         del held[connection]
         self._rank(connection.address, len(held) + 1, len(held))
@@ -66,7 +66,7 @@ class _Ranked(Generic[C]):
             self._ranks[after][address] = None
 
     def first(self, least: int, newcomer: C | None) -> C | None:
-        """Return the connection that gives way, of the addresses that have ``least`` or more."""
+        """Return the connection that gives way, among addresses with ``least`` or more of them."""
         for rank in sorted(self._ranks, reverse=True):
             if rank < least:
                 return None
@@ -76,8 +76,9 @@ class _Ranked(Generic[C]):
         return None
 
     def _of_address(self, address: str, newcomer: C | None) -> C | None:
-        """Return the idle connection without a request for longest, else one whose answer waits to
-        be taken. Those with a request in work go to the end, so that they are looked at rarely."""
+        """Return the connection that has been idle for longest, else one whose answer the client
+        has not taken yet. Move those with a request in progress to the end, so that they are
+        examined rarely."""
         held = self._held[address]
         sending = None
         for connection in list(islice(held, SCANNED_MAXIMUM)):
@@ -93,13 +94,14 @@ class _Ranked(Generic[C]):
 
 
 class Places(Generic[C]):
-    """The open connections, and which of them gives way. Safe for threads.
+    """The open connections, and the choice of the one that gives way. Thread-safe.
 
-    The address that holds most gives way, and of its connections the one without a request for
-    longest; those of agents that proved their node come last. An address may use what no other
-    wants, so a newcomer never takes from an address that holds fewer than its own would. The
-    connections of a trusted proxy (``trusts(address)``) carry many clients and never give way. The
-    cost of each step does not depend on how many connections there are.
+    The address with the most connections loses one: the one that has gone longest without a
+    request. Connections of agents that have proved their node's identity come last. An address may
+    use the places that no other wants, so a new connection never replaces one of an address that
+    has fewer than its own address has without it. The connections of a trusted proxy
+    (``trusts(address)``) carry many clients and never give way. The cost of each step does not
+    depend on the number of connections.
     """
 
     def __init__(self, trusts: Callable[[str], bool]) -> None:
@@ -109,7 +111,7 @@ class Places(Generic[C]):
         self._others: _Ranked[C] = _Ranked()
 
     def add(self, connection: C) -> None:
-        """Count a connection that was just accepted."""
+        """Add a connection that was just accepted."""
         if not self._trusts(connection.address):
             with self._lock:
                 self._others.add(connection)
@@ -124,14 +126,14 @@ class Places(Generic[C]):
                     return
 
     def remove(self, connection: C) -> None:
-        """Count a connection no more."""
+        """Remove a connection that has ended."""
         with self._lock:
             for ranked in (self._agents, self._others):
                 if connection in ranked:
                     ranked.remove(connection)
 
     def gives_way(self, newcomer: C | None = None) -> C | None:
-        """Return the connection to be closed for a newcomer, which was added; None for none."""
+        """Return the connection to close for ``newcomer``, which has been added; None if none."""
         with self._lock:
             own = 0
             if newcomer is not None:

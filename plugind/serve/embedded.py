@@ -17,11 +17,11 @@ from plugind.serve.lifespan import lifespan
 from plugind.serve.runs import Receive
 
 _START_TIMEOUT = 30.0
-_END_TIMEOUT = 2.0  # seconds beyond the grace that requests have
+_END_TIMEOUT = 2.0  # seconds beyond the grace period for requests
 
 
 class Embedded(ABC):
-    """An ASGI server from ``start`` until ``stop``; its loop is in a thread of its own."""
+    """An ASGI server that runs from ``start`` until ``stop``, with its loop in its own thread."""
 
     def __init__(self, asgi: Asgi, name: str) -> None:
         self._asgi = asgi
@@ -33,33 +33,33 @@ class Embedded(ABC):
 
     @property
     def threads(self) -> list[OwnedThread]:
-        """Return the thread that serves the connections, and those that answer requests."""
+        """Return the thread that serves the connections, and the threads that answer requests."""
         return [self._thread, *self._asgi.tasks.threads]
 
     def start(self) -> None:
-        """Begin to serve. Raise ListenError where that fails."""
+        """Begin to serve. Raise ListenError if that fails."""
         self._thread.start()
         self._ready.wait(_START_TIMEOUT)
         if self._loop is None:
             raise ListenError(f"{self._name} did not start; the log says why")
 
     def stop(self, grace: float = 10.0) -> None:
-        """Accept no more connections, finish the requests in work, and end.
+        """Accept no more connections, finish the requests in progress, and end.
 
-        That takes ``grace`` seconds at most. The caller has woken the parked queries before.
+        That takes at most ``grace`` seconds. The caller must have woken the parked queries before.
         """
         self._is_ending = True
         if self._loop is not None and self._thread.is_alive():
-            with suppress(RuntimeError):  # it has ended by itself, and its loop is closed
+            with suppress(RuntimeError):  # the server has ended by itself, and its loop is closed
                 self._loop.call_soon_threadsafe(self._end, grace)
         self._thread.join(grace + _END_TIMEOUT)
         self._asgi.tasks.close()
 
     def application(self, scope: Scope, receive: Receive, send: Send) -> Awaitable[None]:
-        """Serve what the server asks the application for."""
+        """Handle an ASGI scope: a request, or the server's lifespan."""
         if scope["type"] == "http":
             return self._asgi(scope, receive, send)
-        # The servers are told to take no WebSockets, so that this is the only other type.
+        # The servers are configured without WebSockets, so this is the only other type.
         return lifespan(receive, send, self._begun, self._ended)
 
     async def _begun(self) -> None:
@@ -69,7 +69,7 @@ class Embedded(ABC):
         self._ready.set()
 
     async def _ended(self) -> None:
-        """Note that no request comes any more; who made the services ends them."""
+        """Note that no more requests come. The services are stopped by the code that made them."""
         self._loop = None
 
     def _run(self) -> None:
@@ -82,8 +82,8 @@ class Embedded(ABC):
 
     @abstractmethod
     async def _serve(self) -> None:
-        """Serve until ``_end`` was called and the requests in work are answered."""
+        """Serve until ``_end`` was called and the requests in progress are answered."""
 
     @abstractmethod
     def _end(self, grace: float) -> None:
-        """Begin the end, which takes ``grace`` seconds at most; called in the loop's thread."""
+        """Begin to stop, within at most ``grace`` seconds; called in the loop's thread."""

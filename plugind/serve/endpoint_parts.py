@@ -1,4 +1,4 @@
-"""Makes what each group of endpoints needs of a server."""
+"""Makes the parts of a server that each group of endpoints needs."""
 
 from __future__ import annotations
 
@@ -68,7 +68,7 @@ def parts_of(
         ProblemParts(catalogue),
         SearchParts(catalogue),
         _ui_parts(services, signal),
-        None,  # all that the endpoints of ACLs need comes with the call
+        None,  # the ACL endpoints get all they need with the call
     )
 
 
@@ -116,10 +116,10 @@ def _ui_parts(services: Services, signal: Callable[[], Signal]) -> UiParts:
 
 
 def _row_fields(services: Services) -> dict[str, Fields]:
-    """Return by plugin type the fields that filters may name."""
+    """Return the fields that filters may name, by plugin type."""
     return {name: fields_of(each.row) for name, each in services.schemas.items()}
 
 
 def names_of(settings: Settings) -> tuple[str, ...]:
-    """Return the hosts that a server is known by, beside addresses."""
+    """Return the host names that a server is known by, in addition to its addresses."""
     return settings.name, settings.advertise.http.partition(":")[0]

@@ -1,4 +1,4 @@
-"""Makes what answers the requests of a server, for WSGI and for ASGI."""
+"""Makes the objects that answer the requests of a server, for WSGI and for ASGI."""
 
 from __future__ import annotations
 
@@ -20,12 +20,12 @@ ALL = (*TABLE, *PAGES)
 
 
 def notes_of(services: Services) -> Notes:
-    """Return what notes the answers of a server."""
+    """Return the object that records the answers of a server."""
     return Notes(ALL, services.access_log, services.metrics.server.counter)
 
 
 def repeats_of(services: Services, flow: Flow, notes: Notes) -> Repeats:
-    """Return the answers of a server that are given again."""
+    """Return the store of answers that a server can repeat."""
     return Repeats(services.catalogue, lambda: services.acl, flow.turns, notes)
 
 
@@ -38,7 +38,7 @@ def flow_of(
 ) -> Flow:
     """Return the flow of requests through a server.
 
-    ``signal`` makes the signals of the HTTP server; the rest is as for ``create_app``.
+    ``signal`` makes signals for the HTTP server; the other arguments are as for ``create_app``.
     """
     settings = services.settings
     return Flow(

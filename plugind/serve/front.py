@@ -1,7 +1,7 @@
-"""The HTTP servers that plugind can run behind, each in this process and on a socket that listens.
+"""The HTTP servers that plugind can use, each in this process and on a listening socket.
 
-waitress is the default: it keeps every limit on clients. The others park tens of thousands of
-queries without a thread for each.
+waitress is the default: it enforces every limit on clients. The others can park tens of thousands
+of queries without a thread for each.
 """
 
 from __future__ import annotations
@@ -23,8 +23,8 @@ WAITRESS, GRANIAN, UVICORN = "waitress", "granian", "uvicorn"
 KINDS = (WAITRESS, GRANIAN, UVICORN)
 
 _OTHERS = 2_000
-"""Connections beyond those that are parked, which granian would otherwise leave waiting, however
-few ``max_connections`` allows."""
+"""Connections that are served in addition to parked ones, even if ``max_connections`` is lower:
+otherwise granian would leave them waiting."""
 
 
 class Server(Protocol):
@@ -32,15 +32,15 @@ class Server(Protocol):
 
     @property
     def threads(self) -> Sequence[OwnedThread]:
-        """Return the threads that it needs."""
+        """Return the threads that the server needs."""
 
     def start(self) -> None:
-        """Begin to serve. Raise ListenError where that fails."""
+        """Begin to serve. Raise ListenError if that fails."""
 
     def stop(self, grace: float = 10.0) -> None:
-        """Accept no more connections, finish the requests in work, and end.
+        """Accept no more connections, finish the requests in progress, and end.
 
-        That takes ``grace`` seconds at most. The caller has woken the parked queries before.
+        That takes at most ``grace`` seconds. The caller must have woken the parked queries before.
         """
 
 
@@ -54,9 +54,9 @@ def front(
 ) -> Server:
     """Return a server of a kind, not started yet, for services that are reached at ``address``.
 
-    ``sock`` listens, and may be shared with other processes. ``checks`` and ``stats`` are those of
-    the other roles of the process, by role. Raise PlugindError where the kind is not installed, and
-    ListenError when the process may not have the threads or open files that it takes.
+    ``sock`` listens, and may be shared with other processes. ``checks`` and ``stats`` belong to the
+    other roles of the process, and are keyed by role. Raise PlugindError if the kind is unknown or
+    not installed, and ListenError if the process may not have the threads or open files needed.
     """
     if kind == WAITRESS:
         wsgi = later.create_app(services, address, checks, stats)
@@ -74,12 +74,12 @@ def front(
         raise PlugindError(f"there is no HTTP server {kind!r}: there are {', '.join(KINDS)}")
     app = later.create_asgi(services, address, checks, stats)
     server: Server = make(app, sock, places, timeout)
-    services.conditions.threads.append(lambda: server.threads[:1])  # the others are known to it
+    services.conditions.threads.append(lambda: server.threads[:1])  # it has the others already
     return server
 
 
 def _class(kind: str, name: str) -> Any:
-    """Return the class of servers of a kind, from a package that need not be there."""
+    """Return the class of servers of a kind, from a package that may not be installed."""
     try:
         return resolve_name(name)
     except ModuleNotFoundError as error:

@@ -1,12 +1,13 @@
-"""Lets few requests of one address into the event loop at a time, so that many of them wait for
-each other and not those of others for them.
+"""Lets only a few requests of one address into the event loop at a time, so that many requests of
+one address wait for each other and do not delay those of others.
 
-1. The loop takes what is ready in the order in which it came, and every request passes it twice: so
-   the turns of addresses among threads alone do not keep a crowd of one address from all others.
-2. A request that waits, or is in work for long, keeps no other one out.
-3. While other addresses ask, too, the next one pauses for as long as the one before it took, and
-   behind a refused one for ten times as long: so the interpreter is idle when another thread needs
-   it for a moment.
+1. The loop handles ready events in the order in which they came, and every request passes through
+   it twice. Taking turns by address for the threads alone would not stop many requests of one
+   address from delaying all others.
+2. A request that waits, or has been in progress for long, keeps no other request out.
+3. While other addresses ask, too, the next request of an address pauses for as long as the previous
+   one took, and for ten times as long if that was refused. So the interpreter is idle when another
+   thread needs it for a moment.
 """
 
 from __future__ import annotations
@@ -20,27 +21,27 @@ from plugind.serve.runs import Client
 from plugind.serve.workers import READ_LONG, READ_PAUSE, REFUSED_PAUSE
 
 _Turn = tuple[str, Hashable]
-"""The address and the kind of requests that wait for each other."""
+"""Address and kind: requests with the same address and kind wait for each other."""
 
 
 class Gate:
-    """A place for requests to wait for others of their address; only for the loop's thread.
+    """Where requests wait for others of their address; only for the loop's thread.
 
-    ``maxima`` are how many of each kind may be in work; one keeps others out for ``long`` seconds
-    at most.
+    ``maxima``: how many requests of each kind may be in progress for one address. A request keeps
+    others out for at most ``long`` seconds.
     """
 
     def __init__(self, maxima: Mapping[Hashable, int], long: float = READ_LONG) -> None:
         self._maxima = maxima
         self._long = long
-        self._turns: dict[Client, _Turn] = {}  # of those in work
-        self._inside: dict[_Turn, dict[Client, float]] = {}  # with when each began, by the loop
+        self._turns: dict[Client, _Turn] = {}  # of requests in progress
+        self._inside: dict[_Turn, dict[Client, float]] = {}  # when each began, in the loop's time
         self._outside: dict[_Turn, deque[tuple[Client, asyncio.Future[None]]]] = {}
         self._looks_again = False
         self.askers = Askers()
 
     async def enter(self, client: Client, kind: Hashable) -> None:
-        """Wait until a request may be in work, up to its ``leave``."""
+        """Wait until a request may begin; it counts as in progress until ``leave``."""
         client.when_it_waits(self.leave)
         turn = client.address, kind
         if turn not in self._outside and not self._is_full(turn):
@@ -52,7 +53,7 @@ class Gate:
         await place
 
     def leave(self, client: Client) -> None:
-        """Note that a request is not in work any more; nothing else, if it was not."""
+        """Note that a request is no longer in progress; do nothing if it was not."""
         turn = self._turns.pop(client, None)
         if turn is None:
             return
@@ -79,11 +80,11 @@ class Gate:
         self._fill(turn)
 
     def _fill(self, turn: _Turn) -> None:
-        """Admit as many of those outside as may be."""
+        """Admit as many waiting requests as allowed."""
         outside = self._outside.get(turn, deque())
         while outside and not self._is_full(turn):
             client, place = outside.popleft()
-            if not place.done():  # the server has not cancelled it
+            if not place.done():  # the server has not cancelled the request
                 self._admit(client, turn)
                 place.set_result(None)
         if not outside:
@@ -95,7 +96,7 @@ class Gate:
         return sum(each > long_ago for each in began) >= self._maxima[turn[1]]
 
     def _look_later(self) -> None:
-        """Look soon whether those inside take long, as long as there are some outside."""
+        """Schedule a check whether requests in progress take long, if others wait."""
         if self._outside and not self._looks_again:
             self._looks_again = True
             asyncio.get_running_loop().call_later(self._long, self._look)

@@ -1,4 +1,4 @@
-"""granian in this process, on a socket that listens."""
+"""granian in this process, on a listening socket."""
 
 from __future__ import annotations
 
@@ -17,15 +17,15 @@ from plugind.serve.asgi import Asgi
 from plugind.serve.embedded import Embedded
 
 _BUFFER = 408 * 2**10
-"""Bytes of an answer that are sent in one step: a smaller buffer takes half as long again for a
-list of 1,000 plugins. A head may have as many before the application sees it."""
+"""Bytes of an answer that are sent in one step: with a smaller buffer, a list of 1,000 plugins
+takes half as long again. A request's head may have as many before the application sees it."""
 
 _LOG_CONFIG = {"incremental": True, "formatters": {}, "handlers": {}, "loggers": {}}
-"""Leaves the handlers of the process alone, which granian would replace."""
+"""Leaves the log handlers of the process alone, which granian would replace."""
 
 
 class _OnSocket(Granian):  # type: ignore[misc]
-    """granian on a socket that somebody else made to listen."""
+    """granian on a socket that already listens."""
 
     def __init__(self, sock: socket.socket, **options: Any) -> None:
         super().__init__(**options)
@@ -33,12 +33,12 @@ class _OnSocket(Granian):  # type: ignore[misc]
 
     def _init_shared_socket(self) -> None:
         is_unix = self._listening.family == socket.AF_UNIX
-        # It closes the descriptor when it ends.
+        # A duplicate, because granian closes the descriptor when it ends.
         self._shd = SocketHolder(os.dup(self._listening.fileno()), is_unix, self.backlog)
 
 
 class GranianServer(Embedded):
-    """granian; ``places`` is how many connections may be served or wait to be accepted."""
+    """granian; at most ``places`` connections are served, and as many wait to be accepted."""
 
     def __init__(self, asgi: Asgi, sock: socket.socket, places: int, head_timeout: float) -> None:
         super().__init__(asgi, "granian")
@@ -58,7 +58,7 @@ class GranianServer(Embedded):
         )
 
     async def _serve(self) -> None:
-        with suppress(TimeoutError):  # requests in work had their time
+        with suppress(TimeoutError):  # the grace period for requests in progress is over
             await self._server.serve()
 
     def _end(self, grace: float) -> None:

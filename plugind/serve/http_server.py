@@ -1,7 +1,7 @@
 """Serves the application over HTTP with waitress, and stops without breaking requests in flight.
 
-Waitress has one pool of threads, and every parked query holds one of them. So the pool may be
-larger than the number that may be parked: ordinary requests always find a thread.
+Waitress has one pool of threads, and every parked query holds one of them. So the pool may grow
+larger than the number of queries that may be parked, and ordinary requests always find a thread.
 """
 
 from __future__ import annotations
@@ -52,24 +52,24 @@ _BODY_MAXIMUM = 16 * 2**20  # of any body; the API has its own, lower bound
 _UNBOUNDED = 2**40  # bytes after which waitress would use temporary files: never
 _ACCEPT_AT_ONCE = 64
 _EXHAUSTED = (errno.EMFILE, errno.ENFILE, errno.ENOBUFS, errno.ENOMEM)
-_LOOK_EVERY = 0.02  # seconds between two looks whether the last answer has been sent
-_AFTER_FAULT = 0.1  # seconds, so that a fault that stays does not take a whole processor
-_TICK = 1.0  # seconds between two looks at deadlines
+_LOOK_EVERY = 0.02  # seconds between two checks whether the last answer has been sent
+_AFTER_FAULT = 0.1  # seconds, so that a persistent fault does not use a whole processor
+_TICK = 1.0  # seconds between two checks of deadlines
 
 _log = logs.get("server")
 
 HeadCheck = Callable[[dict[str, Any]], int | RefusedHead]
-"""Decides about a request by its head, given as a WSGI environment: how many bytes its body may
-have, or the answer that refuses it. Called in the loop's thread."""
+"""Takes the head of a request, as a WSGI environment; returns how many bytes the body may have, or
+the answer that refuses the request. Called in the loop's thread."""
 
 
 class HttpServer(TcpWSGIServer):  # type: ignore[misc]
     """Waitress' server with plugind's connections and their limits.
 
-    ``check_head`` decides about requests with large bodies; ``log_refused`` is called with each
-    connection, request and status that never reach the application. ``accessor_of_secret`` returns
-    the accessor of a token, "" where it is not valid. ``repeats`` has the answers that may be given
-    again.
+    ``check_head`` admits or refuses requests with large bodies. ``log_refused`` is called with the
+    connection, the request and the status of each request that never reaches the application.
+    ``accessor_of_secret`` returns the accessor of a token, "" if the token is not valid.
+    ``repeats`` has the answers that may be repeated.
     """
 
     channel_class = Channel
@@ -95,9 +95,9 @@ class HttpServer(TcpWSGIServer):  # type: ignore[misc]
         self.received = Queued(limits.max_receive_memory)
         self.places: Places[Channel] = Places(limits.trusts)
         self.loop = Loop(loop_map)
-        self._closing: deque[Channel] = deque()  # whatever they still have to send
+        self._closing: deque[Channel] = deque()  # even if they still have data to send
         self._trigger_lock = threading.Lock()
-        self.is_pulled = False  # since the last turn of the loop began
+        self.is_pulled = False  # the trigger was pulled since the loop's last turn began
         self._has_ended = False
         self._check_head = check_head
         self._log_refused = log_refused
@@ -119,7 +119,7 @@ class HttpServer(TcpWSGIServer):  # type: ignore[misc]
         self._accepts_from = 0.0
 
     def turn(self) -> None:
-        """Handle what happens on all connections for up to a second."""
+        """Wait for events on all connections for up to a second, and handle them."""
         while self._closing:
             self._closing.popleft().handle_close()
         self.loop.touch(self)
@@ -136,10 +136,10 @@ class HttpServer(TcpWSGIServer):  # type: ignore[misc]
                     channel.handle_close()
 
     def pull_trigger(self) -> None:
-        """Have the loop turn at once; do nothing once the server has ended.
+        """Wake the loop; do nothing once the server has ended.
 
-        One pull is enough for a turn. Each is a write to a pipe, in which a thread may lose the
-        interpreter and then keeps all others waiting for the lock.
+        One pull per turn of the loop is enough. Each pull is a write to a pipe, during which the
+        thread may lose the interpreter and then keep all others waiting for ``_trigger_lock``.
         """
         if self.is_pulled:
             return
@@ -149,9 +149,10 @@ class HttpServer(TcpWSGIServer):  # type: ignore[misc]
                 super().pull_trigger()
 
     def end(self) -> None:
-        """Close all descriptors, also while a worker is still at work.
+        """Close all descriptors, even while a worker is still busy.
 
-        It would pull the trigger when it is done, and write into what has that descriptor by then.
+        Without the lock such a worker could pull the trigger afterwards, and so write to whatever
+        has that descriptor number by then.
         """
         with self._trigger_lock:
             self._has_ended = True
@@ -162,11 +163,12 @@ class HttpServer(TcpWSGIServer):  # type: ignore[misc]
 
     @property
     def is_full(self) -> bool:
-        """Return whether as many connections are open as may be."""
+        """Return whether the maximum number of connections is open."""
         return len(self.active_channels) >= self.limits.max_connections
 
     def readable(self) -> bool:
-        """Return whether to accept: also beyond the limit, while there is a place for an answer."""
+        """Return whether to accept a connection: even beyond the limit, as long as its client can
+        be given an answer."""
         if not self.accepting or time.monotonic() < self._accepts_from:
             return False
         if len(self.active_channels) < self.limits.max_connections + BEYOND_MAXIMUM:
@@ -174,7 +176,7 @@ class HttpServer(TcpWSGIServer):  # type: ignore[misc]
         return self.places.gives_way() is not None
 
     def handle_accept(self) -> None:
-        """Accept clients that wait, while there is room or a connection that gives way."""
+        """Accept waiting clients while there is room, or a connection that gives way."""
         for _ in range(_ACCEPT_AT_ONCE):
             if not self.readable():
                 return
@@ -195,14 +197,14 @@ class HttpServer(TcpWSGIServer):  # type: ignore[misc]
                 sock.close()
 
     def handle_error(self) -> None:
-        """Log a fault of plugind's own, and go on: without this the server would close itself."""
+        """Log a fault of plugind's own and continue: by default waitress would close the server."""
         _log.error("a connection could not be accepted", exc_info=True)
 
     def handle_close(self) -> None:
-        """Stay open: no client closes the socket that listens."""
+        """Stay open: no client may close the listening socket."""
 
     def take(self, channel: Channel) -> None:
-        """Make room for a connection that was just accepted, or bound how long it may stay."""
+        """Make room for a connection that was just accepted, or limit how long it may stay."""
         self.places.add(channel)
         if len(self.active_channels) <= self.limits.max_connections:
             return
@@ -215,7 +217,7 @@ class HttpServer(TcpWSGIServer):  # type: ignore[misc]
     # Requests.
 
     def admit(self, channel: Channel, request: Request) -> Refused | None:
-        """Return why a request is refused by its head, or None."""
+        """Return the refusal of a request because of its head, or None if it is admitted."""
         if channel.beyond:
             request.close_after()
         if channel.beyond and not _is_vital(request):
@@ -231,18 +233,19 @@ class HttpServer(TcpWSGIServer):  # type: ignore[misc]
         return None
 
     def accessor_of(self, request: Request) -> str:
-        """Return the accessor of a request's token, "" for none that is valid."""
+        """Return the accessor of a request's token, "" if it has no valid one."""
         headers = request.headers
         secret = secret_in(headers.get("X_NOMAD_TOKEN", ""), headers.get("AUTHORIZATION", ""))
         return self._accessor_of_secret(secret) if secret and self._accessor_of_secret else ""
 
     def refused(self, channel: Channel, request: Request, status: int) -> None:
-        """Note that a request got its answer from the HTTP server itself."""
+        """Record that a request was answered by the HTTP server itself."""
         if self._log_refused is not None:
             self._log_refused(channel, request, status)
 
     def make_room_to_send(self, channel: Channel, size: int) -> None:
-        """Close the connections that took nothing for longest until ``size`` bytes have room."""
+        """Close connections, those that have taken nothing for longest first, until there is room
+        for ``size`` bytes."""
         excess = self.queued.bytes + size - self.queued.maximum
         if excess <= 0:
             return
@@ -254,7 +257,7 @@ class HttpServer(TcpWSGIServer):  # type: ignore[misc]
         for each in sorted(others, key=lambda each: each.stalled_since):
             excess -= each.total_outbufs_len
             self.hits.add("max_send_memory", address=each.address)
-            each.will_close = True  # takes no more
+            each.will_close = True  # it queues nothing more
             self._closing.append(each)
             self.pull_trigger()
             if excess <= 0:
@@ -262,7 +265,8 @@ class HttpServer(TcpWSGIServer):  # type: ignore[misc]
 
 
 def _is_vital(request: Request) -> bool:
-    """Return whether a request is answered beyond the limit: one for health, or an agent's."""
+    """Return whether a request is answered even beyond the limit on connections: a query of the
+    health, or a request of an agent."""
     if request.command == "PUT":
         return bool(request.path.startswith("/v1/node/"))
     return request.command in ("GET", "HEAD") and request.path == "/v1/agent/health"
@@ -272,8 +276,8 @@ class Server:
     """Serves ``application`` on ``sock`` from ``start`` until ``stop``.
 
     ``check_head``, ``log_refused``, ``accessor_of_secret`` and ``repeats`` are as for
-    ``HttpServer``. Raises ListenError when the process may not have the threads or open files that
-    it takes.
+    ``HttpServer``. Raises ListenError if the process may not have the threads or open files that
+    the server needs.
     """
 
     def __init__(
@@ -317,7 +321,7 @@ class Server:
 
     @property
     def threads(self) -> list[OwnedThread]:
-        """Return the thread that serves the connections, and those that answer requests."""
+        """Return the thread that serves the connections, and the threads that answer requests."""
         workers = self._http.task_dispatcher
         return [self._thread, workers.starter, *workers.owned]
 
@@ -329,7 +333,7 @@ class Server:
     def stop(self, grace: float = 10.0) -> None:
         """Accept no more connections, finish the requests in flight, and end.
 
-        That takes ``grace`` seconds at most. The caller has woken the parked queries before.
+        That takes at most ``grace`` seconds. The caller must have woken the parked queries before.
         """
         self._http.trigger.pull_trigger(self._stop_listening)
         deadline = time.monotonic() + grace
@@ -347,7 +351,7 @@ class Server:
 
     def _loop(self) -> None:
         while True:
-            # Before the looks at what may have changed, so that a pull after them counts again.
+            # Reset before the checks for changes, so that a pull after them wakes the loop again.
             self._http.is_pulled = False
             if self._ended.is_set():
                 return
@@ -364,7 +368,7 @@ class Server:
 
 
 def _adjustments(sock: socket.socket, threads: int) -> Adjustments:
-    """Return waitress' settings, for a socket that listens and a number of worker threads."""
+    """Return waitress' settings for a listening socket and a number of worker threads."""
     return Adjustments(
         sockets=[sock],
         threads=threads,
@@ -376,5 +380,5 @@ def _adjustments(sock: socket.socket, threads: int) -> Adjustments:
         outbuf_high_watermark=256 * 2**10,
         max_request_header_size=HEAD_MAXIMUM,
         max_request_body_size=_BODY_MAXIMUM,
-        clear_untrusted_proxy_headers=False,  # nothing reads them but by trusted_proxies
+        clear_untrusted_proxy_headers=False,  # they are read only from trusted_proxies
     )

@@ -1,4 +1,4 @@
-"""What one of several worker processes does for all of them."""
+"""Work that only one of several worker processes does, for all of them."""
 
 from __future__ import annotations
 
@@ -10,9 +10,9 @@ from plugind.state import State
 
 
 class InOne:
-    """A subscriber of the feed for which one of several workers is enough: that which ``leads``.
+    """A subscriber of the feed that runs in one worker only: the one for which ``leads`` is true.
 
-    When that one ends, changes of a moment may be missed, or handed on twice.
+    When that worker ends, the changes of a moment may be missed or handed on twice.
     """
 
     def __init__(self, subscriber: Subscriber, leads: Callable[[], bool]) -> None:

@@ -1,4 +1,4 @@
-"""The start and the stop of an ASGI application, as its server announces them."""
+"""The start and the stop of an ASGI application (ASGI's lifespan protocol)."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ async def lifespan(
 ) -> None:
     """Call ``start`` and ``stop`` when the server asks for it.
 
-    Have the server end where ``start`` raises; a PlugindError is logged in one line.
+    If ``start`` raises an error, log it (a PlugindError in one line) and have the server end.
     """
     await receive()
     try:

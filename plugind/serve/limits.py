@@ -1,4 +1,4 @@
-"""The bounds on connections."""
+"""The limits on connections."""
 
 from __future__ import annotations
 
@@ -10,19 +10,20 @@ from plugind.wire.addresses import Networks, client_of, is_within
 MEBIBYTE = 2**20
 
 HEAD_MAXIMUM = 48 * 2**10
-"""Bytes of a request's line and headers; longer ones take long to parse."""
+"""Bytes of a request's line and headers together; longer ones take long to parse."""
 
 BODY_BYTES_PER_SECOND = 64 * 2**10
-"""The slowest that a body may come, beyond ``body_timeout``."""
+"""The lowest rate at which a body may arrive; ``body_timeout`` is allowed in addition."""
 
 LINGER_SECONDS = 2.0
 LINGER_BYTES = 16 * MEBIBYTE
-"""Bytes that a refused client may still send: many read no answer before they sent a whole body."""
+"""Bytes that a refused client may still send: many clients read no answer before they have sent the
+whole body."""
 
 
 @dataclass(frozen=True, slots=True)
 class ConnectionLimits:
-    """What clients may use of the HTTP server; the settings of ``server`` with the same names.
+    """The limits on clients of the HTTP server: the settings of ``server`` with the same names.
 
     Times are in seconds, memory in bytes. ``trusted_proxies`` are networks whose connections carry
     many clients.
@@ -39,17 +40,17 @@ class ConnectionLimits:
     trusted_proxies: Networks = ()
 
     def trusts(self, address: str) -> bool:
-        """Return whether the connections of an address are a proxy's, which are never counted."""
+        """Return whether an address is a trusted proxy's, whose connections are never counted."""
         return bool(self.trusted_proxies) and is_within(address, self.trusted_proxies)
 
     def client_of(self, address: str, forwarded: str) -> str:
-        """Return the address that a request comes from, by the X-Forwarded-For of trusted proxies:
-        the last in the chain that is no such proxy."""
+        """Return the address that a request comes from according to the X-Forwarded-For header of
+        trusted proxies: the last in the chain that is not a trusted proxy."""
         return client_of(address, forwarded, self.trusted_proxies)
 
 
 def limits_of(settings: ServerLimits) -> ConnectionLimits:
-    """Return the bounds on connections that are set."""
+    """Return the limits on connections that are configured."""
     return ConnectionLimits(
         max_connections=settings.max_connections,
         head_timeout=settings.head_timeout,

@@ -11,14 +11,14 @@ from plugind import logs
 from plugind.errors import InUse, ListenError
 
 OTHER_FILES = 64
-"""Files that are open beside connections: the database, pipes, logs."""
+"""Open files other than connections: the database, pipes, logs."""
 
 CONNECTIONS_MINIMUM = 48
 """A server that could serve fewer connections does not start."""
 
 BACKLOG = 512
-"""Connections that wait to be accepted; beyond that clients try again after a second. In a longer
-queue everyone would wait behind a client that opens connections without end."""
+"""Connections that may wait to be accepted; clients beyond that number try again after a second. In
+a longer queue, everyone would wait behind a client that keeps opening connections."""
 
 _log = logs.get("server")
 
@@ -26,8 +26,8 @@ _log = logs.get("server")
 def listen(host: str, port: int) -> socket.socket:
     """Return a socket that listens on an address of this machine; port 0 is any free port.
 
-    "::" stands for all addresses, of IPv4 and of IPv6. Raises ListenError, or InUse where another
-    program listens there.
+    "::" stands for all IPv4 and IPv6 addresses. Raise InUse if another program listens there, and
+    ListenError for other failures.
     """
     sock = bind(host, port)
     try:
@@ -39,7 +39,7 @@ def listen(host: str, port: int) -> socket.socket:
 
 
 def bind(host: str, port: int) -> socket.socket:
-    """Return a socket that is bound as ``listen`` binds it, and does not listen yet."""
+    """Return a socket that is bound like that of ``listen``, but does not listen yet."""
     family = socket.AF_INET6 if ":" in host else socket.AF_INET
     try:
         address = socket.getaddrinfo(host, port, family, socket.SOCK_STREAM)[0][4]
@@ -48,7 +48,7 @@ def bind(host: str, port: int) -> socket.socket:
         raise _listen_error(host, port, error) from error
     try:
         sock.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
-        if family == socket.AF_INET6:  # a machine's default may be another (ipv6(7), bindv6only)
+        if family == socket.AF_INET6:  # the machine's default may be 1 (ipv6(7), bindv6only)
             sock.setsockopt(socket.IPPROTO_IPV6, socket.IPV6_V6ONLY, 0)
         sock.bind(address)
     except OSError as error:
@@ -70,11 +70,11 @@ def _listen_error(host: str, port: int, error: OSError) -> ListenError:
 
 
 def connections_allowed(wanted: int) -> int:
-    """Return how many connections the limit of open files leaves room for, ``wanted`` at most.
+    """Return how many connections the limit on open files leaves room for, at most ``wanted``.
 
-    Raise the soft limit to the hard one first. Beyond the limit accept() would fail again and
-    again, and no other file could be opened either. Raise ListenError where there is room for
-    fewer than CONNECTIONS_MINIMUM.
+    Raise the soft limit to the hard limit first. Beyond the limit, accept() would keep failing, and
+    no other file could be opened either. Raise ListenError if there is room for fewer than
+    CONNECTIONS_MINIMUM connections.
     """
     soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
     if soft != hard:

@@ -1,10 +1,10 @@
-"""The loop that watches all connections: its cost depends on those that do something, not on those
-that are open.
+"""The loop that watches all connections. Its cost depends on the number of active connections, not
+of open ones.
 
-Waitress' own loop asks every connection, at each turn, what it waits for. With a thousand open
-connections that takes longer than to answer a request. Here a connection says when that may have
-changed (``touch``), and epoll keeps the rest. Connections are closed in the loop's thread only, so
-that no descriptor can be another connection's between two steps of the loop.
+At each turn, waitress' own loop asks every connection what it waits for. With a thousand open
+connections that takes longer than answering a request. Here a connection reports when that may have
+changed (``touch``), and epoll remembers the rest. Connections are closed only in the loop's thread,
+so that no descriptor can pass to another connection between two steps of the loop.
 """
 
 from __future__ import annotations
@@ -22,7 +22,10 @@ _log = logs.get("server")
 
 
 class Loop:
-    """Watches the dispatchers in ``map``, by file descriptor. One thread runs it; any may touch."""
+    """Watches the dispatchers in ``map``, which is keyed by file descriptor.
+
+    One thread runs the loop; any thread may call ``touch``.
+    """
 
     def __init__(self, map: dict[int, Any]) -> None:
         self._map = map
@@ -31,21 +34,21 @@ class Loop:
         self._wanted: dict[int, int] = {}
 
     def touch(self, dispatcher: Any) -> None:
-        """Look again, at the next turn, at what a dispatcher waits for."""
+        """Check again, at the next turn, what a dispatcher waits for."""
         self._touched.append(dispatcher)
 
     def watches(self, dispatcher: Any) -> bool:
-        """Return whether the loop already watches for what a dispatcher waits for, so that it need
-        not turn for it."""
+        """Return whether the loop already watches for the events that a dispatcher waits for, so
+        that it need not be woken."""
         return self._wanted.get(dispatcher._fileno) == _wanted(dispatcher)
 
     def turn(self, timeout: float) -> None:
-        """Wait for events for ``timeout`` seconds at most, and have them handled."""
+        """Wait for events for at most ``timeout`` seconds, and handle them."""
         while self._touched:
             self._look(self._touched.popleft())
         events = self._epoll.poll(timeout)
-        # Found before any is handled: handling one may close another, whose descriptor then is that
-        # of a new connection, which the event is not about.
+        # Look up all dispatchers before any event is handled: handling one event may close another
+        # connection, whose descriptor may then belong to a new one that its event is not about.
         found = [(self._map.get(descriptor), flags) for descriptor, flags in events]
         for dispatcher, flags in found:
             if dispatcher is not None and dispatcher._fileno is not None:
@@ -53,10 +56,10 @@ class Loop:
                 self._look(dispatcher)
 
     def forget(self, descriptor: int) -> None:
-        """Watch a descriptor no more; to be called before it is closed.
+        """Stop watching a descriptor; call this before it is closed.
 
-        Closing it would not do: epoll keeps what a child process has a copy of, as every child has
-        until it executes its program.
+        Closing it is not enough: epoll keeps a descriptor while a child process has a copy of it,
+        as every child process does until it executes its program.
         """
         if self._wanted.pop(descriptor, None) is not None:
             with suppress(OSError, ValueError):  # the loop may have ended
@@ -89,7 +92,7 @@ def _wanted(dispatcher: Any) -> int:
     """Return the events that a dispatcher waits for."""
     wanted = 0
     if dispatcher.readable():
-        wanted |= select.EPOLLIN  # no EPOLLPRI: nothing reads urgent data, so it would stay
+        wanted |= select.EPOLLIN  # no EPOLLPRI: nothing reads urgent data, so the event would stay
     if dispatcher.writable() and not dispatcher.accepting:
         wanted |= select.EPOLLOUT
     return wanted

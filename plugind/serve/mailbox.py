@@ -1,4 +1,4 @@
-"""Carries calls from any thread into the event loop of asyncio."""
+"""Passes calls from any thread to the asyncio event loop."""
 
 from __future__ import annotations
 
@@ -9,16 +9,16 @@ from collections.abc import Callable
 from contextlib import suppress
 
 _AT_ONCE = 200
-"""Calls that are made before the loop looks at its connections again."""
+"""Calls that are made before the loop checks its connections again."""
 
 _WAIT, _WAIT_MAXIMUM = 0.001, 0.05  # seconds
 
 
 class Mailbox:
-    """Calls for the thread of one event loop, which is known from ``attach`` on.
+    """Queues calls for the thread of one event loop, which ``attach`` sets.
 
-    The loop is woken once for many calls: each wake is a write to a socket, in which a thread may
-    lose the interpreter and then keeps all others waiting.
+    The loop is woken once for many calls: each wake-up is a write to a socket, during which the
+    thread may lose the interpreter and then keep all others waiting.
     """
 
     def __init__(self) -> None:
@@ -33,13 +33,13 @@ class Mailbox:
         return self._loop
 
     def attach(self, loop: asyncio.AbstractEventLoop) -> None:
-        """Have calls made in the thread of a loop."""
+        """Set the loop in whose thread calls are made."""
         self._loop = loop
 
     def post(self, call: Callable[[], object]) -> None:
-        """Have ``call`` called in the loop's thread, unless the loop has ended. Safe for threads.
+        """Have ``call`` called in the loop's thread, unless the loop has ended. Thread-safe.
 
-        It must not raise.
+        ``call`` must not raise.
         """
         self._calls.append(call)
         if not self._is_pulled:
@@ -48,23 +48,23 @@ class Mailbox:
                 self.loop.call_soon_threadsafe(self._deliver)
 
     def let_catch_up(self) -> None:
-        """Wait for a moment where the loop is behind, so that what is posted next is not late."""
+        """Wait for a moment if the loop is behind, so that the next call posted is not late."""
         end = time.monotonic() + _WAIT_MAXIMUM
         while len(self._calls) > _AT_ONCE and time.monotonic() < end:
             time.sleep(_WAIT)
 
     def _deliver(self) -> None:
-        self._is_pulled = False  # before the look, so that a call after it pulls again
+        self._is_pulled = False  # reset before the calls are taken, so that a later one wakes again
         for _ in range(min(len(self._calls), _AT_ONCE)):
             self._calls.popleft()()
         if self._calls and not self._is_pulled:
             self._is_pulled = True
-            self.loop.call_soon(self._deliver)  # after what has come over connections meanwhile
+            self.loop.call_soon(self._deliver)  # after what has arrived on connections meanwhile
 
 
 class Signal:
-    """What a request waits for; ``set`` may be called from any thread, as may the call that it
-    makes then."""
+    """What a request waits for. ``set`` may be called from any thread, and so may the callback of
+    ``when_set``."""
 
     __slots__ = ("_calls", "_is_set")
 
@@ -78,11 +78,11 @@ class Signal:
         self._call()
 
     def when_set(self, call: Callable[[], object]) -> None:
-        """Have ``call`` called once, at once if the signal is set already. It must not block."""
+        """Have ``call`` called once, now if the signal is set already. It must not block."""
         self._calls.append(call)
         if self._is_set:
             self._call()
 
     def _call(self) -> None:
-        with suppress(IndexError):  # pop is atomic, so that of two threads one makes the call
+        with suppress(IndexError):  # pop is atomic, so only one of two threads makes the call
             self._calls.pop()()

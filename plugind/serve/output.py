@@ -1,4 +1,4 @@
-"""Answers that wait to be sent: shared, not copied, and bounded in all."""
+"""Answers that wait to be sent: shared, not copied, and limited in total."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from collections.abc import Callable
 from waitress.buffers import ReadOnlyFileBasedBuffer
 
 SHARED_MINIMUM = 16 * 2**10
-"""Bytes from which on an answer is queued without a copy. Below, waitress joins what it sends."""
+"""Bytes from which on data is queued without a copy. Smaller parts are joined by waitress."""
 
 
 class Queued:
@@ -25,20 +25,20 @@ class Queued:
 
     @property
     def excess(self) -> int:
-        """Return by how many bytes there are too many; 0 when there are not."""
+        """Return by how many bytes the maximum is exceeded; 0 if it is not."""
         return max(0, self._bytes - self.maximum)
 
     def add(self, number: int) -> None:
-        """Count that many bytes more, or fewer when ``number`` is negative."""
+        """Add ``number`` bytes to the count, or subtract them if it is negative."""
         with self._lock:
             self._bytes += number
 
 
 class SharedOutput(ReadOnlyFileBasedBuffer):  # type: ignore[misc]
-    """An answer in waitress' queue of output that refers to bytes which other queues may share.
+    """An answer in waitress' output queue, whose bytes may be shared with other queues.
 
-    Waitress takes it for a file, which it appends as it is. ``count`` is called with the bytes that
-    were added to the queue, and with a negative number when they are sent or given up.
+    Waitress treats it as a file, which it appends unchanged. ``count`` is called with the number of
+    bytes added to the queue, and with a negative number when bytes are sent or dropped.
     """
 
     def __init__(self, data: bytes | memoryview, count: Callable[[int], None]) -> None:
@@ -48,7 +48,8 @@ class SharedOutput(ReadOnlyFileBasedBuffer):  # type: ignore[misc]
         count(self.remain)
 
     def get(self, numbytes: int = -1, skip: bool = False) -> memoryview:
-        """Return the next bytes, all for a negative number; with ``skip`` they count as sent."""
+        """Return the next bytes, all if ``numbytes`` is negative; with ``skip`` they count as
+        sent."""
         end = None if numbytes < 0 else numbytes
         found = self._data[:end]
         if skip:
@@ -56,13 +57,13 @@ class SharedOutput(ReadOnlyFileBasedBuffer):  # type: ignore[misc]
         return found
 
     def skip(self, numbytes: int, allow_prune: bool = False) -> None:
-        """Take that many bytes as sent."""
+        """Count that number of bytes as sent."""
         self._data = self._data[numbytes:]
         self.remain -= numbytes
         self._count(-numbytes)
 
     def close(self) -> None:
-        """Give up what was not sent; again does nothing."""
+        """Drop what was not sent. A second call does nothing."""
         left, self.remain = self.remain, 0
         self._data = self._data[:0]
         if left:

@@ -1,4 +1,4 @@
-"""Parks requests in the threads that answer them, as servers of WSGI have to."""
+"""Parks requests in the threads that answer them, as WSGI servers have to."""
 
 from __future__ import annotations
 
@@ -13,17 +13,17 @@ T = TypeVar("T")
 
 
 class Threads:
-    """Takes the steps of a request in the calling thread, which sleeps while it pauses."""
+    """Runs the steps of a request in the calling thread, which sleeps while the request pauses."""
 
     def signal(self) -> threading.Event:
         """Return a signal that is not set."""
         return threading.Event()
 
     def run(self, steps: Steps[T], connection: Connection | None) -> T:
-        """Take steps, with their pauses, and return what they return.
+        """Run steps, with their pauses, and return their result.
 
-        Raise what they raise, such as the ClientGone that is raised in them when the client of the
-        ``connection`` has left.
+        Raise what they raise. When the client of ``connection`` has left, ClientGone is raised in
+        the steps.
         """
         try:
             pause = next(steps)
@@ -37,12 +37,12 @@ class Threads:
             return result
 
     def send(self, stream: Stream, connection: Connection | None) -> Body:
-        """Return the parts of a stream as a body of WSGI, which ends when the client leaves."""
+        """Return the parts of a stream as a WSGI body, which ends when the client leaves."""
         return Body(stream, connection)
 
 
 class Body:
-    """A stream as WSGI sends it: the thread that iterates over it sleeps while it pauses."""
+    """A stream as a WSGI body: the thread that iterates over it sleeps while the stream pauses."""
 
     def __init__(self, stream: Stream, connection: Connection | None) -> None:
         self._stream = stream
@@ -56,12 +56,12 @@ class Body:
                 return
 
     def close(self) -> None:
-        """End the stream; WSGI's servers call this in any case (PEP 3333)."""
+        """End the stream; WSGI servers always call this (PEP 3333)."""
         self._stream.close()
 
 
 def _sleep(pause: Pause, connection: Connection | None) -> bool:
-    """Wait until a pause is over; return False once the client has left, if that ends it."""
+    """Wait until a pause is over; return False if the client has left and that ends the pause."""
     woken = pause.signal
     assert isinstance(woken, threading.Event)
     if connection is None:

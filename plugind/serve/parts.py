@@ -1,4 +1,4 @@
-"""Makes the parts of a server from its settings and from the parts that were made before them."""
+"""Makes the parts of a server from its settings and from parts made earlier."""
 
 from __future__ import annotations
 
@@ -38,7 +38,7 @@ from plugind.serve.timer import Timer
 from plugind.store.base import Contents, Retention, Store
 from plugind.types.registry import Registry
 
-_CALM_TTLS = 3  # a clone that is alive is heard of within one
+_CALM_TTLS = 3  # a live clone sends a heartbeat within one
 
 
 class Made(Protocol):
@@ -68,8 +68,8 @@ class Made(Protocol):
 
 @dataclass(frozen=True, slots=True)
 class Worker:
-    """What the parent process gives one of several processes that are one server: a place on their
-    board, the policies and tokens in force, and whether it writes the declarations."""
+    """What the parent process gives each of the worker processes that form one server: a place on
+    their board, the policies and tokens in force, and whether it writes the declarations."""
 
     board: Board
     place: int
@@ -78,7 +78,7 @@ class Worker:
 
 
 def store_of(settings: Settings, registry: Registry, data_dir: Path, *, shared: bool) -> Store:
-    """Return the store that the settings name, opened. Raise StoreError."""
+    """Open and return the store that the settings name. Raise StoreError."""
     made = registry.stores[settings.store.name]
     store = made(settings.store.settings, data_dir, shared=shared)
     kept = settings.history
@@ -91,7 +91,7 @@ def catalogue_of(made: Made) -> Catalogue:
     """Return the catalogue of a feed."""
     settings, packages = made.settings, _packages(made.registry)
     parts = [made.store.identity, __version__, settings.wire, *sorted(packages.items())]
-    # Beside the index, answers depend on the store and its renderers.
+    # In addition to the index, answers depend on the store and on the code that renders them.
     generation = hashlib.blake2b(repr(parts).encode(), digest_size=8).hexdigest()
     return Catalogue(
         made.feed,
@@ -108,13 +108,13 @@ def catalogue_of(made: Made) -> Catalogue:
 
 
 def streams_of(made: Made) -> Waiting:
-    """Return the places of all streams, of events and of pages."""
+    """Return the places for all streams, those of events and of pages."""
     limits = made.settings.server
     return Waiting(limits.max_streams, limits.max_parked_share, made.hits, STREAMS)
 
 
 def events_of(made: Made) -> Broker:
-    """Return what gives events to streams."""
+    """Return the broker that passes events to streams."""
     events = made.settings.events
     return Broker(
         made.feed,
@@ -126,13 +126,13 @@ def events_of(made: Made) -> Broker:
 
 
 def admission_of(made: Made) -> Admission:
-    """Return what admits reports."""
+    """Return the part that admits reports."""
     limits = made.settings.server
     return Admission(made.hits, maximum=limits.max_reports, large=limits.max_large_reports)
 
 
 def intake_of(made: Made) -> Intake:
-    """Return what plans and writes changes."""
+    """Return the part that plans and writes changes."""
     return Intake(
         made.store,
         made.feed,
@@ -144,10 +144,11 @@ def intake_of(made: Made) -> Intake:
 
 
 def liveness_of(made: Made, contents: Contents) -> Liveness:
-    """Return what takes nodes down, which begins with the nodes that ``contents`` have as up."""
+    """Return the part that marks nodes as down; at first it watches the nodes that are ready
+    according to ``contents``."""
     server, intake = made.settings.server, made.intake
     ready = (node.id for node in contents.nodes if node.status == READY)
-    # Where no beat was written yet, the node was heard when it last changed.
+    # If no heartbeat was written yet, the node was last heard from when it last changed.
     beats = {
         each: contents.beats.get(each) or Beat(contents.stamps[node_of(each)].modify_time)
         for each in ready
@@ -199,7 +200,7 @@ def metrics_of(made: Made, worker: Worker | None) -> Metrics:
 
 
 def peers_of(made: Made, worker: Worker) -> Peers:
-    """Return the processes of a server, of which this one publishes what it counts from now on."""
+    """Return the processes of a server, and begin to publish the counters of this one."""
     read, health = made.metrics.server.read, made.conditions.health
     peers = Peers(worker.board, worker.place, read, health)
     made.conditions.threads.append(lambda: [peers.thread])
@@ -208,7 +209,7 @@ def peers_of(made: Made, worker: Worker) -> Peers:
 
 
 def conditions_of(made: Made) -> Conditions:
-    """Return what gathers the health of all other parts."""
+    """Return the part that gathers the health of all others."""
     return Conditions(
         store=made.store,
         feed=made.feed,

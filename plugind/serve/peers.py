@@ -1,5 +1,5 @@
-"""The processes of a server, as one of them sees them: it publishes what it counts and finds, and
-shows sums of all."""
+"""The processes of a server as one of them sees them: it publishes its own counters and health, and
+returns the sums of all."""
 
 from __future__ import annotations
 
@@ -21,22 +21,24 @@ EVERY = 1.0
 """Seconds between two snapshots."""
 
 SILENT = 5.0
-"""Seconds without a snapshot after which a process counts as silent: it hangs, or was stopped."""
+"""Seconds without a snapshot after which a process counts as not responding: it hangs, or was
+stopped."""
 
 _LEAD_FOR = 0.2
-"""Seconds for which a process relies on its last look which worker is the first."""
+"""Seconds for which a process relies on its last check which worker is the first."""
 
 _PARENT = "the parent process"
 
 NODES_CLONED, LIMITS_REACHED = "nodes with two agents", "limits reached"
 _SEEN_BY_ALL = (NODES_CLONED, LIMITS_REACHED)
-"""Findings that each process makes of what all of them know."""
+"""Kinds of results that every process reports alike, because they come from shared data."""
 
 
 class Peers:
-    """The processes of a server that share a board, of which this one has a place.
+    """The processes of a server that share a board, on which this process has a place.
 
-    ``read`` returns what it counts, ``health`` how it is, and ``client`` how its client role is.
+    ``read`` returns this process's counters, ``health`` its health, and ``client`` the state of its
+    client role.
     """
 
     def __init__(
@@ -59,7 +61,8 @@ class Peers:
         self.thread = OwnedThread("publishing", self._publish_often, restarts=True)
 
     def start(self) -> None:
-        """Go on from what the process before counted in this place, and publish from now on."""
+        """Continue from the counters of the previous process in this place, and begin to
+        publish."""
         before = self._board.get(self._place)
         self._cpu_before = before.process.get(CPU, 0.0)
         taken = set()  # a tally may have several names
@@ -71,15 +74,15 @@ class Peers:
         self.thread.start()
 
     def close(self) -> None:
-        """Publish a last time. What is counted afterwards is lost."""
+        """Publish one last time. Events counted afterwards are lost."""
         self._ended.set()
         self.thread.join()
         self.publish()
 
     def publish(self) -> Snapshot:
-        """Publish and return what this process counts and finds now."""
+        """Publish and return the present counters and health of this process."""
         health = self._health()
-        with self._lock:  # so that a later snapshot is never followed by an earlier one
+        with self._lock:  # so that an earlier snapshot never replaces a later one
             counts, gauges = frozen(self._read())
             snapshot = Snapshot(
                 os.getpid(),
@@ -94,12 +97,12 @@ class Peers:
         return snapshot
 
     def together(self) -> Sequence[Snapshot]:
-        """Return the snapshots of all processes, that of this one first: it is as of now."""
+        """Return the snapshots of all processes; this process's comes first and is current."""
         return [self.publish(), *(each for _, each in self._others())]
 
     @property
     def leads(self) -> bool:
-        """Return whether this is the first worker that runs, which does what only one has to do."""
+        """Return whether this is the first running worker, which does the work of only one."""
         now = time.monotonic()
         if now - self._led_at > _LEAD_FOR:
             before = (each for place, each in self._others() if PARENT < place < self._place)
@@ -108,32 +111,32 @@ class Peers:
         return self._leads
 
     def sums(self, name: str, own: Mapping[Labels, float]) -> dict[Labels, float]:
-        """Return the sums of a metric's values in all processes, of which this one has ``own``."""
+        """Return the sums of a metric's values over all processes; ``own`` are this process's."""
         found = Counter(own)
         for _, each in self._others():
             found.update(each.values(name))
         return dict(found)
 
     def health(self) -> Health:
-        """Return the health of all processes: ok if all of them are, and none is silent."""
+        """Return the health of all processes: ok if each of them is, and each publishes."""
         own, now = self._health(), time.monotonic()
         found = [(self._name(self._place), own)]
-        silent = []
+        unheard = []
         for place, each in self._others():
             if not each.pid:
-                continue  # the parent knows more of one that has ended
+                continue  # the parent reports processes that have ended
             if (age := now - each.at) > SILENT:
-                silent.append(f"{self._name(place)} (process {each.pid}) for {age:.0f} s")
+                unheard.append(f"{self._name(place)} (process {each.pid}) for {age:.0f} s")
             kept = tuple(one for one in each.health.findings if one.kind not in _SEEN_BY_ALL)
             found.append((self._name(place), Health(each.health.ok, kept)))
-        findings = list(united(found, self._board.workers))
-        if silent:
-            details = f"nothing is heard of {', '.join(silent)}: it hangs, or was stopped"
-            findings.append(Finding("silent processes", details, len(silent)))
-        return Health(not silent and all(each.ok for _, each in found), tuple(findings))
+        results = list(united(found, self._board.workers))
+        if unheard:
+            details = f"nothing is heard of {', '.join(unheard)}: it hangs, or was stopped"
+            results.append(Finding("silent processes", details, len(unheard)))
+        return Health(not unheard and all(each.ok for _, each in found), tuple(results))
 
     def client(self) -> Client | None:
-        """Return how the client role is, in whichever process it runs."""
+        """Return the state of the client role, in whichever process it runs; None for none."""
         found = (each.client for _, each in self._others())
         return next((each for each in found if each is not None), None)
 
@@ -151,8 +154,11 @@ class Peers:
 
 
 def united(found: Sequence[tuple[str, Health]], workers: int) -> Iterable[Finding]:
-    """Yield the findings of several processes, by their names: what all workers or the parent say
-    as it is, and what single workers say with their names."""
+    """Yield the combined health results of several processes; ``found`` has their names.
+
+    A result that all workers or the parent report is yielded as it is; if only some workers report
+    it, their names are added.
+    """
     kinds: dict[str, list[tuple[str, Finding]]] = {}
     for name, health in found:
         for each in health.findings:

@@ -1,11 +1,11 @@
-"""Threads for the steps of requests, few of which compete for the interpreter at a time.
+"""Threads for the steps of requests. Only a few of them compete for the interpreter at a time.
 
-1. ``core`` jobs are in work at a time. While others wait and none has ended for ``LONG``, all of
-   them wait themselves most likely, for the store or a lock: as many more may begin. Their number
-   falls again as they end.
-2. The addresses of clients take turns, so that many requests of one wait for each other and not
-   those of others for them.
-3. Threads are started when they are needed, ``maximum`` at most.
+1. ``core`` jobs run at a time. If others wait and none of these has ended for ``LONG``, most likely
+   all of them wait for the store or a lock, so ``core`` more may begin. The number falls again as
+   jobs end.
+2. The addresses of clients take turns, so that many requests of one address wait for each other and
+   do not delay those of others.
+3. Threads are started when they are needed, at most ``maximum``.
 """
 
 from __future__ import annotations
@@ -21,7 +21,7 @@ from plugind.serve.mailbox import Mailbox
 from plugind.serve.workers import LastIdleFirst
 
 LONG = 0.05
-"""Seconds without the end of a job, after which more are begun."""
+"""Seconds without a job ending after which more jobs are begun."""
 
 
 _log = logs.get("threads")
@@ -31,9 +31,9 @@ Job = Callable[[], object]
 
 
 class Pool:
-    """Threads that work for an event loop; the module says by which rules.
+    """Threads that work for an event loop, by the rules in the module's docstring.
 
-    ``beside`` is the pool in which long work goes on.
+    ``beside`` is the pool in which long work continues.
     """
 
     def __init__(
@@ -46,8 +46,8 @@ class Pool:
         self._maximum = maximum
         self._lock = threading.Lock()
         self._idle = LastIdleFirst(self._lock)
-        self._ready: dict[str, deque[Job]] = {}  # by client, whose turn is next first
-        self._count = 0  # of jobs in work
+        self._ready: dict[str, deque[Job]] = {}  # by client, in the order of their turns
+        self._count = 0  # of running jobs
         self._extra = 0
         self._last_end = 0.0
         self._looks_again = False
@@ -56,7 +56,7 @@ class Pool:
         self.threads: list[OwnedThread] = []
 
     def submit(self, job: Job, client: str = "") -> None:
-        """Have a function called in a thread, in its client's turn. Safe for threads."""
+        """Have a function called in a thread when it is its client's turn. Thread-safe."""
         with self._lock:
             self._ready.setdefault(client, deque()).append(job)
             if self._free() > 0:
@@ -67,13 +67,13 @@ class Pool:
         self._mailbox.post(self._look_later)
 
     def close(self) -> None:
-        """End the threads, each after the job that it has in work."""
+        """End the threads, each after its current job."""
         with self._lock:
             self._is_closed = True
             self._idle.notify_all()
 
     def _begin(self) -> None:
-        """Have one more thread take a job, if there may be one."""
+        """Have one more thread take a job, if the maximum allows it."""
         if self._idle:
             self._idle.notify()
         elif len(self.threads) < self._limit:
@@ -83,7 +83,7 @@ class Pool:
         thread = OwnedThread(f"{self._name} {len(self.threads) + 1}", self._work, restarts=True)
         try:
             thread.start()
-        except RuntimeError as error:  # it is tried again as long as jobs wait
+        except RuntimeError as error:  # the start is retried as long as jobs wait
             if not self._has_logged:
                 text = "the process may have no more threads, so requests wait for those it has"
                 _log.error(text, pool=self._name, threads=len(self.threads), reason=str(error))
@@ -96,11 +96,11 @@ class Pool:
         self._mailbox.loop.call_later(LONG, self._look)
 
     def _look(self) -> None:
-        """Have more jobs taken where those in work do not end."""
+        """Begin more jobs if the running ones do not end."""
         try:
             with self._lock:
                 if not self._ready:
-                    # Where the jobs in work block, the next one is to find a place after one look.
+                    # If the running jobs block, the next job finds a place after one check.
                     self._extra = max(0, self._count - self._core)
                 elif time.monotonic() - self._last_end > LONG:
                     self._extra = min(self._extra + self._core, self._maximum)
@@ -122,14 +122,14 @@ class Pool:
         return min(self._core + self._extra, self._maximum)
 
     def _take(self) -> Job | None:
-        """Return the job whose turn it is, None while there is none that may begin."""
+        """Return the job whose turn it is, None if no job may begin."""
         if not self._ready or self._free() <= 0:
             return None
         client = next(iter(self._ready))
         jobs = self._ready.pop(client)
         job = jobs.popleft()
         if jobs:
-            self._ready[client] = jobs  # behind the others
+            self._ready[client] = jobs  # after the other clients
         self._count += 1
         return job
 

@@ -1,4 +1,5 @@
-"""Policies and tokens that a reload puts in force, for a server and for the parent of workers."""
+"""Policies and tokens that a start or a reload puts into force, for a server and for the parent of
+workers."""
 
 from __future__ import annotations
 
@@ -17,17 +18,17 @@ _log = logs.get("server")
 
 
 def acl_at_start(settings: Settings, registry: Registry) -> Acl:
-    """Return the policies and tokens of a start. Raise ConfigError."""
+    """Return the policies and tokens to start with. Raise ConfigError."""
     acl = acl_of(settings.acl, registry.installed.values())
-    forget_parser()  # these were the last files, and what follows may take its memory
+    forget_parser()  # these were the last files; its memory is free for other use
     _log_warnings(acl)
     return acl
 
 
 def reloaded_acl(before: Settings, registry: Registry, settings: Settings) -> Acl:
-    """Return the policies and tokens of a reload, of a server that started with ``before``.
+    """Return the policies and tokens of a reload, for a server that started with ``before``.
 
-    Raise ConfigError for mistakes.
+    Raise ConfigError for mistakes in the configuration.
     """
     acl = acl_of(settings.acl, registry.installed.values())
     raise_any(_not_while_running(before, registry, settings))
@@ -38,7 +39,7 @@ def reloaded_acl(before: Settings, registry: Registry, settings: Settings) -> Ac
 def _not_while_running(
     before: Settings, registry: Registry, settings: Settings
 ) -> Iterator[Mistake]:
-    """Yield the mistakes of a configuration that only a start can put in force."""
+    """Yield a mistake for each change of the configuration that takes effect only at a start."""
     if settings.acl.enabled is not before.acl.enabled:
         yield Mistake("acl.enabled", 0, 0, "is read at start only: restart the server")
     for type_ in sorted({each.key.type for each in settings.declarations}):
@@ -48,7 +49,7 @@ def _not_while_running(
 
 
 def _log_warnings(acl: Acl) -> None:
-    """Log the warnings about policies and tokens that were just put in force."""
+    """Log the warnings about policies and tokens that were just put into force."""
     for warning in acl.warnings:
         _log.warning("a policy or token may not do what it looks like", warning=str(warning))
     if acl.enabled and not any(token.caller.type == MANAGEMENT for token in acl.tokens.values()):

@@ -18,14 +18,14 @@ from plugind.printable import one_line
 from plugind.serve.bodies import SMALL_MAXIMUM
 
 UNCHECKED_MAXIMUM = 16 * 2**10
-"""Bytes of a body that is read before its request is looked at: no more than a head may have."""
+"""Bytes of a body that may be read before its request is checked: no more than a head may have."""
 
 HEADERS_MAXIMUM = 128
-"""Lines of headers. Parsed, each takes many times the memory of its bytes, and much longer."""
+"""Lines of headers. Each takes long to parse, and then many times the memory of its bytes."""
 
 FRAMING_MAXIMUM = 4 * 2**10
-"""Bytes of a chunked body, beyond half of its data, that may be chunks' sizes and trailers.
-Each chunk takes time whatever its size."""
+"""Bytes of a chunked body that may be chunk sizes and trailers, in addition to half the size of its
+data. Each chunk takes time, whatever its size."""
 
 _HEALTH = "/v1/agent/health"
 _NODE_SECRET = NODE_SECRET_HEADER.upper().replace("-", "_")
@@ -56,20 +56,20 @@ class Refused:
 
     @classmethod
     def with_text(cls, status: str, text: str, *headers: tuple[str, str]) -> Refused:
-        """Return a refusal of one line of text."""
+        """Return a refusal with one line of text."""
         usual = [("Content-Type", TEXT), ("Cache-Control", CACHE_CONTROL)]
         return cls(status, [*usual, *headers], text.encode())
 
 
 class Request(HTTPRequestParser):  # type: ignore[misc]
-    """A request as it is read from ``channel``.
+    """A request that is read from ``channel``.
 
-    ``admitted``: its head was looked at. ``body_maximum``: bytes that its body may have.
-    ``has_room``: memory is reserved for its body. ``cost``: the seconds of the processor that it
-    took to parse and to admit it. ``key`` is what the answer to a read is kept by.
+    ``admitted``: its head was checked. ``body_maximum``: bytes that its body may have.
+    ``has_room``: memory is reserved for its body. ``cost``: seconds of processor time that parsing
+    and admitting it took. ``key`` is the key under which the answer to a read is kept.
     """
 
-    path = ""  # waitress names it also where the head could not be parsed
+    path = ""  # waitress reads it even if the head could not be parsed
     admitted = False
     has_room = False
     cost = 0.0
@@ -84,13 +84,14 @@ class Request(HTTPRequestParser):  # type: ignore[misc]
 
     @property
     def share(self) -> str:
-        """Return the address whose share of memory the body counts towards, "" for none."""
+        """Return the address whose share of memory the body uses, "" for none."""
         return str(self.channel.share)
 
     def received(self, data: bytes) -> int:
-        """Take the next bytes of the head or the body; return how many of them are this request's.
+        """Take the next bytes of the head or the body; return how many of them belong to the
+        request.
 
-        A head of too many lines and a body of tiny chunks are refused before they take long.
+        A head with too many lines or a body of tiny chunks is refused before it takes long.
         """
         if not self.chunked:
             return int(super().received(data))
@@ -107,10 +108,10 @@ class Request(HTTPRequestParser):  # type: ignore[misc]
     def parse_header(self, header_plus: bytes) -> None:
         """Parse the head.
 
-        A request of two lengths, or of one that its version of HTTP does not have, is the last of
-        its connection: clients and proxies may disagree about where it ends.
+        A request with two lengths, or with one that its HTTP version does not have, is the last of
+        its connection, because clients and proxies may disagree about where it ends.
         """
-        if header_plus.count(b"\n") > HEADERS_MAXIMUM + 2:  # the first line and the blank one
+        if header_plus.count(b"\n") > HEADERS_MAXIMUM + 2:  # plus the first line and the blank one
             super().parse_header(b"GET / HTTP/1.0\r\n")
             self.error = RequestHeaderFieldsTooLarge(f"more than {HEADERS_MAXIMUM} headers")
             self.completed = True
@@ -126,7 +127,8 @@ class Request(HTTPRequestParser):  # type: ignore[misc]
         self.connection_close = True
 
     def read_key(self) -> Hashable:
-        """Return what the answer to a read is kept by; None for no read, and for a body."""
+        """Return the key under which the answer to a read is kept; None if the request is not a
+        read or has a body."""
         if self.error is not None or self.body_rcv is not None:
             return None
         get = self.headers.get
@@ -143,7 +145,7 @@ class Request(HTTPRequestParser):  # type: ignore[misc]
 
     @property
     def leaves_open(self) -> bool:
-        """Return whether the connection stays open after the answer as a matter of course."""
+        """Return whether the connection stays open after the answer by default."""
         usual = self.headers.get("CONNECTION", "").lower() in ("", "keep-alive")
         return usual and self.version == "1.1" and not self.connection_close
 
@@ -154,14 +156,15 @@ class Request(HTTPRequestParser):  # type: ignore[misc]
 
     @property
     def is_read(self) -> bool:
-        """Return whether this counts as a read: all that is refused does, health does not."""
+        """Return whether this counts as a read: every refused request does, a query of the health
+        does not."""
         if self.error is not None:
             return True
         return self.command in ("GET", "HEAD") and self.path != _HEALTH
 
     @property
     def is_large(self) -> bool:
-        """Return whether the body has to be allowed before it is read."""
+        """Return whether the request has to be checked before its body is read."""
         if not self.wants_body:
             return False
         return bool(self.chunked or self.expect_continue or self.content_length > UNCHECKED_MAXIMUM)
@@ -170,7 +173,7 @@ class Request(HTTPRequestParser):  # type: ignore[misc]
     def memory(self) -> int:
         """Return the bytes to reserve for the body; 0 while it is small.
 
-        A chunked body is small until more has come, and may then grow to its maximum.
+        A chunked body counts as small until more of it has arrived; then its maximum is reserved.
         """
         if (
             not self.wants_body
@@ -192,7 +195,7 @@ class Request(HTTPRequestParser):  # type: ignore[misc]
 
     def check_size(self) -> None:
         """Refuse the request if its body is larger than it may be."""
-        # A chunked body announces no size: its bytes so far count.
+        # A chunked body announces no size, so the bytes received so far count.
         size = int(self.content_length) or len(self.body_rcv)
         if size > self.body_maximum:
             text = f"the body is larger than {self.body_maximum} bytes"
@@ -201,33 +204,35 @@ class Request(HTTPRequestParser):  # type: ignore[misc]
 
 
 REFUSALS = ("400", "403", "405", "413")
-"""The statuses by which the application refuses a request that must not be sent again."""
+"""The statuses with which the application refuses a request that must not be sent again."""
 
 
 class _HeadKept:
-    """Has the head of an answer sent with its body."""
+    """Sends the head of an answer together with its body."""
 
     channel: Any
 
     def build_response_header(self) -> bytes:
-        """Give the head to the connection, and nothing to waitress, which would send it at once."""
+        """Give the head to the connection; return b"" to waitress, which would send it at once."""
         self.channel.begin_answer(super().build_response_header())  # type: ignore[misc]
         return b""
 
 
 class _Open(Task):  # type: ignore[misc]
-    """An answer that does not end the connection for want of a length: 304 never has a body."""
+    """An answer that does not close the connection if it is a 304 without a length: a 304 never has
+    a body."""
 
     request: Request
 
     def set_close_on_finish(self) -> None:
-        """Close the connection after the answer where that is called for."""
+        """Close the connection after the answer if that is needed."""
         if not (self.status.startswith("304") and self.request.leaves_open):
             super().set_close_on_finish()
 
 
 class RefusingTask(_HeadKept, ErrorTask):  # type: ignore[misc]
-    """Answer what never reaches the application in one line of text, as the API does."""
+    """Answers a request that never reaches the application with one line of text, as the API
+    does."""
 
     def execute(self) -> None:
         error = self.request.error
@@ -246,8 +251,8 @@ class RefusingTask(_HeadKept, ErrorTask):  # type: ignore[misc]
 
 
 class ApplicationTask(_HeadKept, _Open, WSGITask):  # type: ignore[misc]
-    """A request of the application, which can reach the connection by the environment, and have
-    something called once the answer is queued to be sent or given up."""
+    """A request to the application. Through the environment, the application can reach the
+    connection, and register callbacks for when the answer has been queued or dropped."""
 
     def __init__(self, channel: Any, request: Any) -> None:
         super().__init__(channel, request)
@@ -270,8 +275,8 @@ class ApplicationTask(_HeadKept, _Open, WSGITask):  # type: ignore[misc]
 
 
 class Again:
-    """The head of an answer that is given again, as waitress would send it; made once a second, for
-    its Date."""
+    """The head of a repeated answer, as waitress would send it; rebuilt once a second because of
+    its Date header."""
 
     __slots__ = ("_headers", "_made", "_size", "_status")
 
@@ -283,9 +288,9 @@ class Again:
 
     def head(self, request: Request, contact: Mapping[str, str]) -> bytes:
         """Return the head of the answer to a request that leaves its connection open; ``contact``
-        are the headers about the store."""
+        has the headers about the store."""
         now = int(time.time())
-        second, about, made = self._made  # together: the loop and workers come here at a time
+        second, about, made = self._made  # in one step: several threads may be here
         if second != now or about is not contact:
             task = _Open(request.channel, request)
             task.start()

@@ -1,8 +1,8 @@
-"""A request whose steps are taken in threads, and which holds none of them while it pauses.
+"""A request whose steps run in threads, and which holds no thread while it pauses.
 
-The steps go on in a thread as soon as their signal is set, without a way through the event loop: a
-change that wakes thousands, which then take turns, would otherwise pass it several times for each.
-The loop has the timers, and notices the clients that leave.
+The steps continue in a thread as soon as their signal is set, without passing through the event
+loop: otherwise a change that wakes thousands of requests, which then take turns, would pass through
+it several times for each. The loop has the timers, and notices clients that leave.
 """
 
 from __future__ import annotations
@@ -22,13 +22,14 @@ Receive = Callable[[], Awaitable[dict[str, Any]]]
 """ASGI's function that awaits the next message about a request."""
 
 _SHORT = 0.01
-"""Seconds of a pause that is slept through: a timer of the loop has steps of milliseconds."""
+"""Longest pause, in seconds, that a thread sleeps through: the loop's timers have steps of
+milliseconds."""
 
 
 class Client:
-    """The client of a request; whether it leaves is looked at from the first wait for that on.
+    """The client of a request. The first ``on_close`` begins to watch whether it leaves.
 
-    ``is_refused``: so was its request.
+    ``is_refused``: its request was refused.
     """
 
     # Thousands of clients may be parked.
@@ -44,10 +45,10 @@ class Client:
         self._in_no_way: Callable[[Client], None] | None = None
 
     def verified_node(self) -> None:
-        """Do nothing: the HTTP server knows no limits that spare agents."""
+        """Do nothing: the HTTP server has no limits that spare agents."""
 
     def when_it_waits(self, call: Callable[[Client], None]) -> None:
-        """Call ``call`` when the request waits, and when it is over."""
+        """Call ``call`` when the request begins to wait, and when it is over."""
         self._in_no_way = call
 
     def waits(self) -> None:
@@ -57,7 +58,7 @@ class Client:
             self._in_no_way(self)
 
     def on_close(self, call: Callable[[], None] | None) -> None:
-        """Call ``call`` once the client has left; None takes that back. Only for the loop's
+        """Call ``call`` once the client has left; None removes the callback. Only for the loop's
         thread."""
         self._call = call
         if call is None:
@@ -68,7 +69,7 @@ class Client:
             self._watch = asyncio.ensure_future(self._until_it_leaves())
 
     def close(self) -> None:
-        """Note that the request is over: nobody looks any more whether the client leaves."""
+        """Note that the request is over, and stop watching whether the client leaves."""
         self.waits()
         if self._watch is not None:
             self._watch.cancel()
@@ -82,7 +83,7 @@ class Client:
 
 
 class _Wait:
-    """One pause, which ends once, whatever ends it first. Safe for threads."""
+    """One pause. It ends only once, whatever ends it first. Thread-safe."""
 
     def __init__(self, call: Callable[[], object]) -> None:
         self._calls = [call]
@@ -93,15 +94,15 @@ class _Wait:
 
     def end(self) -> None:
         try:
-            call = self._calls.pop()  # atomic: of two threads one makes the call
+            call = self._calls.pop()  # atomic, so only one of two threads makes the call
         except IndexError:
             return
         call()
 
 
 class Run:
-    """Steps that are taken in the threads of a pool, from now on, or after a ``pause`` that they
-    have come to; ``future`` is of their result."""
+    """Steps that run in the threads of a pool: at once, or after ``pause`` if they have already
+    reached one. ``future`` gets their result."""
 
     def __init__(
         self,
@@ -126,13 +127,13 @@ class Run:
             self._park(pause)
 
     def abandon(self) -> None:
-        """Have the steps closed, now if they pause, or when they next do."""
+        """Have the steps closed: now if they pause, else when they next do."""
         self._is_abandoned = True
         if (wait := self._wait) is not None:
             wait.end()
 
     def unwatch(self) -> None:
-        """End the looks of the loop at a pause; only for its thread."""
+        """Stop watching for the end of a pause; only for the loop's thread."""
         self._client.on_close(None)
         if self._timer is not None:
             self._timer.cancel()
@@ -141,7 +142,7 @@ class Run:
     # In a thread of the pool.
 
     def _take(self) -> None:
-        """Take steps up to the next long pause, or to their end."""
+        """Run steps up to the next long pause, or to their end."""
         try:
             while True:
                 self._pause = pause = self._step()
@@ -157,7 +158,7 @@ class Run:
             self._park(pause)
 
     def _step(self) -> Pause:
-        """Return the next pause."""
+        """Run one step and return the next pause."""
         if self._is_abandoned:
             self._steps.close()
             raise StopIteration
@@ -167,7 +168,7 @@ class Run:
         return next(self._steps)
 
     def _park(self, pause: Pause) -> None:
-        """Go on once a pause is over."""
+        """Have the steps continue once a pause is over."""
         if pause.is_before_long:
             self._pool = self._pool.beside or self._pool
         signal = pause.signal
@@ -179,13 +180,13 @@ class Run:
             wait.end()
 
     def _resume(self) -> None:
-        """Have the steps go on; may be called in any thread."""
+        """Have the steps continue; may be called in any thread."""
         self._pool.submit(self._take, self._client.address)
 
     # In the loop's thread.
 
     def _watch(self, pause: Pause, wait: _Wait) -> None:
-        """Note a pause; have it end in time, or with the client."""
+        """Have a pause end after its timeout, or when the client leaves if that ends it."""
         if not pause.keeps_place:
             self._client.waits()
         if wait.is_over:

@@ -36,10 +36,10 @@ _log = logs.get("server")
 
 
 class Services:
-    """The server's parts, running from the moment this is made until ``close``.
+    """The server's parts, which run from the creation of this object until ``close``.
 
-    ``shared`` says that other processes of the machine open the store as well; ``worker`` is given
-    in one of several processes that are one server.
+    ``shared``: other processes of the machine open the store, too. ``worker`` is given if this is
+    one of several processes that form one server.
     """
 
     def __init__(
@@ -68,7 +68,7 @@ class Services:
         self.feed = Feed(self.store, State.of(contents, of_the_last_hour(self.store.history)))
         self.hits = Hits()
         self.timer = Timer("pacing")
-        # Each subscribes to the feed, and is informed of changes in this order.
+        # Each of these subscribes to the feed; they are notified of changes in this order.
         self.catalogue = parts.catalogue_of(self)
         self.streams = parts.streams_of(self)
         self.events = parts.events_of(self)
@@ -97,7 +97,7 @@ class Services:
 
     def _declare_at_start(self) -> None:
         """Write the declarations of the configuration, unless another server may have written newer
-        ones: which of them are in force is then for an operator to say, by a reload."""
+        ones: then an operator decides, by a reload, which are in force."""
         wanted = {each.key: each for each in self.settings.declarations}
         held = self.feed.refresh().declarations
         if not (self.store.has_other_servers and held):
@@ -116,7 +116,7 @@ class Services:
             )
 
     def health(self) -> tuple[bool, str]:
-        """Return whether the server does its work, and a line with all details."""
+        """Return whether the server works, and a line with all details."""
         condition = self.condition()
         return condition.ok, condition.message
 
@@ -142,26 +142,27 @@ class Services:
         return {limit: int(count) for (limit,), count in sorted(sums.items())}
 
     def _leads(self) -> bool:
-        """Return whether this process does what only one of the server's processes does."""
+        """Return whether this process does the work of only one of the server's processes."""
         return self.peers is None or self.peers.leads
 
     def _sum(self, name: str, own: int) -> int:
         return own if self.peers is None else int(self.peers.sums(name, {(): own})[()])
 
     def reload(self, settings: Settings) -> None:
-        """Put declarations, policies and tokens in force.
+        """Put declarations, policies and tokens into force.
 
-        Raise ConfigError for mistakes, which change nothing. Raise StoreError when declarations
-        cannot be written: what was revoked is revoked whatever the disk does.
+        Raise ConfigError for mistakes in the configuration; then nothing changes. Raise StoreError
+        if declarations cannot be written; even then, policies and tokens are in force, so that a
+        revoked token stays revoked.
         """
         acl = reloaded_acl(self.settings, self.registry, settings)
-        # First, for declare wakes queries that wait, whose rights are decided again.
+        # First, because declare wakes waiting queries, which are then authorized again.
         self.acl = acl
         self.declare(settings)
         self.conditions.refused_reload = ""
 
     def declare(self, settings: Settings) -> None:
-        """Put the declarations of a reload in force. Raise StoreError."""
+        """Put the declarations of a reload into force. Raise StoreError."""
         try:
             self.intake.declare(settings.declarations)
             self.conditions.other_declarations = ""
@@ -174,12 +175,13 @@ class Services:
         self.conditions.refused_reload = reason
 
     def wake(self) -> None:
-        """Have every blocking query answered with the present state, and end every stream."""
+        """Have every blocking query answered with the current state, and end every stream."""
         self.catalogue.close()
         self.events.end_streams()
 
     def close(self) -> None:
-        """End everything, in the order of the flow; acknowledged changes are durable already."""
+        """Stop all parts in the order in which changes pass through them. Acknowledged changes are
+        durable already."""
         self.wake()
         if self.peers is not None:
             self.peers.close()

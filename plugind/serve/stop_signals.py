@@ -1,4 +1,4 @@
-"""Heeds the signals of a process whose HTTP server is not plugind's own."""
+"""Handles the signals of a process whose HTTP server is not plugind's own."""
 
 from __future__ import annotations
 
@@ -15,8 +15,8 @@ def heed(wake: Callable[[], object], reload: Callable[[], object]) -> None:
     """Have ``wake`` called before the server's own handlers of SIGTERM and SIGINT, and ``reload``
     on SIGHUP; each in a thread of its own.
 
-    Servers end once all requests are answered, and parked queries may take minutes. Outside the
-    main thread, where Python lets no handler be set, do nothing.
+    Servers end only once all requests are answered, and without ``wake`` parked queries might take
+    minutes. Do nothing outside the main thread, where Python allows no handler to be set.
     """
     if threading.current_thread() is not threading.main_thread():
         return
@@ -36,5 +36,5 @@ def _stop(wake: Callable[[], object], old: object, number: int, frame: FrameType
 
 
 def _in_thread(name: str, call: Callable[[], object]) -> None:
-    """Call a function that takes locks, which the interrupted code may hold."""
+    """Call a function in a thread, because it takes locks that the interrupted code may hold."""
     threading.Thread(target=call, name=name, daemon=True).start()

@@ -1,4 +1,4 @@
-"""Parks requests as tasks of an event loop, while their steps are taken in threads."""
+"""Parks requests as tasks of an event loop, while their steps run in threads."""
 
 from __future__ import annotations
 
@@ -19,22 +19,22 @@ from plugind.serve.runs import Client, Run
 T = TypeVar("T")
 
 READERS = 4
-"""Reads that compete for the interpreter; more would take turns at it more often."""
+"""Reads that compete for the interpreter; more of them would only switch threads more often."""
 
 READERS_MAXIMUM = 256
-"""Reads in work, those included that wait for the store or a lock."""
+"""Reads in progress, including those that wait for the store or a lock."""
 
 VITAL_MAXIMUM = 16
 
 REPORTERS = 4
 """Small reports that compete for the interpreter. They hold no thread while they are committed:
-with a thread for each they would change threads three times as often."""
+with a thread for each, threads would be switched three times as often."""
 
 OF_ADDRESS = 2
-"""Reads of one address in work: one is sent while the other is answered."""
+"""Reads in progress for one address: one is sent while the other is answered."""
 
 WRITES_OF_ADDRESS = 32
-"""Writes of one address in work, with those that wait for their commit, which they then share."""
+"""Writes in progress for one address, including those that wait for a commit, which they share."""
 
 QUICK_BYTES = 4 * 2**10
 """Bytes of the largest heartbeat that begins in the event loop."""
@@ -45,9 +45,9 @@ _HEARTBEAT = re.compile("/v1/node/[^/]+/heartbeat")
 
 
 class Tasks:
-    """Takes the steps of requests in threads, and parks them in tasks.
+    """Runs the steps of requests in threads, and parks the requests in tasks.
 
-    ``writers`` is how many requests that write may be in work at a time.
+    ``writers`` is how many requests that write may be in progress at a time.
     """
 
     def __init__(self, writers: int) -> None:
@@ -69,7 +69,7 @@ class Tasks:
 
     @property
     def threads(self) -> list[OwnedThread]:
-        """Return the threads that were started."""
+        """Return the threads that have been started."""
         return [thread for pool in self._pools for thread in pool.threads]
 
     def signal(self) -> Signal:
@@ -77,9 +77,12 @@ class Tasks:
         return Signal()
 
     def pool_of(self, request: Request) -> Pool:
-        """Return the threads for a request: reads that need nothing of the store, such as health,
-        find one also while all others wait for it. Writes that are no reports hold a thread until
-        they are committed, so that each has one: those without would be committed later."""
+        """Return the threads for a request.
+
+        Reads that need nothing from the store, such as health, find a thread even while all others
+        wait for the store. Writes that are not reports hold a thread until they are committed, so
+        there is one for each: a write without a thread would be committed later.
+        """
         if request.method not in ("GET", "HEAD"):
             is_report = request.method == "PUT" and _REPORT.fullmatch(request.path)
             return self._reports if is_report else self._writes
@@ -87,13 +90,13 @@ class Tasks:
         return self._vital if is_vital else self._reads
 
     def close(self) -> None:
-        """End the threads, each after what it has in work."""
+        """End the threads, each after its current job."""
         for pool in self._pools:
             pool.close()
 
     async def answer(self, steps: Steps[T], request: Request, client: Client, pool: Pool) -> T:
-        """Take the steps of a request once it may be in work, up to ``client.close``. The arguments
-        and what is raised are as for ``run``."""
+        """Run the steps of a request once it may begin; it counts as in progress until
+        ``client.close``. The arguments and the errors raised are as for ``run``."""
         pause = None
         try:
             if _is_quick(request):
@@ -103,7 +106,7 @@ class Tasks:
                 except StopIteration as end:
                     done: T = end.value
                     return done
-            # Reports count as the other writes do.
+            # Reports count as other writes do.
             await self._gate.enter(client, pool.beside or pool)
         except BaseException:
             steps.close()
@@ -113,11 +116,11 @@ class Tasks:
     async def run(
         self, steps: Steps[T], client: Client, pool: Pool, pause: Pause | None = None
     ) -> T:
-        """Take steps, from a ``pause`` on to which they have come or from their beginning, with
-        their pauses, and return what they return.
+        """Run steps with their pauses, from the beginning or after ``pause`` if they have already
+        reached one, and return their result.
 
-        Raise what they raise, such as the ClientGone that is raised in them when the client has
-        left. Where the task is cancelled, the steps are closed.
+        Raise what they raise. When the client has left, ClientGone is raised in the steps. If the
+        task is cancelled, the steps are closed.
         """
         run = Run(steps, client, pool, self.mailbox, pause)
         try:
@@ -130,20 +133,20 @@ class Tasks:
         return result
 
     async def call(self, function: Callable[[], T], client: Client, pool: Pool) -> T:
-        """Return what a function returns in a thread."""
+        """Call a function in a thread and return its result."""
         return await self.run(_step(function), client, pool)
 
     async def part(
         self, parts: Iterator[bytes | Pause], client: Client, pool: Pool
     ) -> bytes | None:
-        """Return the next part of a body, after its pauses; None at its end, or once the client
-        has left where that ends a pause."""
+        """Return the next part of a body, after its pauses. Return None at the end of the body, or
+        if the client has left during a pause that this ends."""
         return await self.run(_next(parts), client, pool)
 
 
 def _is_quick(request: Request) -> bool:
-    """Return whether a request's first step takes less time than to hand it to a thread, as that of
-    a small heartbeat does."""
+    """Return whether a request's first step takes less time than handing it to a thread, as with a
+    small heartbeat."""
     return (
         request.method == "PUT"
         and request.content_length <= QUICK_BYTES

@@ -1,7 +1,7 @@
-"""How many threads the process may have.
+"""Checks how many threads the process may have.
 
-Threads are started as they are needed. That they may be there is found out before, so that a server
-which could not park its queries does not start.
+Threads are started only when they are needed. Whether the process may have them is checked before,
+so that a server that could not park its queries does not start.
 """
 
 from __future__ import annotations
@@ -15,15 +15,15 @@ from pathlib import Path
 
 _CGROUP = Path("/proc/self/cgroup")
 _HIERARCHIES = {"": Path("/sys/fs/cgroup"), "pids": Path("/sys/fs/cgroup/pids")}
-"""Where the control groups are that count tasks, by the controllers of version 2 and version 1."""
+"""Where the control groups that count tasks are, by controllers: cgroup versions 2 and 1."""
 
-_NO_ACCESS = 0  # PROT_NONE of mmap(2): what is mapped so counts for no other limit
+_NO_ACCESS = 0  # PROT_NONE of mmap(2): such a mapping counts towards no other limit
 _STACK = 2 * 2**20
-"""Bytes of a stack where no limit says it (glibc)."""
+"""Bytes of a thread's stack if no limit is set (glibc)."""
 
 
 def why_too_many(threads: int) -> str:
-    """Return why the process may not have so many further threads, "" where it may."""
+    """Return why the process may not have ``threads`` more threads, "" if it may."""
     if not _has_room(threads * _stack()):
         return "their stacks take more address space than the process may have (ulimit -v)"
     soft, _ = resource.getrlimit(resource.RLIMIT_NPROC)
@@ -39,7 +39,7 @@ def _stack() -> int:
 
 
 def _has_room(size: int) -> bool:
-    """Return whether so many bytes can be mapped. They take no memory, and are given back."""
+    """Return whether ``size`` bytes can be mapped. The mapping takes no memory, and is removed."""
     try:
         mmap.mmap(-1, size, flags=mmap.MAP_PRIVATE, prot=_NO_ACCESS).close()
     except (OSError, OverflowError):
@@ -48,10 +48,10 @@ def _has_room(size: int) -> bool:
 
 
 def _left() -> Iterator[tuple[int, str]]:
-    """Yield how many more tasks each control group of the process may have, and the file that says
-    so."""
+    """Yield how many more tasks each control group of the process may have, and the file with that
+    limit."""
     for folder in _groups():
-        with suppress(OSError, ValueError):  # it is of another controller, or has no limit
+        with suppress(OSError, ValueError):  # the group has another controller, or no limit
             most = int((folder / "pids.max").read_text())
             yield most - int((folder / "pids.current").read_text()), str(folder / "pids.max")
 

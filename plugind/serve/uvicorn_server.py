@@ -1,4 +1,4 @@
-"""uvicorn in this process, on a socket that listens."""
+"""uvicorn in this process, on a listening socket."""
 
 from __future__ import annotations
 
@@ -17,33 +17,33 @@ from plugind.serve.embedded import Embedded
 from plugind.serve.limits import HEAD_MAXIMUM
 
 _LOOKS = 4
-"""Looks at a client within the time in which it has to take something."""
+"""Checks of a client's progress within ``send_timeout``."""
 
 
 class _Protocol(AutoHTTPProtocol):  # type: ignore[misc,valid-type]
-    """A connection that ends where its client takes nothing of an answer for ``send_timeout``: of
-    itself uvicorn waits for ever, and the task of the next request with it."""
+    """A connection that ends if its client takes nothing of an answer for ``send_timeout``. uvicorn
+    alone would wait forever, and so would the task of the next request."""
 
     def __init__(self, asgi: Asgi, **options: Any) -> None:
         super().__init__(**options)
         self._asgi = asgi
         self._waiting: asyncio.TimerHandle | None = None
-        self._left = 0  # bytes to be sent at the last look
+        self._left = 0  # bytes to be sent at the last check
         self._since = 0.0
 
     def pause_writing(self) -> None:
-        """Begin to watch a client that takes less than it is sent."""
+        """Begin to watch a client that takes data more slowly than it is sent."""
         super().pause_writing()
         self._left, self._since = -1, self.loop.time()
         self._look()
 
     def resume_writing(self) -> None:
-        """Watch no longer."""
+        """Stop watching the client."""
         super().resume_writing()
         self._rest()
 
     def connection_lost(self, error: Exception | None) -> None:
-        """Watch no longer."""
+        """Stop watching the client."""
         super().connection_lost(error)
         self._rest()
 
@@ -81,7 +81,7 @@ class UvicornServer(Embedded):
                 log_config=None,
                 access_log=False,
                 server_header=False,
-                proxy_headers=False,  # plugind itself knows whose word to believe
+                proxy_headers=False,  # plugind itself decides which proxies to trust
                 backlog=places,
                 timeout_keep_alive=math.ceil(idle_timeout),
                 h11_max_incomplete_event_size=HEAD_MAXIMUM,

@@ -1,12 +1,14 @@
 """Parks blocking queries without a thread or a step of the flow, and gives many the same answer.
 
-1. A query waits from an answer that is kept, which says that its caller may have it. The first one
-   that asks has it made, by the flow and for a request that does not wait.
-2. Once it is woken it gets the answer that is kept by then; one of all has it made, if need be.
-3. A few go on in each turn of the loop. While there are plain reads a break follows each turn, so
-   that thousands of wakes do not hold these up.
+1. A query waits on the basis of a kept answer, which shows that its caller may have it. The first
+   query has that answer made, by the flow and as for a request that does not wait.
+2. Once woken, a query gets the answer that is kept by then; if necessary, one of the queries has it
+   made for all.
+3. Only a few queries go on in each turn of the loop. While there are plain reads, a break follows
+   each turn, so that thousands of woken queries do not hold up those reads.
 
-Where no answer is kept, as of what does not exist, the flow parks the query itself.
+If no answer is kept, for example because the object does not exist, the flow parks the query
+itself.
 """
 
 from __future__ import annotations
@@ -30,17 +32,17 @@ AT_ONCE = 16
 """Queries that go on in one turn of the loop."""
 
 BYTES_AT_ONCE = 2**20
-"""Bytes of the answers to them, about, while there are plain reads."""
+"""Approximate number of bytes of their answers, while there are plain reads."""
 
 BREAK = 0.001
-"""Seconds to the next turn while there are plain reads: about as long as a turn and the sending of
-its answers take."""
+"""Seconds until the next turn while there are plain reads: about as long as a turn takes, including
+the sending of its answers."""
 
-_TRIES = 3  # to have an answer made before it has changed again
+_TRIES = 3  # attempts to have an answer made before it changes again
 
 
 class Wakes:
-    """Has futures done, a few in each turn of the loop; ``has_plain`` returns whether there are
+    """Completes futures, a few in each turn of the loop; ``has_plain`` returns whether there are
     plain reads."""
 
     def __init__(self, mailbox: Mailbox, has_plain: Callable[[], bool]) -> None:
@@ -49,17 +51,17 @@ class Wakes:
         self._ready: deque[asyncio.Future[None]] = deque()
         self._is_pulled = False
         self.size = 0
-        """Bytes of the last answer that was given to a query which was woken."""
+        """Bytes of the last answer that was given to a woken query."""
 
     def add(self, woken: asyncio.Future[None]) -> None:
-        """Have a future done, unless it is. Safe for threads."""
+        """Have a future completed, unless it is done already. Thread-safe."""
         self._ready.append(woken)
         if not self._is_pulled:
             self._is_pulled = True
             self._mailbox.post(self._turn)
 
     def _turn(self) -> None:
-        self._is_pulled = False  # before the look, so that one that comes after it pulls again
+        self._is_pulled = False  # reset first, so that a future added later has a turn made
         most = AT_ONCE
         if has_plain := self._has_plain():
             most = max(1, min(AT_ONCE, BYTES_AT_ONCE // max(1, self.size)))
@@ -77,8 +79,8 @@ class Wakes:
 
 @dataclass(slots=True)
 class _Making:
-    """An answer that is made for all that wait for it. ``may_be_kept``: unless it turns out that
-    it is of the kind that is not."""
+    """An answer that is being made for all queries that wait for it. ``may_be_kept`` becomes False
+    if it turns out to be an answer that is not kept."""
 
     waiting: list[asyncio.Future[None]] = field(default_factory=list)
     may_be_kept: bool = True
@@ -98,7 +100,8 @@ class Watches:
         self, request: Request, client: Client, key: Hashable, target: str
     ) -> tuple[Repeat | None, float]:
         """Return the answer to a blocking query once there is a newer one or its time is over, and
-        for how many seconds it was parked; None where the flow has to answer it, and say why."""
+        the seconds for which the query was parked; None as the answer if the flow has to answer it,
+        for example with an error."""
         query = self._direct.flow.query_of(request)
         if query is None or not self._direct.repeats.may_park(query):
             return None, 0.0
@@ -116,8 +119,8 @@ class Watches:
         return repeat, parked
 
     async def _wait(self, request: Request, client: Client, query: Query, resource: str) -> bool:
-        """Wait until a resource is newer than the query has it, or for as long as it may; return
-        whether the client is still there and had a place."""
+        """Wait until a resource is newer than the query's index, or the query's time is over;
+        return whether the query had a place and its client is still there."""
         loop = asyncio.get_running_loop()
         woken: asyncio.Future[None] = loop.create_future()
 
@@ -150,7 +153,7 @@ class Watches:
         *,
         has_waited: bool = False,
     ) -> Repeat | None:
-        """Return the answer that is kept now, made if need be; None where it is not kept."""
+        """Return the answer that is kept now, made if necessary; None if it is not kept."""
         for _ in range(_TRIES):
             if (repeat := self._direct.repeats.find(key, has_waited=has_waited)) is not None:
                 return repeat
@@ -169,7 +172,7 @@ class Watches:
     async def _make(
         self, making: _Making, request: Request, client: Client, key: Hashable, target: str
     ) -> None:
-        """Have an answer made by the flow, for a request that waits for nothing."""
+        """Have an answer made by the flow, for the same request without its wait."""
         query = {name: value for name, value in request.query.items() if name not in OF_WAITS}
         parameters = [pair for pair in request.parameters if pair[0] not in OF_WAITS]
         exchange = self._direct.exchange(request.changed(query=query, parameters=parameters))

@@ -1,4 +1,4 @@
-"""Puts the application behind the HTTP server, with the limits of its settings."""
+"""Connects the application to the HTTP server, with the limits from its settings."""
 
 from __future__ import annotations
 
@@ -21,9 +21,10 @@ PARKED_MAXIMUM = 4_000
 
 
 def waitress_server(services: Services, app: Api, sock: socket.socket) -> Server:
-    """Return a server, not started yet, for the application on a socket that listens.
+    """Return a server, not started yet, for the application on a listening socket.
 
-    Raise ListenError when the process may not have the threads or open files that it takes.
+    Raise ListenError if ``max_parked`` is more than waitress can hold in threads, or if the process
+    may not have the threads or open files that the server needs.
     """
     settings = services.settings.server
     if settings.max_parked > PARKED_MAXIMUM:
@@ -47,7 +48,7 @@ def waitress_server(services: Services, app: Api, sock: socket.socket) -> Server
     server = Server(
         app,
         sock,
-        # Each of them waits in a thread.
+        # Each of these requests waits in a thread.
         max_parked=settings.max_parked + settings.max_waiting_reads + settings.max_streams,
         max_reports=settings.max_reports + large_places(settings.max_reports),
         limits=limits_of(settings),

@@ -1,7 +1,7 @@
-"""The threads that answer requests, and in which order they take them.
+"""The threads that answer requests, and the order in which they take them.
 
-There are far more threads than may run at once, since parked requests keep theirs. So what bounds
-how many threads of one client compete for the interpreter is the queue, and not their number.
+There are far more threads than may run at once, because parked requests keep theirs. So the queue,
+not the number of threads, limits how many threads of one client compete for the interpreter.
 """
 
 from __future__ import annotations
@@ -19,36 +19,39 @@ from plugind.health.threads import OwnedThread
 from plugind.serve.askers import Askers
 
 PIPELINED_MAXIMUM = 1
-"""Pipelined requests that are answered at a time, without those that are parked."""
+"""Pipelined requests that are answered at a time, not counting parked ones."""
 
 READS_MAXIMUM = 1
-"""Reads of one address that are in work at a time, without those that wait for something."""
+"""Reads of one address that are in progress at a time, not counting those that wait."""
 
 READ_LONG = 0.02
-"""Seconds after which a read in work keeps no other of its address waiting: most likely it waits
-itself, for the rendering of a list of very many plugins."""
+"""Seconds after which a read in progress no longer keeps others of its address waiting: most likely
+it waits itself, for the rendering of a list of very many plugins."""
 
 PIPELINED_PAUSE = 3
 REFUSED_PAUSE = 10
 READ_PAUSE = 1
-"""How many times the processor time of a pipelined request, of a refused one, or of a read, the
-next one waits."""
+"""After a pipelined request, a refused one, or a read, the next one waits this many times the
+processor time that it took."""
 
 PAUSE_MAXIMUM = 0.1  # seconds
 
 SPARE = 4
-"""Threads that are to be idle, so that the next requests find one."""
+"""Threads to keep idle, so that the next requests find one."""
 
 START_AGAIN = 1.0
-"""Seconds after which threads are started again, where the process may have no more."""
+"""Seconds until the next attempt to start threads when the process may have no more."""
 
 _log = logs.get("threads")
 
 
 class Task(Protocol):
-    """A connection with a request from the address ``client``. ``is_pipelined``: it was sent before
-    the one before it was answered. ``is_read``: it is one of those that count for READS_MAXIMUM.
-    ``is_refused``: it was refused, or, until it is answered, the one before it was."""
+    """A connection with a request from ``client``.
+
+    ``is_pipelined``: the request was sent before the previous one was answered. ``is_read``: it
+    counts towards READS_MAXIMUM. ``is_refused``: it was refused, or, until it is answered, the
+    previous one was.
+    """
 
     is_pipelined: bool
     is_read: bool
@@ -59,31 +62,34 @@ class Task(Protocol):
 
 
 Turn = tuple[str, bool]
-"""Who takes turns: the reads of an address, and what else it sends."""
+"""Client, and whether its requests are reads: a client's reads and its other requests take turns
+separately."""
 
 
 class FairTasks:
-    """A queue that serves addresses in turn, so that many requests of one wait for each other and
-    not those of others for them. Of each address READS_MAXIMUM reads are in work at a time, and
-    while others ask, too, a pause follows each: so the interpreter, which one thread has at a time,
-    is idle when another thread needs it for a moment. Pipelined requests come last, a few at a
-    time: nothing but an attack sends many.
+    """A queue that serves addresses in turn, so that many requests of one address wait for each
+    other and do not delay those of others.
 
-    It has what waitress uses of a deque, and is used under the lock of the threads.
+    READS_MAXIMUM reads of each address are in progress at a time. While others ask, too, a pause
+    follows each read: so the interpreter, which only one thread has at a time, is idle when another
+    thread needs it for a moment. Pipelined requests come last, PIPELINED_MAXIMUM at a time: only an
+    attack sends many of them.
+
+    The queue has the methods of a deque that waitress uses, and is used under the threads' lock.
     """
 
     def __init__(self) -> None:
         self._ready: dict[Turn, deque[Task]] = {}  # in the order of their turns
         self._held: dict[Turn, deque[Task]] = {}  # until a read of the same address is done
         self._pipelined: deque[Task] = deque()
-        # By address, with when each was taken (monotonic clock).
+        # By address: when each read was taken (monotonic clock).
         self._readers: dict[str, dict[Task, float]] = {}
         self._reading: dict[Task, str] = {}
         self.askers = Askers()
-        self.answering: dict[Task, float] = {}  # pipelined ones, with when each was taken
+        self.answering: dict[Task, float] = {}  # pipelined requests, and when each was taken
 
     def __len__(self) -> int:
-        """Return how many requests may be taken now, of each address one at most."""
+        """Return how many requests may be taken now, counting at most one of each turn."""
         free = PIPELINED_MAXIMUM - len(self.answering)
         return len(self._ready) + max(0, min(free, len(self._pipelined)))
 
@@ -108,7 +114,7 @@ class FairTasks:
         client, is_read = turn
         self.askers.note(client)
         if is_read:
-            self._end_read(task)  # the one before it on the connection, whose pause is not over
+            self._end_read(task)  # the connection's previous read, whose pause is not over yet
             self._readers.setdefault(client, {})[task] = time.monotonic()
             self._reading[task] = client
         if tasks:
@@ -116,12 +122,13 @@ class FairTasks:
         return task
 
     def _of(self, turn: Turn) -> dict[Turn, deque[Task]]:
-        """Return where the requests of a turn are, or are to be."""
+        """Return the dictionary in which the requests of a turn are, or belong."""
         client, is_read = turn
         return self._held if is_read and self._is_full(client) else self._ready
 
     def _is_full(self, client: str) -> bool:
-        """Return whether as many reads of an address are in work as may be, without long ones."""
+        """Return whether READS_MAXIMUM reads of an address are in progress, not counting long
+        ones."""
         long_ago = time.monotonic() - READ_LONG
         began = self._readers.get(client, {}).values()
         return sum(each > long_ago for each in began) >= READS_MAXIMUM
@@ -133,7 +140,7 @@ class FairTasks:
 
     @property
     def has_reads(self) -> bool:
-        """Return whether reads are in work or wait, so that ``look`` is to be called soon."""
+        """Return whether requests are in progress or wait, so that ``look`` must be called soon."""
         return bool(self._readers or self._ready or self._held)
 
     @property
@@ -142,19 +149,19 @@ class FairTasks:
         return bool(self._held)
 
     def look(self) -> None:
-        """Let reads be taken whose address has only long ones in work by now."""
+        """Let reads be taken whose address has only long reads in progress by now."""
         for turn in list(self._held):
             self._free(turn)
 
     def taken_at(self, task: Task) -> float | None:
-        """Return when a connection's request was taken (monotonic clock), if it counts as being in
-        work, so that others wait for it."""
+        """Return when a connection's request was taken (monotonic clock), or None if it does not
+        count as in progress, that is, if no others wait for it."""
         if (client := self._reading.get(task)) is not None:
             return self._readers.get(client, {}).get(task)
         return self.answering.get(task)
 
     def pause(self, task: Task) -> int:
-        """Return for how many times what a request took those that wait for it are to wait."""
+        """Return how many times the processor time of a request the next ones have to wait."""
         if task in self.answering:
             return PIPELINED_PAUSE
         if not self.askers.are_several:
@@ -164,7 +171,7 @@ class FairTasks:
         return READ_PAUSE if (self._reading.get(task), True) in self._held else 0
 
     def release(self, task: Task) -> None:
-        """Let other requests be taken, now that this one is not in work."""
+        """Let other requests be taken, now that this one is no longer in progress."""
         self.answering.pop(task, None)
         self._end_read(task)
 
@@ -179,10 +186,11 @@ class FairTasks:
 
 
 class LastIdleFirst:
-    """A condition that wakes the thread that began to wait last, for what it uses is still in the
-    processor's caches. So of hundreds of threads only those run that are needed at a time.
+    """A condition that wakes the thread that began to wait last, because its data is still in the
+    processor's caches. So of hundreds of threads, only as many run as are needed at a time.
 
-    It has what waitress uses of ``threading.Condition``; ``lock`` is held when it is used.
+    It has the methods of ``threading.Condition`` that waitress uses; ``lock`` must be held by the
+    caller.
     """
 
     def __init__(self, lock: threading.Lock) -> None:
@@ -190,7 +198,7 @@ class LastIdleFirst:
         self._idle: list[threading.Lock] = []
 
     def __len__(self) -> int:
-        """Return how many threads wait and are not woken yet."""
+        """Return how many threads wait and have not been woken yet."""
         return len(self._idle)
 
     def wait(self) -> None:
@@ -201,7 +209,7 @@ class LastIdleFirst:
         self._lock.release()
         try:
             turn.acquire()
-        except BaseException:  # the thread ends: another one has to be woken in its place
+        except BaseException:  # the thread ends: another one has to be woken instead
             with self._lock:
                 if turn in self._idle:
                     self._idle.remove(turn)
@@ -212,7 +220,7 @@ class LastIdleFirst:
             self._lock.acquire()
 
     def notify(self, count: int = 1) -> None:
-        """Wake ``count`` threads, or as many as there are."""
+        """Wake ``count`` threads, or all that wait if there are fewer."""
         for _ in range(min(count, len(self._idle))):
             self._idle.pop().release()
 
@@ -222,11 +230,11 @@ class LastIdleFirst:
 
 
 class Workers(ThreadedTaskDispatcher):  # type: ignore[misc]
-    """Waitress' threads with a fair queue. They are started as they are needed, so many that
-    ``SPARE`` of them are idle, up to the number of ``set_thread_count``.
+    """Waitress' threads with a fair queue. Threads are started as needed to keep ``SPARE`` of them
+    idle, up to the number of ``set_thread_count``.
 
-    They are started by ``starter``, a thread of its own, for who starts one waits until it runs,
-    and the loop has no time for that.
+    A separate thread, ``starter``, starts them: starting a thread means waiting until it runs, and
+    the loop has no time for that.
     """
 
     def __init__(self) -> None:
@@ -235,15 +243,16 @@ class Workers(ThreadedTaskDispatcher):  # type: ignore[misc]
         self.queue_cv = LastIdleFirst(self.lock)
         self.owned: list[OwnedThread] = []
         self._maximum = 0
-        self._coming: set[int] = set()  # the numbers of threads that were started a moment ago
+        self._coming: set[int] = set()  # numbers of threads that were started and do not run yet
         self._lacks = threading.Condition(self.lock)
         self._again_at = 0.0  # when threads may be started again (monotonic clock)
         self._has_logged = False
         self.starter = OwnedThread("workers", self._start_missing, restarts=True)
 
     def set_thread_count(self, count: int) -> None:
-        """Say how many threads there may be, before ``starter`` is started; 0 at the end, when all
-        threads end, each after its request. Raise ValueError for any other change."""
+        """Set how many threads there may be, before ``starter`` is started. Later, only 0 is
+        allowed: then all threads end, each after its request. Raise ValueError for any other
+        change."""
         with self.lock:
             if count and self.starter.ident is not None:
                 raise ValueError("threads that were started can only be ended, all of them")
@@ -254,13 +263,13 @@ class Workers(ThreadedTaskDispatcher):  # type: ignore[misc]
                 self.queue_cv.notify_all()
 
     def add_task(self, task: Task) -> None:
-        """Have a request answered in its turn, in waitress' place."""
+        """Have a request answered in its turn; replaces waitress' method."""
         with self.lock:
             self.queue.append(task)
             self._wake()
 
     def _wake(self, count: int = 1) -> None:
-        """Wake as many idle threads, and have those started that are then missing."""
+        """Wake ``count`` idle threads, and have threads started if too few are idle then."""
         self.queue_cv.notify(count)
         if self._is_lacking and time.monotonic() >= self._again_at:
             self._lacks.notify()
@@ -271,7 +280,7 @@ class Workers(ThreadedTaskDispatcher):  # type: ignore[misc]
         return idle < SPARE and len(self.threads) < self._maximum
 
     def _await_lack(self) -> bool:
-        """Wait until a thread is to be started. Return False once there may be none at all."""
+        """Wait until a thread has to be started. Return False once no threads are allowed."""
         while self._maximum:
             pause = self._again_at - time.monotonic()
             if pause > 0:
@@ -283,12 +292,12 @@ class Workers(ThreadedTaskDispatcher):  # type: ignore[misc]
         return False
 
     def _start_missing(self) -> None:
-        """Start threads where too few are idle, until there may be none at all."""
+        """Start threads whenever too few are idle, until no threads are allowed."""
         while True:
             with self.lock:
                 if not self._await_lack():
                     return
-                number = len(self.threads)  # it is free: none ends before all do
+                number = len(self.threads)  # this number is free: no thread ends before all do
                 self.threads.add(number)
                 self._coming.add(number)
                 self.active_count += 1
@@ -304,16 +313,16 @@ class Workers(ThreadedTaskDispatcher):  # type: ignore[misc]
     def _work(self, number: int) -> None:
         with self.lock:
             self._coming.discard(number)
-            if self.queue:  # then it is not idle
+            if self.queue:  # then the thread is not idle
                 self._wake(0)
-            elif not self.stop_count:  # it never counts as neither coming nor idle
+            elif not self.stop_count:  # so that the thread always counts as coming or idle
                 self.active_count -= 1
                 self.queue_cv.wait()
                 self.active_count += 1
         self.handler_thread(number)
 
     def _note_unstarted(self, number: int, error: Exception) -> None:
-        """Go on with the threads that there are, and try again after a while."""
+        """Note that a thread could not be started, and have that tried again later."""
         if not self._has_logged:
             text = "the process may have no more threads, so requests wait for those it has"
             _log.error(text, threads=number, reason=str(error))
@@ -323,27 +332,27 @@ class Workers(ThreadedTaskDispatcher):  # type: ignore[misc]
             self._coming.discard(number)
             self.active_count -= 1
             self._again_at = time.monotonic() + START_AGAIN
-            if self.stop_count:  # it was to end with the others
+            if self.stop_count:  # the thread was counted among those that have to end
                 self.stop_count -= 1
                 self.thread_exit_cv.notify()
 
     def rest(self, task: Task, took: float) -> None:
-        """Pause after a request, by the seconds of the processor that it took; then let another one
-        take its place, unless the connection's next request has it by then."""
+        """Pause after a request, in proportion to ``took``, its seconds of processor time; then let
+        another request take its place, unless the connection's next request has it by then."""
         taken_at = self.queue.taken_at(task)
         if pause := self.queue.pause(task):
             time.sleep(min(pause * took, PAUSE_MAXIMUM))
         self.done(task, taken_at)
 
     def look(self) -> None:
-        """Have reads taken that need wait no longer; to be called now and then."""
+        """Have reads taken that need not wait any longer; must be called now and then."""
         with self.lock:
             self.queue.look()
             self._wake(len(self.queue))
 
     def done(self, task: Task, taken_at: float | None = None) -> None:
-        """Note that a request is answered, or waits; another one may take its place. ``taken_at``
-        says which of the connection's requests it was (None: the present one)."""
+        """Note that a request is answered, or waits, so that another one may take its place.
+        ``taken_at`` says which of the connection's requests it was (None: the current one)."""
         if self.queue.taken_at(task) is None:
             return
         with self.lock:
