@@ -1,9 +1,9 @@
 """The life of each instance, from its transitions: when it was healthy, when it was not, and when
-nobody knows.
+its health is unknown.
 
-It is read from now back: the state before a transition is the one that the transition names, so
-that nothing is lost with older ones. A change counts from when the server stored it. Only a node
-that is down counts as down from when it was last heard.
+Transitions are read from the newest back: each one names the state before it, so no older ones are
+needed. A change counts from when the server stored it; only a node that goes down counts as down
+from when it was last heard.
 """
 
 from __future__ import annotations
@@ -26,8 +26,8 @@ from plugind.state.flaps import HOUR
 
 
 class Counts(NamedTuple):
-    """How many instances are healthy, on a node that is down, known, and away: forgotten, and seen
-    again later. Of one that flapped a share is healthy."""
+    """The numbers of instances that are healthy, on a node that is down, known, and away, that is,
+    forgotten and seen again later. An instance that flaps counts as healthy in part."""
 
     healthy: float = 0
     down: int = 0
@@ -68,8 +68,8 @@ def parts(
 ) -> Iterator[Part]:
     """Yield the parts of the lives of instances from ``begin`` until ``now``, in no order.
 
-    ``rows`` are transitions, newest first, as far back as ``begin`` at least; those of nodes and
-    declarations are left out. ``present`` has the health of instances now: "healthy", "unhealthy",
+    ``rows`` are transitions, newest first, at least as far back as ``begin``; those of nodes and
+    declarations are ignored. ``present`` has the health of instances now: "healthy", "unhealthy",
     or "down" on a node that is down.
     """
     lives = {key: _Life(key, now, word) for key, word in present.items()}
@@ -84,7 +84,7 @@ def parts(
 
 
 class _Life:
-    """One instance before ``end``, when it had the health ``word``; "" when it was not there."""
+    """One instance before ``end``, when its health was ``word``; "" if it did not exist then."""
 
     __slots__ = ("_heard", "_is_back", "_key", "end", "word")
 
@@ -96,7 +96,7 @@ class _Life:
         self._heard: int | None = None  # the instance's node was down from then until ``end``
 
     def back(self, row: Transition) -> Iterator[Part]:
-        """Yield the parts after a transition, and go on before it."""
+        """Yield the parts after a transition, and continue before it."""
         after = AWAY if row.is_gone and self._is_back else _OF_WORD.get(row.after, NOTHING)
         if row.kind == FLAPPING:
             start = min(row.since, self.end)
@@ -111,7 +111,8 @@ class _Life:
         self._heard = row.since if row.after == DOWN and row.before else None
 
     def until(self, start: int, counts: Counts) -> Iterator[Part]:
-        """Yield the parts since a time; but for its node the instance was in one state."""
+        """Yield the parts since ``start``, in which the instance had one state, except that its
+        node may have been down."""
         if self._heard is not None:
             heard = max(start, min(self._heard, self.end))
             yield Part(self._key, heard, self.end, _OF_WORD[DOWN])

@@ -1,4 +1,4 @@
-"""Reads how available plugins and the instances of nodes were, from a state and from history."""
+"""Computes how available plugins and the instances of nodes were, from a state and from history."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ from plugind.state.flaps import HOUR
 from plugind.store.paging import Select, newest_first
 
 ROWS_MAXIMUM = 10_000
-"""Transitions that are looked at for one plugin or node."""
+"""Maximum number of transitions that are looked at for one plugin or node."""
 
 T = TypeVar("T")
 
@@ -37,9 +37,9 @@ class Pace(Protocol):
 
 @dataclass(frozen=True, slots=True)
 class Measured:
-    """The sums of each group over each window. Nothing is known of what was before ``since``, for
-    too much happened after it, or its transitions are not kept any more; where a window begins
-    later than that, all of it is known. ``looked`` is how many transitions were looked at."""
+    """The sums of each group over each window. Nothing is known from before ``since``, because too
+    much happened after it or older transitions are no longer kept; a window that begins after
+    ``since`` is known completely. ``looked`` is how many transitions were looked at."""
 
     sums: Mapping[Group, Sequence[Sums]]
     since: int
@@ -48,8 +48,8 @@ class Measured:
 
 class Availability:
     """Reads a store's ``history``, and its ``runs`` since a time. ``running`` returns the last run
-    of the process itself, as of a time; ``deleted_until`` the index of the last change whose
-    transitions may have left the history, 0 for none. Safe for threads."""
+    of this process, as of a time; ``deleted_until`` returns the index of the last change whose
+    transitions may have been deleted from the history, 0 for none. Safe for threads."""
 
     def __init__(
         self,
@@ -75,8 +75,8 @@ class Availability:
     ) -> Measured:
         """Return how available a plugin was, by its roles, from ``most`` transitions at most.
 
-        The windows end ``now`` at the latest. ``runs`` are those since the first of them, where
-        they were read already. Raise StoreError.
+        No window ends after ``now``. ``runs`` are those since the first window, if they were read
+        already. Raise StoreError.
         """
         query = HistoryQuery(type=key.type, id=key.id)
         present = present_of(state, key)
@@ -87,7 +87,7 @@ class Availability:
     ) -> Measured:
         """Return how available the instances of a node were, by their types and roles.
 
-        The windows end ``now`` at the latest. Raise StoreError.
+        No window ends after ``now``. Raise StoreError.
         """
         present = Present(_health(state, state.on_node(node_id)))
         query = HistoryQuery(node_id=node_id)
@@ -113,7 +113,7 @@ class Availability:
         since = looked = 0
         found = newest_first(self._history, query, min(most + 1, HISTORY_LIMIT))
         for looked, one in enumerate(pace(found), 1):
-            # A row of flapping stands for up to an hour after it.
+            # A row of flapping covers up to an hour after it.
             if one.transition.time < begin - HOUR:
                 break
             if looked > most:
@@ -122,7 +122,7 @@ class Availability:
             if one.index <= state.index:
                 rows.append(one.transition)
         else:
-            # Asked for after all was read, for the oldest are deleted meanwhile.
+            # Asked for after all was read, because the oldest may be deleted meanwhile.
             oldest = self._history(HistoryQuery(after=0, limit=1))
             since = _whole_after(oldest[0]) if oldest and self._deleted_until() else 0
         since = min(since, now)
@@ -132,13 +132,13 @@ class Availability:
 
 
 def _whole_after(oldest: StoredTransition) -> int:
-    """Return from when on all is known if nothing before this transition is. What flapped before it
-    has a row that stands for the rest of that hour."""
+    """Return the time from which on everything is known if nothing before this transition is known.
+    An instance that flapped may have an earlier row, which covers the rest of that hour."""
     return (oldest.transition.time // HOUR + 1) * HOUR
 
 
 def present_of(state: State, key: PluginKey) -> Present:
-    """Return the present health of a plugin's instances, and their declared numbers."""
+    """Return the present health of a plugin's instances, and its declared numbers of them."""
     declaration = state.declarations.get(key)
     expected = declaration.expected if declaration else {}
     return Present(
@@ -148,7 +148,7 @@ def present_of(state: State, key: PluginKey) -> Present:
 
 
 def _health(state: State, keys: Iterable[InstanceKey]) -> dict[InstanceKey, str]:
-    """Return the health of instances as transitions have it."""
+    """Return the health of instances, in the words that transitions use."""
     found = {}
     for key in keys:
         one = state.on_node(key.node_id)[key]

@@ -1,7 +1,7 @@
-"""The last 24 hours of many plugins, hour by hour, for lists: kept, and worked out again only for
+"""The last 24 hours of many plugins, hour by hour, for lists: cached, and computed again only for
 plugins to which something happened.
 
-While nothing happens to a plugin, each hour goes on as the moment is, so nothing has to be read.
+While nothing happens to a plugin, its present state goes on, so nothing has to be read.
 """
 
 from __future__ import annotations
@@ -21,26 +21,27 @@ AGE = 10 * SECOND
 """Nanoseconds for which the hours of a plugin that changes without pause are kept."""
 
 ROWS_MAXIMUM = 2_000
-"""Transitions of a plugin that are looked at; of earlier hours nothing is known then."""
+"""Maximum number of transitions that are looked at for a plugin; if there are more, nothing is
+known of earlier hours."""
 
 ROWS_AT_ONCE = 10_000
-"""Transitions of all plugins of a list that are looked at."""
+"""Maximum number of transitions that are looked at for all plugins of a list."""
 
 STALE = 600 * SECOND
-"""Nanoseconds for which a strip goes on as it was while too much else has to be looked at."""
+"""Nanoseconds for which an outdated strip may still be used while too many others must be read."""
 
 KEPT_MAXIMUM = 20_000
 
 _NONE = Sums()
 
 Strip = list[Sums]
-"""The sums of each of the last hours by the clock, in their order; the last one goes on."""
+"""The sums of each of the last clock hours, in order; the last hour is not over."""
 
 
 @dataclass(frozen=True, slots=True)
 class _Kept:
-    """Sums of hours as of a time, counted since the epoch, and what each nanosecond adds to the
-    last. ``index`` is that of the last transition."""
+    """The sums of hours, which are counted since the epoch, as of the time ``at``, and the ``rate``
+    that each further nanosecond adds. ``index`` is that of the last transition."""
 
     index: int
     at: int
@@ -48,7 +49,7 @@ class _Kept:
     rate: Sums
 
     def until(self, now: int) -> Strip:
-        """Return the strip at a time, if nothing happened until then."""
+        """Return the strip at the time ``now``, if nothing happened until then."""
         last = now // HOUR
         strip = [self.by_hour.get(hour, _NONE) for hour in range(last - HOURS + 1, last + 1)]
         for hour in range(max(self.at // HOUR, last - HOURS + 1), last + 1):
@@ -58,7 +59,7 @@ class _Kept:
 
 
 class Strips:
-    """Keeps the strips of plugins. Safe for threads: at worst, one is worked out twice."""
+    """Caches the strips of plugins. Safe for threads: at worst, a strip is computed twice."""
 
     def __init__(self, availability: Availability) -> None:
         self._availability = availability
@@ -90,8 +91,8 @@ class Strips:
         now: int,
         pace: Pace,
     ) -> None:
-        """Add strips that are outdated. Those that were read longest ago come first, so that each
-        has its turn where there is too much to be looked at."""
+        """Read the ``outdated`` strips and add them to ``found``. Those that were read longest ago
+        come first, so that each has its turn if there are too many transitions to look at."""
         runs = self._availability.runs((now // HOUR - HOURS + 1) * HOUR, now)
         left = ROWS_AT_ONCE
         longest_first = sorted(outdated.items(), key=lambda each: each[1].at if each[1] else 0)

@@ -34,12 +34,12 @@ class Window(NamedTuple):
 
 
 class Sums(NamedTuple):
-    """Sums over a window, in nanoseconds times instances. ``observed`` is of the expected instances
-    while a server ran, and the others are parts of it: ``healthy``, and ``node_down`` where the
-    node was not heard. ``unknown`` is beside it.
+    """Sums over a window, in nanoseconds times instances. ``observed`` is that of the expected
+    instances while a server ran. ``healthy`` and ``node_down`` (the node was not heard) are parts
+    of it; ``unknown`` is not.
 
     ``watched`` is the time in which instances were expected and a server ran, and ``any_healthy``
-    that of it in which at least one was healthy.
+    the part of it in which at least one instance was healthy.
     """
 
     healthy: float = 0
@@ -55,7 +55,7 @@ class Sums(NamedTuple):
 
     @property
     def availability(self) -> float | None:
-        """Return the share of the expected that was healthy; None where nothing was observed."""
+        """Return ``healthy`` as a share of ``observed``; None if nothing was observed."""
         return self.healthy / self.observed if self.observed else None
 
     @property
@@ -69,8 +69,8 @@ class Sums(NamedTuple):
 
 @dataclass(frozen=True, slots=True)
 class Present:
-    """The present: the health of instances ("healthy", "unhealthy", or "down" on a node that is
-    down), and the expected numbers where they are declared."""
+    """The present health of instances ("healthy", "unhealthy", or "down" on a node that is down),
+    and the expected numbers of them that are declared."""
 
     instances: Mapping[InstanceKey, str] = field(default_factory=dict)
     declared: Mapping[Group, int] = field(default_factory=dict)
@@ -83,10 +83,10 @@ def sums_of(
     runs: Iterable[Run],
     now: int,
 ) -> dict[Group, list[Sums]]:
-    """Return the sums of each group over each of the windows, which end ``now`` at the latest.
+    """Return the sums of each group over each of the windows, which all end by ``now``.
 
-    ``rows`` are transitions, newest first, as far back as the windows go at least. ``runs`` are
-    when servers ran.
+    ``rows`` are transitions, newest first, at least as far back as the windows go. ``runs`` are the
+    times in which servers ran.
     """
     begin = min((window.start for window in windows), default=now)
     changes: dict[Group, dict[int, Counts]] = defaultdict(lambda: defaultdict(Counts))
@@ -103,7 +103,7 @@ def sums_of(
 
 
 def rate(present: Present) -> Sums:
-    """Return what each nanosecond adds to the sums of all groups while nothing changes."""
+    """Return the sums over one nanosecond of the present, for all groups together."""
     total = Sums()
     counts: dict[Group, Counts] = defaultdict(Counts)
     for part in parts((), present.instances, 0, 1):
@@ -115,8 +115,8 @@ def rate(present: Present) -> Sums:
 
 
 def _declared(rows: Iterable[Transition], present: Present) -> dict[Group, dict[int, int | None]]:
-    """Return for each group which number of instances was declared, None for none: at _FIRST, and
-    from later times on."""
+    """Return the declared number of instances of each group, None for none, by the time from which
+    on it was declared: _FIRST, and later times."""
     found: dict[Group, dict[int, int | None]] = defaultdict(dict)
     for group, number in present.declared.items():
         found[group][_FIRST] = number
@@ -131,7 +131,7 @@ def _declared(rows: Iterable[Transition], present: Present) -> dict[Group, dict[
 
 
 def _joined(runs: Iterable[Run]) -> Iterator[Window]:
-    """Yield when any server ran, in order; spans that touch each other are one."""
+    """Yield the spans in which any server ran, in order; adjoining spans are merged."""
     start = end = -1
     for run in sorted(runs, key=lambda run: run.start):
         if run.start > end:
@@ -149,8 +149,9 @@ def _over(
     declared: Mapping[int, int | None],
     on: Iterable[Window],
 ) -> list[Sums]:
-    """Return a group's sums over windows. ``changes`` and ``declared`` have by time how its counts
-    change and which number is declared from then on; ``on`` is when servers ran."""
+    """Return a group's sums over windows. ``changes`` has by time how its counts change, and
+    ``declared`` the number that is declared from then on; ``on`` are the spans in which servers
+    ran."""
     is_on_from = {time: time == span.start for span in on for time in span}
     edges = {time for window in windows for time in window}
     times = sorted({*changes, *declared, *is_on_from, *edges})
@@ -169,7 +170,7 @@ def _over(
 
 
 def _each(counts: Counts, number: int | None, *, is_on: bool) -> Sums:
-    """Return what each nanosecond adds, while a number is declared or (None) none is."""
+    """Return the sums over one nanosecond; ``number`` is the declared one, None for none."""
     expected = counts.known if number is None else number
     away = counts.away if number is None else 0
     if not is_on:

@@ -1,4 +1,4 @@
-"""What reads are answered from: rendered resources, and queries that wait for them to change."""
+"""The source of answers to reads: rendered resources, and queries that wait for their changes."""
 
 from plugind.catalogue.catalogue import Catalogue, Reading
 

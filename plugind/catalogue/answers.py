@@ -1,7 +1,7 @@
 """Whole answers that can be given again, for as long as their resource does not change.
 
-Who asks for one looks at whether it still holds; a change lets go of those of what it touches only
-to free their memory. A look takes no lock, for it is made for each request.
+The caller checks whether an answer is still valid; a change drops the answers about the resources
+that it touches only to free memory. A look-up takes no lock, because each request makes one.
 """
 
 from __future__ import annotations
@@ -12,16 +12,16 @@ from collections.abc import Hashable, Iterable
 from typing import Generic, TypeVar
 
 ENTRIES_MAXIMUM = 16_384
-"""Answers that are kept: clients choose the queries, and each takes more than its bytes."""
+"""Maximum number of answers: clients choose the queries, and each takes more than its bytes."""
 
 OVERHEAD = 6 * 2**10
-"""Bytes that an answer takes beside its body, with its key and the form that a server sends."""
+"""Bytes that an answer takes in addition to its body: its key, and the form that a server sends."""
 
 A = TypeVar("A")
 
 
 class _Entry(Generic[A]):
-    """An answer. ``is_used``: it was asked for since it was last looked at to let one go."""
+    """An answer. ``is_used``: it was asked for since it was last considered for eviction."""
 
     __slots__ = ("answer", "is_used", "resource", "size")
 
@@ -35,7 +35,7 @@ class _Entry(Generic[A]):
 class Answers(Generic[A]):
     """Keeps answers by key, ``maximum`` bytes at most. Safe for threads.
 
-    The oldest that was not asked for lately goes first.
+    The oldest answer that was not asked for lately is evicted first.
     """
 
     def __init__(self, maximum: int) -> None:
@@ -51,7 +51,7 @@ class Answers(Generic[A]):
         return self._bytes
 
     def get(self, key: Hashable) -> A | None:
-        """Return the answer that is kept by a key, None for none."""
+        """Return the answer that is kept under a key, or None."""
         entry = self._kept.get(key)
         if entry is None:
             return None
@@ -59,8 +59,8 @@ class Answers(Generic[A]):
         return entry.answer
 
     def put(self, key: Hashable, answer: A, resource: str, size: int) -> None:
-        """Keep an answer about a resource, whose body has ``size`` bytes; let others go where that
-        is too much. One that is too large by itself is not kept."""
+        """Keep an answer about a resource, with a body of ``size`` bytes; evict others if there are
+        too many bytes or answers. An answer that is too large by itself is not kept."""
         entry = _Entry(answer, resource, size + OVERHEAD)
         if entry.size > self._maximum:
             return
@@ -78,14 +78,14 @@ class Answers(Generic[A]):
                     self._drop(oldest)
 
     def drop(self, resources: Iterable[str]) -> None:
-        """Let go of the answers about resources that changed."""
+        """Drop the answers about resources that changed."""
         with self._lock:
             for resource in resources:
                 for key in list(self._of.get(resource, ())):
                     self._drop(key)
 
     def clear(self) -> None:
-        """Let go of all answers."""
+        """Drop all answers."""
         with self._lock:
             self._kept.clear()
             self._of.clear()

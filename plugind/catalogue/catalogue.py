@@ -1,4 +1,4 @@
-"""The catalogue: what all reads look at, in memory, derived from the store and its changes."""
+"""The catalogue that all reads use, in memory, derived from the store and its changes."""
 
 from __future__ import annotations
 
@@ -39,22 +39,22 @@ from plugind.store.base import FIRST_INDEX
 from plugind.types.guard import Guard
 
 SETTLED_MAXIMUM = 8
-"""Callers that wait at a time for what no change touches. Some of it may be asked for without any
-right, so they have places of their own."""
+"""Callers that may wait at a time for resources that no change touches. Some of these need no
+permission, so such callers have places of their own."""
 
 
 @dataclass(frozen=True, slots=True)
 class Reading:
-    """An answer as of ``index``: JSON or a list, or None for what does not exist. The index is the
-    store's then, so that one who waits on from it is woken when it comes."""
+    """An answer as of ``index``: JSON or a list, or None for a resource that does not exist. In
+    that case the index is the store's, so that a caller that waits from it is woken when the
+    resource comes into being."""
 
     index: int
     found: bytes | Listing | None
     is_degraded: bool = False
-    """Whether something of it is not as its plugin type would have it, since the type's code
-    fails."""
+    """Whether a part of the answer is missing or outdated because the plugin type's code fails."""
     next_token: str = ""
-    """The token of the next page, where ``found`` is not all that there is."""
+    """The token of the next page, if ``found`` is not the whole list."""
 
     @property
     def body(self) -> bytes | None:
@@ -71,15 +71,15 @@ class Catalogue:
     """Everything that readers may ask for. Safe for threads.
 
     It reads the state of a ``feed``, which informs it of changes; each read is of one state.
-    ``generation`` identifies what the bytes of an answer depend on beside its index;
+    ``generation`` identifies everything except the index that the bytes of an answer depend on;
     ``as_document``: plugins have the shapes of Nomad's API document, not those of its servers.
 
-    ``max_parked`` queries may wait, those of one token on ``max_parked_share`` percent of the
-    places. ``views`` keeps the forms of readings, such as packed ones, and ``answers`` those that
-    are given again, each ``max_view_memory`` bytes at most.
-    Changes of a list are announced every ``pause`` seconds at most; ``later`` has a function called
-    after some seconds, and without it each is announced at once. ``packages``
-    names the package of each plugin type.
+    At most ``max_parked`` queries may wait, and those of one token may take ``max_parked_share``
+    percent of the places. ``views`` keeps other forms of readings, such as compressed ones, and
+    ``answers`` whole answers that can be given again, each ``max_view_memory`` bytes at most.
+    Changes of a list are announced at most once every ``pause`` seconds; ``later`` calls a function
+    after some seconds, and without it each change is announced at once. ``packages`` has the
+    package of each plugin type.
     """
 
     def __init__(
@@ -133,12 +133,12 @@ class Catalogue:
         return self._feed.has_other_servers
 
     def fresh_state(self) -> State | None:
-        """Return the state where it is known to contain every change that any process acknowledged
-        so far, else None; wait for nothing."""
+        """Return the state if it is known to contain every change that any process acknowledged so
+        far, otherwise None. This never waits."""
         return self._feed.fresh_state()
 
     def refresh(self) -> None:
-        """Have the state contain every change that any process acknowledged before the call. Raise
+        """Make the state contain every change that any process acknowledged before the call. Raise
         StoreError."""
         self._feed.refresh()
 
@@ -148,7 +148,7 @@ class Catalogue:
         return self._waiting.count + self._waiting_in_vain.count
 
     def follow(self, old: State, new: State, batch: Sequence[Committed]) -> None:
-        """Free the memory of what changed, and wake those who wait for it."""
+        """Free the memory of what changed, and wake the queries that wait for it."""
         touched: set[str] = set()
         for committed in batch:
             change = committed.change
@@ -169,7 +169,7 @@ class Catalogue:
         self._wake(touched, new.index)
 
     def missed(self, old: State, new: State) -> None:
-        """Free the memory of everything, and wake everybody who waits for what changed."""
+        """Free the memory of everything, and wake all queries that wait for what changed."""
         self._caches.clear()
         self._forget([each for each in old.stamps if each not in new.stamps])
         resources = {*old.stamps, *new.stamps}
@@ -182,12 +182,12 @@ class Catalogue:
         self._wake(changed, new.index)
 
     def _drop(self, resources: Collection[str]) -> None:
-        """Free the memory of what was made of resources that changed."""
+        """Free the memory of views and answers that were made from resources that changed."""
         self.views.drop(resources)
         self.answers.drop(resources)
 
     def _forget(self, resources: Collection[str]) -> None:
-        """Have the guards of types forget the plugins among resources that are gone."""
+        """Make the guards of types forget the plugins among resources that are gone."""
         for resource in resources:
             kind, _, rest = resource.partition("/")
             type_, _, id_ = rest.partition("/")
@@ -226,7 +226,7 @@ class Catalogue:
 
     def counts(self, key: PluginKey) -> tuple[int, Mapping[str, tuple[int, int]] | None]:
         """Return the index of a plugin's last change, and how many of its instances are healthy
-        and how many are expected, by the plural of their role; None where there is no plugin."""
+        and how many are expected, by the plural of their role; None if there is no such plugin."""
         state = self.state
         stamp = state.stamps.get(key.resource)
         if stamp is None or key.type not in self._schemas:
@@ -234,17 +234,17 @@ class Catalogue:
         return stamp.modify_index, self._renderer(state).counts(key)
 
     def plugin_alone(self, key: PluginKey, state: State) -> bytes | None:
-        """Return one plugin as of a state, without its processes; None where there is none."""
+        """Return one plugin as of a state, without its processes; None if it does not exist."""
         if key.resource not in state.stamps:
             return None
         made = self._renderer(state).plugin_alone(key)
         if not self.state.has_plugin(key):
-            self.typed[key.type].guard.forget(key)  # it is gone, and nothing else would
+            self.typed[key.type].guard.forget(key)  # it is gone, and no change will do this
         return made
 
     def named(self, key: PluginKey) -> PluginKey:
-        """Return the key of the plugin that an ID means: the one of that ID, else the only one
-        whose ID was cut to it; the same key where there is none."""
+        """Return the key of the plugin that an ID means: the plugin with that ID, else the only one
+        whose ID begins with it, if it has a length of CUT_AT; else the same key."""
         state = self.state
         if len(key.id) not in CUT_AT or state.has_plugin(key):
             return key
@@ -264,8 +264,8 @@ class Catalogue:
         return Reading(state.changed_at(node_of(node_id)), self._renderer(state).node(node))
 
     def changed_at(self, resource: str) -> tuple[int, bool]:
-        """Return the index of a resource's last change, or of the store's where it does not exist;
-        and whether it does. History always exists."""
+        """Return the index of a resource's last change, or that of the store if the resource does
+        not exist; and whether it exists. History always exists."""
         state = self.state
         if is_history(resource):
             return state.changed_at(resource), True
@@ -273,14 +273,14 @@ class Catalogue:
         return (state.index, False) if stamp is None else (state.changed_at(resource), True)
 
     def node_field(self, node_id: str, name: str) -> Any:
-        """Return the value of one field of a node, by its name on the wire; None where there is no
-        such node any more."""
+        """Return the value of one field of a node, by its name on the wire; None if the node no
+        longer exists."""
         state = self.state
         node = state.nodes.get(node_id)
         return self._renderer(state).node_field(node, name) if node else None
 
     def allocations(self, node_id: str) -> Reading:
-        """Return the processes behind a node's instances; none where there is no node."""
+        """Return the processes behind a node's instances; none if there is no such node."""
         state = self.state
         node = state.nodes.get(node_id)
         if node is None:
@@ -294,8 +294,8 @@ class Catalogue:
         return Reading(state.changed_at(NODES), self._renderer(state).stubs(types))
 
     def allocation(self, alloc_id: str, types: Types) -> tuple[str, Reading]:
-        """Return one process, and the resource that changes with it: its node, or all nodes while
-        there is none."""
+        """Return one process, and the resource that changes with it: its node, or the list of nodes
+        while the process does not exist."""
         state = self.state
         found = self._renderer(state).allocation(alloc_id, types)
         if found is None:
@@ -326,15 +326,15 @@ class Catalogue:
     ) -> Subscription:
         """Call ``call`` once the index of a resource is greater than ``index``.
 
-        It is called once, also when the place is taken away and on close; the subscription says
-        which it was, and is to be closed in any case. A change of a list may be announced a moment
-        after it. Raise TooManyParked.
+        ``call`` is called once, also when the place is taken away and on close; the subscription
+        says which of these it was, and must be closed in any case. A change of a list may be
+        announced a moment later. Raise TooManyParked.
         """
         waiting = self._waiting_in_vain if resource == SETTLED else self._waiting
         return waiting.subscribe(resource, partial(self._is_due, resource, index), call, holder)
 
     def close(self) -> None:
-        """End all subscriptions; from now on each ends when it is made."""
+        """End all subscriptions; from now on each new one ends at once."""
         self._pacing.close()
         self._waiting.close()
         self._waiting_in_vain.close()
@@ -348,7 +348,7 @@ class Catalogue:
     def _is_due(self, resource: str, index: int) -> bool:
         """Return whether a resource changed after an index. The subscriptions' lock is held."""
         state = self.state
-        # An index from the future is one of a store that was reset: its client must start over.
+        # An index from the future is from before the store was reset: the client must start over.
         if index > state.index:
             return True
         changed = FIRST_INDEX if resource == SETTLED else state.changed_at(resource)

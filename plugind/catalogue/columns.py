@@ -1,4 +1,4 @@
-"""Values of the fields of a list's rows, kept for the next filter that asks for the same fields."""
+"""Values of the fields of a list's rows, cached for the next filter that uses the same fields."""
 
 from __future__ import annotations
 
@@ -7,22 +7,22 @@ from typing import Any
 Row = tuple[str, bytes]
 
 UNREAD: Any = object()
-"""Stands for a value that no filter asked for yet, or that is not kept."""
+"""Stands for a value that no filter has asked for yet, or that was not kept."""
 
 Column = list[Any]
-"""The value that each row has in a field, in the order of the rows."""
+"""The values of one field, in the order of the rows."""
 
 
 class Columns:
-    """The columns of one list, in all its versions: a row that is the same object in the next
-    version, at the same place, keeps its values. Safe for threads, without a lock.
+    """The columns of one list, for all its versions: a row that is the same object at the same
+    place in the next version keeps its values. Safe for threads, without a lock.
     """
 
     def __init__(self) -> None:
         self._last: tuple[tuple[Row, ...], dict[str, Column]] = (), {}
 
     def of(self, rows: tuple[Row, ...]) -> dict[str, Column]:
-        """Return the columns of a version of the list, by the fields' names; users fill them."""
+        """Return the columns of a version of the list, by field name; the callers fill them."""
         known, columns = self._last
         if known is not rows:
             columns = _carried(known, rows, columns) if len(known) == len(rows) else {}

@@ -1,4 +1,4 @@
-"""JSON that is joined from fragments which are rendered already."""
+"""JSON that is assembled from fragments that are rendered already."""
 
 from __future__ import annotations
 
@@ -14,10 +14,10 @@ def fragment(value: Any) -> bytes:
 
 
 def exact(text: bytes) -> bytes:
-    """Return what orjson made, in no more memory than it needs.
+    """Return a copy of orjson's result that takes no more memory than it needs.
 
-    Its buffer is not cut to size: the bytes of a row take 4 KiB, and those of a list up to five
-    times their length (orjson 3.13.0).
+    orjson does not cut its buffer to size: the bytes of a row take 4 KiB, and those of a list up to
+    five times their length (orjson 3.13.0).
     """
     return bytes(memoryview(text))
 

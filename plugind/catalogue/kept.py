@@ -1,4 +1,4 @@
-"""Keeps what was rendered for as long as the values that it was rendered from are the same."""
+"""Keeps renderings for as long as the values that they were made from stay the same."""
 
 from __future__ import annotations
 
@@ -12,8 +12,8 @@ V = TypeVar("V")
 class Kept(Generic[K, V]):
     """Rendered values by key. Safe for threads, without a lock.
 
-    An entry is valid for the very objects it was made from. So nothing has to be invalidated: what
-    a change replaces is only dropped to free memory.
+    An entry is valid only for the very objects that it was made from. So nothing has to be
+    invalidated: entries that a change replaces are dropped only to free memory.
     """
 
     def __init__(self) -> None:
@@ -27,9 +27,10 @@ class Kept(Generic[K, V]):
         is_current: Callable[[], bool],
         second: object = None,
     ) -> V:
-        """Return what ``make`` returns for a key and its origins, made once if possible.
+        """Return what ``make`` returns for a key and its origins, made only once if possible.
 
-        Once ``is_current()`` is false nothing is kept, for the drop of what it replaces is over.
+        Once ``is_current()`` is false nothing is kept, because the change that would drop it is
+        over.
         """
         found = self._entries.get(key)
         if found is not None and found[0] is origin and found[1] is second:
@@ -44,10 +45,10 @@ class Kept(Generic[K, V]):
         return entry[2]
 
     def drop(self, keys: Iterable[K]) -> None:
-        """Let go of what was rendered for some keys."""
+        """Drop the renderings of some keys."""
         for key in keys:
             self._entries.pop(key, None)
 
     def clear(self) -> None:
-        """Let go of everything."""
+        """Drop all renderings."""
         self._entries.clear()

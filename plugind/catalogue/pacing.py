@@ -1,7 +1,7 @@
-"""Paces how often the changes of a list are announced to those who wait for it.
+"""Limits how often the changes of a list are announced to the queries that wait for it.
 
-The first change is announced at once, further ones after a pause, all together. Without that a list
-that changes without pause would have each watcher ask for all of it again and again.
+The first change is announced at once, further ones together after a pause. Otherwise a list that
+changes without pause would make each watcher ask for the whole list again and again.
 """
 
 from __future__ import annotations
@@ -16,12 +16,12 @@ PAUSE = 0.1
 """Seconds between two announcements of changes of the same list."""
 
 Later = Callable[[float, Callable[[], None]], object]
-"""Has a function called after some seconds, once, from any thread; never before."""
+"""Calls a function once, after some seconds and never earlier, from any thread."""
 
 
 @dataclass(slots=True)
 class _List:
-    """The index that was announced last, and when the next may be (monotonic clock)."""
+    """The index that was announced last, and when the next may be announced (monotonic clock)."""
 
     announced: int
     next: float
@@ -30,7 +30,7 @@ class _List:
 class Pacing:
     """Announces changes of lists to ``wake``. Safe for threads.
 
-    ``later`` has the announcements made that are held back; without it nothing is held back.
+    ``later`` makes the announcements that are held back; without it nothing is held back.
     """
 
     def __init__(
@@ -47,7 +47,7 @@ class Pacing:
         self._lock = threading.Lock()
 
     def announces(self, resource: str, index: int) -> bool:
-        """Note a list's change; return whether it is to be announced now."""
+        """Note a list's change; return whether to announce it now."""
         now = time.monotonic()
         with self._lock:
             known = self._lists.setdefault(resource, _List(index, 0.0))
@@ -63,24 +63,24 @@ class Pacing:
         return False
 
     def may_hear(self, resource: str, index: int) -> bool:
-        """Return whether a reader who knows a list as of ``index`` may hear of a change since then.
+        """Return whether a reader that has a list as of ``index`` may hear of a change since then.
 
-        It may not while it knows what was announced last, and a further change is held back.
+        It may not if it has the last announced change already, while a further change is held back.
         """
         if resource not in self._held_back:
             return True
         return index < self._lists[resource].announced
 
     def close(self) -> None:
-        """Have every later change announced at once."""
+        """Announce every later change at once."""
         with self._lock:
             self._later = None
 
     def _release(self, resource: str, due: float) -> None:
         """Announce the change of a list that was held back until ``due``.
 
-        Where the list was announced before a late call ran, the call does nothing: a change since
-        then has a call of its own.
+        If the call is late and the list has been announced in the meantime, do nothing: a change
+        since then has a call of its own.
         """
         with self._lock:
             index = self._held_back.get(resource)

@@ -1,7 +1,7 @@
 """Turns a state into the bytes of answers, each made once and kept until it changes.
 
 An instance is rendered when it is first read after a change; a body joins its instances' bytes, a
-list its rows' bytes. So a read costs what changed, whatever the size of the fleet.
+list its rows' bytes. So the cost of a read depends on what changed, not on the size of the fleet.
 """
 
 from __future__ import annotations
@@ -62,8 +62,8 @@ _NODE_ROW = {wanted: Dumper(row_schema(wanted)) for wanted in Wanted.all()}
 class Listing:
     """A list: its rows by ID, in the order of their IDs, and all of them as one JSON array.
 
-    ``len`` is the array's, in bytes; the array itself is made when it is first asked for. ``mark``
-    is as in ``Made``, and ``columns`` are shared by the versions of the list.
+    ``len`` is the length of the array in bytes; the array itself is made when it is first asked
+    for. ``mark`` is as in ``Made``, and ``columns`` are shared by the versions of the list.
     """
 
     __slots__ = ("_body", "_size", "columns", "mark", "rows")
@@ -92,7 +92,7 @@ M = TypeVar("M", Listing, Made)
 
 
 class Caches:
-    """What was rendered, of each kind, with the objects of the state that it was rendered from: the
+    """The renderings of each kind, with the objects of the state that they were rendered from: the
     stamp of a resource, or an instance and its node."""
 
     def __init__(self) -> None:
@@ -108,7 +108,7 @@ class Caches:
         self.columns: defaultdict[str | Wanted, Columns] = defaultdict(Columns)
 
     def drop(self, state: State, change: Change) -> None:
-        """Free the memory of what a change replaces; ``state`` is one before it."""
+        """Free the memory of what a change replaces; ``state`` is one before the change."""
         replaced = [step.some.key for step in change.instances]
         for node in change.nodes:
             replaced += state.on_node(node.some.id)
@@ -131,7 +131,7 @@ class Caches:
 
 class Renderer:
     """Renders the contents of a state. The results are kept in ``caches``, unless ``is_current()``
-    is false afterwards: then there is a newer state, whose caches have no use for them."""
+    is false afterwards: then there is a newer state, which has no use for them."""
 
     def __init__(
         self,
@@ -184,8 +184,8 @@ class Renderer:
         return self._well_made(self._caches.bodies, key.type, key.resource, make)
 
     def plugin_alone(self, key: PluginKey) -> bytes:
-        """Return one plugin with all its instances and no processes, as its type's schemas have it
-        (not in the shape of a document)."""
+        """Return one plugin with all its instances and no processes, in the shape of its type's
+        schemas (not in that of Nomad's API document)."""
 
         def join(fields: Mapping[str, bytes]) -> bytes:
             return self._joined(key, {**fields, "Allocations": b"[]"})
@@ -194,7 +194,7 @@ class Renderer:
         return join(self._typed[key.type].fields(key, stamp, self._about)[0])
 
     def _joined(self, key: PluginKey, parts: dict[str, bytes]) -> bytes:
-        """Return the body of a plugin, with its instances beside other parts."""
+        """Return the body of a plugin, made of its instances and the other ``parts``."""
         keys = self._state.of_plugin(key)
         for role, plural in self._schemas[key.type].type.roles.items():
             mine = (one for one in keys if one.role == role)
@@ -204,7 +204,7 @@ class Renderer:
     def _well_made(self, kept: Kept[str, M], type_: str, resource: str, make: Callable[[], M]) -> M:
         """Return the kept rendering of a resource.
 
-        Where the type's code failed on it, it is kept only while the code would fail again.
+        If the type's code failed on it, the rendering is kept only while the code would fail again.
         """
         stamp = self._stamp(resource)
         found = kept.get(resource, stamp, make, self._is_current)
@@ -230,7 +230,7 @@ class Renderer:
         return self._caches.nodes.get(resource, self._stamp(resource), make, self._is_current)
 
     def node_field(self, node: Node, name: str) -> Any:
-        """Return the value of one field of what ``node`` renders; nothing else is rendered."""
+        """Return the value of one field of a node, as ``node`` renders it, and render only that."""
         if name in _AS_STORED:
             return _AS_STORED[name](node)
         for schemas in self._schemas.values():
@@ -275,9 +275,9 @@ class Renderer:
         return self._caches.stub_lists.get(types, self._stamp(NODES), make, self._is_current)
 
     def allocation(self, alloc_id: str, types: Types) -> tuple[Node, bytes] | None:
-        """Return a process behind instances of some plugin types, and its node; None where no such
-        instance names it. Of several nodes that name the same one the latest to say that it runs
-        counts."""
+        """Return a process behind instances of some plugin types, and its node; None if no such
+        instance names it. If several nodes name the same process, the one that last reported it as
+        running counts."""
         shown = {
             key: self._seen(key)
             for key in self._state.of_allocation(alloc_id)
@@ -340,8 +340,8 @@ class Renderer:
     def _counts(
         self, key: PluginKey, shown: Mapping[str, list[Fingerprint]]
     ) -> dict[str, tuple[int, int]]:
-        """Return the counts by the plural of the role. Each is that of the existing instances, or
-        that of the declaration."""
+        """Return the healthy and the expected number of instances, by the plural of the role. The
+        expected number is the declared one, or else that of the existing instances."""
         declaration = self._state.declarations.get(key)
         expected = declaration.expected if declaration else {}
         return {
@@ -350,7 +350,7 @@ class Renderer:
         }
 
     def _about(self, key: PluginKey) -> About:
-        """Return what the core knows of a plugin."""
+        """Return the fields and fingerprints that the core has of a plugin."""
         shown = self._shown(key)
         counts = {}
         for plural, (healthy, expected) in self._counts(key, shown).items():
@@ -383,18 +383,18 @@ def _node_part(name: str) -> Schema:
 def one_a_process(shown: Mapping[InstanceKey, Fingerprint]) -> Iterable[InstanceKey]:
     """Return one instance for each process, sorted by the allocation's ID and the node's.
 
-    Of the instances that share a process it is the one which says that the process runs, otherwise
-    the one that was updated last.
+    Among the instances that share a process, one that says that the process runs comes first, and
+    then the one that was updated last.
     """
     best: dict[tuple[str, str], tuple[bool, int, InstanceKey]] = {}
-    for key, told in shown.items():
-        if told.allocation is not None:
-            process = told.alloc_id, key.node_id
-            standing = _standing(key, told)
+    for key, fingerprint in shown.items():
+        if fingerprint.allocation is not None:
+            process = fingerprint.alloc_id, key.node_id
+            standing = _standing(key, fingerprint)
             best[process] = max(best.get(process, standing), standing)
     return [best[process][-1] for process in sorted(best)]
 
 
-def _standing(key: InstanceKey, told: Fingerprint) -> tuple[bool, int, InstanceKey]:
+def _standing(key: InstanceKey, shown: Fingerprint) -> tuple[bool, int, InstanceKey]:
     """Return the key that compares instances of one process: running first, then the newest."""
-    return bool(told.allocation and told.allocation.runs), told.updated, key
+    return bool(shown.allocation and shown.allocation.runs), shown.updated, key

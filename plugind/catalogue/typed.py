@@ -1,8 +1,8 @@
 """Renders the rows and bodies of one plugin type's plugins: the core's fields and the type's own.
 
-A type's summary, its schemas' fields and its documents are other people's code, which is called
-through the type's guard. What that code does not give, or gives as nonsense, is shown as it gave it
-last, or left out. The core's fields (the ID, the counts, the stamps) are there in any case.
+A type's summary, its schemas' fields and its documents are third-party code, which is called
+through the type's guard. If that code fails or returns nonsense, its fields are shown as it last
+returned them, or left out. The core's fields (the ID, the counts, the stamps) are always there.
 """
 
 from __future__ import annotations
@@ -21,28 +21,28 @@ ROW, BODY, DOCUMENT = "row", "body", "document_body"
 """The kinds of calls, as the log names them. A row and a body include the summary."""
 
 ROW_MAXIMUM = 65_536
-"""Bytes of a row; more is nonsense, and would make the whole list too large."""
+"""Maximum bytes of a row; a larger one is nonsense, and would make the whole list too large."""
 
 _TIMES = ("CreateTime", "ModifyTime")
 
 
 class About(NamedTuple):
-    """What the core knows of a plugin: its own fields, and the fingerprints by role."""
+    """The data that the core has of a plugin: the core's own fields, and fingerprints by role."""
 
     core: Mapping[str, Any]
     shown: Mapping[str, Collection[Fingerprint]]
 
 
 class Made(NamedTuple):
-    """What was rendered; ``mark`` is for ``Guard.is_current`` where something of the type's is not
-    as it should be, else None."""
+    """A rendering. If the type's code failed on a part of it, ``mark`` is for ``Guard.is_current``;
+    otherwise it is None."""
 
     body: bytes
     mark: Mark | None = None
 
 
 class Typed:
-    """Renders the plugins of one type. Safe for threads, and calls nothing under a lock.
+    """Renders the plugins of one type. Safe for threads; calls nothing while holding a lock.
 
     ``as_document``: in the shapes of Nomad's API document.
     """
@@ -56,8 +56,8 @@ class Typed:
     def rows(
         self, versions: Mapping[PluginKey, Stamp], about: Callable[[PluginKey], About]
     ) -> tuple[list[bytes], Mark | None]:
-        """Return the rows of plugins in the order given, and the mark as in ``Made``. All that are
-        not known already are made in one call of the guard's."""
+        """Return the rows of plugins in the order given, and the mark as in ``Made``. All rows that
+        are not known already are made in one call to the guard."""
         answer = self.guard.call(ROW, versions, lambda key: self._row(about(key)))
         if not answer.failed:
             return [answer.values[key] for key in versions], None
@@ -92,14 +92,14 @@ class Typed:
     def fields(
         self, key: PluginKey, version: Stamp, about: Callable[[PluginKey], About]
     ) -> tuple[Mapping[str, bytes], Mark | None]:
-        """Return all fields of a plugin's body but its instances and processes, by name, and the
+        """Return all fields of a plugin's body except its instances and processes, by name, and the
         mark as in ``Made``."""
         answer = self.guard.call(BODY, {key: version}, lambda key: self._fields(about(key)))
         if answer.failed:
             return self._mended_fields(key, about(key).core), answer.mark
         return answer.values[key], None
 
-    # Called by the guard, in its own thread.
+    # The guard calls these in its own thread.
 
     def _row(self, about: About) -> bytes:
         core = _of_row(about.core)
@@ -118,7 +118,7 @@ class Typed:
     def _summarised(self, about: About) -> dict[str, Any]:
         return {**self._type.summary(about.shown), **about.core}
 
-    # Without the type's code.
+    # These do not call the type's code.
 
     def _mended_row(self, key: PluginKey, core: Mapping[str, Any]) -> bytes:
         last = self.guard.last(ROW, key)
@@ -141,5 +141,5 @@ def _of_row(core: Mapping[str, Any]) -> dict[str, Any]:
 
 
 def _dumped(row: Mapping[str, Any], as_document: bool) -> bytes:
-    """Return a row as JSON. In the shape of the document its keys have the order of the type's."""
+    """Return a row as JSON. As a document, it keeps the order of keys that the type gave it."""
     return exact(orjson.dumps(row)) if as_document else fragment(row)

@@ -1,7 +1,7 @@
-"""Answers that are made from renderings: selected, indented, packed. Each is made once.
+"""Answers that are made from renderings: selected, indented, compressed. Each is made once.
 
-A view hangs on the very object that it is made from, so it cannot be of another index, nor of what
-another caller may see, and it goes when that is replaced.
+A view belongs to the very object that it is made from. So it cannot have another index or show what
+only another caller may see, and it is dropped when that object is replaced.
 """
 
 from __future__ import annotations
@@ -13,11 +13,11 @@ from concurrent.futures import Future
 from typing import Protocol, TypeVar
 
 OVERHEAD = 1_024
-"""Bytes that a view takes beside those of its answer, about."""
+"""Approximate bytes that a view takes in addition to those of its answer."""
 
 
 class Sized(Protocol):
-    """A value that is kept: bytes, or an object that knows how many bytes it has."""
+    """A value that is kept: bytes, or an object whose ``len`` is its size in bytes."""
 
     def __len__(self) -> int: ...
 
@@ -28,15 +28,15 @@ _Key = tuple[str, int, Hashable]
 
 
 class Views:
-    """Keeps views, ``maximum`` bytes at most; those not asked for longest go first.
+    """Keeps views, ``maximum`` bytes at most; the least recently used go first.
 
-    Safe for threads. Of those who ask for the same view at the same time one makes it.
+    Safe for threads. If several callers ask for the same view at the same time, one makes it.
     """
 
     def __init__(self, maximum: int) -> None:
         self._maximum = maximum
         self._lock = threading.Lock()
-        # With what each is made from, which stays while the view does: so its id is its own.
+        # Each with the object it is made from: while that is kept, no other has the same id().
         self._kept: OrderedDict[_Key, tuple[object, Future[Sized]]] = OrderedDict()
         self._of: dict[str, set[_Key]] = {}
         self._bytes = 0
@@ -49,7 +49,7 @@ class Views:
     def get(self, resource: str, base: object, view: Hashable, make: Callable[[], V]) -> V:
         """Return a view of ``base``, which is rendered from a resource.
 
-        Make it with ``make`` unless it is there already. Raise what ``make`` raises.
+        Make it with ``make`` unless it exists already. Raise what ``make`` raises.
         """
         key = (resource, id(base), view)
         with self._lock:
@@ -73,19 +73,19 @@ class Views:
             mine.set_result(made)
             if self._kept.get(key, (None, None))[1] is mine:
                 self._bytes += _size(made)
-                while self._bytes > self._maximum:  # the oldest that are made go
+                while self._bytes > self._maximum:  # evict the oldest finished ones
                     self._drop(next(key for key, (_, each) in self._kept.items() if each.done()))
         return made
 
     def drop(self, resources: Iterable[str]) -> None:
-        """Let go of the views of resources that changed."""
+        """Drop the views of resources that changed."""
         with self._lock:
             for resource in resources:
                 for key in list(self._of.get(resource, ())):
                     self._drop(key)
 
     def _drop(self, key: _Key, only: Future[Sized] | None = None) -> None:
-        """Let go of a view; when ``only`` is given, of that one and no newer one."""
+        """Drop a view; if ``only`` is given, only that one and not a newer one."""
         _, future = self._kept.get(key, (None, None))
         if future is None or only not in (None, future):
             return

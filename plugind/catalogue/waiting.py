@@ -1,13 +1,13 @@
 """Subscriptions to the next change of a resource, and how the places for them are shared.
 
 Nothing here waits: a subscription calls its function once, and the HTTP server that it belongs to
-parks its request until then. Each subscription is to one resource only, so that the change of
-another does not end it. Places are shared fairly:
+parks the request until then. Each subscription is to one resource only, so that a change of another
+resource does not end it. Places are shared fairly:
 
 1. A token holds at most its share of the places.
-2. While all places are taken, a caller who holds fewer than the one who holds most takes a place of
-   that one, whose oldest subscription ends, as if the time to wait were over. So one address may
-   use all places that no other wants.
+2. While all places are taken, a caller that would still hold fewer places than the one with the
+   most takes a place from that one: its oldest subscription ends, as if its time to wait were over.
+   So one address may use all places that no other wants.
 """
 
 from __future__ import annotations
@@ -27,10 +27,10 @@ CHANGED, GAVE_WAY, CLOSED = "changed", "gave way", "closed"
 
 
 class Places(NamedTuple):
-    """What the places are for, as their limits name it, and what to do where there is none.
+    """The use of the places: the names of their limits, and the message when there is none.
 
-    ``frees_at_once``: a place that is taken away is free at once. Otherwise it is once its holder
-    has closed it, and who asked for it has to ask again.
+    ``frees_at_once``: a place that is taken away is free at once. Otherwise it is free once its
+    holder has closed it, and the caller that asked for it has to ask again.
     """
 
     limit: str
@@ -69,8 +69,8 @@ ANYBODY = Holder()
 class Subscription:
     """A place that waits for one change; ``close`` gives the place back.
 
-    ``ended`` says why it ended, "" while it has not. ``was_parked``: there was something to wait
-    for when it was made.
+    ``ended`` says why the subscription ended, "" while it has not. ``was_parked``: it had to wait,
+    because the change had not come yet when it was made.
     """
 
     __slots__ = ("_waiting", "call", "ended", "holder", "is_due", "resource", "was_parked")
@@ -92,15 +92,15 @@ class Subscription:
         self.was_parked = False
 
     def close(self) -> None:
-        """Give the place back; the function is not called any more unless that has begun."""
+        """Give the place back; the function is not called any more, unless the call has begun."""
         self._waiting.leave(self)
 
 
 class Waiting:
     """At most ``maximum`` places, for subscriptions that end when ``wake`` names their resource.
 
-    A token may hold ``share`` percent of the places, and one at least. Safe for threads; functions
-    are called without a lock held.
+    A token may hold ``share`` percent of the places, but at least one. Safe for threads; functions
+    are called while no lock is held.
     """
 
     def __init__(
@@ -134,11 +134,11 @@ class Waiting:
     ) -> Subscription:
         """Call ``call`` once: as soon as ``is_due()``, when the place is taken away, or on close.
 
-        It is called from any thread, before this returns where there is nothing to wait for, and
-        must not block. ``is_due`` is called under a lock. A change that makes it true
-        is followed by a call of ``wake``, and both look under the lock, so no change falls between
-        them. The place is held until the subscription is closed, also after it ended. Raise
-        TooManyParked when the holder may have no place.
+        ``call`` may be called from any thread, and before this method returns if there is nothing
+        to wait for; it must not block. ``is_due`` is called under a lock. A change that makes it
+        true is followed by a call of ``wake``; both this method and ``wake`` check under the lock,
+        so no change is missed. The place is held until the subscription is closed, even after it
+        ended. Raise TooManyParked when the holder may have no place.
         """
         made = Subscription(self, resource, is_due, call, holder)
         ended = [made]
@@ -155,7 +155,7 @@ class Waiting:
         return made
 
     def leave(self, subscription: Subscription) -> None:
-        """Free the place of a subscription, which ends it; again does nothing."""
+        """Free the place of a subscription, which ends it; do nothing if it is free already."""
         with self._lock:
             self._unpark(subscription)
             self._free(subscription)
@@ -174,7 +174,7 @@ class Waiting:
         _call(ended)
 
     def close(self) -> None:
-        """End all subscriptions; from now on each ends when it is made."""
+        """End all subscriptions; from now on each new one ends at once."""
         with self._lock:
             self._closed = True
             ended = [each for waiting in self._waiting.values() for each in waiting]
@@ -185,7 +185,7 @@ class Waiting:
     def _make_room(self, holder: Holder) -> list[Subscription]:
         """Return the subscription that gives way to a new one of a holder, if one has to.
 
-        Raise TooManyParked when the holder may have no place more.
+        Raise TooManyParked when the holder may have no further place.
         """
         held = len(self._held.get(holder.name, ()))
         if holder.has_token and held >= self._token_maximum:
@@ -203,7 +203,7 @@ class Waiting:
         loser = next(iter(most))
         if not self._places.frees_at_once:
             if not any(each.ended for held in self._held.values() for each in held):
-                self._end(loser, GAVE_WAY)  # which it notices within a second
+                self._end(loser, GAVE_WAY)  # its holder notices within a second
             raise refused
         self._free(loser)
         if loser.ended:
@@ -216,7 +216,7 @@ class Waiting:
         self._unpark(subscription)
 
     def _unpark(self, subscription: Subscription) -> None:
-        """Have no change end the subscription any more."""
+        """Make sure that no change ends the subscription any more."""
         waiting = self._waiting.get(subscription.resource, {})
         if waiting.pop(subscription, self) is None and not waiting:
             del self._waiting[subscription.resource]
@@ -234,5 +234,5 @@ def _call(ended: Iterable[Subscription]) -> None:
     for each in ended:
         try:
             each.call()
-        except Exception:  # the others are to be woken all the same
+        except Exception:  # the others must still be woken
             _log.error("a waiting query cannot be woken", exc_info=True)

@@ -1,6 +1,7 @@
 """When each node was last heard, and by when it must be heard again.
 
-Values only: every method is given the time, so a fleet can be played through without waiting.
+Nothing here reads a clock: every method is given the time, so that tests can simulate a fleet
+without waiting.
 """
 
 from __future__ import annotations
@@ -12,17 +13,18 @@ from plugind.model import Beat
 from plugind.model.times import SECOND
 
 BEATS_PER_TTL = 3.5
-"""Heartbeats that an agent sends per time to live, rounded up: it waits from 0.8 to 1.0 of a third
-of it after each, so that it sends 3.33 on average."""
+"""Heartbeats that an agent sends per time to live, rounded up: after each one it waits 0.8 to 1.0
+times a third of the time to live, so it sends 3.33 on average."""
 
 GRACE = 0.1
-"""Share of the time to live that an answer on its way, or a late beat, is given beyond it. Another
-tenth is left for noticing the expiry and writing it: a node is down after 1.2 of it at most."""
+"""Extra time for an answer on its way or a late beat, as a share of the time to live. Another tenth
+is left for noticing the expiry and writing it: a node is down after at most 1.2 times its time to
+live."""
 
 
 def scaled_ttl(shortest: float, nodes: int, rate: float) -> float:
-    """Return the time to live, in seconds, with which ``nodes`` send at most ``rate`` heartbeats a
-    second; never below ``shortest``."""
+    """Return the time to live, in seconds, with which this number of ``nodes`` sends at most
+    ``rate`` heartbeats a second; never below ``shortest``."""
     return max(shortest, nodes * BEATS_PER_TTL / rate)
 
 
@@ -34,8 +36,8 @@ class _Due(NamedTuple):
 class Deadlines:
     """The deadlines of nodes by their IDs. Not safe for threads.
 
-    ``now`` is in seconds of a clock that is never set, such as the monotonic one: a jump of the
-    wall clock must take no node down. A Beat has the wall clock's time and the time to live.
+    ``now`` is in seconds of a clock that is never set, such as the monotonic one, because a jump of
+    the wall clock must take no node down. A Beat has the wall clock's time and the time to live.
     """
 
     def __init__(self) -> None:
@@ -67,12 +69,13 @@ class Deadlines:
             self._due[node_id] = _Due(at_latest, beat)
 
     def extend(self, now: float) -> None:
-        """Give each node its whole time to live from now on, as what was heard is not known."""
+        """Give each node its whole time to live from now on, because it may have been heard without
+        this process knowing."""
         for node_id, due in self._due.items():
             self.expect(node_id, due.beat, now)
 
     def postpone(self, seconds: float) -> None:
-        """Move all deadlines, as what was heard has not been known for so long."""
+        """Move all deadlines by the seconds for which this process did not know what was heard."""
         for node_id, due in self._due.items():
             self._due[node_id] = due._replace(at=due.at + seconds)
 
@@ -94,26 +97,27 @@ class Deadlines:
         return {node_id: due.beat for node_id, due in self._due.items()}
 
     def drop(self, node_id: str, now: float) -> None:
-        """Expect nothing more of a node, unless it was heard meanwhile."""
+        """Stop expecting a node that is late, unless it was heard meanwhile."""
         if self.late_since(node_id, now) is not None:
             del self._due[node_id]
 
     def expect_none(self, node_id: str) -> None:
-        """Expect nothing more of a node until it is heard again."""
+        """Stop expecting a node until it is heard again."""
         self._due.pop(node_id, None)
 
     def forget(self, node_id: str) -> None:
-        """Expect nothing more of a node that is gone."""
+        """Forget a node that is gone."""
         self._due.pop(node_id, None)
         self._unsaved.pop(node_id, None)
 
     def take_unsaved(self) -> dict[str, Beat]:
-        """Return the last beats that were not returned before."""
+        """Return the beats that are not saved, the last one of each node, and count them as
+        saved."""
         beats, self._unsaved = self._unsaved, {}
         return beats
 
     def put_back(self, beats: Mapping[str, Beat]) -> None:
-        """Count beats as not saved, but for those of nodes that were heard since."""
+        """Count beats as not saved, except those of nodes that were heard since."""
         self._unsaved = {**beats, **self._unsaved}
 
 

@@ -1,6 +1,6 @@
-"""Follows the store's log: applies each change to the state, then informs all that depends on it.
+"""Follows the store's log: applies each change to the state, then informs the subscribers.
 
-It is the only part of a process that does so, and its own changes take the same path as those of
+No other part of a process does so, and the process's own changes take the same path as those of
 other processes on the same store.
 """
 
@@ -20,37 +20,37 @@ from plugind.state.flaps import of_the_last_hour
 from plugind.store.base import Store
 
 CATCH_UP = 5.0
-"""Seconds for which a caller waits for the log to have what the store has committed already."""
+"""Seconds that a caller waits for the log to have changes that the store has committed already."""
 
 WAIT = 0.1
-"""Seconds that the feed's thread waits for a change at a time, and so before it ends."""
+"""Seconds that the feed's thread waits for a change at a time, and so takes at most to end."""
 
 RETRY = 1.0
-"""Seconds after which the feed's thread tries again what failed."""
+"""Seconds after which the feed's thread tries again after a failure."""
 
 _log = logs.get("feed")
 
 
 class Subscriber(Protocol):
-    """Is informed of changes, one call at a time, from any thread. Returns quickly: it neither
-    waits for anything nor calls foreign code."""
+    """Is informed of changes, one call at a time, from any thread. It must return quickly: it
+    neither waits for anything nor calls third-party code."""
 
     def follow(self, old: State, new: State, batch: Sequence[Committed]) -> None:
-        """Take note that ``batch``, in the order of its indexes, made ``new`` of ``old``."""
+        """Take note that ``batch``, in the order of its indexes, turned ``old`` into ``new``."""
 
     def missed(self, old: State, new: State) -> None:
-        """Take note that ``new`` comes after ``old``, and that the changes between are not known
-        any more."""
+        """Take note that ``new`` comes after ``old``, and that the changes in between are no longer
+        known."""
 
 
 class Feed:
-    """Keeps ``state`` in step with a store. Anyone may take ``state``, without a lock.
+    """Keeps ``state`` in step with a store. Any thread may read ``state``, without a lock.
 
-    A writer has ``writing`` while it commits: a store is loaded by one thread at a time.
+    A writer holds ``writing`` while it commits, so that the store is not loaded meanwhile.
 
-    Its thread runs from ``start`` to ``close`` and looks after what other processes write. A writer
-    calls ``catch_up`` itself, so that no change of threads stands between a commit and its answer,
-    and what was planned is not applied a second time.
+    The feed's thread runs from ``start`` to ``close`` and follows what other processes write. A
+    writer calls ``catch_up`` itself: so no switch of threads delays the answer to a commit, and a
+    planned change is not applied a second time.
     """
 
     def __init__(self, store: Store, state: State) -> None:
@@ -80,7 +80,7 @@ class Feed:
         return self._trouble
 
     def subscribe(self, subscriber: Subscriber) -> None:
-        """Inform a subscriber of all later changes, after those who subscribed before it."""
+        """Inform a subscriber of all later changes, after the subscribers that came before it."""
         with self._lock:
             self._subscribers.append(subscriber)
 
@@ -100,13 +100,13 @@ class Feed:
         return self._store.has_other_servers
 
     def fresh_state(self) -> State | None:
-        """Return the state where it is known to have every change that any process acknowledged so
-        far, else None; wait for nothing. Where only a disk or another machine could tell it is not
-        known."""
+        """Return the state if it is known to have every change that any process acknowledged so
+        far, otherwise None. This never waits: if only a disk or another machine has the answer, the
+        result is None."""
         if (newest_at_once := self._newest_at_once) is None:
             return self._state
         newest = newest_at_once()
-        # Read after the index, so that it has a change that was applied while that was looked up.
+        # Read after the index, so that it includes changes that were applied during the look-up.
         state = self._state
         return state if newest is not None and newest <= state.index else None
 
@@ -120,11 +120,11 @@ class Feed:
     def catch_up(
         self, planned: Mapping[str, tuple[State, State]] | None = None, until: int = 0
     ) -> None:
-        """Apply all that the log has after the state, and wait for it to have the index ``until``.
-        Raise StoreError.
+        """Apply all that the log has after the state, and wait until the state has the index
+        ``until``. Raise StoreError.
 
-        ``planned`` has, by the ID of a change, a state on which it was tried and what came of it;
-        it saves applying the change again where it follows the very same state.
+        ``planned`` has, by the ID of a change, the state that it was planned on and the resulting
+        state; if the change follows that very state, it need not be applied again.
         """
         deadline = time.monotonic() + CATCH_UP
         while True:
@@ -173,7 +173,7 @@ class Feed:
                 self._fail(subscriber, error)
 
     def _fail(self, subscriber: Subscriber, error: Exception) -> None:
-        """Keep a fault of one subscriber from the others; health reports it until a restart."""
+        """Keep an error of one subscriber from the others; health reports it until a restart."""
         name = type(subscriber).__name__
         self._trouble = f"restart the server: {name} failed: {type(error).__name__}: {error}"
         _log.error("a subscriber failed on a change", subscriber=name, exc_info=error)

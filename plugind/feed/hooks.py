@@ -1,8 +1,9 @@
 """Notifies packages of changes of the catalogue, by the hook ``plugind_changed``.
 
-The writer only hands changes over. A thread of this module's logs what became of instances and
-passes it on, and each package that listens is called by a thread of its own out of a bounded queue:
-one that is slow, hangs or fails delays no other, and what it missed is counted and reported.
+The writer only hands changes over. A thread of this module logs what became of instances and passes
+it on. Each package that listens is called by a thread of its own, from a bounded queue: a package
+that is slow, hangs or fails delays no other, and the changes that it missed are counted and
+reported.
 """
 
 from __future__ import annotations
@@ -22,30 +23,30 @@ from plugind.model import CatalogueChange, Committed
 from plugind.state import State
 
 QUEUE_MAXIMUM = 1_000
-"""Changes that wait for a package; of more the oldest are dropped."""
+"""Changes that may wait for a package; beyond that the oldest are dropped."""
 
 GATHER = 0.01
 """Seconds that a change waits before it is logged, if none waits behind it. By then the client has
-its answer, which would else wait for the interpreter."""
+its answer, which would otherwise wait for the interpreter."""
 
 GATHERED_MAXIMUM = 100
-"""Changes that are logged together, by few calls of the system."""
+"""Changes that are logged together, with few system calls."""
 
 CLOSE_TIMEOUT = 2.0
-"""Seconds that all packages together are given at the end for what still waits."""
+"""Seconds that all packages together are given at the end for the changes that still wait."""
 
 SLOW = 10.0
-"""Seconds of a call into a package after which health says so."""
+"""Seconds after which health reports that a call into a package has not returned."""
 
 Receiver = Callable[..., object]
-"""Called with ``change``, by its name."""
+"""Called with the keyword argument ``change``."""
 
 _log = logs.get("announcing")
 _health = logs.get("health")
 
 
 class Announcer:
-    """Logs each change of health, and notifies ``receivers``, by the name of each package."""
+    """Logs each change of health, and notifies ``receivers``, which are by the package's name."""
 
     def __init__(self, receivers: Mapping[str, Receiver]) -> None:
         self._listeners = [Listener(name, each) for name, each in sorted(receivers.items())]
@@ -61,7 +62,7 @@ class Announcer:
 
     @property
     def troubles(self) -> list[str]:
-        """Return what packages missed or failed on, one line for each of them."""
+        """Return what packages missed or failed on, one line for each package."""
         return [listener.trouble for listener in self._listeners if listener.trouble]
 
     def follow(self, old: State, new: State, batch: Sequence[Committed]) -> None:
@@ -72,7 +73,7 @@ class Announcer:
                 self._queue.put(CatalogueChange(committed.index, time, instances))
 
     def missed(self, old: State, new: State) -> None:
-        """Have packages informed that they missed changes."""
+        """Count a missed change for each package, which is informed of it later."""
         for listener in self._listeners:
             listener.miss()
 
@@ -111,8 +112,8 @@ class Announcer:
         return bool(self._in_hand)
 
     def _died(self, error: BaseException) -> None:
-        """Have packages informed that they may have missed the changes that were in hand, or one
-        that was just being taken."""
+        """Count as missed, for each package, the changes that were in hand, or one that was just
+        being taken."""
         missed = max(1, len(self._in_hand))
         self._in_hand.clear()
         for listener in self._listeners:
@@ -121,7 +122,7 @@ class Announcer:
 
 
 class Listener:
-    """One package: what waits for it, and the thread that calls it."""
+    """One package: the changes that wait for it, and the thread that calls it."""
 
     def __init__(self, name: str, receive: Receiver) -> None:
         self._name = name
@@ -142,15 +143,15 @@ class Listener:
     @property
     def trouble(self) -> str:
         """Return how many changes it missed and failed on, and why the last; "" when none."""
-        told = []
+        parts = []
         since = self._called_at
         if since is not None and (lasts := time.monotonic() - since) > SLOW:
-            told.append(f"has been called for {lasts:.0f} s and has not returned")
+            parts.append(f"has been called for {lasts:.0f} s and has not returned")
         if self._missed_ever:
-            told.append(f"missed {self._missed_ever:,} changes, for {self._why_missed}")
+            parts.append(f"missed {self._missed_ever:,} changes, for {self._why_missed}")
         if self._failed_ever:
-            told.append(f"failed on {self._failed_ever:,} changes, last with {self._failure}")
-        return f"{self._name} {' and '.join(told)}" if told else ""
+            parts.append(f"failed on {self._failed_ever:,} changes, last with {self._failure}")
+        return f"{self._name} {' and '.join(parts)}" if parts else ""
 
     def put(self, change: CatalogueChange) -> None:
         """Add a change without waiting. When the queue is full, the oldest is dropped."""
@@ -188,7 +189,7 @@ class Listener:
             self._called_at = time.monotonic()
             try:
                 self._receive(change=change)
-            except BaseException as error:  # SystemExit too: nobody else would start this thread
+            except BaseException as error:  # even SystemExit: it must not end this thread
                 self._failure = type(error).__name__  # its text is in the log
                 self._failed_ever += 1
                 if self._failure != self._logged:  # the one before was of another kind
@@ -218,5 +219,5 @@ class Listener:
 
 
 def died(error: BaseException) -> str:
-    """Return why the change that a thread may have had in hand when it died is missed."""
+    """Return why a change was missed that a thread may have had in hand when it died."""
     return f"a thread died ({type(error).__name__})"

@@ -1,4 +1,4 @@
-"""Derives what hooks are called with from the transitions of a change."""
+"""Derives the arguments of hooks from the transitions of a change."""
 
 from __future__ import annotations
 
@@ -22,8 +22,8 @@ from plugind.state import State
 
 
 def instance_changes(change: Change, old: State, new: State) -> Iterator[InstanceChange]:
-    """Yield what becomes of instances. ``old`` and ``new`` are states before and after the change,
-    which have reasons whole that are cut in transitions."""
+    """Yield what becomes of instances. ``old`` and ``new`` are states before and after the change;
+    they have the full text of reasons that transitions cut short."""
     for row in change.transitions:
         if kind := _kind(row):
             key = InstanceKey(row.node_id, row.type, row.id, row.role)
@@ -33,7 +33,7 @@ def instance_changes(change: Change, old: State, new: State) -> Iterator[Instanc
 
 
 def _kind(row: Transition) -> str | None:
-    """Return what a transition is to a hook; None for those that it is not called for."""
+    """Return the kind that hooks have for a transition; None if they are not called for it."""
     if row.kind in (APPEARED, LEFT) or (row.kind == FLAPPING and not (row.before and row.after)):
         return WENT if row.is_gone else CAME
     if row.kind not in (HEALTHY, UNHEALTHY, FLAPPING):

@@ -1,11 +1,11 @@
 """Reports to intake which nodes are down, and what has been lost for too long.
 
-Where several processes have the store, each hears some of the nodes. They share on the store what
-they heard, so that each knows the deadlines of all nodes; the one that has the store's duty acts on
-them.
+If several processes use the store, each hears some of the nodes. They share what they heard through
+the store, so that each knows the deadlines of all nodes; the process that holds the store's duty
+acts on them.
 
-Deadlines are of the monotonic clock, so that a jump of the wall clock takes no node down, and those
-of nodes start again with the process, so that a restart of the server does not either.
+Deadlines use the monotonic clock, so that a jump of the wall clock takes no node down, and those of
+nodes start again with the process, so that a restart of the server takes none down either.
 """
 
 from __future__ import annotations
@@ -26,33 +26,34 @@ from plugind.state import State
 from plugind.store.base import Heard
 
 PAUSE = 0.05
-"""Share of the shortest time to live between two looks for nodes that are late."""
+"""Time between two looks for nodes that are late, as a share of the shortest time to live."""
 
 PAUSE_MAXIMUM = 1.0  # seconds
 RETRY = 1.0  # seconds after a look or a mark that failed
 
 SAVE_INTERVAL = 10.0
-"""Seconds between two times that beats are written to the store; as many, at least, as it takes to
-write SAVE_RATE of them a second."""
+"""Seconds between two writes of beats to the store; more if there are too many beats to write at
+most SAVE_RATE of them a second."""
 
 SAVE_RATE = 200
 
 AT_ONCE = 500
-"""Nodes, or lost items, of one change: a store may take only so much at once."""
+"""Nodes, or lost items, in one change at most: a store may limit the size of a change."""
 
 MARK_INTERVAL = 25.0
-"""Seconds between two marks that say that the process runs: the last is never older than 30 s."""
+"""Seconds between two marks that the process runs: the last one is never older than 30 s."""
 
 BLIND = 0.5
-"""Share of the shortest time to live for which what other processes heard may be unknown; then each
-node gets a whole time to live before it counts as down."""
+"""How long this process may not know what other processes heard, as a share of the shortest time to
+live. After a longer time each node gets a whole time to live before it counts as down."""
 
 DIM = 0.2
-"""Share of it after which deadlines wait as well, for as long as that was unknown: what kept this
-process from reading kept others from writing, and what they heard comes in a moment."""
+"""Share of the shortest time to live after which deadlines are moved by the time in which it was
+not known what others heard: the cause may have kept others from writing too, and what they heard
+will come soon."""
 
 _KEPT_AFTER_RESTART = (
-    600.0  # seconds for which lost items are kept at least, of a shorter threshold all
+    600.0  # seconds that lost items are kept at least, or the whole threshold if that is shorter
 )
 
 _MARK_FAILED = "that this server runs could not be written"
@@ -63,7 +64,7 @@ _log = logs.get("liveness")
 
 
 class Shared(Protocol):
-    """The part of a store by which its processes know what the others heard."""
+    """The part of a store through which its processes know what the others heard."""
 
     def heard(self, after: int) -> Heard: ...
 
@@ -71,19 +72,19 @@ class Shared(Protocol):
 
 
 def _ignore(node_id: str, beat: Beat) -> None:
-    """Take no note of a beat that another process heard."""
+    """Ignore a beat that another process heard."""
 
 
 class Liveness:
     """Calls ``silence(node_ids, last_heard)`` for nodes that were not heard within the time to live
-    that their last answer gave, ``collect(expired)`` at times, with what has been ``lost()`` for
-    ``gc_threshold``, ``remember(beats)`` with when nodes were last heard, and ``mark()`` to have it
-    kept that the process runs.
+    that their last answer gave, ``collect(expired)`` at intervals with the items that have been
+    ``lost()`` for ``gc_threshold``, ``remember(beats)`` to store when nodes were last heard, and
+    ``mark()`` to store that the process runs.
 
-    ``shared`` is the store where several processes have it; ``seen(node_id, beat)`` is called with
-    each beat that any of them had kept.
+    ``shared`` is the store if several processes use it; ``seen(node_id, beat)`` is called with each
+    beat that any of them stored.
 
-    ``last_heard(node_id)`` returns when a node was last heard, or None when it is late no more.
+    ``last_heard(node_id)`` returns when a node was last heard, or None if it is no longer late.
 
     ``ttl`` and ``gc_threshold`` are in seconds; ``nodes`` has the last known beat of each node that
     is not down. With many nodes the time to live is longer than ``ttl``, so that they send at most
@@ -122,7 +123,7 @@ class Liveness:
         self._failures: dict[str, str] = {}
         self._save_at = 0.0
         self._deadlines = Deadlines()
-        # The last answer before this start may have given more than the last beat that was written.
+        # The last answer before this start may have given more time than the last stored beat says.
         usual = round(scaled_ttl(ttl, len(nodes), rate) * SECOND)
         for node_id, beat in nodes.items():
             given = beat._replace(ttl=max(beat.ttl, usual))
@@ -130,15 +131,15 @@ class Liveness:
         shortest = min([ttl, *(beat.ttl / SECOND for beat in nodes.values() if beat.ttl)])
         self._pause = min(PAUSE * shortest, PAUSE_MAXIMUM)
         self._blind, self._dim = BLIND * shortest, DIM * shortest
-        # What was lost before this process started has been so for as long as the wall clock says.
+        # For items lost before this process started, only the wall clock says how long ago.
         self._expiries = {each: self._expiry(each, is_old=True) for each in lost()}
         self.thread = OwnedThread("liveness", self._run, restarts=True)
         self.thread.start()
 
     def beat(self, node_id: str, run: str = "") -> tuple[float, bool]:
-        """Note that a node was heard, from the agent with the RunID ``run``. Return within how
-        many seconds it must be heard again, and whether it was late, so that it may have been
-        written as down just now."""
+        """Note that a node was heard, from the agent with the RunID ``run``. Return the number of
+        seconds within which it must be heard again, and whether it was late; if so, it may have
+        been written as down just now."""
         with self._wake:
             ttl = self.ttl
             beat = Beat(time.time_ns(), round(ttl * SECOND), run)
@@ -155,8 +156,8 @@ class Liveness:
         return scaled_ttl(self._shortest, len(self._deadlines), self._rate)
 
     def follow(self, old: State, new: State, batch: Sequence[Committed]) -> None:
-        """Expect nothing more of nodes that are gone, nor of those that another process found to
-        be late; expect those that another process was the first to hear."""
+        """Stop expecting nodes that are gone or that another process found to be late; expect nodes
+        that another process was the first to hear."""
         steps = [step for committed in batch for step in committed.change.nodes]
         if not steps:
             return
@@ -170,14 +171,14 @@ class Liveness:
                 elif self._shared is None:
                     continue
                 elif step.after.status == DOWN:
-                    # Also where it was heard here just now: its next beat is to take it back.
+                    # Even if it was heard here just now: its next beat brings it back up.
                     self._deadlines.expect_none(node_id)
                 elif node_id not in self._deadlines:
                     given = Beat(time.time_ns(), round(self.ttl * SECOND))
                     self._deadlines.expect(node_id, given, now)
 
     def missed(self, old: State, new: State) -> None:
-        """Expect nothing more of nodes that are gone; expect those that another process was the
+        """Stop expecting nodes that are gone or down; expect nodes that another process was the
         first to hear."""
         now = time.monotonic()
         with self._wake:
@@ -194,7 +195,7 @@ class Liveness:
                     self._deadlines.expect(node_id, given, now)
 
     def close(self) -> None:
-        """End the thread; when nodes were last heard, and this process ran, is written first."""
+        """End the thread, and then write when nodes were last heard and that this process ran."""
         with self._wake:
             self._closed = True
             self._wake.notify()
@@ -222,8 +223,8 @@ class Liveness:
             pause = regular if is_well else max(regular, RETRY)
 
     def _do(self, failure: str, task: Callable[[], object]) -> bool:
-        """Do a task; return whether it succeeded. One that fails is tried again later, whatever it
-        failed of, and logged once for as long as it fails in the same way."""
+        """Do a task; return whether it succeeded. A task that raises any exception is tried again
+        later, and is logged only once for as long as it fails in the same way."""
         error: Exception | None = None
         try:
             task()
@@ -241,7 +242,7 @@ class Liveness:
             return self._closed or (self._wake.wait(seconds) and self._closed)
 
     def _hear(self) -> None:
-        """Take note of what any process heard since the last look. Raise StoreError."""
+        """Take note of the beats that any process stored since the last look. Raise StoreError."""
         if self._shared is None:
             return
         after, beats = self._shared.heard(self._cursor)
@@ -253,7 +254,7 @@ class Liveness:
             elif unknown_for > self._dim:
                 self._deadlines.postpone(unknown_for)
             for node_id, beat in beats:
-                # It was kept since the last look, whatever the clocks of two machines say.
+                # It was stored since the last look, whatever the clocks of the two machines say.
                 age = min(max((wall - beat.heard) / SECOND, 0.0), unknown_for)
                 self._deadlines.heard_elsewhere(node_id, beat, now - age)
             self._cursor, self._heard_at = after, now
@@ -264,8 +265,8 @@ class Liveness:
         return self._shared is None or self._shared.has_duty()
 
     def _silence_late(self) -> None:
-        has_duty = self._has_duty()  # also where nothing is late, to show that this process lives
-        # As of the last look at what others heard: since then the process may have been paused.
+        has_duty = self._has_duty()  # even if none is late, to show that this process lives
+        # The time of the last look at what others heard: the process may have been paused since.
         now = time.monotonic() if self._shared is None else self._heard_at
         with self._wake:
             late = self._deadlines.late(now)
@@ -283,7 +284,7 @@ class Liveness:
             return self._deadlines.late_since(node_id, now)
 
     def _save(self) -> None:
-        """Write when nodes were last heard, if any was."""
+        """Write when nodes were last heard, if any was heard since the last time."""
         with self._wake:
             beats = self._deadlines.take_unsaved()
         if not beats:
@@ -314,8 +315,8 @@ class Liveness:
     def _expiry(self, lost: Lost, *, is_old: bool) -> float:
         """Return when a lost item is to be forgotten, in seconds of the monotonic clock.
 
-        After a restart only the wall clock knows how long it has been lost, so that time is taken
-        within bounds.
+        After a restart only the wall clock says how long the item has been lost, so that time is
+        used only within bounds.
         """
         left = self._gc_threshold
         if is_old:

@@ -1,4 +1,4 @@
-"""Logs what becomes of nodes: the server's log of nodes that are down, or cloned."""
+"""Logs nodes that go down or are cloned, in the server's log."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ _log = logs.get("intake")
 
 
 class NodeLog:
-    """A subscriber that logs nodes which go down, and nodes that two agents report."""
+    """A subscriber that logs nodes that go down, and nodes that two agents report."""
 
     def follow(self, old: State, new: State, batch: Sequence[Committed]) -> None:
         known = dict[str, tuple[str, bool]]()

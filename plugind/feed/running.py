@@ -11,16 +11,16 @@ from plugind.model import Run
 from plugind.model.times import SECOND
 
 GAP = round(2 * MARK_INTERVAL * SECOND)
-"""Nanoseconds after its last mark beyond which a run is over."""
+"""Nanoseconds without a mark after which a run is over."""
 
 SET_BACK = 60 * SECOND
-"""Nanoseconds by which the clock is set back when a run is over."""
+"""A run is also over if the clock is set back by more than this number of nanoseconds."""
 
 
 class Running:
-    """Has it kept by ``keep(run_id)`` that this process runs. A machine that was suspended, a clock
-    that was set, or marks that failed for long begin another run. Safe for threads; ``mark`` is
-    called from one at a time."""
+    """Stores with ``keep(run_id)`` that this process runs. A new run begins after the machine was
+    suspended, the clock was set, or marks failed for long. Safe for threads, but ``mark`` must be
+    called from one thread at a time."""
 
     def __init__(
         self, keep: Callable[[str], object], clock: Callable[[], int] = time.time_ns
@@ -30,10 +30,10 @@ class Running:
         self._run = _begun(clock())
 
     def mark(self) -> None:
-        """Have it kept that the process runs now. Raise StoreError."""
+        """Store that the process runs now. Raise StoreError."""
         now, run = self._clock(), self._run
         if now < run.end - SET_BACK:
-            self._keep(run.id)  # so that it does not end in time to come
+            self._keep(run.id)  # so that it does not end in the future
         if _is_over(run, now):
             run = _begun(now)
         self._keep(run.id)

@@ -1,8 +1,8 @@
-"""The language of ``?filter=``: HashiCorp's go-bexpr, with operators of order and fields on the
-right.
+"""The language of ``?filter=``: HashiCorp's go-bexpr, with ordering operators and with fields on
+the right-hand side.
 
-``fields_of`` describes the rows that a marshmallow schema dumps, once; ``compile`` makes a function
-of an expression about such rows. docs/filtering.md describes the language for users.
+``fields_of`` describes the rows that a marshmallow schema dumps, once; ``compile`` turns an
+expression about such rows into a function. docs/filtering.md describes the language for users.
 
 ``compile`` is imported when it is first asked for: the parser and the regular expressions that it
 needs take 5 MiB, and many servers are never asked for a filter. ``__init__.pyi`` has the types.

@@ -1,7 +1,8 @@
-"""The compiler of a syntax tree into a function of a row, and the limits on an expression.
+"""Compiles a syntax tree into a function of a row, and enforces the limits on an expression.
 
-The numbers of terms and patterns and the depth are limited here. An ``any`` inside another must
-range over what the outer one named, so that together they test each item of a row once.
+The number of terms, the number of patterns and the depth are limited here. An ``any`` inside
+another must range over a name of the outer one, so that together they test each item of a row only
+once.
 """
 
 from __future__ import annotations
@@ -39,14 +40,14 @@ def compile(expression: str, fields: Fields) -> Filter:
     """Return the function that decides whether a row matches an expression.
 
     Raise BadRequest with the position of the error and what was expected there. The function raises
-    it as well, for a value whose kind was not known before.
+    it as well, if the kind of a value becomes known only then and is wrong.
     """
     return _Compiler(expression).filter(parse(expression), _Scope(fields))
 
 
 @dataclass(frozen=True, slots=True)
 class _Scope:
-    """The meaning of names at one place. ``over`` are the names of the innermost any or all."""
+    """The meaning of names at one place. ``over`` has the names of the innermost any or all."""
 
     fields: Fields
     over: tuple[str, ...] | None = None
@@ -93,8 +94,8 @@ class _Compiler:
         return _opposite(made) if operator.startswith(("!", "not")) else made
 
     def _count_pattern(self, value: Value, refuse: Refuse) -> None:
-        """Add a pattern to the expression's budget: the worst time of a search grows with the steps
-        of all patterns together.
+        """Add a pattern to the expression's budget: the worst-case time of a search grows with the
+        steps of all patterns together.
         """
         self._patterns += 1
         if self._patterns > PATTERNS_MAXIMUM:
@@ -137,7 +138,7 @@ class _Compiler:
     def _named(self, collection: Selected, names: Node) -> list[tuple[str, Kind]]:
         """Return the names of an any or all with their kinds.
 
-        A single name is an item of a list or a key of a map; two names are its index or key, and
+        A single name is the item of a list or the key of a map; two names are the index or key, and
         the item.
         """
         written = [str(name) for name in names.children] if isinstance(names, Tree) else []
@@ -193,10 +194,10 @@ class _Compiler:
 
 
 def _is_field(name: str, kind: Kind, steps: list[str], scope: _Scope) -> bool:
-    """Return whether a word without quotes on the right is a field.
+    """Return whether a word without quotes on the right-hand side is a field.
 
-    Beside ``==`` it is a value wherever it can be read as one, as in go-bexpr, which has no fields
-    there; the operators of order are plugind's own, and take fields.
+    After ``==`` it is a value if it can be read as one, as in go-bexpr, which has no fields there.
+    The ordering operators are plugind's own, and take fields.
     """
     if name in ("contains", "matches"):
         return False
@@ -230,9 +231,9 @@ def _opposite(part: Filter) -> Filter:
 def _each(
     collection: Selected, names: tuple[str, ...], part: Filter, every: bool, refuse: Refuse
 ) -> Filter:
-    """Return a filter of the rows where the part holds for every item, or for at least one.
+    """Return a filter of the rows for which ``part`` is true of every item, or of at least one.
 
-    For an empty collection ``every`` holds and its opposite does not.
+    For an empty collection, ``every`` is true and its opposite is not.
     """
 
     def filter(row: Row) -> bool:

@@ -11,7 +11,7 @@ from marshmallow import Schema, fields
 from plugind.wire.fields import Flag, Number, Time
 
 _NESTING_MAXIMUM = 8
-"""Levels of a schema, which may contain itself; below them the values decide their kind."""
+"""Levels of a schema, which may contain itself; below them, the kind is taken from the values."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -47,7 +47,7 @@ class Map:
 class Fields:
     """Named fields, each of its own kind: a row, or a part of one.
 
-    Each is equal to itself only, for compiled expressions are cached by it.
+    Each is equal only to itself, because compiled expressions are cached by it.
     """
 
     by_name: Mapping[str, Kind]

@@ -29,7 +29,7 @@ def unquote(quoted: str) -> str:
     """
     inner = quoted[1:-1]
     if quoted[0] == "`":
-        return inner.replace("\r", "")  # Go removes them, too.
+        return inner.replace("\r", "")  # Go removes carriage returns, too.
     # An escape may be one byte of a character, so the text is assembled from bytes.
     parts: list[bytes] = []
     end = 0
@@ -68,8 +68,10 @@ def read(kind: Scalar, text: str) -> object:
 
 
 def number(text: str) -> int | float:
-    """Return the number of a text in Go's notation, without forms that only some of its types take
-    (010, inf, NaN).
+    """Return the number that a text has in Go's notation.
+
+    Raise ValueError for any other text, and for forms that only some of Go's types accept (010,
+    inf, NaN).
     """
     if not _NUMBER.fullmatch(text):
         raise ValueError(text)

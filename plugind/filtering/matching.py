@@ -1,7 +1,7 @@
 """The meaning of each operator for each kind of value.
 
-An absent value and null are alike: equal to nothing, in no order to anything, containing nothing,
-matching nothing, and empty. The negated operators are the opposite of that.
+An absent value is treated like null: it equals nothing, is neither less nor greater than anything,
+contains nothing, matches nothing, and is empty. The negated operators return the opposite.
 """
 
 from __future__ import annotations
@@ -32,7 +32,7 @@ from plugind.model.times import parse_time
 
 PATTERN_MAXIMUM = 512
 _PATTERN_MEMORY = 512 * 1024
-"""Bytes of a compiled pattern; they limit its size and so its time as well."""
+"""Maximum bytes of a compiled pattern, which limits its size and so the time of a search."""
 
 Test = Callable[[Any], bool]
 
@@ -93,8 +93,8 @@ def against_field(name: str, left: Selected, right: Selected, refuse: Refuse) ->
 
 
 def _of_one(left: Selected, build: Callable[[Kind], Test]) -> Filter:
-    """Return a filter that tests the selected value; a kind that is not known before is taken from
-    each value.
+    """Return a filter that tests the selected value; if its kind is not known in advance, it is
+    taken from each value.
     """
     get = left.get
     test = _late(build) if left.kind == ANY else build(left.kind)
@@ -121,8 +121,8 @@ def _late(build: Callable[[Kind], Test]) -> Test:
 def _of_two(
     name: str, left: Selected, right: Selected, refuse: Refuse
 ) -> Callable[[Any, Any], bool]:
-    """Return a comparison of two values, which raises an error where they are not comparable;
-    raise it at once where both kinds are known.
+    """Return a comparison of two values, which raises an error if they are not comparable; if both
+    kinds are known, raise the error at once.
     """
     compare = _COMPARE[name]
 
@@ -146,8 +146,8 @@ def _of_two(
 
 
 def comparable(name: str, field: str, kind: Kind, refuse: Refuse) -> Scalar:
-    """Return the kind of a field that ``==`` or an operator of order takes; raise an error for
-    others.
+    """Return the kind of a field that ``==`` or an ordering operator takes; raise an error for
+    other kinds.
     """
     if not isinstance(kind, Scalar) or kind == ANY:
         raise refuse(f"{field} is {kind.name}, which {name} cannot compare; see contains and any")
@@ -210,12 +210,12 @@ def _matches(field: str, kind: Kind, value: Value, refuse: Refuse) -> Test:
     if kind not in (TEXT, TIME):
         raise refuse(f"{field} is {kind.name}; matches looks into text")
     search = pattern(value.text, refuse).search
-    # In bytes, for re2 converts the offsets of a match in text, which takes as long as the search.
+    # As bytes: in a str, re2 converts the offsets of a match, which takes as long as the search.
     return lambda found: search(found.encode()) is not None
 
 
 def pattern(text: str, refuse: Refuse) -> Any:
-    """Return a compiled RE2 pattern, whose searches take time in proportion to the text."""
+    """Return a compiled RE2 pattern, whose searches take time proportional to the text's length."""
     if len(text) > PATTERN_MAXIMUM:
         raise refuse(f"the pattern is longer than {PATTERN_MAXIMUM} characters")
     options = re2.Options()

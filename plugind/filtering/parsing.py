@@ -1,7 +1,7 @@
-"""The parser of expressions; an error names the position and what was expected there.
+"""Parses expressions; an error names the position and what was expected there.
 
 The grammar is in grammar.lark. The parser is made once, for the first filter, and does not recurse,
- so only the text's length limits it.
+so only the text's length is limited here.
 """
 
 from __future__ import annotations
@@ -26,7 +26,7 @@ def _parser() -> Lark:
     return Lark(grammar, parser="lalr", maybe_placeholders=False)
 
 
-# The words for the tokens that the parser would accept at a place; the first match is used.
+# The words for the tokens that the parser would accept at a place; the first match is shown.
 _EXPECTED = {
     "LPAR": 'a comparison, such as ID == "ebs0"',
     "NUMBER": "a value: text in quotes, a word, or a number",
@@ -48,7 +48,7 @@ _UNCLOSED = {
     "`": "this text in backticks is never closed",
 }
 
-# Corrections for characters of other languages.
+# Hints for characters that other languages use.
 _HABITS = {
     "'": 'text must be in double quotes, such as "ebs0"',
     "=": "write == for equals",
@@ -84,7 +84,7 @@ def refusal(text: str, offset: int, what: str) -> BadRequest:
 
 
 def _what(before: str, rest: str, taken: Collection[str]) -> str:
-    """Return the mistake after ``before``, which the parser accepted, and at ``rest``."""
+    """Return the mistake at the start of ``rest``, after ``before``, which the parser accepted."""
     expected = next((what for name, what in _EXPECTED.items() if name in taken), "the end")
     if not rest.strip():
         return f"the filter ends too early; expected {expected}"

@@ -1,4 +1,4 @@
-"""Selectors: the steps from a row to a value in it, validated against the row's fields."""
+"""Selectors: the steps from a row to a value in it, checked against the row's fields."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ class Row(Protocol):
     """A row that filters read: a mapping, or an object that computes a field on request."""
 
     def get(self, name: str, /) -> Any:
-        """Return a field's value; None where the row has none."""
+        """Return a field's value; None if the row has none."""
 
 
 Filter = Callable[[Row], bool]
@@ -35,12 +35,12 @@ class Within:
 
 
 Refuse = Callable[[str], BadRequest]
-"""Returns the error for a text, with its place in the expression."""
+"""Returns the error with a given text and its place in the expression."""
 
 
 @dataclass(frozen=True, slots=True)
 class Selected:
-    """A value in a row. ``get`` returns None where the value is null or absent."""
+    """A value in a row. ``get`` returns None if the value is null or absent."""
 
     name: str
     kind: Kind

@@ -1,12 +1,12 @@
-"""Decides which reports may be in work at once, before they cost anything.
+"""Limits how many reports are in work at once, before any work is spent on them.
 
 1. One report of each node at a time: a second one is refused (429).
-2. A fixed number of small ones at a time, a quarter as many large ones, and three quarters of
-   either for one token, since a fleet usually shares one: further ones are refused (503), for each
-   holds a thread of the HTTP server.
-3. Large ones are parsed, validated and written a few at a time, so that what they take of memory
-   and of the interpreter is bounded. The others wait, by turns of tokens and of their nodes, for as
-   long as their client does. Small ones never wait for them.
+2. A fixed number of small reports at a time, a quarter as many large ones, and at most three
+   quarters of either for one token, since a fleet usually shares a token. Further reports are
+   refused (503), because each one holds a thread of the HTTP server.
+3. Large reports are parsed, validated and written a few at a time, which bounds the memory and
+   interpreter time that they take. The others wait, taking turns by token and node, for PATIENCE
+   seconds or until their client goes away. Small reports never wait for large ones.
 """
 
 from __future__ import annotations
@@ -23,21 +23,21 @@ from plugind.health.hits import Hits
 from plugind.intake.fair_queue import Lane, Waiting
 
 LARGE_BYTES = 256 * 2**10
-"""Bytes of a body from which on a report is large, however few instances it has."""
+"""A report with a larger body, in bytes, is a large one, however few instances it has."""
 
-_LOOK_EVERY = 0.5  # seconds between two looks whether a client that waits is still there
+_LOOK_EVERY = 0.5  # seconds between two checks that a waiting client is still there
 
 PATIENCE = 8.0
 """Seconds that a large report waits for its turn; an agent waits 10 s for its answer."""
 
 
 def large_places(maximum: int) -> int:
-    """Return how many large reports may wait or be in work where ``maximum`` small ones may be."""
+    """Return how many large reports may wait or be in work if ``maximum`` small ones may be."""
     return max(2, maximum // 4)
 
 
 class Turns:
-    """Lets ``maximum`` callers at a time go on, by turns of tokens and their nodes. Thread-safe."""
+    """Lets ``maximum`` callers at a time go on, in turn by token and node. Thread-safe."""
 
     def __init__(self, maximum: int) -> None:
         self._free = maximum
@@ -46,14 +46,14 @@ class Turns:
         self._given_up: set[threading.Event] = set()
 
     def __len__(self) -> int:
-        """Return how many wait for a turn."""
+        """Return how many callers wait for a turn."""
         with self._lock:
             return len(self._lane) - len(self._given_up)
 
     def wait(self, token: str, node: str, timeout: float, is_gone: Callable[[], bool]) -> bool:
-        """Wait for a turn, ``timeout`` seconds at most; return whether it came.
+        """Wait at most ``timeout`` seconds for a turn; return whether it came.
 
-        Raise ClientGone soon after ``is_gone()``.
+        Raise ClientGone soon after ``is_gone()`` becomes true.
         """
         deadline = time.monotonic() + timeout
         with self._lock:
@@ -76,7 +76,7 @@ class Turns:
         return False
 
     def leave(self) -> None:
-        """Give a turn back, to the next who still waits."""
+        """Give a turn back, to the next caller that still waits."""
         with self._lock:
             while self._lane:
                 turn = self._lane.pop().request
@@ -120,8 +120,8 @@ class Places:
 
 
 class Entry:
-    """One report that was admitted, as a small one at first, whose place ``give_back`` ends.
-    ``turn`` is had by a large one."""
+    """One admitted report, a small one at first: ``give_back`` frees its place. ``turn`` returns a
+    context manager that waits for the turn of a large report, and holds it."""
 
     def __init__(
         self, give_back: Callable[[], object], turn: Callable[[], AbstractContextManager[None]]
@@ -131,7 +131,8 @@ class Entry:
         self.is_large = False
 
     def become_large(self) -> None:
-        """Wait until the report may go on as a large one; again does nothing. Raise Busy."""
+        """Wait until the report may go on as a large one; do nothing if it already is. Raise
+        Busy and ClientGone."""
         if not self.is_large:
             give_back, self._give_back = self._give_back, _nothing
             give_back()
@@ -140,17 +141,17 @@ class Entry:
             self._give_back, self.is_large = partial(turn.__exit__, None, None, None), True
 
     def leave(self) -> None:
-        """Let others go on."""
+        """Free the report's place for others."""
         self._give_back()
 
 
 def _nothing() -> None:
-    """Give nothing back: there is no place at the moment."""
+    """Give nothing back: no place is held at the moment."""
 
 
 class Admission:
-    """Admits ``maximum`` small reports at a time, and ``large_places(maximum)`` large ones;
-    ``large`` of these are in work. Thread-safe."""
+    """Admits ``maximum`` small reports and ``large_places(maximum)`` large ones at a time. Only
+    ``large`` of the large ones are in work; the others wait. Thread-safe."""
 
     def __init__(self, hits: Hits, *, maximum: int = 256, large: int = 2) -> None:
         self._hits = hits
@@ -168,10 +169,11 @@ class Admission:
         secret: str,
         is_gone: Callable[[], bool] = lambda: False,
     ) -> Iterator[Entry]:
-        """Let a report of a node in while the block lasts.
+        """Admit a report of a node while the block lasts.
 
-        ``secret`` is the node's: before one is pinned, a caller with another does not keep the node
-        itself out. ``is_gone`` says whether the client went away. Raise ReportInWork and Busy.
+        ``secret`` is the one that the report came with: until a secret is pinned, a caller with
+        another one must not lock the node itself out. ``is_gone`` returns whether the client went
+        away. Raise ReportInWork and Busy.
         """
         node = node_id, secret
         with self._lock:
@@ -194,13 +196,13 @@ class Admission:
                 self._nodes.discard(node)
 
     def check_size(self, token: str, node_id: str, size: int) -> None:
-        """Raise Busy for a report of ``size`` bytes that could not even wait for its turn now."""
+        """Raise Busy if a report of ``size`` bytes would find no place to wait for its turn now."""
         if size > LARGE_BYTES and not self._large.has_one(token):
             raise self._busy("max_large_reports", node_id)
 
     @contextmanager
     def _turn(self, token: str, node_id: str, is_gone: Callable[[], bool]) -> Iterator[None]:
-        """Wait for a large report's turn, and have it while the block lasts. Raise Busy."""
+        """Wait for a large report's turn, and hold it while the block lasts. Raise Busy."""
         if not self._large.take(token):
             raise self._busy("max_large_reports", node_id)
         try:

@@ -1,4 +1,4 @@
-"""From a report's descriptions of processes to allocations, one by one: a bad one is left out."""
+"""Converts a report's descriptions of processes to allocations. An invalid one is left out."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ _QUICK = Quick(_REPORTED)
 def allocations_of(
     reported: Mapping[str, Any], now: int
 ) -> tuple[dict[str, Allocation], list[Rejected]]:
-    """Return what a report's ``Allocations`` describe, by ID, and the problems of the others.
+    """Return the valid allocations of a report's ``Allocations`` by ID, and the problems of others.
 
     A process cannot have started after ``now``, whatever the clock of its agent says.
     """
@@ -49,7 +49,7 @@ def _rejected(id_: str, path: str, reason: str) -> Rejected:
 
 
 def named_by(raw: Any, allocations: Mapping[str, Allocation]) -> Allocation | None:
-    """Return the process that a reported fingerprint names, where the report describes it."""
+    """Return the process that a reported fingerprint names, if the report describes it."""
     if not allocations:
         return None
     alloc_id = raw.get("AllocID") if isinstance(raw, dict) else None
@@ -57,8 +57,8 @@ def named_by(raw: Any, allocations: Mapping[str, Allocation]) -> Allocation | No
 
 
 def last_known(last: Fingerprint | None, alloc_id: str, *, healthy: bool) -> Allocation | None:
-    """Return the process of a fingerprint that no longer describes it; that of an unhealthy one
-    has ended."""
+    """Return the process of the last fingerprint if it has this ID, for a report that does not
+    describe the process; the process of an unhealthy instance has ended."""
     if last is None or last.allocation is None or last.alloc_id != alloc_id:
         return None
     return last.allocation.changed(runs=healthy)

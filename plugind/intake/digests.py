@@ -1,7 +1,7 @@
-"""What identifies a node's report, a fingerprint and a secret, in a few characters.
+"""Short digests that identify a node's report, a fingerprint, a plugin's report and a secret.
 
-None of them is kept in step with anything: each is derived from the current state whenever it is
-needed.
+A digest never has to be kept in step with anything: it is derived from the current state whenever
+it is needed.
 """
 
 from __future__ import annotations
@@ -27,10 +27,10 @@ def of_node(
     ignored: Sequence[InstanceKey] = (),
 ) -> str:
     """Return a digest of what the state has of a node's last report, and of what validated it
-    (the version of each plugin type). A forget voids it, and it outlives a restart.
+    (the version of each plugin type). Forgetting instances changes it; a restart does not.
 
     ``ignored`` are the forgotten instances of the node whose unhealthy reports are ignored: when
-    one of them is to be taken again, the whole report is needed.
+    one of them is to be accepted again, the whole report is needed.
     """
     return _digest(
         [
@@ -44,8 +44,8 @@ def of_node(
 
 
 def of_fingerprint(raw: Any, generation: str, allocation: Allocation | None = None) -> str:
-    """Return a digest of a reported fingerprint, of the process behind it, both without their
-    times, and of what validates it."""
+    """Return a digest of a reported fingerprint and of the process behind it, both without their
+    times, and of ``generation``, the version of the plugin type that validates it."""
     if isinstance(raw, dict):
         raw = {key: value for key, value in raw.items() if key != "UpdateTime"}
     process = [[allocation.name, allocation.job_id, allocation.task_group]] if allocation else []
@@ -54,14 +54,14 @@ def of_fingerprint(raw: Any, generation: str, allocation: Allocation | None = No
 
 def of_plugin(key: PluginKey, by_role: Any, processes: Iterable[Allocation | None]) -> bytes:
     """Return PLUGIN_BYTES that identify what a report says of a plugin, with its times, and the
-    processes behind it; nothing for what cannot be identified quickly.
+    processes behind it; no bytes if that cannot be digested quickly.
 
-    They are made with a key that this process drew and nobody else knows, so that no client can
-    look for two reports that have the same.
+    The digest uses a random key that only this process knows, so that no client can search for
+    two reports that have the same digest.
     """
-    told = [each and (each.name, each.job_id, each.task_group) for each in processes]
+    described = [each and (each.name, each.job_id, each.task_group) for each in processes]
     try:
-        text = orjson.dumps((*key, by_role, told))
+        text = orjson.dumps((*key, by_role, described))
     except TypeError:
         return b""
     return hashlib.blake2b(text, digest_size=PLUGIN_BYTES, key=_KEY).digest()

@@ -1,4 +1,4 @@
-"""Works out what readers see of a change, and what becomes of instances by it."""
+"""Works out which resources read differently after a change, and the transitions it causes."""
 
 from __future__ import annotations
 
@@ -26,8 +26,8 @@ from plugind.state import State
 def with_effects(
     change: Change, state: State, left: str = "", versions: Mapping[str, str] | None = None
 ) -> Change:
-    """Return a change of ``state`` with the resources that read differently after it, and
-    with what becomes of instances."""
+    """Return a change of ``state`` together with the resources that read differently after it, and
+    with its transitions. ``left`` is the reason given for instances that leave."""
     made = Transitions(change.time, left, versions or {}, state.flaps)
     transitions: list[Transition] = [
         *made.of_nodes(change.nodes),
@@ -59,7 +59,7 @@ def with_effects(
 
 
 def _is_seen(step: Step[Declaration], state: State) -> bool:
-    """Return whether readers see a difference: to expect a known plugin makes none."""
+    """Return whether readers see a difference. Expecting exactly the known instances makes none."""
     known = Counter(key.role for key in state.of_plugin(step.some.key))
     if not known and None in (step.before, step.after):
         return True  # the plugin itself comes or goes
@@ -71,7 +71,7 @@ def _is_seen(step: Step[Declaration], state: State) -> bool:
 def _plugins_gone(
     plugins: Iterable[PluginKey], change: Change, state: State
 ) -> Iterable[PluginKey]:
-    """Yield those of the plugins that neither a report nor a declaration has after the change."""
+    """Yield the plugins that are in no report and no declaration after the change."""
     growth: Counter[PluginKey] = Counter()
     for step in change.instances:
         if grown := (step.after is not None) - (step.before is not None):

@@ -11,18 +11,19 @@ from typing import Generic, TypeVar
 import msgspec
 
 LARGE = 256
-"""Instances from which on a request is large: it is written by itself, and waits for small ones."""
+"""A request for this many instances or more is large: it is written alone, in turn with batches of
+small ones."""
 
 BATCH_WEIGHT = 1_024
-"""Instances of the small requests that are written together."""
+"""Number of instances at which a batch of small requests, which are written together, is full."""
 
 R = TypeVar("R")
 
 
 class Waiting(msgspec.Struct, Generic[R], frozen=True):
-    """A request in the queue: for which token and node, and how many instances it may change.
+    """A request in the queue, with its token, its node, and how many instances it may change.
 
-    ``number`` distinguishes it from all others; ``since`` is of the monotonic clock, in seconds.
+    ``number`` is unique; ``since`` is when it was queued, in seconds of the monotonic clock.
     """
 
     number: int
@@ -34,7 +35,7 @@ class Waiting(msgspec.Struct, Generic[R], frozen=True):
 
 
 class Lane(Generic[R]):
-    """Requests that are taken in turns: one of each token, within a token one of each node."""
+    """Requests that are taken in turn: one of each token, and within a token one of each node."""
 
     def __init__(self) -> None:
         self._tokens: OrderedDict[str, OrderedDict[str, deque[Waiting[R]]]] = OrderedDict()
@@ -63,14 +64,14 @@ class Lane(Generic[R]):
 class FairQueue(Generic[R]):
     """Hands requests to one writer in batches. Safe for threads.
 
-    Small requests are taken together; large ones each by itself, in turn with the small ones, so
-    that a request waits for one large one at most, however many there are.
+    Small requests are taken together, large ones one at a time and alternating with the small ones,
+    so a small request waits for at most one large request, however many of them there are.
     """
 
     def __init__(self) -> None:
         self._small: Lane[R] = Lane()
         self._large: Lane[R] = Lane()
-        self._waiting: dict[int, Waiting[R]] = {}  # in the order of their coming
+        self._waiting: dict[int, Waiting[R]] = {}  # in the order of arrival
         self._numbers = count()
         self._was_large = False
         self._closed = False
@@ -85,13 +86,13 @@ class FairQueue(Generic[R]):
 
     @property
     def age(self) -> float:
-        """Return for how many seconds the oldest request has waited; 0 where none waits."""
+        """Return how many seconds the oldest request has waited; 0 if none waits."""
         with self._changed:
             oldest = next(iter(self._waiting.values()), None)
             return time.monotonic() - oldest.since if oldest else 0.0
 
     def put(self, request: R, *, token: str = "", node: str = "", weight: int = 1) -> None:
-        """Add a request of a token for a node, which may change ``weight`` instances."""
+        """Add a request that a token made for a node; it may change ``weight`` instances."""
         with self._changed:
             waiting = Waiting(next(self._numbers), request, token, node, weight, time.monotonic())
             self._waiting[waiting.number] = waiting
@@ -99,9 +100,9 @@ class FairQueue(Generic[R]):
             self._changed.notify()
 
     def take(self, timeout: float | None = None) -> list[R]:
-        """Return what to do next, in its order; wait for ``timeout`` seconds at most.
+        """Return the next requests, in order; wait at most ``timeout`` seconds for one.
 
-        Return an empty list when that is over, or when the queue is closed and nothing is left.
+        Return an empty list after that time, or when the queue is closed and empty.
         """
         with self._changed:
             self._changed.wait_for(lambda: self._small or self._large or self._closed, timeout)
@@ -116,7 +117,7 @@ class FairQueue(Generic[R]):
             return batch
 
     def close(self) -> None:
-        """Have ``take`` return without waiting from now on."""
+        """Make ``take`` return without waiting from now on."""
         with self._changed:
             self._closed = True
             self._changed.notify_all()

@@ -1,4 +1,4 @@
-"""From a report's fingerprints to instances, one by one: a bad one holds no other back."""
+"""Converts a report's fingerprints to instances. An invalid one does not affect the others."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ REFUSED = "the token may not register plugins of this type"
 
 
 class Reported(NamedTuple):
-    """One item of a report whose type, ID and role are good; ``fingerprint`` None means gone."""
+    """One item of a report with a valid type, ID and role; ``fingerprint`` None means gone."""
 
     key: InstanceKey
     fingerprint: Any
@@ -36,9 +36,10 @@ def items_of(
     known: Iterable[InstanceKey],
     forgotten: Iterable[InstanceKey] = (),
 ) -> Iterator[Reported | Rejected]:
-    """Yield the items of a report's ``Plugins``; "*" becomes the roles that it stands for.
+    """Yield the items of a report's ``Plugins``; "*" is replaced by the roles that it stands for.
 
-    ``known`` are the instances held of the node, ``forgotten`` those remembered as forgotten.
+    ``known`` are the instances that the state has of the node, ``forgotten`` those that are
+    remembered as forgotten.
     """
     for name, of_type in plugins.items():
         if name not in types:
@@ -84,8 +85,9 @@ def _plugin_items(
 def _any_role(
     type_: PluginType, id_: str, known: Sequence[Iterable[InstanceKey]], named: set[str]
 ) -> list[str]:
-    """Return the roles that "*" stands for: the first of the sets of ``known`` roles that has any,
-    else the default role, else all roles; never one that the report names by itself."""
+    """Return the roles that "*" stands for: the plugin's roles in the first ``known`` collection,
+    else in the next one, else the default role, else all roles. Roles that the report names itself
+    do not count."""
     sets = [{key.role for key in keys if (key.type, key.id) == (type_.name, id_)} for keys in known]
     for roles in (*sets, {type_.default_role}, set(type_.roles)):
         if left := sorted(roles & set(type_.roles) - named):
@@ -101,46 +103,46 @@ def read(
     allocations: Mapping[str, Allocation],
     now: int,
 ) -> tuple[Instance, list[Rejected]]:
-    """Return the instance that an item makes of the one held, and the problems of the item.
+    """Return the instance after an item was applied to the one ``held``, and the item's problems.
 
-    When nothing is new, the instance held is returned itself.
+    If nothing changes, the result is ``held`` itself.
 
-    ``generation`` names the version of the plugin type: what another one validated is not trusted.
-    ``allocations`` are those that the report describes.
+    ``generation`` names the version of the plugin type: data that another version validated is not
+    trusted. ``allocations`` are those that the report describes.
     """
     if is_too_large(item.fingerprint):
         wrong = [Rejected(item.key.type, item.key.id, item.key.role, "", REASON)]
         last = held.fingerprint if held else None
-        told = _rejected(wrong, last, schemas, item.key.role, now)
-        return _instance(item.key, held, told, "!", now), wrong
+        fingerprint = _rejected(wrong, last, schemas, item.key.role, now)
+        return _instance(item.key, held, fingerprint, "!", now), wrong
     process = named_by(item.fingerprint, allocations)
     digest = of_fingerprint(item.fingerprint, generation, process)
     if held is not None and held.missing_since is None and held.digest == digest:
         return held, []
-    told, wrong = _load(item, held, schemas, process, now)
-    return _instance(item.key, held, told, f"!{digest}" if wrong else digest, now), wrong
+    fingerprint, wrong = _load(item, held, schemas, process, now)
+    return _instance(item.key, held, fingerprint, f"!{digest}" if wrong else digest, now), wrong
 
 
 def refuse(held: Instance, now: int) -> Instance:
-    """Return the instance held, as one whose type the report's token may not register; it is
-    returned itself when it says so already."""
+    """Return the instance ``held``, marked as one whose type the report's token may not register;
+    return ``held`` itself if it is marked already."""
     text = f"{WAS_REJECTED} {REFUSED}"
-    told = held.fingerprint.changed(healthy=False, description=text, updated=now)
-    return _instance(held.key, held, told, "!", now)  # whatever is taken of it next is another
+    fingerprint = held.fingerprint.changed(healthy=False, description=text, updated=now)
+    return _instance(held.key, held, fingerprint, "!", now)  # equal to the digest of no report
 
 
 def _instance(
-    key: InstanceKey, held: Instance | None, told: Fingerprint, digest: str, now: int
+    key: InstanceKey, held: Instance | None, fingerprint: Fingerprint, digest: str, now: int
 ) -> Instance:
-    """Return the instance with a fingerprint that differs from the one ``held``, else that one."""
-    if held is not None and told.says_the_same(held.fingerprint):
+    """Return the instance with a fingerprint; return ``held`` if it already has the same one."""
+    if held is not None and fingerprint.says_the_same(held.fingerprint):
         if held.missing_since is None:
             return held
-        # It was missing, and is reported again as it was: healthy from now on, unhealthy for as
-        # long as before.
+        # It was missing, and is reported again unchanged: a healthy instance counts as healthy from
+        # now on, an unhealthy one as unhealthy for as long as before.
         last = held.fingerprint
-        told = last.changed(updated=now) if last.healthy else last
-    return Instance(key, told, digest)
+        fingerprint = last.changed(updated=now) if last.healthy else last
+    return Instance(key, fingerprint, digest)
 
 
 def _load(
@@ -155,22 +157,22 @@ def _load(
     raw = item.fingerprint
     try:
         if isinstance(raw, dict) and raw.get("Healthy") is False and last is not None:
-            # What an unhealthy fingerprint leaves out keeps its last value.
+            # Fields that an unhealthy fingerprint leaves out keep their last values.
             raw = _merge({"AllocID": last.alloc_id, **last.details}, raw, schemas.reported[role])
         loaded, details = schemas.read(role, raw)
         orjson.dumps(details)
     except Exception as error:
-        # A plugin type is third-party code: its faults are those of its own instances only.
-        told = (
+        # A plugin type is third-party code: its faults must affect its own instances only.
+        found = (
             reasons_of(error)
             if isinstance(error, ValidationError)
             else [("", tame(f"the plugin type failed: {type(error).__name__}: {error}", 512))]
         )
-        wrong = [Rejected(item.key.type, item.key.id, role, path, reason) for path, reason in told]
+        wrong = [Rejected(item.key.type, item.key.id, role, path, reason) for path, reason in found]
         return _rejected(wrong, last, schemas, role, now), wrong
     healthy = loaded["Healthy"]
     text = loaded["HealthDescription"] or ("healthy" if healthy else "unhealthy, no reason given")
-    # An agent's clock may be ahead, and nothing has been so since a time to come.
+    # An agent's clock may be ahead, but the time of an update cannot be in the future.
     updated = now if loaded["UpdateTime"] is None else min(loaded["UpdateTime"], now)
     alloc_id = loaded["AllocID"]
     allocation = process or last_known(last, alloc_id, healthy=healthy)
@@ -180,7 +182,7 @@ def _load(
 def _rejected(
     wrong: list[Rejected], last: Fingerprint | None, schemas: PluginSchemas, role: str, now: int
 ) -> Fingerprint:
-    """Return a fingerprint in place of one that was not taken: unhealthy, with the problems."""
+    """Return a fingerprint that replaces a rejected one: unhealthy, with the problems."""
     reason = "; ".join(f"{one.field}: {one.reason}" if one.field else one.reason for one in wrong)
     text = f"{WAS_REJECTED} {reason}"[:1024]
     if last is not None:
@@ -193,9 +195,10 @@ def _rejected(
 
 
 def _merge(old: Mapping[str, Any], new: Mapping[str, Any], schema: Schema) -> dict[str, Any]:
-    """Return ``old`` with the values of ``new``, by fields of the schema and those nested in it.
+    """Return ``old`` updated with ``new``, by the fields of the schema and of nested schemas.
 
-    A free map is one value: parts of two would make one that was never reported.
+    A free-form map is replaced as a whole: a mixture of two maps would be one that was never
+    reported.
     """
     merged = {**old, **new}
     for name, field in schema.load_fields.items():

@@ -1,8 +1,9 @@
-"""Remembers what was forgotten, so that a leftover that an agent goes on reporting stays away.
+"""Remembers forgotten instances, so that a leftover which an agent keeps reporting stays away.
 
-An unhealthy report of a forgotten instance is ignored until the instance was reported healthy once,
+An unhealthy report of a forgotten instance is ignored until the instance is reported healthy once,
 is declared in the server's configuration, or is named in the agent's. The memory is bounded: it
-holds FORGOTTEN_MAXIMUM instances, the oldest go first, and each for FORGOTTEN_KEPT at most.
+holds at most FORGOTTEN_MAXIMUM instances, dropping the oldest first, each for at most
+FORGOTTEN_KEPT.
 """
 
 from __future__ import annotations
@@ -27,7 +28,7 @@ def remember(
     state: State, keys: Collection[InstanceKey], now: int, over: Collection[Forgotten] = ()
 ) -> Steps:
     """Return the steps that remember the instances ``keys`` as forgotten ``now``, within the
-    bounds, and no longer remember those that are ``over``. None of ``keys`` is remembered."""
+    bounds, and drop the marks that are ``over``. None of ``keys`` is remembered already."""
     new = [Forgotten(key, now) for key in sorted(keys)[:FORGOTTEN_MAXIMUM]]
     dropped = set(over)
     beyond = len(state.forgotten) - len(dropped) + len(new) - FORGOTTEN_MAXIMUM
@@ -38,19 +39,19 @@ def remember(
 
 
 def drop(marks: Iterable[Forgotten]) -> Steps:
-    """Return the steps that no longer remember these."""
+    """Return the steps that drop marks of forgotten instances."""
     return [Step(mark, None) for mark in marks]
 
 
 def expired(state: State, now: int) -> list[Forgotten]:
-    """Return what has been remembered for too long."""
+    """Return the marks that have been kept for too long."""
     return [mark for mark in state.forgotten.values() if now - mark.time > FORGOTTEN_KEPT]
 
 
 def is_ignored(state: State, key: InstanceKey, raw: Any, read: Fingerprint) -> bool:
     """Return whether a report of a forgotten instance is ignored.
 
-    ``raw`` is the fingerprint as it was reported, ``read`` what was made of it.
+    ``raw`` is the fingerprint as it was reported, ``read`` the same after validation.
     """
     if read.healthy or key.plugin in state.declarations:
         return False

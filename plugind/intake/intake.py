@@ -1,6 +1,7 @@
-"""Intake takes everything that changes the catalogue.
+"""Accepts everything that changes the catalogue.
 
-A request's own thread validates what it brings. Then the writer plans it and makes it durable.
+The thread of a request validates its contents. Then the writer plans the change and makes it
+durable.
 """
 
 from __future__ import annotations
@@ -42,8 +43,8 @@ Plan = Callable[[Planner, int], Change]
 
 @dataclass(frozen=True, slots=True)
 class Accepted:
-    """The answer to an agent's report: the index that it made or found, what its next
-    heartbeats must carry, and what was not taken."""
+    """The answer to an agent's report: the index of its change or, if it changed nothing, of the
+    last one; the digest that its next heartbeats must carry; and the items that were rejected."""
 
     index: int
     digest: str
@@ -51,8 +52,9 @@ class Accepted:
 
 
 class Pending(NamedTuple):
-    """A report that waits to be written, for ``timeout`` seconds at most. ``when_done`` takes a
-    function to be called once it is, with one argument; ``result`` waits for so many seconds."""
+    """A report that waits at most ``timeout`` seconds to be written. ``when_done`` takes a function
+    of one argument, which is called once the report is done; ``result`` takes the number of seconds
+    to wait."""
 
     timeout: float
     when_done: Callable[[Callable[[object], object]], object]
@@ -60,10 +62,11 @@ class Pending(NamedTuple):
 
 
 class Intake:
-    """Safe for threads. ``close`` ends it after what was asked before is done.
+    """Takes requests for changes. Safe for threads. ``close`` ends it once earlier requests are
+    done.
 
-    ``generations`` names the version of each plugin type; ``clock`` gives nanoseconds since the
-    epoch. A node counts as cloned until one agent alone was heard for ``calm()`` seconds.
+    ``generations`` has the version of each plugin type; ``clock`` returns nanoseconds since the
+    epoch. A node counts as cloned until only one agent was heard for ``calm()`` seconds.
     ``limits`` bound what may be stored, how many requests may wait, and for how long.
     """
 
@@ -101,24 +104,24 @@ class Intake:
 
     @property
     def waiting(self) -> tuple[int, float]:
-        """Return how many requests wait to be written, and for how many seconds the oldest has."""
+        """Return how many requests wait to be written, and how many seconds the oldest has."""
         return self._writer.waiting
 
     @property
     def commits(self) -> Tally:
-        """Return the commits, and how many seconds each took."""
+        """Return the tally of commits, by the seconds that each took."""
         return self._writer.commits
 
     def _planner(self) -> Planner:
-        """Return a planner of the state that is durable now."""
+        """Return a planner on the state that is durable now."""
         return Planner(self._feed.state, self._schemas, self._generations, self._limits)
 
     def check_secret(self, node_id: str, secret: str) -> None:
-        """Raise Forbidden when a secret is pinned to the node, also to one that was removed, and it
-        is not this one. Raise StoreError where that cannot be known."""
+        """Raise Forbidden when another secret is pinned to the node, even if the node was removed.
+        Raise StoreError when that cannot be determined."""
         try:
             self._planner().check_secret(node_id, of_secret(secret), self._clock())
-        except Forbidden:  # unless another process has unpinned it
+        except Forbidden:  # another process may have unpinned it
             self._feed.refresh()
             self._planner().check_secret(node_id, of_secret(secret), self._clock())
 
@@ -131,12 +134,12 @@ class Intake:
         accessor: str = "",
         token: str = "",
     ) -> Pending:
-        """Prepare a node's whole report and have it written in its turn, except the plugin types
-        that are ``refused``: instances of these that are held are unhealthy from then on.
+        """Prepare a node's whole report and queue it to be written, without the plugin types that
+        are ``refused``: the stored instances of these become unhealthy.
 
-        ``accessor`` is that of the token that the stored data counts for. ``token`` names who
-        reports, with or without a token: they take turns. Raise Forbidden, LimitReached and
-        StoreError, here or by the result.
+        ``accessor`` is that of the token whose limits the stored data counts towards. ``token``
+        identifies the reporter, with or without a token; reporters take turns. Raise Forbidden,
+        LimitReached and StoreError, here or from the result.
         """
         planner, began, secret_hash = self._planner(), self._clock(), of_secret(secret)
         known = self._known.plugins(node_id, planner.state, began)
@@ -165,7 +168,7 @@ class Intake:
 
         def result(timeout: float) -> Accepted:
             index, digest = self._writer.result(request, timeout)
-            if node_id in self._feed.state.nodes:  # unless it was removed just after
+            if node_id in self._feed.state.nodes:  # it may have been removed since
                 self._known.note_plugins(node_id, held, prepared.taken(held), began)
             return Accepted(index, digest, tuple(rejected))
 
@@ -174,8 +177,8 @@ class Intake:
     def heartbeat_at_once(
         self, node_id: str, secret: str, digest: str, run_id: str = ""
     ) -> Accepted | None:
-        """Keep a node up, as ``heartbeat`` does, where that is all that there is to do; else return
-        None. It waits for nothing and takes a few microseconds."""
+        """Keep a node up, as ``heartbeat`` does, if nothing else has to be done; otherwise return
+        None. This never waits, and takes a few microseconds."""
         state = self._feed.state
         node = state.nodes.get(node_id)
         if node is None or node.status == DOWN or node.cloned_since:
@@ -183,18 +186,18 @@ class Intake:
         if not may_be_of(node, of_secret(secret)):
             return None
         if len(state.on_node(node_id)) + len(state.forgotten_on(node_id)) >= LARGE:
-            return None  # its digest may have to be worked out
+            return None  # computing its digest may take too long
         if digest != self._known.digest(node_id, state):
             return None
         return Accepted(state.index, digest) if self._runs.seen_again(node_id, run_id) else None
 
     def heartbeat(self, node_id: str, secret: str, digest: str, run_id: str = "") -> Accepted:
-        """Keep a node up, or take it back. Raise Forbidden, and Conflict when the whole report is
-        required: the node is not known, or the state has something that it did not report."""
+        """Keep a node up, or bring it back up. Raise Forbidden, and Conflict when the whole report
+        is required: the node is not known, or the state has something that it did not report."""
         state = self._feed.state
         is_same = digest == self._known.digest(node_id, state)
         if not is_same:
-            # Another process may have taken the report that the digest is of.
+            # Another process may have accepted the report that this digest belongs to.
             state = self._feed.refresh()
         node = state.nodes.get(node_id)
         if node is None:
@@ -208,8 +211,8 @@ class Intake:
         return Accepted(state.index, digest)
 
     def back(self, node_id: str) -> int:
-        """Note that a node was heard; if it was written as down just now, take that back. Return
-        the index of that, 0 where there was nothing to take back."""
+        """Note that a node was heard; if it was marked as down just now, undo that. Return the
+        index of the change that does, 0 if there was nothing to undo."""
         is_cloned, is_changed = self._runs.seen(node_id, ""), False
 
         def plan(planner: Planner, now: int) -> Change:
@@ -229,11 +232,11 @@ class Intake:
         node_ids: Collection[str],
         last_heard: Callable[[str], int | None] | None = None,
     ) -> int:
-        """Have nodes count as down, for their time to live expired.
+        """Mark nodes as down because their time to live expired.
 
-        ``last_heard(node_id)`` is asked once this gets its turn. It returns when the node was last
-        heard (nanoseconds since the epoch), or None when it was heard meanwhile and is not down;
-        without it all of them were heard until now.
+        ``last_heard(node_id)`` is called when the change is planned. It returns when the node was
+        last heard (nanoseconds since the epoch), or None if it was heard meanwhile and is not down.
+        Without it, all of the nodes count as heard until now.
         """
 
         def plan(planner: Planner, now: int) -> Change:
@@ -244,14 +247,14 @@ class Intake:
         return self._submit(plan, is_bounded=False)
 
     def heard_elsewhere(self, node_id: str, beat: Beat) -> None:
-        """Note that some process on the store heard a node."""
+        """Note that one of the processes on the store heard a node."""
         self._runs.seen_elsewhere(node_id, beat.run, beat.heard)
 
     def remember(self, beats: Mapping[str, Beat]) -> None:
-        """Keep when nodes were last heard, for other processes and for after a restart; this is no
-        change and takes no index. Raises StoreError.
+        """Store when nodes were last heard, for other processes and for use after a restart. This
+        is not a change and takes no index. Raise StoreError.
 
-        Where other processes rely on it, it does not wait for changes that are being written.
+        On a store that other processes share, it does not wait for changes that are being written.
         """
         if self._store.is_shared:
             known = self._feed.state.nodes
@@ -266,8 +269,8 @@ class Intake:
         self._submit(plan, is_bounded=False)
 
     def mark(self, run: str) -> None:
-        """Keep that the server process ``run`` runs now; this is no change and takes no index.
-        Raises StoreError."""
+        """Store that the server process ``run`` runs now. This is not a change and takes no index.
+        Raise StoreError."""
 
         def plan(planner: Planner, now: int) -> Change:
             self._store.mark(run, now)
@@ -277,7 +280,7 @@ class Intake:
 
     def forget_node(self, node_id: str, secret: str | None = None, token: str = "") -> int:
         """Remove a node and its instances. Raise NotFound, and Forbidden when a secret is given
-        and it is not the node's."""
+        that is not the node's."""
         hash_ = None if secret is None else of_secret(secret)
         weight = 1 + len(self._feed.state.on_node(node_id))
         request = self._request(lambda planner, now: planner.forget_node(node_id, hash_, now))
@@ -292,7 +295,7 @@ class Intake:
         return self._submit(lambda planner, now: planner.forget_plugin(key, now))
 
     def collect(self, expired: Collection[Lost]) -> int:
-        """Remove what has been lost for too long, unless it was heard of meanwhile."""
+        """Remove nodes and instances that were lost for too long, if they still are lost."""
         return self._submit(lambda planner, now: planner.collect(expired, now), is_bounded=False)
 
     def declare(self, declarations: Iterable[Declaration]) -> int:
@@ -305,20 +308,20 @@ class Intake:
         return self._submit(lambda planner, now: planner.sign_in(session, ended, now))
 
     def sign_out(self, key: str) -> int:
-        """End a session, if it is there."""
+        """End a session, if it exists."""
         return self._submit(lambda planner, now: planner.sign_out(key, now))
 
     def close(self) -> None:
-        """End after the requests made before; later requests fail."""
+        """End the writer after the requests made so far; later requests fail."""
         self._writer.close()
 
     def _submit(self, plan: Plan, *, is_bounded: bool = True) -> int:
-        """Return the index of the change, or the last one where nothing changes."""
+        """Return the index of the change, or of the last one if nothing changes."""
         return self._writer.ask(self._request(plan), is_bounded=is_bounded)[0]
 
     def _request(self, plan: Plan, digest: Callable[[State], str] = lambda state: "") -> Request:
-        """Return a request that is answered with a ``digest`` of the state as planned: a forget of
-        a node after its report in the same batch voids it."""
+        """Return a request that is answered with a ``digest`` of the state just after its own
+        change. If a later request of the same batch forgets the node, the digest is void."""
 
         def plan_on(state: State, base: int) -> Change:
             planner = Planner(state, self._schemas, self._generations, self._limits, base)

@@ -1,9 +1,10 @@
-"""Keeps the hashes of the secrets of nodes that were removed, so that no other takes their IDs.
+"""Keeps the hashes of removed nodes' secrets, so that no other machine takes their IDs.
 
-A node that was lost for too long, or left by itself, may come back; what another machine reports
-under its ID meanwhile is refused. A management token ends that, by unpinning the secret or by
-forgetting the node. At most KEPT_MAXIMUM are kept; beyond that the oldest goes of those of the
-token that has most, so that nodes made and removed with one token take no place from the others.
+A node that was lost for too long, or left by itself, may come back; meanwhile, reports of another
+machine under its ID are refused. A management token ends that, by unpinning the secret or by
+forgetting the node. At most KEPT_MAXIMUM secrets are kept. Beyond that, the oldest secret of the
+token with the most secrets is dropped, so that nodes created and removed with one token take no
+place from the others.
 """
 
 from __future__ import annotations
@@ -22,7 +23,7 @@ Steps = list[Step[KeptSecret]]
 
 def keep(state: State, nodes: Iterable[Node], now: int, over: Collection[KeptSecret] = ()) -> Steps:
     """Return the steps that keep the secrets of nodes that are removed ``now``, within the bound,
-    and no longer keep those that are ``over``."""
+    and drop those that are ``over``."""
     new = [
         KeptSecret(node.id, node.secret_hash, node.accessor, now)
         for node in nodes
@@ -39,22 +40,22 @@ def keep(state: State, nodes: Iterable[Node], now: int, over: Collection[KeptSec
 
 
 def drop(kept: Iterable[KeptSecret]) -> Steps:
-    """Return the steps that no longer keep these."""
+    """Return the steps that drop kept secrets."""
     return [Step(each, None) for each in kept]
 
 
 def expired(state: State, now: int, keep: int) -> list[KeptSecret]:
-    """Return what has been kept for more than ``keep`` nanoseconds."""
+    """Return the secrets that have been kept for ``keep`` nanoseconds."""
     return [each for each in state.kept_secrets.values() if is_over(each, now, keep)]
 
 
 def is_over(kept: KeptSecret, now: int, keep: int) -> bool:
-    """Return whether a secret has been kept for ``keep`` nanoseconds, and counts no more."""
+    """Return whether a secret has been kept for ``keep`` nanoseconds, and no longer counts."""
     return now - kept.time >= keep
 
 
 def _oldest_of_largest(kept: Iterable[KeptSecret], number: int) -> Iterable[KeptSecret]:
-    """Yield ``number`` of these, each the oldest of the token that has most left."""
+    """Yield ``number`` of the secrets, each the oldest of the token that has the most left."""
     by_token: defaultdict[str, deque[KeptSecret]] = defaultdict(deque)
     for each in sorted(kept, key=lambda one: (one.time, one.node_id)):
         by_token[each.accessor].append(each)

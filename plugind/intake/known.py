@@ -1,8 +1,8 @@
-"""Keeps what is worked out of each node again and again, for as long as it holds.
+"""Caches the digests of each node, which are needed again and again.
 
-A value is kept with the objects of the state that it was worked out on, and holds for these very
-objects: a change of a node makes new ones. So nothing has to be kept in step with the state, and no
-lock is needed.
+A value is cached with the objects of the state that it was computed from, and is valid only for
+these very objects: a change of a node makes new ones. So nothing has to be kept in step with the
+state, and no lock is needed.
 """
 
 from __future__ import annotations
@@ -24,8 +24,8 @@ class _Digest(NamedTuple):
 
 
 class _Plugins(NamedTuple):
-    """The digests of plugins, one behind the other: as a set they would take several times the
-    memory. ``time`` is that of the report that they are of."""
+    """The digests of plugins, concatenated: as a set they would take several times the memory.
+    ``time`` is that of the report that they describe."""
 
     held: Mapping[InstanceKey, Instance]
     digests: bytes
@@ -33,8 +33,8 @@ class _Plugins(NamedTuple):
 
 
 class Known:
-    """The digests of nodes, and of what their last reports said of each plugin, for a registry of
-    plugin types with these ``generations``. Safe for threads. A subscriber of the feed."""
+    """The digests of nodes, and of what their last reports said of each plugin, for plugin types
+    with these ``generations``. Safe for threads. A subscriber of the feed."""
 
     def __init__(self, generations: Mapping[str, str]) -> None:
         self._generations = generations
@@ -42,12 +42,12 @@ class Known:
         self._plugins: dict[str, _Plugins] = {}
 
     def digest(self, node_id: str, state: State) -> str:
-        """Return the digest of a node in a state, "" where there is none."""
+        """Return the digest of a node in a state; "" if the state does not have the node."""
         node = state.nodes.get(node_id)
         if node is None:
             return ""
         held = state.on_node(node_id)
-        if state.forgotten_on(node_id):  # what is ignored also depends on declarations
+        if state.forgotten_on(node_id):  # declarations also decide which are ignored
             return of_node(node, held.values(), self._generations, state.ignored(node_id))
         found = self._digests.get(node_id)
         if found is None or found.node is not node or found.held is not held:
@@ -56,9 +56,9 @@ class Known:
         return found.digest
 
     def plugins(self, node_id: str, state: State, now: int) -> frozenset[bytes]:
-        """Return the digests of what a report said of plugins when the node got the instances that
-        it has in a state, as far as they are known; none where the clock was set back since, for
-        the times of these instances may be ahead of it."""
+        """Return the known digests of what a report said of plugins when the node got the instances
+        that it has in ``state``. Return none if the clock was set back since then, because the
+        times of these instances may be ahead of it."""
         found = self._plugins.get(node_id)
         if found is None or found.held is not state.on_node(node_id) or found.time > now:
             return NOTHING
@@ -72,7 +72,8 @@ class Known:
         digests: Iterable[bytes],
         now: int,
     ) -> None:
-        """Note what of a report was taken as it is when a node got the instances ``held``."""
+        """Note the digests of what was accepted as reported when a node got the instances
+        ``held``."""
         self._plugins[node_id] = _Plugins(held, b"".join(digests), now)
 
     def follow(self, old: State, new: State, batch: Sequence[Committed]) -> None:

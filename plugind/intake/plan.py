@@ -1,4 +1,4 @@
-"""Works out what happens to the catalogue: from its state and a request to a Change.
+"""Plans what requests do to the catalogue: makes a Change of its state and a request.
 
 Nothing here writes, waits or looks at a clock.
 """
@@ -41,14 +41,14 @@ from plugind.schemas.plugins import PluginSchemas
 from plugind.state import State
 
 _RUN, _numbers = os.urandom(8).hex(), count()
-"""Both together are the ID of a change, which no other process gives to another."""
+"""Together they form the ID of a change, which is unique among all processes."""
 
 
 class Planner(Value, frozen=True):
     """Plans changes of a ``state``, within ``limits``.
 
     ``generations`` has the version of each plugin type by name. ``base`` is the index of the last
-    change in the state that is durable.
+    durable change in the state.
     """
 
     state: State
@@ -68,13 +68,13 @@ class Planner(Value, frozen=True):
         accessor: str = "",
         prepared: Prepared | None = None,
     ) -> tuple[Change, list[Rejected]]:
-        """Return the change that a node's whole report makes, and what it does not take of it.
+        """Return the change that a node's whole report makes, and the items that it rejects.
 
-        ``refused`` are plugin types that are not taken; ``accessor`` is that of the token.
-        ``prepared`` is what the items of the same report were found to come to; it saves work and
-        changes nothing.
+        ``refused`` are plugin types that are not accepted; ``accessor`` is that of the token.
+        ``prepared`` is the result of preparing the items of the same report; it saves work and does
+        not affect the change.
         ``is_cloned`` returns whether two agents report as the node, and is called only once the
-        report is known to be the node's. Raises Forbidden when the secret is not the node's, and
+        report is known to be the node's. Raise Forbidden when the secret is not the node's, and
         LimitReached when there is no room for another node.
         """
         node = self.state.nodes.get(node_id)
@@ -89,7 +89,7 @@ class Planner(Value, frozen=True):
         instances, left_out, too_much = quotas.admit_instances(node, new, wanted, now)
         forgotten = [step for step in marks if step.some.key not in left_out]
         if not instances and node == new.changed(accessor=node.accessor if node else ""):
-            new = node  # a token that reports the same as another one before moves no index
+            new = node  # the same report with another token does not advance the index
         return self.change(
             now,
             [] if new == node else [Step(node, new)],
@@ -100,7 +100,7 @@ class Planner(Value, frozen=True):
         ), [*rejected, *no_room, *too_much]
 
     def check_secret(self, node_id: str, secret_hash: str, now: int) -> None:
-        """Raise Forbidden when a node, held or removed, has another secret than the one given."""
+        """Raise Forbidden when a node, stored or removed, has a secret other than the given one."""
         pinned = self.state.pinned(node_id)
         is_over = isinstance(pinned, KeptSecret) and kept_secrets.is_over(pinned, now, self._keep)
         if pinned is not None and not is_over:
@@ -111,14 +111,15 @@ class Planner(Value, frozen=True):
         return ItemsOf(self.state, self.schemas, self.generations, node_id, report, refused)
 
     def heard(self, node_id: str, is_cloned: bool, now: int) -> Change:
-        """Return the change that notes a node as heard: up, and reported by one agent or by two."""
+        """Return the change that marks a node as up, and as reported by one agent or by two."""
         node = self.state.nodes.get(node_id)
         new = node and _heard(node, is_cloned, now)
         return self.change(now, [] if new == node else [Step(node, new)])
 
     def silence(self, heard: Mapping[str, int], now: int) -> Change:
-        """Return the change for nodes whose time to live expired; ``heard`` says by node ID when
-        each was last heard. A clock that was set back since must not put that into the future."""
+        """Return the change for nodes whose time to live expired. ``heard`` has by node ID when
+        each was last heard; a time after ``now``, due to a clock that was set back, becomes
+        ``now``."""
         nodes = [self.state.nodes[node_id] for node_id in heard if node_id in self.state.nodes]
         return self.change(
             now,
@@ -133,8 +134,8 @@ class Planner(Value, frozen=True):
         )
 
     def unpin(self, node_id: str, now: int) -> Change:
-        """Return the change after which no secret is pinned to a node, or kept of one that was
-        removed. Raises NotFound."""
+        """Return the change that unpins the secret of a node, or drops the kept secret of a removed
+        one. Raise NotFound."""
         if kept := self._kept(node_id):
             return self.change(now, secrets=kept_secrets.drop(kept))
         node = self._node(node_id)
@@ -145,9 +146,10 @@ class Planner(Value, frozen=True):
     def forget_node(self, node_id: str, secret_hash: str | None, now: int) -> Change:
         """Return the change that removes a node and its instances.
 
-        With a secret the node leaves by itself, and its secret is kept, for it may come back.
-        Without one an operator forgets the node, held or removed before, and the next agent that
-        reports it starts again. Raises NotFound, and Forbidden when the secret is not the node's.
+        With a secret, the node leaves by itself, and its secret is kept because the node may come
+        back. Without one, an operator forgets the node, which may have been removed before, and the
+        next agent that reports its ID starts afresh. Raise NotFound, and Forbidden when the secret
+        is not the node's.
         """
         if secret_hash is None and (kept := self._kept(node_id)):
             return self.change(now, secrets=kept_secrets.drop(kept))
@@ -169,7 +171,7 @@ class Planner(Value, frozen=True):
 
     @property
     def _keep(self) -> int:
-        """Return for how many nanoseconds the secrets of removed nodes are kept."""
+        """Return how many nanoseconds the secrets of removed nodes are kept."""
         return round(self.limits.node_secret_keep * SECOND)
 
     def _kept(self, node_id: str) -> list[KeptSecret]:
@@ -184,8 +186,8 @@ class Planner(Value, frozen=True):
         return node
 
     def forget_plugin(self, key: PluginKey, now: int) -> Change:
-        """Return the change that removes the unhealthy instances of a plugin, and has unhealthy
-        reports of it ignored from then on. Raises NotFound."""
+        """Return the change that removes the unhealthy instances of a plugin, and after which
+        unhealthy reports of these are ignored. Raise NotFound."""
         if not self.state.has_plugin(key):
             raise NotFound("plugin not found")
         unhealthy = [
@@ -198,11 +200,11 @@ class Planner(Value, frozen=True):
         return self.change(now, instances=steps, forgotten=forgotten, left="forgotten")
 
     def collect(self, expired: Collection[Lost], now: int) -> Change:
-        """Return the change that removes what has been lost for too long, if it is still lost since
-        the same time.
+        """Return the change that removes the ``expired`` items that are still lost since the same
+        time.
 
-        A missing instance is remembered as forgotten: a leftover that its agent reports now and
-        then would else come and go forever. Of a node that goes only its secret is kept.
+        A missing instance is remembered as forgotten; otherwise a leftover that its agent reports
+        now and then would come and go forever. Of a removed node only the secret is kept.
         """
         wanted = set(expired)
         lost = {each.what for each in self.state.lost() if each in wanted} if wanted else set()
@@ -227,7 +229,7 @@ class Planner(Value, frozen=True):
         )
 
     def declare(self, declarations: Iterable[Declaration], now: int) -> Change:
-        """Return the change that replaces all declarations by these."""
+        """Return the change that replaces all declarations with these."""
         new = {declaration.key: declaration for declaration in declarations}
         old = self.state.declarations
         steps = [
@@ -242,7 +244,7 @@ class Planner(Value, frozen=True):
         return self.change(now, signed=sessions.begin(self.state, session, ended, now))
 
     def sign_out(self, key: str, now: int) -> Change:
-        """Return the change that ends a session; one that is not there changes nothing."""
+        """Return the change that ends a session; it is empty if the session does not exist."""
         return self.change(now, signed=sessions.end(self.state, {key}))
 
     def change(
@@ -257,7 +259,7 @@ class Planner(Value, frozen=True):
         left: str = "",
     ) -> Change:
         """Return the change that these steps make, with the resources that read differently after
-        it and what becomes of instances; ``left`` is how these leave."""
+        it and its transitions; ``left`` is the reason given for instances that leave."""
         change = Change(
             now,
             tuple(nodes),
@@ -277,7 +279,7 @@ class Planner(Value, frozen=True):
 
 
 def may_be_of(node: Node | KeptSecret, secret_hash: str) -> bool:
-    """Return whether a secret is the one that is pinned to a node, if any is."""
+    """Return whether a secret is the one that is pinned to a node, or none is pinned."""
     return not node.secret_hash or hmac.compare_digest(node.secret_hash, secret_hash)
 
 
@@ -291,7 +293,7 @@ def check_secret(node: Node | KeptSecret, secret_hash: str) -> None:
 
 
 def _heard(node: Node, is_cloned: bool, now: int) -> Node:
-    """Return the node as it is once it was heard."""
+    """Return the node as it is after it was heard."""
     if node.status == DOWN:
         node = node.changed(status=READY, status_since=now, back_since=now)
     if bool(node.cloned_since) is not is_cloned:
@@ -300,7 +302,7 @@ def _heard(node: Node, is_cloned: bool, now: int) -> Node:
 
 
 def _reported(node: Node, secret_hash: str, report: Report, accessor: str) -> Node:
-    """Return the node as its report has it."""
+    """Return the node as its report describes it."""
     node_class = {NODE_CLASS: report.node_class} if report.node_class else {}
     return node.changed(
         name=report.name,

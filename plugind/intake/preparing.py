@@ -1,7 +1,7 @@
-"""Works out what a report's items make of the state, before the report has its turn.
+"""Works out how a report's items change the state, before the report has its turn.
 
-That is nearly all that a report costs, so requests do it in their own threads. What it comes to
-holds as long as the instances of the node that it was worked out on are still those held: an
+This is nearly all of the work for a report, so requests do it in their own threads. The results are
+valid only as long as the node still has the instances that they were worked out from, because an
 unhealthy fingerprint keeps values of the last one.
 """
 
@@ -25,16 +25,16 @@ from plugind.schemas.plugins import PluginSchemas
 from plugind.state import State
 
 LOOKED_AT = 16
-"""Unchanged instances that cost the writer as much as one that changes, roughly."""
+"""Number of unchanged instances that cost the writer about as much as one that changes."""
 
 CLOCK_STEP = 60 * SECOND
-"""Nanoseconds by which a time that is held may be ahead, for clocks are set by small steps."""
+"""Nanoseconds by which a stored time may be ahead, because clocks are adjusted in small steps."""
 
 Items = Sequence[Reported | Rejected]
 
 
 class Reading(NamedTuple):
-    """The result of an item for the instance ``held``, and the problems of the item."""
+    """The instance ``new`` that an item makes of the one ``held``, and the item's problems."""
 
     held: Instance | None
     new: Instance
@@ -42,8 +42,8 @@ class Reading(NamedTuple):
 
 
 class Outcome(NamedTuple):
-    """The steps of a node's instances and of the forgotten ones that a report leads to, and the
-    items of it that were rejected."""
+    """The steps that a report leads to, those of the node's instances and those of its forgotten
+    ones, and the rejected items of the report."""
 
     steps: Sequence[Step[Instance]]
     forgotten: Sequence[Step[Forgotten]]
@@ -52,12 +52,13 @@ class Outcome(NamedTuple):
 
 @dataclass(slots=True)
 class Prepared:
-    """What a report's items come to, by the instances that they are about.
+    """The results of a report's items, by the instances that they are about.
 
-    ``rejected`` are the problems of its allocations. ``digests`` are those of what it says of each
-    plugin without a mistake, and ``known`` are the plugins of which it says the same as the last
-    report. ``weight`` is what the report costs the writer, in instances that change. ``outcome`` is
-    what all of it comes to on the instances ``held`` of a node of which nothing was forgotten.
+    ``rejected`` are the problems of its allocations. ``digests`` identify what it says of each
+    plugin that it describes without a mistake, and ``known`` are the plugins about which it says
+    the same as the last report. ``weight`` is what the report costs the writer, in instances that
+    change. ``outcome`` is the outcome of the whole report for the instances ``held``; None if
+    instances of the node are remembered as forgotten.
     """
 
     allocations: Mapping[str, Allocation]
@@ -70,13 +71,13 @@ class Prepared:
     outcome: Outcome | None = None
 
     def reading(self, key: InstanceKey, held: Instance | None) -> Reading | None:
-        """Return what was worked out for an instance, if it was on the one that is ``held`` now."""
+        """Return the result for an instance, if it was worked out from the one ``held`` now."""
         found = self.readings.get(key)
         return found if found is not None and found.held is held else None
 
     def taken(self, held: Mapping[InstanceKey, Instance]) -> list[bytes]:
-        """Return the digests of the plugins of which all was taken as the report says it, where a
-        node has the instances ``held`` after it."""
+        """Return the digests of the plugins that were accepted exactly as reported, given the
+        instances ``held`` that the node has after the report."""
         if self.outcome is None:
             return []
         changed = {
@@ -88,8 +89,8 @@ class Prepared:
 
 
 class ItemsOf(Value, frozen=True):
-    """The items of a node's ``report`` on a ``state``, without the plugin types that are
-    ``refused``."""
+    """The items of a node's ``report``, to be applied to a ``state``, without the plugin types that
+    are ``refused``."""
 
     state: State
     schemas: Mapping[str, PluginSchemas]
@@ -99,8 +100,8 @@ class ItemsOf(Value, frozen=True):
     refused: Collection[str]
 
     def prepare(self, now: int, known: Collection[bytes] = ()) -> Prepared:
-        """Return what the items come to. Those of a plugin whose digest is ``known`` were taken as
-        they are when the node got the instances that it has, and are not looked at again."""
+        """Return the results of the items. If the digest of a plugin is ``known``, its items were
+        accepted as reported when the node got its present instances, and are not read again."""
         held = self._held
         prepared = self.without_items(now)
         digests = self._digests(prepared.allocations)
@@ -120,11 +121,11 @@ class ItemsOf(Value, frozen=True):
         return prepared
 
     def without_items(self, now: int) -> Prepared:
-        """Return what the report's allocations come to, with none of its items."""
+        """Return the results of the report's allocations alone, without any of its items."""
         return Prepared(*allocations_of(self.report.allocations, now))
 
     def outcome(self, prepared: Prepared, now: int) -> Outcome:
-        """Return what the report comes to, given what was ``prepared`` of it, maybe on another
+        """Return the outcome of the report, given what was ``prepared`` for it, maybe on another
         state."""
         if prepared.outcome and prepared.held is self._held and not self._marks:
             return prepared.outcome
@@ -139,17 +140,17 @@ class ItemsOf(Value, frozen=True):
         return self.state.forgotten_on(self.node_id)
 
     def _digests(self, allocations: Mapping[str, Allocation]) -> dict[PluginKey, bytes]:
-        """Return the digest of what the report says of each plugin; none where something was
-        forgotten of the node, for that decides what is taken."""
+        """Return the digest of what the report says of each plugin; none if instances of the node
+        are remembered as forgotten, because these affect the result."""
         digests = {}
         for type_, plugins in self.report.plugins.items() if not self._marks else ():
             if type_ in self.refused or not isinstance(plugins, dict):
                 continue
             for id_, by_role in plugins.items():
                 if isinstance(by_role, dict):
-                    told = by_role.values() if allocations else ()
+                    raws = by_role.values() if allocations else ()
                     key = PluginKey(type_, id_)
-                    digests[key] = of_plugin(key, by_role, (named_by(a, allocations) for a in told))
+                    digests[key] = of_plugin(key, by_role, (named_by(a, allocations) for a in raws))
                     handover.step()
         return digests
 
@@ -160,8 +161,8 @@ class ItemsOf(Value, frozen=True):
         items: Items,
         readings: Mapping[InstanceKey, Reading],
     ) -> dict[PluginKey, bytes]:
-        """Return the digests of the plugins that are ``known``, and of those with one item at least
-        that have none with a mistake."""
+        """Return the digests of the plugins that are ``known``, and of those that have at least one
+        item and no item with a mistake."""
         sound = {item.key for item in items if isinstance(item, Reported)}
         sound -= {key for key, reading in readings.items() if reading.wrong}
         found = {}
@@ -221,12 +222,12 @@ class ItemsOf(Value, frozen=True):
     def _missing(
         self, reported: Collection[InstanceKey], known: Collection[PluginKey], now: int
     ) -> dict[InstanceKey, Step[Instance]]:
-        """Return what becomes of the instances that are held and not among those reported, nor of
-        plugins that are known."""
+        """Return the steps of the stored instances that are not ``reported`` and do not belong to a
+        ``known`` plugin."""
         steps = {}
         for key, old in self._held.items():
-            # The type and the ID as a plain tuple: it is equal to the PluginKey, which is a named
-            # one, and takes a quarter of the time to make.
+            # The type and the ID as a plain tuple: it is equal to the PluginKey, a named tuple, but
+            # takes only a quarter of the time to make.
             if key not in reported and key[1:3] not in known:
                 new = refuse(old, now) if key.type in self.refused else _missing(old, now)
                 if new is not old:
@@ -243,8 +244,8 @@ class ItemsOf(Value, frozen=True):
         schemas, generation = self.schemas[item.key.type], self.generations[item.key.type]
         new, wrong = read(item, old, schemas, generation, allocations, now)
         if new.updated > now + CLOCK_STEP:
-            # The server's own clock was ahead when this was written: left as it is, it would decide
-            # which version of the plugin is shown until that time has come.
+            # The server's own clock was ahead when this was written. With that time, the instance
+            # would decide which version of the plugin is shown until the clock has caught up.
             new = new.changed(fingerprint=new.fingerprint.changed(updated=now))
         return Reading(old, new, wrong)
 

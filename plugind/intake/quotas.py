@@ -1,9 +1,8 @@
 """Decides how much of a report may be stored, so that one token leaves room for the others.
 
-Nothing that is stored is lost to a limit, and whatever does not grow is always taken. A node that
-is not held yet is refused as a whole where there is no room for it. Of one that is held only those
-instances are left out that are new, and those that grow stand as unhealthy, with the reason, until
-they fit.
+A limit never removes stored data, and data that does not grow is always accepted. A new node is
+refused as a whole if there is no room for it. If there is no room for an instance, a new one is
+left out, and a stored one that grows becomes unhealthy, with the reason, until it fits.
 """
 
 from __future__ import annotations
@@ -25,7 +24,7 @@ _UNITS = ("nodes", "instances", "bytes")
 
 class Room(NamedTuple):
     """The room ``left`` below the limit that a setting of ``server`` puts on one part of an Amount;
-    less than 0 where more is held than may be added."""
+    less than 0 if more than the limit is stored."""
 
     setting: str
     part: int
@@ -49,8 +48,8 @@ class Room(NamedTuple):
 
 
 class Admitted(NamedTuple):
-    """What may be stored of a report's instances; ``left_out`` are those that are not held, and are
-    not stored either."""
+    """The steps of a report's instances that may be made; ``left_out`` are the new instances that
+    are not stored."""
 
     steps: list[Step[Instance]]
     left_out: frozenset[InstanceKey]
@@ -58,7 +57,8 @@ class Admitted(NamedTuple):
 
 
 class _Growing(NamedTuple):
-    """A step, by how much the stored data grows with it, and the bytes of its instance after it."""
+    """A step, the growth of the stored data that it causes, and the size in bytes of its instance
+    after it."""
 
     step: Step[Instance]
     growth: Amount
@@ -78,16 +78,16 @@ class _Growing(NamedTuple):
 
 
 class Quotas(Value, frozen=True):
-    """The limits of ``settings``, and how much ``held`` leaves of them."""
+    """The limits of ``settings``, and the room that ``state`` leaves below them."""
 
     state: State
     settings: ServerLimits
     schemas: Mapping[str, PluginSchemas]
 
     def admit_node(self, old: Node | None, new: Node) -> tuple[Node, list[Rejected]]:
-        """Return the node as it may be stored, and the rejected parts of it.
+        """Return the node as it may be stored, and its rejected parts.
 
-        Raise LimitReached for a node that is not held yet, where there is no room for it.
+        Raise LimitReached for a new node if there is no room for it.
         """
         growth = _node_growth(old, new)
         room = _too_small(self._rooms(old, new), growth) if growth.is_more else None
@@ -106,8 +106,8 @@ class Quotas(Value, frozen=True):
     def admit_instances(
         self, old: Node | None, new: Node, steps: Iterable[Step[Instance]], now: int
     ) -> Admitted:
-        """Return which of a report's steps may be made: first those by which nothing grows, then
-        those of instances that are held."""
+        """Return which of a report's steps may be made. Steps that do not grow come first, then
+        those of stored instances, then those of new ones."""
         rejected: list[Rejected] = []
         wanted = [self._within_its_size(_Growing.of(step), rejected, now) for step in steps]
         total, rooms = sum_of(one.growth for one in wanted), list[Room]()
@@ -131,7 +131,7 @@ class Quotas(Value, frozen=True):
         return Admitted(taken, frozenset(left_out), rejected)
 
     def _rooms(self, old: Node | None, new: Node) -> list[Room]:
-        """Return the room left of each limit, with the stored data of the node counted for the
+        """Return the room left below each limit, with the stored data of the node counted for the
         token that reports it now."""
         usage, limits = self.state.usage, self.settings
         rooms = _left(
@@ -161,26 +161,26 @@ class Quotas(Value, frozen=True):
         return self._refused(one.step, reason, now)
 
     def _refused(self, step: Step[Instance], reason: str, now: int) -> _Growing:
-        """Return the step to an instance that stands for one that was not taken: unhealthy, with
-        the reason and what else is known of it."""
+        """Return the step to an instance that replaces a rejected one: unhealthy, with the reason
+        and what else is known of it."""
         new, old = step.some, step.before
         last = old.fingerprint if old else Fingerprint(False, "", now, "", self._details(new.key))
         text = f"{WAS_REJECTED} {reason}"
-        told = last.changed(healthy=False, description=text, updated=now)
-        if old is not None and told.says_the_same(last):
-            told = last
+        fingerprint = last.changed(healthy=False, description=text, updated=now)
+        if old is not None and fingerprint.says_the_same(last):
+            fingerprint = last
         digest = new.digest if new.digest.startswith("!") else f"!{new.digest}"
-        return _Growing.of(Step(old, Instance(new.key, told, digest)))
+        return _Growing.of(Step(old, Instance(new.key, fingerprint, digest)))
 
     def _details(self, key: InstanceKey) -> Mapping[str, object]:
         try:
             return self.schemas[key.type].nothing_known(key.role)
-        except Exception:  # a plugin type is foreign code
+        except Exception:  # a plugin type is third-party code
             return {}
 
 
 def _left(used: Amount, **maxima: int) -> list[Room]:
-    """Return the room left of limits on nodes, instances and bytes, in this order."""
+    """Return the room left below limits on nodes, instances and bytes, in this order."""
     return [
         Room(setting, part, maximum, maximum - used[part])
         for part, (setting, maximum) in enumerate(maxima.items())

@@ -1,4 +1,4 @@
-"""The part of the answer to a report that names what was not taken."""
+"""The part of the answer to a report that names what was rejected."""
 
 from __future__ import annotations
 
@@ -9,9 +9,9 @@ WAS_REJECTED = "the agent's report of it was rejected:"
 
 @dataclass(frozen=True, slots=True)
 class Rejected:
-    """What a report had and was not taken. ``field`` is a dotted path.
+    """A part of a report that was not accepted. ``field`` is a dotted path.
 
-    ``limit`` is the setting of ``server`` that left no room for it; "" where the reason is another.
+    ``limit`` is the setting of ``server`` that left no room for it; "" if the reason is another.
     """
 
     type: str

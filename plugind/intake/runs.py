@@ -1,7 +1,7 @@
 """Notices two agents that report as one node: a machine cloned with its agent's data_dir.
 
-An agent draws a RunID at each start. A new one is a restart; one that returns after another was
-seen means that both are alive.
+An agent draws a RunID at each start. A new RunID means a restart; one that returns after another
+was seen means that both agents are alive.
 """
 
 from __future__ import annotations
@@ -14,14 +14,14 @@ from plugind.model import Committed
 from plugind.state import State
 
 REMEMBERED = 16
-"""RunIDs kept of a node."""
+"""RunIDs kept for each node."""
 
 
 class Runs:
     """The RunIDs seen of each node. Safe for threads.
 
-    A node counts as cloned until one agent alone was heard for ``calm()`` seconds; those ``cloned``
-    when this process started do so until then.
+    A node counts as cloned until only one agent was heard for ``calm()`` seconds. The ``cloned``
+    nodes counted as such when this process started, and do so for that long at least.
     """
 
     def __init__(
@@ -46,7 +46,7 @@ class Runs:
             return self._note(node_id, run_id)
 
     def seen_again(self, node_id: str, run_id: str) -> bool:
-        """Note that a node was heard, if it was by the same agent as the last time and does not
+        """Note that a node was heard, if the agent is the same as last time and the node does not
         count as cloned; return whether that is so."""
         with self._lock:
             if node_id in self._returned or self._seen.get(node_id, [""])[-1] != run_id:
@@ -55,8 +55,8 @@ class Runs:
             return True
 
     def seen_elsewhere(self, node_id: str, run_id: str, at: int) -> None:
-        """Note that another process heard a node, at a time (nanoseconds since the epoch). What was
-        heard before the last that is known comes too late to say anything of it."""
+        """Note that another process heard a node at a time (nanoseconds since the epoch). A time
+        that is not after the last known one is ignored."""
         with self._lock:
             if at > self._last.get(node_id, 0):
                 self._last[node_id] = at

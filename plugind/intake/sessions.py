@@ -1,7 +1,7 @@
 """Begins and ends the sessions of browsers, and bounds their number.
 
-Beyond a bound the oldest one ends: of those of the same token, or of the token that has most, so
-that sessions of one token take no place from those of others.
+Beyond a bound, the oldest session of the same token ends, or the oldest of the token that has the
+most, so that sessions of one token take no place from those of others.
 """
 
 from __future__ import annotations
@@ -20,7 +20,7 @@ Steps = list[Step[Session]]
 
 def begin(state: State, session: Session, ended: str, now: int) -> Steps:
     """Return the steps that begin a session within the bounds, and end the one with the key
-    ``ended`` and all that are over."""
+    ``ended`` and all that have expired."""
     over = {key for key, each in state.sessions.items() if each.ends <= now or key == ended}
     left = [each for key, each in state.sessions.items() if key not in over]
     mine = [each for each in left if each.accessor == session.accessor]
@@ -33,7 +33,7 @@ def begin(state: State, session: Session, ended: str, now: int) -> Steps:
 
 
 def end(state: State, keys: Collection[str]) -> Steps:
-    """Return the steps that end the sessions of these keys, as far as they are there."""
+    """Return the steps that end the sessions of these keys, as far as they exist."""
     return [Step(state.sessions[key], None) for key in sorted(keys) if key in state.sessions]
 
 

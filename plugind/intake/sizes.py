@@ -1,7 +1,7 @@
-"""Bounds one reported fingerprint before anything else looks at it.
+"""Bounds the size of a reported fingerprint before anything else looks at it.
 
-Of a fingerprint a digest is made, which takes as long as it is large and lets nothing else go on
-meanwhile. Those of real plugins have some twenty values.
+Each fingerprint is digested, which takes time in proportion to its size and blocks all other
+threads meanwhile. Fingerprints of real plugins have about twenty values.
 """
 
 from __future__ import annotations
@@ -17,13 +17,13 @@ VALUES_MAXIMUM = 4_096
 CHARACTERS_MAXIMUM = 4 * 2**20
 """Characters of all its texts."""
 
-_CONTAINERS = (dict, list)  # looked up faster than made
+_CONTAINERS = (dict, list)  # looking it up is faster than making it
 
 REASON = f"has more than {VALUES_MAXIMUM:,} values, or {CHARACTERS_MAXIMUM:,} characters"
 
 
 def is_too_large(raw: Any) -> bool:
-    """Return whether a reported fingerprint is larger than one may be; looks at no more of it."""
+    """Return whether a reported fingerprint is too large; stop looking once it is."""
     with suppress(TypeError):  # numbers of more than 64 bits, and halves of surrogate pairs
         if len(orjson.dumps(raw)) <= VALUES_MAXIMUM:
             return False  # each value and key has a byte at least

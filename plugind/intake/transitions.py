@@ -30,8 +30,9 @@ from plugind.state.flaps import ROWS, Flaps
 
 
 class Transitions(Value, frozen=True):
-    """Makes transitions at ``now``. ``left`` is how instances leave, ``versions`` has by plugin
-    type which of the details is the version, and ``flaps`` how often instances changed already."""
+    """Makes transitions at ``now``. ``left`` is the reason given for instances that leave,
+    ``versions`` has by plugin type the name of the detail that is the version, and ``flaps`` how
+    often instances changed already."""
 
     now: int
     left: str
@@ -46,8 +47,8 @@ class Transitions(Value, frozen=True):
         *,
         is_reported: bool,
     ) -> list[Transition]:
-        """Return what becomes of an instance that is shown differently, on a node that may have
-        changed. ``is_reported``: the instance itself did, not just its node."""
+        """Return the transitions of an instance that is shown differently, on a node that may have
+        changed. ``is_reported``: the instance itself changed, not just its node."""
         node = nodes.some
         words = _health(shown.before, nodes.before), _health(shown.after, nodes.after)
         rows = list(self._rows(key, node, shown, words, is_reported))
@@ -112,7 +113,7 @@ class Transitions(Value, frozen=True):
         return cut(str(shown.details.get(name) or "")) if name else ""
 
     def of_nodes(self, steps: Iterable[Step[Node]]) -> Iterator[Transition]:
-        """Yield what becomes of nodes: those that go down or come back."""
+        """Yield the transitions of nodes that go down or come back."""
         for step in steps:
             before, after = step.before, step.after
             if before is None or after is None or before.status == after.status:
@@ -126,7 +127,7 @@ class Transitions(Value, frozen=True):
             yield Transition(kind, *when, *names, *words, cut(reason), not is_down)
 
     def of_declarations(self, steps: Iterable[Step[Declaration]]) -> Iterator[Transition]:
-        """Yield where configuration expects other numbers of instances from now on."""
+        """Yield a transition for each plugin whose configured number of instances changes."""
         for step in steps:
             before, after = (
                 expected_text(each.expected if each else None) for each in (step.before, step.after)

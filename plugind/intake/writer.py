@@ -1,9 +1,9 @@
 """The thread that writes: it plans what requests ask for, commits it, and answers them.
 
-A request waits in a fair queue. Several small ones, or one large one, are planned each on the state
-that the one before would make, and committed together. What another process was faster at is
-planned again on newer state. An answer comes once the feed has the change, so that the client
-can then read what it wrote.
+Requests wait in a fair queue. Several small ones, or one large one, are taken together: each is
+planned on the state that the one before would leave, and all are committed at once. A request that
+conflicts with a faster write of another process is planned again on newer state. A request is
+answered once the feed has its change, so that the client can then read what it wrote.
 """
 
 from __future__ import annotations
@@ -28,16 +28,16 @@ from plugind.store.base import Conflict, Outcome, OutcomeUnknown, Store
 from plugind.tally import Tally
 
 PROOF_EVERY = 1.0
-"""Seconds between two tries to write, while the store cannot be written and nobody else tries."""
+"""Seconds between two tries to write while the store cannot be written and no request tries."""
 
 TRIES = 8
-"""Times that a request is planned before it is refused, where other writers are always faster."""
+"""Times that a request is planned before it is refused because other writers are always faster."""
 
 SLOW = 5.0
-"""Seconds of a commit after which health says so."""
+"""Seconds after which health reports a commit that is still going on."""
 
 COMMITS = (0.0005, 0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0)
-"""The bounds of buckets of the seconds that commits take."""
+"""The bounds, in seconds, of the buckets that commits are counted in by their duration."""
 
 _DEAD = "nothing is written any more; restart the server"
 
@@ -49,8 +49,8 @@ Plan = Callable[[State, int], Change]
 
 @dataclass(slots=True)
 class Request:
-    """What a caller waits for. ``digest`` works out, from the state that the request leaves, what
-    its answer has beside the index."""
+    """A request that a caller waits for. ``digest`` computes, from the state that the request
+    leaves, the part of its answer in addition to the index."""
 
     plan: Plan
     digest: Callable[[State], str] = lambda state: ""
@@ -59,8 +59,8 @@ class Request:
 
 
 class _Planned(NamedTuple):
-    """A request with its own change, and the digest of the state that this leaves; or why there is
-    no change."""
+    """A request with its own change and the digest of the state after it, or with the error that
+    prevented a change."""
 
     request: Request
     change: Change | None
@@ -69,9 +69,10 @@ class _Planned(NamedTuple):
 
 
 class Writer:
-    """Safe for threads. ``close`` ends it after what was asked before is done.
+    """Writes what callers request. Safe for threads. ``close`` ends it once earlier requests are
+    done.
 
-    A caller waits ``timeout`` seconds at most; at most ``maximum`` callers wait.
+    A caller waits at most ``timeout`` seconds; at most ``maximum`` callers wait.
     """
 
     def __init__(self, store: Store, feed: Feed, *, timeout: float, maximum: int) -> None:
@@ -84,7 +85,7 @@ class Writer:
         self._committing_at: float | None = None
         self._unknown: dict[str, tuple[_Planned, float]] = {}
         self.commits = Tally(COMMITS, known=[()])
-        """The commits that had changes, and how many seconds each took."""
+        """The commits with changes, by the seconds that each took."""
         self._trouble = ""
         self._prove_at = 0.0
         self._gate = threading.Lock()
@@ -105,8 +106,8 @@ class Writer:
 
     @property
     def waiting(self) -> tuple[int, float]:
-        """Return how many requests wait to be written, and for how many seconds the oldest has;
-        the write in progress counts as one."""
+        """Return how many requests wait to be written, and how many seconds the oldest has; the
+        write in progress counts as one."""
         taken_at = self._taken_at
         if taken_at is None:
             return len(self._queue), self._queue.age
@@ -121,7 +122,7 @@ class Writer:
         *,
         is_bounded: bool = True,
     ) -> tuple[int, str]:
-        """Have a request written, and return what ``result`` does. Raise what both raise."""
+        """Have a request written, and return its result. Raise what ``put`` and ``result`` do."""
         self.put(request, token, node_id, weight, is_bounded=is_bounded)
         return self.result(request, self.timeout)
 
@@ -134,7 +135,7 @@ class Writer:
         *,
         is_bounded: bool = True,
     ) -> None:
-        """Have a request written in its turn. Raise Busy where too many wait, and StoreError."""
+        """Queue a request to be written. Raise Busy when too many wait, and StoreError."""
         with self._gate:
             if self._closed:
                 raise StoreError(self._closed)
@@ -143,12 +144,12 @@ class Writer:
             self._queue.put(request, token=token, node=node_id, weight=weight)
 
     def result(self, request: Request, timeout: float) -> tuple[int, str]:
-        """Return the index of a request's change, or the last one where nothing changes, and its
-        digest, once both are durable and in the state; wait ``timeout`` seconds at most, so that
-        the request has had ``self.timeout`` in all.
+        """Return the index of a request's change, or of the last change if it makes none, and its
+        digest, once the change is durable and in the state.
 
-        Raise what its plan raises, StoreError where nothing was written, Busy where its turn did
-        not come, and UnknownOutcome where that is not known in time.
+        Wait at most ``timeout`` seconds: the part of ``self.timeout`` that the request has left.
+        Raise what its plan raises, StoreError if nothing was written, Busy if its turn did not
+        come, and UnknownOutcome if the outcome is not known in time.
         """
         try:
             return request.answer.result(timeout)
@@ -159,34 +160,34 @@ class Writer:
             raise UnknownOutcome(f"the store has not answered within {self.timeout:g} s") from None
 
     def close(self) -> None:
-        """End the thread after the requests made before; later requests fail."""
+        """End the thread after the requests made so far; later requests fail."""
         with self._gate:
             self._closed = self._closed or "the server is stopping"
             self._queue.close()
         self.thread.join()
 
     def _run(self) -> None:
-        self._prove()  # a server that starts on a full disk says so before it is asked to write
+        self._prove()  # a server that starts on a full disk reports it before any request
         while requests := self._next():
             self._taken_at = time.monotonic()
             self._in_hand = requests
             left = [each for each in requests if each.answer.set_running_or_notify_cancel()]
-            while left:  # plan again what another writer was faster at
+            while left:  # plan again where another writer was faster
                 left = self._attempt(left)
             self._taken_at = None
 
     def _next(self) -> list[Request]:
-        """Return what to do next; nothing once the queue is closed and empty.
+        """Return the next requests; none once the queue is closed and empty.
 
-        While the store cannot be written, try it now and then: nothing may be left to write that
-        would show that it can.
+        While the store cannot be written, try an empty commit now and then: there may be no request
+        that would show that the store can be written again.
         """
         while True:
             wait = self._prove_at - time.monotonic() if self._trouble else None
             if wait is not None and wait <= 0:
                 self._prove()
                 continue
-            is_last = self._queue.is_closed  # before the look, so that nothing comes after it
+            is_last = self._queue.is_closed  # read first: nothing is queued after close
             if (found := self._queue.take(wait)) or is_last:
                 return found
 
@@ -197,7 +198,7 @@ class Writer:
             self._troubled(error)
 
     def _troubled(self, error: Exception) -> None:
-        """Log each trouble once, for those who are refused come again and again."""
+        """Log each trouble only once, because refused callers try again and again."""
         old, self._trouble = self._trouble, str(error) or type(error).__name__
         self._prove_at = time.monotonic() + PROOF_EVERY
         if self._trouble != old:
@@ -206,8 +207,8 @@ class Writer:
     def _attempt(self, batch: Sequence[Request]) -> list[Request]:
         """Write requests together; return those that must be planned again on newer state.
 
-        The whole batch is durable before any of it is answered, for one that changes nothing may
-        rest on one before it that does.
+        The whole batch is durable before any of it is answered, because a request that changes
+        nothing may depend on an earlier one that does.
         """
         try:
             planned, states = self._plan_newly(batch)
@@ -239,8 +240,8 @@ class Writer:
     def _plan_newly(
         self, batch: Sequence[Request]
     ) -> tuple[list[_Planned], dict[str, tuple[State, State]]]:
-        """Plan requests, on a state that has all that any process acknowledged before where one of
-        them comes to no change: no conflict would show that it was planned on an older one. Raise
+        """Plan requests. If one of them makes no change, plan on a state that has everything that
+        any process acknowledged before: no conflict would show that the state was outdated. Raise
         StoreError."""
         state = self._feed.state
         made = self._plan(batch, state)
@@ -288,8 +289,8 @@ class Writer:
     def _answer(self, planned: Iterable[_Planned], outcomes: Iterable[Outcome]) -> list[Request]:
         """Answer the requests whose outcome is certain; return those that must be planned again.
 
-        What comes after a change that did not happen may rest on it: without a change of its own it
-        is planned again.
+        A request after a change that did not happen may depend on it: if it has no change of its
+        own, it is planned again.
         """
         given = iter(outcomes)
         again: list[Request] = []
@@ -315,7 +316,7 @@ class Writer:
         return False
 
     def _note_unknown(self, planned: Iterable[_Planned], outcomes: Iterable[Outcome]) -> None:
-        """Have ``follow`` look for the changes whose outcome the store does not know."""
+        """Make ``follow`` look for the changes whose outcome the store does not know."""
         now = time.monotonic()
         for change_id, (_, until) in list(self._unknown.items()):
             if until < now:  # its caller has given up
@@ -330,16 +331,16 @@ class Writer:
         """Answer requests whose outcome was unknown, as the feed finds their changes in the log."""
         for committed in batch:
             found, _ = self._unknown.pop(committed.change.id, (None, None))
-            # Its caller may have an error by now: that the log could not be read in time.
+            # The caller may already have the error that the log could not be read in time.
             if found is not None and not found.request.answer.done():
                 found.request.answer.set_result((committed.index, found.digest))
 
     def missed(self, old: State, new: State) -> None:
-        """Leave unknown outcomes to their time-out: the part of the log that has them is gone."""
+        """Let requests with an unknown outcome time out: the log no longer has their changes."""
 
     def _give_up(self, error: BaseException) -> None:
-        """Take nothing more after a fault of plugind's own. Nobody is left waiting, and health says
-        so."""
+        """Accept no more requests after an internal error of plugind. Fail those that wait, and
+        have health report the error."""
         self._trouble = f"{_DEAD}: {type(error).__name__}: {error}"
         with self._gate:
             self._closed = self._trouble
@@ -350,5 +351,5 @@ class Writer:
 
 
 def _is_unsure(outcomes: Sequence[Outcome]) -> bool:
-    """Return whether the outcomes of changes show nothing of the store."""
+    """Return whether the outcomes of changes do not show whether the store can be written."""
     return bool(outcomes) and all(isinstance(each, OutcomeUnknown) for each in outcomes)

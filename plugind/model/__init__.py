@@ -1,9 +1,9 @@
-"""The values that flow through plugind: all frozen, none knows how it is stored or shown.
+"""The values that flow through plugind. All are frozen, and none knows how it is stored or shown.
 
-Times are integers, nanoseconds since the Unix epoch, in UTC. A resource is what can be read and
-waited for, named by its path: ``plugin/TYPE/ID``, ``plugins/TYPE``, ``node/NODE_ID``, ``nodes``.
-A resource that only configuration files decide is ``settled``: no change touches it. ``history``
-and ``history/TYPE/ID`` are touched by transitions.
+Times are integers, nanoseconds since the Unix epoch, in UTC. A resource is anything that can be
+read and waited for, named by its path: ``plugin/TYPE/ID``, ``plugins/TYPE``, ``node/NODE_ID``,
+``nodes``. A resource that depends on configuration files only is ``settled``: no change touches it.
+``history`` and ``history/TYPE/ID`` are touched by transitions.
 """
 
 from plugind.model.changes import (

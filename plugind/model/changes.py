@@ -1,4 +1,4 @@
-"""Changes of the catalogue, the transitions that they bring, and both as a store has them."""
+"""Changes of the catalogue, the transitions that they cause, and both as a store has them."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ T = TypeVar("T")
 
 
 class Stamp(Value, frozen=True):
-    """When, by index and by clock, a resource entered the catalogue and when it last changed."""
+    """The indexes and times at which a resource entered the catalogue and last changed."""
 
     create_index: int
     modify_index: int
@@ -24,14 +24,14 @@ class Stamp(Value, frozen=True):
 
 
 class Step(Value, Generic[T], frozen=True):
-    """One value replaced by another; None before it was there, and None after it is gone."""
+    """One value replaced by another: ``before`` is None if it is new, ``after`` if it goes."""
 
     before: T | None
     after: T | None
 
     @property
     def some(self) -> T:
-        """Return the value after the step, or the one before it where the step removes it."""
+        """Return the value after the step, or the one before it if the step removes it."""
         value = self.after if self.after is not None else self.before
         assert value is not None, "a step from nothing to nothing"
         return value
@@ -57,7 +57,7 @@ KINDS = {
 """The kinds of transitions: those of nodes (True), and those of instances and declarations."""
 
 HISTORY_LIMIT = 1_000
-"""Transitions that one query gives at most."""
+"""Transitions that one query returns at most."""
 
 REASON_BYTES = 256
 """The size, in bytes of UTF-8, of the longest reason that a transition keeps."""
@@ -69,16 +69,15 @@ class Transition(Value, frozen=True):
     ``kind`` is one of the constants above. ``type``, ``id`` and ``role`` are "" for a node;
     ``role``, ``node_id`` and ``node`` (its name) are "" for a declaration. ``time`` is the server's
     clock at the commit, ``since`` when the event began as far as known, both in nanoseconds.
-    ``before`` and ``after`` are what changed: the health of an instance, reasons, versions, the
-    status of a node, expected numbers; "" where there is none. Health is "healthy", "unhealthy", or
-    "down" on a node that is down. ``reason`` has at most REASON_BYTES. ``healthy`` is the health
-    shown after it, or the last one of what left. ``version`` is that of the instance, "" where it
-    has none.
+    ``before`` and ``after`` are the values that changed: the health of an instance, reasons,
+    versions, the status of a node, expected numbers; "" for none. Health is "healthy", "unhealthy",
+    or "down" on a node that is down. ``reason`` has at most REASON_BYTES. ``healthy`` is the health
+    shown after the event, or the last one of an instance that left. ``version`` is that of the
+    instance, "" if it has none.
 
-    Of FLAPPING there is one row for an instance and a ``since``: a later one takes the place of the
-    one before it, whose ``time`` and ``before`` stay. ``count`` is its number of changes,
-    ``healthy_seconds`` for how long it was healthy from ``since`` ``until`` the last of them; other
-    kinds have 0.
+    FLAPPING has one row for each instance and ``since``: a later one replaces the one before it,
+    but keeps its ``time`` and ``before``. ``count`` is the number of changes, ``healthy_seconds``
+    how long the instance was healthy from ``since`` ``until`` the last of them; other kinds have 0.
     """
 
     kind: str
@@ -100,18 +99,18 @@ class Transition(Value, frozen=True):
 
     @property
     def is_gone(self) -> bool:
-        """Return whether the instance is not there any more after it."""
+        """Return whether the instance no longer exists after the transition."""
         return self.kind == LEFT or (self.kind == FLAPPING and not self.after)
 
 
 def expected_text(expected: Mapping[str, int] | None) -> str:
-    """Return expected numbers by role as EXPECTED has them; "" where none are declared."""
+    """Return the text that EXPECTED has for expected numbers by role; "" if none are declared."""
     return ", ".join(f"{role}: {count}" for role, count in sorted((expected or {}).items()))
 
 
 def expected_in(text: str) -> dict[str, int]:
-    """Return the expected numbers in a text of EXPECTED. Of one that was cut the last is left out,
-    for some of its digits may be missing."""
+    """Return the expected numbers in a text of EXPECTED. If the text was cut, the last number is
+    left out, because some of its digits may be missing."""
     items = [item.rpartition(": ") for item in text.split(", ")]
     if len(text.encode()) > REASON_BYTES - 4:
         items.pop()
@@ -121,9 +120,10 @@ def expected_in(text: str) -> dict[str, int]:
 class Change(Value, frozen=True):
     """Everything that happens to the catalogue at one index.
 
-    ``touched`` are the resources that read differently from then on, ``removed`` those of them
-    that are no more. Both include the lists that the resources are in. ``transitions`` follow from
-    the steps. ``id`` is drawn by the writer, so that the change is found in the log ("" for none).
+    ``touched`` are the resources that read differently from then on, ``removed`` those of them that
+    no longer exist. Both include the lists that the resources are in. ``transitions`` follow from
+    the steps. ``id`` is chosen by the writer, which finds the change in the log by it ("" for
+    none).
     ``base`` is the index of the state that it was planned on, ``reads`` and ``writes`` are the
     scopes (see ``plugind.model.scopes``) by which a store finds out that the plan is outdated.
     """
@@ -160,8 +160,8 @@ class Change(Value, frozen=True):
 
 
 class Committed(Value, frozen=True):
-    """A change as the log of a store has it. What its steps have as ``before`` need not be what was
-    there: of a value that goes only the key is certain, and of others it may be None."""
+    """A change as the log of a store has it. The ``before`` of its steps need not be the value that
+    was there: only the key is certain for a value that goes, and it may be None for others."""
 
     index: int
     change: Change
@@ -169,7 +169,7 @@ class Committed(Value, frozen=True):
 
 class StoredTransition(Value, frozen=True):
     """A transition as the history of a store has it: ``seq`` orders the history, and ``index`` is
-    that of the change that brought it."""
+    that of the change that caused it."""
 
     seq: int
     index: int
@@ -178,12 +178,13 @@ class StoredTransition(Value, frozen=True):
 
 @dataclass(frozen=True, slots=True)
 class HistoryQuery:
-    """Selects transitions of a type, a plugin's ID and a node ID ("" for all of them), at most
-    ``limit``: the newest first, with a ``seq`` smaller than ``before`` (None for the newest of
-    all); or the oldest first, with a ``seq`` greater than ``after`` and of changes after
-    ``after_index``, where either of these is given.
+    """Selects at most ``limit`` transitions of a type, a plugin's ID and a node ID ("" for all).
 
-    Raises ValueError for a limit that is not 1 to HISTORY_LIMIT, and for both orders at once.
+    If ``after`` or ``after_index`` is given, the oldest come first: those with a ``seq`` greater
+    than ``after`` and of changes after ``after_index``. Otherwise the newest come first: those with
+    a ``seq`` smaller than ``before`` (None for the newest of all).
+
+    Raise ValueError for a limit that is not 1 to HISTORY_LIMIT, and for both orders at once.
     """
 
     type: str = ""
@@ -214,7 +215,7 @@ WENT = "went"
 class InstanceChange:
     """What became of one instance: it CAME, WENT, or became HEALTHY or UNHEALTHY.
 
-    ``healthy`` and ``reason`` are as they are shown now; of one that went as they last were.
+    ``healthy`` and ``reason`` are as they are shown now, or as they last were if it WENT.
     """
 
     kind: str
@@ -232,8 +233,8 @@ class CatalogueChange:
     """The argument of the hook ``plugind_changed`` of packages: what became of instances at one
     index. ``time`` is in nanoseconds since the epoch.
 
-    ``missed`` says how many changes just before this one the package was too slow for: what it
-    keeps of its own should then be read again.
+    ``missed`` is the number of changes just before this one that the package did not get, usually
+    because it was too slow: it should then read again whatever state of its own it keeps.
     """
 
     index: int

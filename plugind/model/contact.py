@@ -1,4 +1,4 @@
-"""How a server stands with its store."""
+"""The contact of a server with its store."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ from typing import NamedTuple
 
 
 class Contact(NamedTuple):
-    """Whether the store can be reached, and how many seconds ago it was heard last."""
+    """Whether the store can be reached, and how many seconds ago it last answered."""
 
     is_known: bool = True
     age: float = 0.0

@@ -1,4 +1,4 @@
-"""Values of a plugin in one role on one node: its instance, fingerprint and process."""
+"""The values of a plugin in one role on one node: its instance, fingerprint and process."""
 
 from __future__ import annotations
 
@@ -14,17 +14,16 @@ from plugind.model.values import Value
 
 
 def description_or_default(description: str, *, healthy: bool) -> str:
-    """Return a fingerprint's description, or what stands for it if the type gave none."""
+    """Return a fingerprint's description, or a default if the plugin type gave none."""
     return description or ("healthy" if healthy else "unhealthy, no reason given")
 
 
 class Allocation(Value, frozen=True, gc=False, eq=False):
-    """The process behind an instance, as its agent describes it: Nomad's word for what runs on a
-    node.
+    """The process behind an instance, as its agent describes it. Nomad calls it an allocation.
 
-    ``created`` is when it started, which an agent works out from the time of the machine's boot;
-    that moves with the clock, and so distinguishes no processes. ``runs`` is False once its
-    driver is unhealthy and the agent no longer finds it.
+    ``created`` is when it started, which an agent computes from the boot time of the machine. That
+    changes with the clock, so ``created`` is not used to distinguish processes. ``runs`` is False
+    once its driver is unhealthy and the agent no longer finds it.
     """
 
     name: str
@@ -46,7 +45,7 @@ class Allocation(Value, frozen=True, gc=False, eq=False):
 class Fingerprint(Value, frozen=True, gc=False):
     """The known health and details of one instance.
 
-    ``details`` holds what its plugin type adds, in wire form (only what JSON can hold).
+    ``details`` holds the fields that its plugin type adds, in wire form (only values of JSON).
     ``updated`` is when anything else in the fingerprint last changed, not the last probe.
     ``allocation`` is that of ``alloc_id``; None when nothing is known of it.
     """
@@ -59,19 +58,19 @@ class Fingerprint(Value, frozen=True, gc=False):
     allocation: Allocation | None = None
 
     def says_the_same(self, other: Fingerprint) -> bool:
-        """Return whether the two differ in their time at most."""
+        """Return whether the two differ at most in their time."""
         return self.changed(updated=other.updated) == other
 
 
 class Instance:
-    """An instance as it was last reported. It is a value: nothing of it ever changes.
+    """An instance as it was last reported. It is immutable.
 
-    ``digest`` identifies what was reported, so that the same need not be validated again; with a
-    "!" before it when it was rejected, and has to be. ``missing_since`` is when a report first came
-    without it; None while it is reported.
+    ``digest`` identifies what was reported, so that the same need not be validated again. It begins
+    with "!" if the report was rejected, and so has to be validated again. ``missing_since`` is when
+    a report first came without the instance; None while it is reported.
 
-    There are very many, so it is packed. The fingerprint is made anew whenever it is asked for;
-    the other properties are what it has, for less.
+    There are very many instances, so the values are packed. ``fingerprint`` is built on each
+    access; the other properties give parts of it at less cost.
     """
 
     __slots__ = ("_rest", "_shape", "key")
@@ -83,10 +82,10 @@ class Instance:
         digest: str = "",
         missing_since: int | None = None,
     ) -> None:
-        told, process = fingerprint, fingerprint.allocation
-        details = orjson.dumps(told.details, option=orjson.OPT_SORT_KEYS).decode()
-        rest = told.updated, told.alloc_id, digest
-        self._keep(key, told.healthy, told.description, details, process, missing_since, rest)
+        given, process = fingerprint, fingerprint.allocation
+        details = orjson.dumps(given.details, option=orjson.OPT_SORT_KEYS).decode()
+        rest = given.updated, given.alloc_id, digest
+        self._keep(key, given.healthy, given.description, details, process, missing_since, rest)
 
     @classmethod
     def stored(
@@ -99,8 +98,8 @@ class Instance:
         missing_since: int | None,
         rest: tuple[int, str, str],
     ) -> Instance:
-        """Return an instance with details that are JSON already, as ``details_json`` has them.
-        ``rest`` are the fingerprint's time and allocation ID, and the digest."""
+        """Return an instance with details that are JSON already, as in ``details_json``. ``rest``
+        has the fingerprint's time, its allocation ID, and the digest."""
         made = cls.__new__(cls)
         made._keep(key, healthy, description, details, process, missing_since, rest)
         return made
@@ -156,7 +155,7 @@ class Instance:
 
     @property
     def process(self) -> tuple[str, ...]:
-        """Return the texts of the process: its name, job and group; none where it is not known."""
+        """Return the texts of the process: its name, job and group; none if it is not known."""
         process = self._shape.process
         return (unpack(self._rest).name, *process[:2]) if process else ()
 
@@ -174,7 +173,7 @@ class Instance:
         )
 
     def changed(self, **values: Any) -> Instance:
-        """Return the instance with other values of those that it is made of."""
+        """Return the instance with some of the constructor's arguments replaced."""
         now = {"key": self.key, "fingerprint": self.fingerprint, "digest": self.digest}
         return Instance(**{**now, "missing_since": self.missing_since, **values})
 
@@ -187,7 +186,7 @@ class Instance:
         mine, its = self._shape, other._shape
         if mine is its and self._rest == other._rest:
             return self.key == other.key
-        # What can be told without unpacking: another health comes with another description.
+        # Compared without unpacking; a different health comes with a different description.
         if mine.description != its.description or mine.missing_since != its.missing_since:
             return False
         return self._values() == other._values()
@@ -198,8 +197,8 @@ class Instance:
 
 @dataclass(frozen=True, slots=True)
 class Forgotten:
-    """An instance that was forgotten at ``time``. While this is kept, reports that call the
-    instance unhealthy are ignored; ``ignored`` says whether one was."""
+    """An instance that was forgotten at ``time``. While this is kept, unhealthy reports of the
+    instance are ignored; ``ignored`` says whether there was one."""
 
     key: InstanceKey
     time: int
@@ -207,7 +206,7 @@ class Forgotten:
 
 
 class Lost(NamedTuple):
-    """An instance, or (by its ID) a node, that is in the state and was not heard since a time."""
+    """An instance, or (by its ID) a node, that is in the state but has been lost ``since`` then."""
 
     what: InstanceKey | str
     since: int
@@ -215,7 +214,7 @@ class Lost(NamedTuple):
 
 @dataclass(frozen=True, slots=True)
 class Declaration:
-    """What configuration expects of a plugin: how many instances, by role."""
+    """The number of instances, by role, that configuration expects of a plugin."""
 
     key: PluginKey
     expected: Mapping[str, int]

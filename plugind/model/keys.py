@@ -23,18 +23,18 @@ def node_of(node_id: str) -> str:
 
 
 def node_id_of(resource: str) -> str:
-    """Return the ID of the node that a resource is; "" for any other."""
+    """Return the node ID in the resource of a node; "" for any other resource."""
     return resource.removeprefix(_NODE) if resource.startswith(_NODE) else ""
 
 
 def history_of(key: PluginKey) -> str:
-    """Return the resource that the transitions of one plugin touch, also those that do not show in
-    the plugin itself."""
+    """Return the resource that the transitions of one plugin touch, including those that do not
+    show in the plugin itself."""
     return f"{HISTORY}/{key.type}/{key.id}"
 
 
 def is_history(resource: str) -> bool:
-    """Return whether a resource is the history, or that of one plugin."""
+    """Return whether a resource is the whole history, or that of one plugin."""
     return resource == HISTORY or resource.startswith(f"{HISTORY}/")
 
 
@@ -44,7 +44,7 @@ def is_list(resource: str) -> bool:
 
 
 class PluginKey(NamedTuple):
-    """Names one plugin: the name of its type, and its ID."""
+    """Identifies one plugin: the name of its type, and its ID."""
 
     type: str
     id: str
@@ -55,7 +55,7 @@ class PluginKey(NamedTuple):
 
 
 class InstanceKey(NamedTuple):
-    """Names one instance: a plugin in one of its type's roles on one node."""
+    """Identifies one instance: a plugin in one of its type's roles on one node."""
 
     node_id: str
     type: str

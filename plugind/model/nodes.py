@@ -1,4 +1,4 @@
-"""Machines with an agent, and when they were last heard of."""
+"""Machines with an agent, and when they were last heard."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from plugind.model.values import Value
 READY = "ready"
 DOWN = "down"
 NODE_CLASS = "node.class"
-"""The attribute that holds a node's class, by the name that Nomad's constraints have for it."""
+"""The attribute that holds a node's class, under the name that Nomad's constraints use."""
 
 
 class Node(Value, frozen=True):
@@ -21,7 +21,7 @@ class Node(Value, frozen=True):
     heard, 0 while it is READY; ``back_since`` when it last went from DOWN to READY, 0 if never;
     ``cloned_since`` when it was noticed that two agents report as this node, 0 while one does.
     ``secret_hash`` is "" when no secret is pinned. ``accessor`` is that of the token that the node
-    was last reported with, for which its stored data counts; "" without ACLs.
+    was last reported with, and that its stored data counts for; "" without ACLs.
     """
 
     id: str
@@ -46,8 +46,8 @@ class Node(Value, frozen=True):
 
 
 class Beat(NamedTuple):
-    """When a node was last answered, the time to live that this answer gave (nanoseconds; 0 where
-    it is not known), and the RunID of its agent ("" where it gave none)."""
+    """When a node was last answered, the time to live that this answer gave (nanoseconds; 0 if not
+    known), and the RunID of its agent ("" if it gave none)."""
 
     heard: int
     ttl: int = 0
@@ -55,8 +55,8 @@ class Beat(NamedTuple):
 
 
 class Run(NamedTuple):
-    """When a server process was started, and when it is known to have run last. ``id`` is drawn by
-    the process."""
+    """When a server process was started, and when it is last known to have run. ``id`` is a random
+    ID that the process chooses."""
 
     id: str
     start: int

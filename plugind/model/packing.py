@@ -1,8 +1,8 @@
-"""Packs what is known of an instance into little memory.
+"""Packs the values of an instance into little memory.
 
-A fleet has the same plugin on very many nodes. Most of what its instances say is the same, such as
-names, versions and capabilities. That is kept once, in a shape that they share. The rest, such as
-IDs and times, is a few bytes of each.
+A fleet has the same plugin on very many nodes. Most values of its instances are the same, such as
+names, versions and capabilities; these are kept once, in a shape that the instances share. The
+rest, such as IDs and times, takes a few bytes for each instance.
 """
 
 from __future__ import annotations
@@ -16,17 +16,18 @@ TRIED = 8
 """Ways to cut the texts of one plugin that are tried; newer ones replace older ones."""
 
 SHARED_LEAST = 0.7
-"""The part of a text that must be common with another one to be kept once for both."""
+"""The share of a text that two texts must have in common for that part to be kept once for both."""
 
 LONGEST = 16_384
 """Characters of the longest text that is cut."""
 
 REMEMBERED = 16 * 2**20
-"""Bytes, about, of what is remembered for what is packed next. Beyond that all is learned anew,
-which only costs memory: what is packed stays as it is."""
+"""Approximate bytes of the cuts and shapes that are remembered for instances packed later. Beyond
+that all are dropped and learned again, which only costs memory: packed instances stay as they
+are."""
 
 Process = tuple[str, str, bool]
-"""What processes of one job have in common: the job, the group, and whether they run."""
+"""The values that processes of one job have in common: the job, the group, and whether they run."""
 
 
 class Shape(NamedTuple):
@@ -59,11 +60,11 @@ unpack = msgspec.msgpack.Decoder(Rest).decode
 
 def pack(values: Sequence[Any]) -> bytes:
     """Return the values of a ``Rest`` in as many bytes as they need."""
-    return bytes(memoryview(_encode(values)))  # msgspec's own are of a larger block
+    return bytes(memoryview(_encode(values)))  # msgspec's own result is in a larger block
 
 
 def short(digest: str) -> str | bytes:
-    """Return a digest in half as many bytes, if it is one of hexadecimal digits."""
+    """Return a digest in half as many bytes, if it consists of hexadecimal digits."""
     try:
         found = bytes.fromhex(digest)
     except ValueError:
@@ -77,14 +78,14 @@ def long(digest: str | bytes) -> str:
 
 
 Cut = tuple[str, str, int]
-"""A head, a tail, and the length that a text with both has at least."""
+"""A head, a tail, and the minimum length of a text that has both."""
 
 _WHOLE: Cut = ("", "", 0)
-_ENTRY = 500  # bytes that an entry takes beside its texts
+_ENTRY = 500  # bytes that an entry takes in addition to its texts
 
 
 class _Cuts:
-    """The ways to cut the texts of one plugin, and the last text that none of them fitted."""
+    """The ways to cut the texts of one plugin, and the last text that fitted none of them."""
 
     __slots__ = ("known", "unfitted")
 
@@ -93,8 +94,8 @@ class _Cuts:
         self.unfitted = ""
 
     def learned(self, text: str) -> Cut:
-        """Return a new cut for a text that no known one fits: _WHOLE where it has too little in
-        common with the last such text."""
+        """Return a new cut for a text that fits none of the known ones; _WHOLE if the text has too
+        little in common with the last such text."""
         before, self.unfitted = self.unfitted, text
         head, tail = _common(before, text)
         least = len(head) + len(tail)
@@ -106,8 +107,8 @@ class _Cuts:
 
 
 class _Known:
-    """The cuts that were learned, by plugin, and the shapes. Of several threads that use it at a
-    time one may learn what another one has just learned; that does no harm."""
+    """The cuts that were learned, by plugin, and the shapes. If several threads use it at a time,
+    one may learn what another has just learned; that does no harm."""
 
     def __init__(self) -> None:
         self.cuts: dict[Hashable, _Cuts] = {}
@@ -115,7 +116,7 @@ class _Known:
         self._size = 0
 
     def cut(self, plugin: Hashable, text: str) -> Cut:
-        """Return how to cut a text that none of the cuts of its plugin fits."""
+        """Return how to cut a text that fits none of the known cuts of its plugin."""
         if len(text) > LONGEST:
             return _WHOLE
         self._grow(2 * len(text))
@@ -147,7 +148,7 @@ def shape_of(
     process: Process | None,
     missing_since: int | None,
 ) -> Shape:
-    """Return the shape of an instance of ``plugin``: one object for all that have the same."""
+    """Return the shape of an instance of ``plugin``: one object for all instances that share it."""
     for head, tail, least in _known.cuts.get(plugin, _NO_CUTS).known:
         if details.startswith(head) and details.endswith(tail) and len(details) >= least:
             break
@@ -166,7 +167,7 @@ def _common(one: str, other: str) -> tuple[str, str]:
 
 
 def _length(fits: Callable[[int], bool], most: int) -> int:
-    """Return the greatest length up to ``most`` that fits; each smaller one fits too."""
+    """Return the greatest length up to ``most`` that fits, given that all smaller ones fit too."""
     least = 0
     while least < most:
         middle = (least + most + 1) // 2

@@ -1,6 +1,6 @@
-"""The scopes of a change: the parts of the state that its plan rests on, and those that it changes.
+"""The scopes of a change: the parts of the state that its plan depends on, and those it changes.
 
-A scope is ``node/NODE_ID`` (all that is stored under a node: the node itself, its instances,
+A scope is ``node/NODE_ID`` (everything that is stored for a node: the node itself, its instances,
 forgotten marks, a kept secret), ``plugin/TYPE/ID`` (which instances and declaration a plugin has),
 ``declarations``, or ``sessions``.
 """
@@ -26,9 +26,10 @@ class Scopes(NamedTuple):
 def scopes_of(change: Change) -> Scopes:
     """Return the scopes that follow from a change's steps.
 
-    An instance that appears for a plugin does not read it: if another writer removes the plugin
-    meanwhile, the instance creates it again. An instance that leaves does, for whether the plugin
-    is gone depends on the others. One that only changes does not concern the plugin's scope.
+    An instance that appears for a plugin does not read the plugin's scope: if another writer
+    removes the plugin meanwhile, the instance creates it again. An instance that leaves does read
+    it, because whether the plugin is gone depends on its other instances. An instance that only
+    changes does not concern the plugin's scope.
     """
     node_ids = {step.some.id for step in change.nodes}
     node_ids |= {step.some.key.node_id for step in change.instances}

@@ -7,11 +7,11 @@ from dataclasses import dataclass
 
 @dataclass(frozen=True, slots=True)
 class Session:
-    """A browser that is signed in with a token, which its requests are authorized by.
+    """A browser that is signed in with a token, which authorizes its requests.
 
     ``key`` is the hash of the secret that the browser has, ``accessor`` that of the token, and
     ``token`` a digest of the token's own hash, so that a new secret of the token ends the session.
-    It began and ends at times in nanoseconds since the epoch.
+    ``began`` and ``ends`` are in nanoseconds since the epoch.
     """
 
     key: str

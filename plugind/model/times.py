@@ -1,4 +1,4 @@
-"""Times and durations as integers of nanoseconds, and their texts: Go's durations, RFC 3339."""
+"""Times and durations as integers of nanoseconds, and as texts: Go's durations, RFC 3339."""
 
 from __future__ import annotations
 
@@ -30,7 +30,7 @@ _TIME = re.compile(
 def parse_duration(text: str) -> int:
     """Return the nanoseconds of a Go duration (``1h30m``, ``250ms``, ``-1.5s``, ``0``).
 
-    Raises ValueError when the text is none, or is beyond what Go's int64 holds
+    Raise ValueError when the text is not a duration, or is out of range of Go's int64
     (https://pkg.go.dev/time#ParseDuration).
     """
     if len(text) > 64 or not _DURATION.fullmatch(text):
@@ -46,7 +46,7 @@ def parse_duration(text: str) -> int:
 
 
 def format_duration(nanoseconds: int) -> str:
-    """Return the text that Go prints for a duration (``1m30s``, ``1.5s``, ``0s``)."""
+    """Return a duration as Go prints it (``1m30s``, ``1.5s``, ``0s``)."""
     sign, rest = ("-", -nanoseconds) if nanoseconds < 0 else ("", nanoseconds)
     if rest < SECOND:
         for unit, scale in (("ms", 1_000_000), ("µs", 1_000), ("ns", 1)):
@@ -70,7 +70,7 @@ def _decimal(value: int, scale: int) -> str:
 
 
 def format_time(nanoseconds: int) -> str:
-    """Return a time as RFC 3339 in UTC, with the digits of the second that Go would print."""
+    """Return a time as RFC 3339 in UTC, with as many digits of the second as Go would print."""
     seconds, part = divmod(nanoseconds, SECOND)
     text = _to_the_second(seconds)
     return f"{text}.{part:09d}".rstrip("0") + "Z" if part else f"{text}Z"
@@ -82,7 +82,7 @@ def _to_the_second(seconds: int) -> str:
 
 
 def time_text(nanoseconds: int) -> str:
-    """Return a time as sentences give it: RFC 3339 in UTC, to the second, rounded down.
+    """Return a time as it appears in sentences: RFC 3339 in UTC, rounded down to the second.
 
     Reasons, status descriptions and messages use this; JSON fields use ``format_time``.
     """
@@ -94,7 +94,7 @@ def parse_time(text: str) -> int:
 
     These are the years that an int64 can hold.
 
-    Raises ValueError when the text is none.
+    Raise ValueError when the text is not such a time.
     """
     match = _TIME.fullmatch(text)
     if match is None:

@@ -1,4 +1,4 @@
-"""The base of the values that are made with each report, in a few tenths of a microsecond."""
+"""The base class of values that are made for each report, in a few tenths of a microsecond."""
 
 from __future__ import annotations
 
@@ -8,9 +8,9 @@ import msgspec
 
 
 class Value(msgspec.Struct, frozen=True):
-    """A value: nothing of it ever changes. A frozen dataclass takes ten times as long to make, and
-    forty times as long to copy with other values."""
+    """An immutable value. A frozen dataclass takes ten times as long to make, and forty times as
+    long to copy with other values."""
 
     def changed(self, **values: Any) -> Self:
-        """Return the value with other ones of those that it is made of."""
+        """Return a copy with some of the fields replaced."""
         return msgspec.structs.replace(self, **values)

@@ -1,4 +1,4 @@
-"""The contents of a store as a value, which each change replaces."""
+"""The contents of a store as an immutable value, which each change replaces."""
 
 from plugind.state.state import State
 

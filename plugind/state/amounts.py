@@ -1,4 +1,4 @@
-"""How much of the limits a node and an instance use."""
+"""How much of the limits on stored data a node or an instance uses."""
 
 from __future__ import annotations
 
@@ -11,18 +11,18 @@ import orjson
 from plugind.model import Instance, Node
 
 SIZE_MINIMUM = 2_048
-"""Bytes that each node and each instance counts as at least: with all that is rendered of it, one
-with short texts takes about as much memory. So one of common size can change its description, for
-instance to the reason of a failure, when nothing more may be stored."""
+"""Bytes that each node and each instance counts as at least: one with short texts takes about this
+much memory, including everything that is rendered from it. So an instance of common size can change
+its description, for example to the reason of a failure, even when nothing more may be stored."""
 
 VALUE_SIZE = 64
-"""Bytes that each value beyond the first VALUES_FREE counts in addition: in memory a value takes as
-much, however short its text is."""
+"""Additional bytes that each value beyond the first VALUES_FREE counts as: it takes this much
+memory, however short its text is."""
 
 VALUES_FREE = 64
 WIDEST = 4
-"""Bytes of a character where not all are ASCII: Python stores a text in characters of one width.
-Beside them it keeps the text in UTF-8."""
+"""Bytes of each character of a text that is not all ASCII: Python stores all characters of a text
+in the same width. It keeps the text in UTF-8 in addition."""
 
 
 class Amount(NamedTuple):
@@ -34,7 +34,7 @@ class Amount(NamedTuple):
 
     @property
     def is_more(self) -> bool:
-        """Return whether any part of it is more than none."""
+        """Return whether any part of it is greater than zero."""
         return self.nodes > 0 or self.instances > 0 or self.size > 0
 
     def plus(self, other: Amount, sign: int = 1) -> Amount:
@@ -53,7 +53,7 @@ def sum_of(amounts: Iterable[Amount]) -> Amount:
 
 
 def of_node(node: Node | None) -> Amount:
-    """Return what a node amounts to without its instances."""
+    """Return the amount of a node without its instances."""
     if node is None:
         return NOTHING
     texts = (node.name, node.datacenter, node.version, node.address)
@@ -61,7 +61,7 @@ def of_node(node: Node | None) -> Amount:
 
 
 def of_instance(instance: Instance | None) -> Amount:
-    """Return what an instance amounts to."""
+    """Return the amount of an instance."""
     return NOTHING if instance is None else Amount(instances=1, size=size_of(instance))
 
 
@@ -73,8 +73,8 @@ def size_of(instance: Instance | None) -> int:
 
 
 def _size(value: Any) -> int:
-    """Return for how many bytes a value counts: those of its JSON, and more for what takes more
-    memory than its JSON has bytes."""
+    """Return how many bytes a value counts as: the bytes of its JSON, and more if it has many
+    values or characters that are not ASCII, which take more memory."""
     text = orjson.dumps(value)
     length = len(text) + (0 if text.isascii() else WIDEST * len(text.decode()))
     values = text.count(b",") + text.count(b'"') // 2

@@ -1,6 +1,6 @@
-"""How often each instance changed in the hour that the last transition was in.
+"""How often each instance changed in the clock hour of the last transition.
 
-One instance that changes without pause must not push the history of all others out.
+An instance that changes without pause must not push the history of all others out.
 """
 
 from __future__ import annotations
@@ -20,16 +20,17 @@ from plugind.store.paging import Select, newest_first
 HOUR = 3600 * SECOND
 
 ROWS = 60
-"""Transitions that an instance has in an hour before it counts as flapping."""
+"""Number of transitions in an hour at which an instance begins to count as flapping."""
 
 
 LOADED_MAXIMUM = 5_000
-"""Transitions that are looked at when a state is loaded."""
+"""Maximum number of transitions that are looked at when a state is loaded."""
 
 
 class Flap(NamedTuple):
-    """The ``number`` of an instance's changes in this hour. Since it flaps (0: it does not) it was
-    healthy for ``healthy_time`` nanoseconds until ``at``, when it was left ``healthy`` or not."""
+    """The ``number`` of an instance's changes in this hour. ``since`` is when it began to flap (0:
+    it does not flap). From then until ``at``, its last change, it was healthy for ``healthy_time``
+    nanoseconds; ``healthy`` is its health after that change."""
 
     number: int = 0
     since: int = 0
@@ -38,14 +39,14 @@ class Flap(NamedTuple):
     healthy: bool = False
 
     def healthy_until(self, now: int) -> int:
-        """Return for how many nanoseconds it was healthy until ``now``."""
+        """Return how many nanoseconds it was healthy until ``now``."""
         more = now - self.at if self.since and self.healthy else 0
         return self.healthy_time + max(0, more)
 
 
 def of_the_last_hour(select: Select) -> list[StoredTransition]:
-    """Return the transitions of the hour that the last one was in, newest first, of too many the
-    newest ones."""
+    """Return the transitions of the clock hour of the last one, newest first; at most the newest
+    LOADED_MAXIMUM."""
     found: list[StoredTransition] = []
     for row in islice(newest_first(select, HistoryQuery()), LOADED_MAXIMUM):
         if found and row.transition.time // HOUR != found[0].transition.time // HOUR:
@@ -74,12 +75,12 @@ class Flaps(msgspec.Struct, frozen=True):
             if row.time // HOUR != hour:
                 hour = row.time // HOUR
                 found.clear()
-            # Interned, for a state has the same texts, and a store gives them anew.
+            # Interned, because a state has the same texts, and a store returns copies of them.
             key = InstanceKey(*map(sys.intern, (row.node_id, row.type, row.id, row.role)))
             is_healthy = row.healthy and not row.is_gone
             old = found.get(key) or (self.of(key, row.time) if hour == self.hour else Flap())
             if row.kind == FLAPPING:
-                # A row from the store stands for changes that were not followed one by one.
+                # A row from the store stands for changes that were not seen one by one.
                 known = old.healthy_until(row.time) if old.since else row.healthy_seconds * SECOND
                 at = max(row.time, row.until)
                 found[key] = Flap(ROWS + row.count, row.since, known, at, is_healthy)

@@ -1,4 +1,4 @@
-"""A value that is worked out when it is first asked for."""
+"""A value that is computed when it is first asked for."""
 
 from __future__ import annotations
 
@@ -9,7 +9,8 @@ V = TypeVar("V")
 
 
 class Later(Generic[V]):
-    """The value that ``make`` returns, called once; two threads that ask first may both call it."""
+    """The value that ``make`` returns. It is called once, or more often if several threads ask
+    first at the same time."""
 
     __slots__ = ("_make", "_value")
 
@@ -21,6 +22,6 @@ class Later(Generic[V]):
         make = self._make
         if make is not None:
             self._value = make()
-            self._make = None  # with all that it refers to
+            self._make = None  # frees all that it refers to
         assert self._value is not None
         return self._value

@@ -1,4 +1,4 @@
-"""Mappings that are values: a change makes a new one, which shares what it can with the old."""
+"""Immutable mappings: a change makes a new one, which shares as much as it can with the old."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from typing import TypeVar
 from immutables import Map
 
 SMALL = 64
-"""Entries up to which a mapping is a dict that is copied whole: that is faster and smaller."""
+"""A mapping of up to this many entries is a dict that is copied whole: it is faster and smaller."""
 
 G = TypeVar("G")
 K = TypeVar("K")
@@ -16,7 +16,7 @@ V = TypeVar("V")
 
 
 def replaced(values: Mapping[K, V], news: Mapping[K, V | None]) -> Mapping[K, V]:
-    """Return a mapping with new values; a value of None stands for a key that goes."""
+    """Return a mapping with new values; a value of None removes the key."""
     if not news:
         return values
     if not isinstance(values, Map):
@@ -41,7 +41,7 @@ def replaced(values: Mapping[K, V], news: Mapping[K, V | None]) -> Mapping[K, V]
 def replaced_in(
     groups: Mapping[G, Mapping[K, V]], news: Mapping[G, Mapping[K, V | None]]
 ) -> Mapping[G, Mapping[K, V]]:
-    """Do the same in groups of values; a group that becomes empty goes."""
+    """Return groups of values with new values, as ``replaced``; a group that becomes empty goes."""
     return replaced(
         groups,
         {group: replaced(groups.get(group, {}), each) or None for group, each in news.items()},

@@ -1,4 +1,4 @@
-"""A sorted sequence that costs little to change, whatever its length, and never changes itself."""
+"""An immutable sorted sequence; a changed copy of it is cheap, whatever the length."""
 
 from __future__ import annotations
 
@@ -13,14 +13,14 @@ T = TypeVar("T", bound=Any)
 G = TypeVar("G")
 
 CHUNK = 512
-"""Items of a chunk at most; a change copies one chunk and the list of chunks."""
+"""Maximum number of items in a chunk; a change copies one chunk and the list of chunks."""
 
 FEW = 64
-"""Changes up to which each is made by itself; of more everything is sorted again."""
+"""Up to this many changes are made one by one; with more, the whole sequence is sorted again."""
 
 
 class Ordered(Generic[T]):
-    """Distinct items in their order, in chunks that states share."""
+    """Distinct items in order, in chunks that states share."""
 
     __slots__ = ("_chunks", "_length")
 
@@ -44,7 +44,8 @@ class Ordered(Generic[T]):
             yield from chunk[bisect_left(chunk, least) :] if number == 0 else chunk
 
     def changed(self, added: Collection[T], removed: Collection[T]) -> Ordered[T]:
-        """Return the sequence with items that it does not have and without some that it has."""
+        """Return the sequence with ``added`` items, which it does not have yet, and without the
+        ``removed`` ones, which it has."""
         if len(added) + len(removed) > FEW or not self._chunks:
             gone = set(removed)
             return Ordered(chain((item for item in self if item not in gone), added))
@@ -62,8 +63,8 @@ class Ordered(Generic[T]):
 def changed_in(
     groups: Mapping[G, Ordered[T]], news: Mapping[G, Mapping[T, bool]]
 ) -> Mapping[G, Ordered[T]]:
-    """Return groups of items to which some come (True) and from which some go (False); a group that
-    becomes empty goes."""
+    """Return groups of items after some items were added (True) and some removed (False); a group
+    that becomes empty goes."""
     found: dict[G, Ordered[T] | None] = {}
     for group, items in news.items():
         come = [item for item, is_new in items.items() if is_new]

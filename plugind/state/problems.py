@@ -1,7 +1,7 @@
 """All that is wrong now, grouped into few entries.
 
-A node that is down is one entry, whatever ran on it. Instances of a plugin that are unhealthy for
-the same reason are one, on however many nodes.
+A node that is down is one entry, whatever runs on it. Instances of a plugin that are unhealthy for
+the same reason are one entry, on however many nodes they are.
 """
 
 from __future__ import annotations
@@ -15,18 +15,18 @@ from plugind.model import DOWN, Declaration, Instance, Node, PluginKey
 from plugind.state.state import State
 
 OK, WARNING, CRITICAL = "ok", "warning", "critical"
-"""How bad it is: a plugin with too few healthy instances is a warning, one with none is critical.
-One with as many as expected is ok, also where further ones are unhealthy."""
+"""The severity: a plugin with too few healthy instances is a warning, one with none is critical.
+A plugin with as many as expected is ok, even if it has further, unhealthy instances."""
 
 NODE, CLONE, PLUGIN, MISSING = "node", "clone", "plugin", "missing"
 """Kinds: a node is down, two agents report as one node, instances are unhealthy, or fewer are known
 than are expected."""
 
 NAMED = 5
-"""Nodes of a problem that are named."""
+"""Maximum number of nodes of a problem that are named."""
 
 REASONS = 5
-"""Reasons of a plugin that are problems of their own; the rarer ones are one together."""
+"""Reasons of a plugin that are problems of their own; the rarer ones together are one problem."""
 
 NOT_REPORTED = "not reported by its node any more"
 
@@ -38,8 +38,8 @@ Pace = Callable[[Iterable[Any]], Iterable[Any]]
 @dataclass(frozen=True, slots=True)
 class Problem:
     """One entry. ``type`` and ``id`` are those of its plugin, "" for a node. ``nodes`` is the
-    number of its nodes, ``named`` has the first of them, by name and ID, and ``instances`` is the
-    number of its instances. ``since`` is the earliest time, 0 where that is not known."""
+    number of its nodes, ``named`` has the names and IDs of the first of them, and ``instances`` is
+    the number of its instances. ``since`` is the earliest time, 0 if that is not known."""
 
     kind: str
     severity: str
@@ -55,8 +55,8 @@ class Problem:
 
 @dataclass(frozen=True, slots=True)
 class Overview:
-    """All ``problems``, the worst and then the newest first, and totals of what may be seen; those
-    of nodes are None where nodes may not be seen."""
+    """All ``problems``, the worst and then the newest first, and the totals of what the caller may
+    see; those of nodes are None if it may not see nodes."""
 
     problems: tuple[Problem, ...]
     plugins: int
@@ -67,17 +67,19 @@ class Overview:
 
     @property
     def severity(self) -> str:
-        """Return how bad the worst of it is."""
+        """Return the severity of the worst problem."""
         return max((each.severity for each in self.problems), key=_rank, default=OK)
 
 
 def overview(
     wrong: Wrong, types: Collection[str], *, with_nodes: bool, counted: Collection[str] = ()
 ) -> Overview:
-    """Return the problems for a caller that may see plugins of some ``types``, and nodes or not.
+    """Return the problems for a caller that may see plugins of some ``types``, and nodes if
+    ``with_nodes``.
 
-    All instances of a node that is down count if it may see nodes, else those of the ``types``. Of
-    the ``counted`` types it may know no more than how many instances are healthy and expected.
+    Of a node that is down all instances count if the caller may see nodes, otherwise only those of
+    the ``types``. Of the ``counted`` types the caller may know only how many instances are healthy
+    and how many are expected.
     """
     problems = [
         *_of_plugins(wrong, types),
@@ -113,7 +115,7 @@ class Group:
     since: int = 0
 
     def add(self, one: Instance, node: Node) -> None:
-        """Take in an instance on a node."""
+        """Add an instance on a node."""
         since = one.updated if not one.is_healthy else one.missing_since or 0
         self.roles.add(one.key.role)
         self.nodes[node.id] = node.name
@@ -121,7 +123,7 @@ class Group:
         self.since = min(since, self.since or since)
 
     def merge(self, other: Group) -> None:
-        """Take in all instances of another group."""
+        """Add all instances of another group."""
         self.roles |= other.roles
         self.nodes |= other.nodes
         self.instances += other.instances
@@ -129,10 +131,11 @@ class Group:
 
 
 class Wrong:
-    """All that is wrong in a state, of all types: found once, whatever callers may see of it.
+    """All that is wrong in a state, for all types. It is computed once, whatever part of it each
+    caller may see.
 
     ``groups`` are by plugin and reason, ``down`` are the nodes that are down, and ``missing`` has
-    by plugin and role the known and the declared number of instances where fewer are known.
+    the known and the declared number of instances, by plugin and role, where fewer are known.
     """
 
     def __init__(self, state: State, pace: Pace = iter) -> None:
@@ -174,8 +177,8 @@ class Wrong:
         return WARNING if any(healthy for healthy, _ in counts) else CRITICAL
 
     def counts(self, key: PluginKey) -> Mapping[str, tuple[int, int]]:
-        """Return by role the healthy and the expected instances of a plugin: those that are
-        declared, or else known."""
+        """Return by role the numbers of healthy and of expected instances of a plugin. The expected
+        number is the declared one, or else that of the known instances."""
         known = Counter(one.role for one in self.state.of_plugin(key))
         broken = self._broken.get(key, Counter())
         declaration = self.state.declarations.get(key)
@@ -183,11 +186,11 @@ class Wrong:
         return {role: (known[role] - broken[role], number) for role, number in expected.items()}
 
     def severity(self, key: PluginKey) -> str:
-        """Return how bad it is about a plugin, by its numbers of healthy and expected instances."""
+        """Return the severity of a plugin, by its numbers of healthy and expected instances."""
         return self._severities.get(key, OK)
 
     def severities(self, type_: str) -> Counter[str]:
-        """Return how many plugins of a type there are of each severity."""
+        """Return the number of plugins of a type for each severity."""
         bad = Counter(each for key, each in self._severities.items() if key.type == type_)
         bad[OK] = len(self.state.ids_of(type_)) - bad[WARNING] - bad[CRITICAL]
         return bad
@@ -217,7 +220,7 @@ def _of_plugins(wrong: Wrong, types: Collection[str]) -> Iterator[Problem]:
 
 
 def _few(groups: Mapping[str, Group]) -> Iterator[tuple[str, Group]]:
-    """Yield the groups of the most frequent reasons, and the others as one."""
+    """Yield the groups of the most frequent reasons, and the others merged into one."""
     found = sorted(groups.items(), key=lambda each: (-each[1].instances, each[0]))
     rare = found[REASONS:]
     if len(rare) < 2:
@@ -273,5 +276,5 @@ def _of(node: Node) -> tuple[str, str]:
 
 
 def _named(nodes: Iterable[tuple[str, str]]) -> tuple[tuple[str, str], ...]:
-    """Return the first nodes by name."""
+    """Return the first nodes, sorted by name."""
     return tuple(sorted(nodes)[:NAMED])

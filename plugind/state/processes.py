@@ -1,4 +1,4 @@
-"""Which instances name each process, found out when that is first asked for."""
+"""The instances that name each process, found when they are first asked for."""
 
 from __future__ import annotations
 
@@ -15,8 +15,8 @@ class Processes:
     """The keys of the instances that name each process, in the state whose instances by node are
     ``groups``.
 
-    Few ever ask for a process by its ID, and to know all of them takes memory. Once one was asked
-    for, all later states are told what changes.
+    Few callers ever ask for a process by its ID, and an index of all of them takes memory. So the
+    index is built when it is first asked for; from then on each change updates it.
     """
 
     __slots__ = ("_found",)
@@ -31,7 +31,7 @@ class Processes:
         return self._found.get(alloc_id, ())
 
     def changed(self, steps: Collection[tuple[Instance | None, Instance | None]]) -> Processes:
-        """Return the processes after instances were replaced, each by the one beside it."""
+        """Return the processes after ``steps``: pairs of an old instance and its replacement."""
         if self._found is None:
             return Processes()
         news: dict[str, Keys] = {}

@@ -1,4 +1,4 @@
-"""When resources that do not exist went, for readers that wait for them to come."""
+"""When resources that do not exist were removed, for readers that wait for them to be created."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ import msgspec
 from plugind.state.maps import replaced
 
 REMEMBERED = 10_000
-"""Resources whose removal is remembered at least."""
+"""Minimum number of resources whose removal is remembered."""
 
 
 class Removals(msgspec.Struct, frozen=True):
@@ -24,7 +24,7 @@ class Removals(msgspec.Struct, frozen=True):
     older_until: int = 0
 
     def index_of(self, resource: str) -> int:
-        """Return the index at which a resource that does not exist last changed, at the latest."""
+        """Return the index at which a resource that does not exist last changed, or a later one."""
         return self.recent.get(resource) or self.older.get(resource, self.horizon)
 
     def changed(self, index: int, removed: Collection[str], created: Collection[str]) -> Removals:

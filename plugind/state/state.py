@@ -1,8 +1,9 @@
-"""The contents of a store in memory, as one value: nodes, instances, declarations, by each key.
+"""The contents of a store in memory, as one immutable value with an index for each key.
 
-A change makes a new state, which shares all that did not change with the old one. So a holder of a
-state reads it without a lock, for as long as it takes, and a planner goes on from one that may
-never become durable. Whether a plugin exists, and every count, is read off what the state holds.
+A change makes a new state, which shares everything that did not change with the old one. So the
+holder of a state reads it without a lock, for as long as it takes, and a planner can continue from
+a state that may never become durable. Whether a plugin exists, and every count, is derived from the
+contents of the state.
 """
 
 from __future__ import annotations
@@ -43,7 +44,7 @@ from plugind.state.usage import Usage
 from plugind.store.base import FIRST_INDEX, Contents
 
 CUT_AT = (8, 36)
-"""The lengths at which Nomad's tools cut the IDs that they print, and then ask for."""
+"""The lengths to which Nomad's tools cut the IDs that they print and that users then ask for."""
 
 NO_INSTANCES: Mapping[InstanceKey, Instance] = {}
 NO_MARKS: Mapping[InstanceKey, Forgotten] = {}
@@ -74,8 +75,8 @@ class State(Value, frozen=True, eq=False):
 
     @classmethod
     def of(cls, contents: Contents, rows: Iterable[StoredTransition] = ()) -> State:
-        """Return the state that a store's contents are. ``rows`` are the transitions of the last
-        hour, newest first, by which flapping goes on."""
+        """Return the state for a store's contents. ``rows`` are the transitions of the last hour,
+        newest first, from which the counts for flapping go on."""
         known = [row.transition for row in rows if row.index <= contents.index]
         nodes = {node.id: node for node in contents.nodes}
         declarations = {each.key: each for each in contents.declarations}
@@ -107,7 +108,7 @@ class State(Value, frozen=True, eq=False):
     def apply(self, index: int, change: Change) -> State:
         """Return the state after a change, which happens at ``index``.
 
-        Of a step only what it leads to counts; what was before it is what this state holds.
+        Only ``after`` of each step counts; the value before it is the one that this state holds.
         """
         stamps: dict[str, Stamp | None] = dict.fromkeys(change.removed)
         created = []
@@ -124,7 +125,7 @@ class State(Value, frozen=True, eq=False):
     def _after(
         self, index: int, change: Change, stamps: Mapping[str, Stamp], removals: Removals
     ) -> State:
-        """Return the state with the values that steps lead to, and all that is derived of them."""
+        """Return the state with the values after the steps, and all that is derived from them."""
         nodes = {step.some.id: step.after for step in change.nodes}
         declared = {step.some.key: step.after for step in change.declarations}
         marks = {step.some.key: step.after for step in change.forgotten}
@@ -138,7 +139,7 @@ class State(Value, frozen=True, eq=False):
                 plugin_ids[plugin.type][plugin.id] = exists
         new_nodes = [each for each, node in nodes.items() if node and each not in self.nodes]
         old_nodes = [each for each, node in nodes.items() if not node and each in self.nodes]
-        # Now, for else each state would need the one before it.
+        # Computed now: otherwise each state would have to keep the one before it.
         usage = self.usage.changed(
             [(self.nodes.get(each), node) for each, node in nodes.items()], steps.pairs
         )
@@ -168,8 +169,8 @@ class State(Value, frozen=True, eq=False):
 
     @property
     def usage(self) -> Usage:
-        """Return how much is stored. After a start it is worked out for the first change, or for
-        any thread that asks before."""
+        """Return how much is stored. After a start this is computed for the first change, or for
+        the first thread that asks before that."""
         return self.later_usage.get()
 
     def instance(self, key: InstanceKey) -> Instance | None:
@@ -177,7 +178,7 @@ class State(Value, frozen=True, eq=False):
 
     def pinned(self, node_id: str) -> Node | KeptSecret | None:
         """Return the holder of a node's secret: the node, or the kept secret of a removed one; None
-        where there is neither."""
+        if there is neither."""
         return self.nodes.get(node_id) or self.kept_secrets.get(node_id)
 
     def on_node(self, node_id: str) -> Mapping[InstanceKey, Instance]:
@@ -185,12 +186,12 @@ class State(Value, frozen=True, eq=False):
         return self.by_node.get(node_id, NO_INSTANCES)
 
     def forgotten_on(self, node_id: str) -> Mapping[InstanceKey, Forgotten]:
-        """Return what was forgotten of a node and is still remembered as such."""
+        """Return the marks of a node's instances that are remembered as forgotten."""
         return self.forgotten_by_node.get(node_id, NO_MARKS)
 
     def ignored(self, node_id: str) -> list[InstanceKey]:
-        """Return, sorted, the instances of a node whose unhealthy reports have been ignored, and
-        would be again."""
+        """Return, sorted, the instances of a node whose unhealthy reports have been ignored and
+        would be ignored again."""
         marks = self.forgotten_on(node_id).values()
         return sorted(
             mark.key for mark in marks if mark.ignored and mark.key.plugin not in self.declarations
@@ -209,18 +210,20 @@ class State(Value, frozen=True, eq=False):
         return self.plugin_ids.get(type_, NO_IDS)
 
     def abbreviated(self, type_: str, start: str) -> PluginKey | None:
-        """Return the only plugin of a type whose ID begins so; None where none or several do."""
+        """Return the only plugin of a type whose ID begins with ``start``; None if none or several
+        do."""
         ids = self.ids_of(type_).start(start)
         first, second = next(ids, ""), next(ids, "")
         is_only = first.startswith(start) and not second.startswith(start)
         return PluginKey(type_, first) if first and is_only else None
 
     def has_plugin(self, key: PluginKey) -> bool:
-        """Return whether a report or a declaration has a plugin."""
+        """Return whether a plugin exists: it has instances or a declaration."""
         return key in self.by_plugin or key in self.declarations
 
     def lost(self) -> Iterator[Lost]:
-        """Yield the instances that are missing from their nodes' reports, and the nodes down."""
+        """Yield the instances that are missing from their nodes' reports, and the nodes that are
+        down."""
         for node in self.nodes.values():
             if node.status == DOWN:
                 yield Lost(node.id, node.status_since)
@@ -231,7 +234,7 @@ class State(Value, frozen=True, eq=False):
 
     def affected(self, change: Change) -> Iterator[tuple[Step[Instance], Step[Node]]]:
         """Yield the instances that readers may see differently after a change of this state, each
-        with its node: those replaced, and those of a node that is."""
+        with its node: the instances that change, and all those of nodes that change."""
         nodes = {step.some.id: step for step in change.nodes}
         steps = {step.some.key: step for step in change.instances}
         for node_id in nodes:
@@ -243,8 +246,8 @@ class State(Value, frozen=True, eq=False):
             yield step, nodes.get(key.node_id, Step(held, held))
 
     def changed_at(self, resource: str) -> int:
-        """Return the index at which a resource last changed. One that does not exist changed when
-        it went; a list always exists, and so does history."""
+        """Return the index at which a resource last changed. One that does not exist last changed
+        when it was removed; lists and history always exist."""
         if is_history(resource):
             return self.news.index_of(resource)
         if (stamp := self.stamps.get(resource)) is not None:
@@ -255,8 +258,9 @@ class State(Value, frozen=True, eq=False):
 
 
 def cut_ids(resources: Iterable[str]) -> Iterator[str]:
-    """Yield the resources that plugins which come or go have under their IDs cut to CUT_AT. Each
-    may mean another plugin from then on, or one at last, and readers may wait for it."""
+    """Yield the resources under the abbreviated IDs, cut to CUT_AT, of plugins that come or go.
+    From then on an abbreviated ID may mean another plugin, or one for the first time, and readers
+    may wait for that."""
     for resource in resources:
         kind, _, rest = resource.partition("/")
         type_, _, id_ = rest.partition("/")

@@ -1,4 +1,4 @@
-"""What the steps of a change put into each of the state's mappings; None stands for what goes."""
+"""The values that a change puts into each mapping of the state; None stands for a removal."""
 
 from __future__ import annotations
 
@@ -12,8 +12,8 @@ V = TypeVar("V")
 
 
 class InstanceSteps:
-    """The steps of instances, by each key that these are found by. ``held`` returns an instance
-    before the change."""
+    """The steps of instances, by each key that the state finds instances by. ``held`` returns an
+    instance as it was before the change."""
 
     def __init__(
         self, held: Callable[[InstanceKey], Instance | None], steps: Iterable[Step[Instance]]

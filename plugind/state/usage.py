@@ -1,4 +1,4 @@
-"""How much is stored of each token's nodes, as a value that follows the state."""
+"""How much is stored for the nodes of each token, as a value that follows the state."""
 
 from __future__ import annotations
 
@@ -13,14 +13,14 @@ from plugind.state.maps import replaced
 
 
 class NodeUsage(NamedTuple):
-    """What a node amounts to with its instances, and the accessor of the token it counts for."""
+    """The amount of a node with its instances, and the accessor of the token it counts for."""
 
     accessor: str = ""
     amount: Amount = NOTHING
 
 
 class Usage(msgspec.Struct, frozen=True):
-    """What the nodes of each token amount to, by the token's accessor."""
+    """The amount of the nodes of each token, by the token's accessor."""
 
     total: Amount = NOTHING
     by_token: Mapping[str, Amount] = {}
@@ -30,7 +30,7 @@ class Usage(msgspec.Struct, frozen=True):
     def of(
         cls, nodes: Iterable[Node], by_node: Mapping[str, Mapping[InstanceKey, Instance]]
     ) -> Usage:
-        """Return what nodes and their instances amount to."""
+        """Return the usage of nodes and their instances."""
         total, tokens, found = NOTHING, dict[str, Amount](), dict[str, NodeUsage | None]()
         for node in nodes:
             held = by_node.get(node.id, {}).values()
@@ -52,7 +52,8 @@ class Usage(msgspec.Struct, frozen=True):
         nodes: Iterable[tuple[Node | None, Node | None]],
         instances: Iterable[tuple[Instance | None, Instance | None]],
     ) -> Usage:
-        """Return the usage after nodes and instances were replaced, each by the one beside it."""
+        """Return the usage after nodes and instances were replaced, given as pairs of the old and
+        the new one."""
         growth: dict[str, Amount] = {}
         accessors: dict[str, str] = {}
         for before, after in nodes:
