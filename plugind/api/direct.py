@@ -1,7 +1,7 @@
 """The API without a framework: steps from a request to its whole answer, for any server.
 
-``flask_port`` does the same for servers of WSGI, which hold a thread for each request. Both have
-the flow, the notes and the answers of ``unrouted`` in common.
+``flask_port`` does the same for WSGI servers, which hold a thread for each request. Both share the
+flow, the notes and the answers of ``unrouted``.
 """
 
 from __future__ import annotations
@@ -38,7 +38,7 @@ class Answer(NamedTuple):
 class Found(NamedTuple):
     """The endpoint that a request is for, with the parts of its path, or else its ``reply``.
 
-    ``rule`` is the path as the table has it, "" for none, for the metrics.
+    ``rule`` is the path as in the table, "" for none; it is used for the metrics.
     """
 
     rule: str
@@ -51,11 +51,11 @@ class Found(NamedTuple):
 def _map_of(endpoints: tuple[tuple[str, str], ...]) -> Map:
     """Return the map of paths and methods to places in the table.
 
-    Servers of one process share it: to compile its rules is a quarter of what a server's start
-    takes.
+    Servers of one process share it, because compiling its rules takes a quarter of the time of a
+    server's start.
     """
     rules = [(path, method, at) for at, (path, method) in enumerate(endpoints)]
-    # Without a rule for /ui it would be redirected to one of the host that the client names.
+    # Without a rule for /ui, werkzeug would redirect to /ui/ on the host that the client names.
     rules += [(_ROOT, "GET", -1), (_PAGES, "GET", -1)]
     return Map(
         [Rule(path, methods=[method], endpoint=at) for path, method, at in rules],
@@ -76,21 +76,21 @@ class Direct:
         self._map = _map_of(tuple((each.path, each.method) for each in table)).bind("")
 
     def exchange(self, request: Request) -> Exchange:
-        """Return the exchange that a request begins; its turn is to be ended after the answer."""
+        """Return a new exchange for a request; its turn must be ended after the answer."""
         return self.flow.exchange(request)
 
     def answer(self, exchange: Exchange, target: str) -> Steps[Answer]:
-        """Return the answer to a request for a ``target``, the path as it was sent; note it."""
+        """Return the answer to a request, and note it; ``target`` is the path as it was sent."""
         found = self._find(exchange.request, target)
         made = yield from self._made(exchange, found)
         self._note(exchange, found, made)
         return made
 
     def keep(self, exchange: Exchange, target: str) -> Steps[bool]:
-        """Make the answer to a read, to have it kept; return whether it is of a kind that is.
+        """Make the answer to a read so that it is kept. Return whether such answers are kept.
 
-        Endpoints that are no reads are not called, since such an endpoint may open a stream, which
-        nobody would close here.
+        Endpoints that are not reads are not called, because they may open a stream, which would
+        not be closed here.
         """
         found = self._find(exchange.request, target)
         if found.endpoint is not None and found.endpoint.reads:
@@ -116,8 +116,8 @@ class Direct:
     def check_head(self, exchange: Exchange, target: str) -> int | Answer:
         """Decide about a request by its head alone, before its body is read.
 
-        Return how many bytes the body may have, or the answer to a request that is refused, which
-        is then noted like any other.
+        Return how many bytes the body may have or, if the request is refused, the answer, which is
+        then noted like any other.
         """
         request = exchange.request
         found = self._find(request, target)
@@ -137,14 +137,14 @@ class Direct:
         return made
 
     def _find(self, request: Request, target: str) -> Found:
-        """Return what a request is for, as Flask finds it."""
+        """Return the endpoint of a request, or its reply, as Flask finds them."""
         try:
             rule, path = self._map.match(request.path, request.method, return_rule=True)
         except MethodNotAllowed as error:
             return Found("", reply=no_method(error.valid_methods or ()))
         except HTTPException:
             return Found("", reply=NO_PATH)
-        if target.startswith("//"):  # werkzeug takes slashes from its start
+        if target.startswith("//"):  # werkzeug strips leading slashes
             return Found(rule.rule, reply=NO_PATH)
         if rule.endpoint >= 0:
             return Found(rule.rule, self._table[rule.endpoint], path)

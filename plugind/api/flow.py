@@ -1,7 +1,7 @@
-"""The one flow of every request: rights, the wait for an index, rights again, and the reply.
+"""The flow of every request: authorization, a wait for an index, authorization again, the reply.
 
-It knows no HTTP server: a server makes a ``Request`` of what it reads, takes the steps of the flow,
-in which the request may pause, and sends the ``Reply``.
+The flow is independent of the HTTP server: a server makes a ``Request`` of what it reads, runs the
+steps of the flow, in which the request may pause, and sends the ``Reply``.
 """
 
 from __future__ import annotations
@@ -40,10 +40,10 @@ class Flow:
     """Answers requests.
 
     ``acl`` returns the policies and tokens in force now, ``types`` are the names of the plugin
-    types, ``parts`` has for each group of endpoints what it needs, and ``signal`` makes signals of
-    the server that the requests come to. ``check_write`` raises Forbidden for a write that a
-    browser sends for another site, which only tokens stop otherwise.
-    ``has_public_metrics``: the configuration has metrics readable by everybody.
+    types, ``parts`` has the object that each group of endpoints needs, and ``signal`` makes signals
+    of the server that the requests come to. ``check_write`` raises Forbidden for a write that a
+    browser sends for another site; it is called while ACLs are off, when no token protects writes.
+    ``has_public_metrics``: the configuration makes metrics readable without a token.
     """
 
     def __init__(
@@ -77,22 +77,22 @@ class Flow:
         return Exchange(request, Turn(self.turns, self._signal))
 
     def begin(self, exchange: Exchange) -> Steps[None]:
-        """Take a turn, unless the request may wait for an index first, or is no read.
+        """Take a turn or note a plain read, unless a costly read may wait for an index first.
 
-        Raise TooManyParked for a costly read that may not even wait for its turn.
+        Raise TooManyParked if too many costly reads wait for their turn already.
         """
         if not (exchange.request.may_block and kind_of(exchange.request)):
             yield from self._begin(exchange)
 
     def _begin(self, exchange: Exchange) -> Steps[None]:
-        """Take a turn, or note a plain read. Raise TooManyParked."""
+        """Take a turn, or note a plain read; do neither for other requests. Raise TooManyParked."""
         request, turn = exchange.request, exchange.turn
         if kind := kind_of(request):
             acl = self._acl()
             holder = holder_of(request, acl, time.time_ns())
             has_waited = yield from turn.begin(kind, holder.name)
             if not has_waited:
-                exchange.acl = acl  # one look for the whole answer, again after a wait
+                exchange.acl = acl  # used for the whole answer; read again after a wait
         elif request.method in ("GET", "HEAD"):
             turn.begin_plain()
 
@@ -101,12 +101,11 @@ class Flow:
     ) -> Steps[Reply]:
         """Return the reply of an endpoint; ``path`` has the parts of the request's path by name.
 
-        Raise a PlugindError for a request that cannot be answered, which ``failed`` makes a reply
-        of.
+        Raise a PlugindError if the request cannot be answered; ``failed`` makes a reply of it.
         """
         if not (endpoint.reads or exchange.turn.has_begun):  # it does not wait for an index
             yield from self._begin(exchange)
-        if endpoint.caller is not None:  # a page; its session may have begun elsewhere
+        if endpoint.caller is not None:  # a page; its session may have begun on another server
             with suppress(StoreError):
                 self._catalogue.refresh()
         call = self.admit(exchange, endpoint, path)
@@ -130,23 +129,23 @@ class Flow:
 
     @property
     def contact(self) -> Contact:
-        """Return what an answer says of the store."""
+        """Return what answers say about contact with the store."""
         return self._catalogue.contact
 
     def _refresh(self, query: Query) -> None:
-        """Have the state as new as the answer to a query has to be: a default read has everything
-        that any server acknowledged before it, a stale one what this server knows. Raise StoreError
-        where a default read cannot know."""
+        """Refresh the state as far as a query requires: a default read must see everything that any
+        server acknowledged before it, a stale read what this server knows. Raise StoreError if that
+        fails for a default read."""
         if not query.stale:
             self._catalogue.refresh()
-        elif query.index > self._catalogue.index:  # another server may have given it
+        elif query.index > self._catalogue.index:  # another server may have given out this index
             with suppress(StoreError):
                 self._catalogue.refresh()
 
     def admit(self, exchange: Exchange, endpoint: Endpoint, path: Mapping[str, str]) -> Call[Any]:
-        """Return the call that a request may make, by the policies and tokens in force now.
+        """Authorize a request by the policies and tokens in force now, and return its call.
 
-        Raise Forbidden, and BadRequest for a query that cannot be understood.
+        Raise Forbidden if it is denied, and BadRequest if its query cannot be understood.
         """
         request = exchange.request
         acl, exchange.acl = exchange.acl or self._acl(), None
@@ -187,7 +186,7 @@ class Flow:
         )
 
     def query_of(self, request: Request) -> Query | None:
-        """Return the query of a read; None for one that cannot be understood."""
+        """Return the query of a read, None if it cannot be understood."""
         try:
             return read_query(request.query, self._region)
         except BadRequest:
@@ -196,18 +195,19 @@ class Flow:
     def subscribe(
         self, request: Request, resource: str, index: int, call: Callable[[], object]
     ) -> Subscription:
-        """Call ``call`` once a resource changed after an index, as ``Catalogue.subscribe`` does, on
-        a place of the request's caller. Raise TooManyParked."""
+        """Have ``call`` called once a resource has changed after an index, as
+        ``Catalogue.subscribe`` does. It takes a place of the request's caller. Raise TooManyParked.
+        """
         holder = holder_of(request, self._acl(), time.time_ns())
         return self._catalogue.subscribe(resource, index, call, holder)
 
     def failed(self, exchange: Exchange, error: Exception) -> Reply:
-        """Return the reply to a request that raised an error; log one that is plugind's fault."""
+        """Return the reply to a request that raised an error; log it if it is plugind's fault."""
         if not isinstance(error, PlugindError):
             _log.error("a request failed by a fault of plugind's own", exc_info=error)
             return error_reply("internal error; the server's log says more", 500)
         if isinstance(error, Forbidden) and exchange.decision == "allow":
-            # The view found more to ask for: the body, or a secret.
+            # The view refused what the endpoint's need allows, because of the body or a secret.
             exchange.decision, exchange.rule = "none", ""
         headers = {"Retry-After": str(error.retry_after)} if error.retry_after else {}
         reply = error_reply(str(error), error.status, headers=headers)
@@ -215,10 +215,10 @@ class Flow:
         return refused(exchange.request, reply) if refused else reply
 
     def _wait(self, exchange: Exchange, call: Call[Any], source: Source) -> Steps[None]:
-        """Wait until a resource is newer than its reader knows it, and then for a turn.
+        """Wait until a resource is newer than the query's index, and then for a turn.
 
-        The place among those that wait is held until then. Raise BadRequest for a bad filter before
-        the wait, TooManyParked, and ClientGone once the client has left.
+        Hold a place among the parked queries until the turn comes. Raise BadRequest for a bad
+        filter before the wait, TooManyParked, and ClientGone once the client has left.
         """
         query = call.query
         _filter(query, source)
@@ -245,13 +245,13 @@ class Flow:
             yield from exchange.turn.begin(kind_of(exchange.request), holder.name)
 
     def _read(self, call: Call[Any], source: Source, content_type: str) -> Reply:
-        """Return what a source has now, as the query asks for it. Raise BadRequest."""
+        """Return the present answer of a source, as the query asks for it. Raise BadRequest."""
         query, catalogue = call.query, self._catalogue
         matches = _filter(query, source)
         reading = source.look()
         if reading.found is None:
             return error_reply(source.missing, 404, reading.index)
-        # An answer that no change touches is made for each caller: there is no key to keep it by.
+        # An answer that no change affects is made for each caller: it has no key to keep it by.
         is_kept = source.is_kept and source.resource != SETTLED
         keep = partial(catalogue.views.get, source.resource) if is_kept else made_now
         found, token = reading.found, reading.next_token
@@ -282,7 +282,7 @@ class Flow:
         return reply.changed(version=tag, terms=terms)
 
     def _check_size(self, size: int) -> None:
-        """Raise BadRequest for a list that is larger than it may be."""
+        """Raise BadRequest if a list is larger than ``server.max_list_size``."""
         if size > self._max_list_size:
             self._hits.add("max_list_size", size=size)
             raise BadRequest(
@@ -292,7 +292,7 @@ class Flow:
 
 
 def _look(endpoint: Endpoint, call: Call[Any], path: Mapping[str, str]) -> Steps[Reply | Source]:
-    """Return what an endpoint's view does, after the pauses of one that waits."""
+    """Return the result of an endpoint's view, which may pause."""
     answer = endpoint.view(call, **path)
     if isinstance(answer, Generator):
         reply: Reply = yield from answer
@@ -301,7 +301,7 @@ def _look(endpoint: Endpoint, call: Call[Any], path: Mapping[str, str]) -> Steps
 
 
 def _decide(exchange: Exchange, endpoint: Endpoint, authorizer: Authorizer, asked: Asked) -> None:
-    """Note the decision about a request in its exchange. Raise Forbidden where it is denied."""
+    """Note the decision about a request in its exchange. Raise Forbidden if it is denied."""
     decision = endpoint.need(authorizer, asked)
     place = decision.rule and decision.rule.place
     exchange.decision = decision.effect
@@ -314,7 +314,8 @@ def _decide(exchange: Exchange, endpoint: Endpoint, authorizer: Authorizer, aske
 
 
 def _caller(acl: Acl, endpoint: Endpoint, secret: str) -> Caller:
-    """Return who shows a secret. Raise TokenNotFound where the endpoint needs a token."""
+    """Return the caller that has a secret. If there is none, return the anonymous caller on an
+    endpoint that needs no token; on others raise TokenNotFound."""
     now = time.time_ns()
     try:
         return acl.caller(secret, now)

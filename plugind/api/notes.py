@@ -1,4 +1,4 @@
-"""Notes every answer: a line of the access log, and the metrics of requests."""
+"""Records every answer in the access log and in the metrics of requests."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from plugind.api.openapi import template_of
 from plugind.api.request import Request
 
 Counter = Callable[[float], object]
-"""Counts a request that took some seconds."""
+"""Counts a request, given the seconds that it took."""
 
 CounterOf = Callable[[str, str, int], Counter]
 """Returns the counter of requests with a method, the path of an endpoint ("" for none), and the
@@ -21,15 +21,15 @@ status of the answer."""
 
 
 class Noted(NamedTuple):
-    """The notes about an answer, the same each time that it is given: what counts it, and the
-    fields of a line of the access log."""
+    """The notes about an answer, the same each time that it is given: its counter, and the fields
+    of its line in the access log."""
 
     counter: Counter
     fields: Mapping[str, object]
 
 
 class Notes:
-    """Counts answers, and notes them in the access log, where there is one."""
+    """Counts answers, and writes them to the access log if there is one."""
 
     def __init__(
         self,
@@ -44,7 +44,7 @@ class Notes:
     def noted(self, exchange: Exchange, path: str, status: int, index: int) -> Noted:
         """Return the notes about the answer to a request.
 
-        ``path`` is that of the rule which the request came to, "" for none; ``index`` is 0 where
+        ``path`` is that of the rule that the request matched, "" for none; ``index`` is 0 if
         the answer has none.
         """
         if exchange.endpoint is not None:
@@ -73,14 +73,14 @@ class Notes:
     ) -> None:
         """Note that an answer was given again to a blocking query, whose own parameters are logged.
 
-        It took ``seconds`` in all, and was parked for ``parked`` of them.
+        The query took ``seconds`` in all, and was parked for ``parked`` of them.
         """
         noted.counter(seconds - parked)
         if (log := self._access_log) is not None:
             log.answered(request.remote, {**noted.fields, "query": log.query(request)}, seconds)
 
     def refused(self, remote: str, method: str, path: str, status: int) -> None:
-        """Note a request that was refused before it came to the flow of requests."""
+        """Note a request that was refused before it reached the flow of requests."""
         self._counter(method, "", status)(0.0)
         if self._access_log is not None:
             self._access_log.refused(remote, method, path, status)

@@ -1,9 +1,10 @@
-"""Answers reads that ask again for what has not changed, before they come to the flow of requests.
+"""Answers repeated reads of unchanged resources with kept answers, before they reach the flow.
 
-An answer is kept by all of the request that it depends on, and given again only on its terms: the
-resource has the same index, the same policies and tokens are in force, the token has not expired,
-and the state is as new as the read has to be. So nobody gets what the flow would not give at that
-moment. Only answers with a version are kept, so no errors, and none that is of the caller alone.
+The key of a kept answer has every part of the request that the answer depends on. It is given again
+only on its terms: the resource has the same index, the same policies and tokens are in force, the
+token has not expired, and the state is as new as the read requires. So no client gets an answer
+that the flow would not give at that moment. Only answers with a version are kept: no errors, and
+none that is for one caller alone.
 """
 
 from __future__ import annotations
@@ -25,15 +26,15 @@ from plugind.catalogue.answers import Answers
 from plugind.model import IN_CONTACT
 
 KEY_MAXIMUM = 1024
-"""Characters of a key, which clients choose; ``Answers`` allows for as many."""
+"""Most characters of a key, which clients choose; ``Answers`` allows for that many."""
 
 F = TypeVar("F")
 
 Text = str | bytes
-"""A part of a request as its server has it."""
+"""A part of a request, in the type that its HTTP server uses."""
 
 OF_WAITS = ("index", "wait")
-"""The parameters that say for what a blocking query waits, and for how long."""
+"""The parameters for the wait of a blocking query: after which index, and for how long."""
 
 _USUAL = contact_headers(IN_CONTACT)
 _OF_CONTACT = (KNOWN_LEADER, LAST_CONTACT)
@@ -49,12 +50,13 @@ def key_of(
     authorization: Text,
     shows_secret: bool,
 ) -> Hashable:
-    """Return all of a request that the answer to a read depends on; None where it is no read, and
-    where it is so long that it would take more memory than most answers.
+    """Return the key of a read: all parts of the request that the answer depends on. Return None if
+    the request is not a read, or so long that its key would take more memory than most answers.
 
     ``target`` is the path and ``query`` the query, as they were sent; ``target`` may have both. The
-    rest are the values of the headers Accept-Encoding, If-None-Match, X-Nomad-Token and
-    Authorization, and whether there is one with a node's secret. A token is only in it as a hash.
+    other arguments are the values of the headers Accept-Encoding, If-None-Match, X-Nomad-Token and
+    Authorization, and whether there is a header with a node's secret. The key has tokens only as a
+    hash.
     """
     if method not in ("GET", "HEAD"):
         return None
@@ -65,8 +67,8 @@ def key_of(
 
 
 def key_once_woken(key: Hashable, request: Request) -> Hashable:
-    """Return what the answer to a blocking query is kept by, given the key of the request: those
-    that wait for different indexes, and for how long, get the same."""
+    """Return the key of the answer to a blocking query, given the key of the request. Queries that
+    differ only in their index and wait have the same key."""
     assert isinstance(key, tuple)
     method, target, _, *rest = key
     parameters = tuple(each for each in request.parameters if each[0] not in OF_WAITS)
@@ -74,9 +76,9 @@ def key_once_woken(key: Hashable, request: Request) -> Hashable:
 
 
 class Repeat:
-    """An answer that may be given again on its terms; ``headers`` say nothing of the store.
+    """An answer that may be given again on its terms; ``headers`` has none about the store.
 
-    ``held_at`` is the index of the last state in which its resource had not changed.
+    ``held_at`` is the index of the last state in which its resource was found unchanged.
     """
 
     __slots__ = ("_forms", "body", "headers", "held_at", "is_head", "noted", "status", "terms")
@@ -94,7 +96,7 @@ class Repeat:
         self._forms: dict[Any, Any] = {}
 
     def form(self, make: Callable[[Repeat], F]) -> F:
-        """Return the form that a server's function makes of the answer, made once."""
+        """Return what a server's function makes of the answer; it is called once."""
         found = self._forms.get(make)
         if found is None:
             found = self._forms[make] = make(self)
@@ -119,14 +121,14 @@ class Repeats:
         self._notes = notes
 
     def keep(self, exchange: Exchange, terms: Terms | None, answer: Rendered, path: str) -> None:
-        """Keep the answer to a request, where its terms allow that; ``path`` is as for
+        """Keep the answer to a request, if its terms allow that; ``path`` is as for
         ``Notes.answered``."""
         if exchange.key is None or terms is None:
             return
         exchange.may_be_kept = True
         if not terms.stale and self._catalogue.has_other_servers:
-            return  # whether it may be given again is known to another machine only
-        if terms.acl is not self._kept_by:  # of those before it none is given any more
+            return  # only another machine knows whether it may be given again
+        if terms.acl is not self._kept_by:  # answers under the earlier one are void
             self._answers.clear()
             self._kept_by = terms.acl
         noted = self._notes.noted(exchange, path, answer.status, terms.index)
@@ -134,11 +136,11 @@ class Repeats:
         self._answers.put(exchange.key, repeat, terms.resource, len(repeat.body))
 
     def find(self, key: Hashable, *, has_waited: bool = False) -> Repeat | None:
-        """Return the answer to a request with this key, None where the flow has to make it. Nothing
-        here waits, so that it can be called in the thread of a server's loop.
+        """Return the kept answer to a request with this key, None if the flow has to make it. Never
+        block, so that the thread of a server's event loop can call this.
 
         ``has_waited``: an answer to the same request was found before, and the request has been
-        parked since. The state was as new as the read has to be then, and only moves forward.
+        parked since. The state was as new as the read requires then, and only moves forward.
         """
         repeat = self._answers.get(key)
         if repeat is None:
@@ -159,22 +161,22 @@ class Repeats:
         return repeat
 
     def may_park(self, query: Query) -> bool:
-        """Return whether a blocking query may wait from an answer that is kept: nothing has to be
-        asked of another machine for it."""
+        """Return whether a blocking query that has a kept answer may be parked at once: no other
+        machine has to be asked."""
         if query.stale:
-            return query.index <= self._catalogue.index  # another server may have given a later one
+            return query.index <= self._catalogue.index  # another server may know a later one
         return not self._catalogue.has_other_servers
 
     def contact_headers(self) -> dict[str, str]:
-        """Return the headers that an answer has beside its own: the same object each time while the
-        store is at hand."""
+        """Return the headers about the store, which an answer has in addition to its own. If no
+        other server shares the store, they are the same object each time."""
         if self._is_at_hand:
             return _USUAL
         return contact_headers(self._catalogue.contact)
 
     def given(self, repeat: Repeat, remote: str, began: float) -> None:
         """Note that an answer is given again, to the address ``remote``, for a request that began
-        then (monotonic clock)."""
+        at ``began`` (monotonic clock)."""
         now = time.monotonic()
         self._turns.saw_plain(now)
         self._notes.repeated(repeat.noted, remote, now - began)

@@ -19,17 +19,17 @@ from plugind.filtering import Filter
 
 @dataclass(frozen=True, slots=True)
 class Beyond:
-    """The fields that a filter may use and that a list's rows lack, or have in part only: their
-    names, and a function that returns the value of one, given the row's ID and the name."""
+    """The fields that a filter may use but a list's rows lack, or have only in part: their names,
+    and a function that returns the value of one, given the row's ID and the field's name."""
 
     names: frozenset[str]
     find: Callable[[str, str], Any]
 
 
 class _Cursor:
-    """A row of a list as a filter reads it: the one at ``at``, which is moved from row to row.
+    """The row of a list that a filter reads: the one at ``at``, which is moved from row to row.
 
-    A row is decoded for the first of its fields whose value is not kept. Those beyond it are found
+    A row is decoded when a field is read whose value is not kept. Fields of ``beyond`` are found
     when they are needed.
     """
 
@@ -38,10 +38,10 @@ class _Cursor:
         self._rows = listing.rows
         self._beyond = beyond
         self._kept = listing.columns.of(listing.rows)
-        # Of the fields that were asked for. None is beyond the rows, whatever others have kept.
+        # The fields that were read, none of them of ``beyond``, even if other filters kept one.
         self._columns: dict[str, Column] = {}
         self._texts: dict[str, str] = {}
-        # Of the row that was decoded last, and of the one that had fields found last.
+        # The row that was decoded last, and the row whose fields of ``beyond`` were found last.
         self._decoded: tuple[int, dict[str, Any]] = -1, {}
         self._found: tuple[int, dict[str, Any]] = -1, {}
 
@@ -63,7 +63,7 @@ class _Cursor:
         if isinstance(value, str):
             value = self._texts.setdefault(value, value)  # equal texts of rows are kept once
         elif isinstance(value, list | dict):
-            return value  # kept, it would take several times the memory of its JSON
+            return value  # not kept: it would take several times the memory of its JSON
         self._columns[name][at] = value
         return value
 
@@ -77,12 +77,12 @@ class _Cursor:
 
 
 def selects(query: Query) -> bool:
-    """Return whether the query asks for anything else than the whole list as it is."""
+    """Return whether the query asks for anything other than the whole list as it is."""
     return bool(query.prefix or query.filter or query.per_page or query.reverse or query.next_token)
 
 
 def shape(query: Query) -> str:
-    """Return a key of the selection that a query makes; "" where it takes the whole list."""
+    """Return a key of the selection that a query makes, "" if it takes the whole list."""
     if not selects(query):
         return ""
     parts = (query.prefix, query.filter, query.per_page, query.reverse, query.next_token)
@@ -103,10 +103,10 @@ class Page:
 def select(
     listing: Listing, query: Query, matches: Filter | None, beyond: Beyond | None = None
 ) -> Page:
-    """Return the rows asked for of a list.
+    """Return the rows of a list that a query asks for.
 
-    A page begins with its token's ID, or where that row would be if it is gone. No row is looked at
-    beyond the end of the page.
+    A page begins at the row whose ID is its token, or where that row would be if it is gone. No
+    row beyond the end of the page is examined.
     """
     rows = listing.rows
     first, last = _bounds(rows, query)
@@ -127,7 +127,7 @@ def select(
 
 
 def _bounds(rows: Sequence[Row], query: Query) -> tuple[int, int]:
-    """Return where the rows begin and end that have the prefix and that the page has reached."""
+    """Return the bounds of the rows that have the prefix and are not on earlier pages."""
     first, last = 0, len(rows)
     if query.prefix:
         first = bisect_left(rows, query.prefix, key=_id)

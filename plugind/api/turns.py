@@ -1,14 +1,15 @@
 """Lets costly reads take turns: few are in work at a time, so that plain requests are not held up.
 
-A read is costly when its answer is selected, indented, packed or a page for people, or when a
-change woke it together with others. A blocking query takes its turn after its wait.
+A read is costly if its answer is a selection of rows, indented, packed with gzip or a web page, or
+if a change woke it together with others. A blocking query takes its turn after its wait.
 
-1. Plain reads never wait here. A costly one begins while none is in work, or after a moment.
-2. While there are plain reads, a costly one that had to wait begins only after a rest as long as
-   the one before took: the interpreter, which one thread has at a time, is idle when a plain one
-   comes.
-3. Of the kinds that wait the one goes first that has used least time, and within it the caller who
-   has: neither a flood of one kind nor one caller holds up the others.
+1. Plain reads never wait here. A costly read begins while no plain read is in work, or after
+   ``PATIENCE``.
+2. While there are plain reads, a costly read that had to wait begins only after a rest as long as
+   the costly read before it took. So the interpreter, which one thread has at a time, is idle when
+   a plain read comes.
+3. Of the kinds that wait, the one that has used the least time goes first, and within it the caller
+   that has used the least. So neither a flood of one kind nor one caller holds up the others.
 """
 
 from __future__ import annotations
@@ -29,12 +30,12 @@ Begin = Callable[[], None]
 """Called when a request's turn has come."""
 
 PATIENCE = 0.02
-"""Seconds after which a costly request begins however many plain ones are in work."""
+"""Seconds after which a costly request begins even if plain ones are in work."""
 
 REST_MAXIMUM = 0.01
-"""Seconds between two costly requests at most, while there are plain ones."""
+"""Most seconds of rest between two costly requests, while there are plain ones."""
 
-_RECENT = 0.1  # seconds in which there was a plain request, so that another may come
+_RECENT = 0.1  # seconds after a plain request in which another is expected
 _PARTIES_MAXIMUM = 1_024
 _COSTLY_PARAMETERS = OF_LISTS | {"pretty"}
 _SEARCH = "/v1/search"
@@ -66,8 +67,8 @@ def kind_of(request: Request) -> str:
 
 
 class _Shares:
-    """How many seconds each of several parties has used. One that comes back after a while starts
-    with what the others had used then, and not with all that it did not use."""
+    """How many seconds each of several parties has used. A party that comes back after a while
+    starts level with the others, without credit for the time that it did not use."""
 
     def __init__(self) -> None:
         self._used: dict[str, float] = {}
@@ -78,17 +79,17 @@ class _Shares:
         self._used[name] = max(self._used.get(name, 0.0), self._floor)
 
     def least(self, names: Iterable[str]) -> str:
-        """Return the party that has used least, of some that wait."""
+        """Return the party that has used the least, of some that wait."""
         found = min(names, key=self._used.__getitem__)
         self._floor = max(self._floor, self._used[found])
         return found
 
     def charge(self, name: str, seconds: float) -> None:
-        """Note what a party used."""
+        """Add seconds that a party used."""
         self._used[name] = self._used.get(name, self._floor) + seconds
 
     def forget_the_idle(self, waiting: Collection[str]) -> None:
-        """Let go of parties that used no more than one that comes new would be taken to have."""
+        """Forget parties that do not wait and have used no more than a new party starts with."""
         self._used = {
             name: used for name, used in self._used.items() if used > self._floor or name in waiting
         }
@@ -98,10 +99,10 @@ class _Shares:
 
 
 class Turns:
-    """Lets ``places`` costly requests be in work at a time. Safe for threads.
+    """Lets ``places`` costly requests be in work at a time. Thread-safe.
 
-    ``waiting_maximum`` may wait; those that a change woke always may, for each keeps its place
-    among those that may be parked until its turn comes.
+    At most ``waiting_maximum`` requests may wait. Queries that a change woke may always wait,
+    because each keeps its place among the parked queries until its turn comes.
     """
 
     def __init__(self, places: int, waiting_maximum: int, hits: Hits) -> None:
@@ -124,8 +125,8 @@ class Turns:
         return self._count
 
     def begin_plain(self, *, is_of_woken: bool = False) -> None:
-        """Note that a plain read is in work, or one that makes the answer of queries that a change
-        woke."""
+        """Note that a plain read begins, or, with ``is_of_woken``, one that makes the answer to
+        queries that a change woke."""
         with self._lock:
             self._plain += 1
             if is_of_woken:
@@ -134,18 +135,18 @@ class Turns:
                 self._last_plain = time.monotonic()
 
     def saw_plain(self, now: float) -> None:
-        """Note that a plain read is answered at once ``now`` (monotonic clock), so that another may
-        come."""
+        """Note that a plain read is answered at once, at ``now`` (monotonic clock); another may
+        follow."""
         self._last_plain = now
 
     def saw_woken(self, now: float) -> None:
-        """Note that a blocking query which a change woke is answered ``now``, as cheaply as a plain
-        read."""
+        """Note that a blocking query that a change woke is answered at ``now`` (monotonic clock),
+        as cheaply as a plain read."""
         self._last_woken = now
 
     @property
     def has_plain(self) -> bool:
-        """Return whether there was a plain read a moment ago, so that another may come."""
+        """Return whether there was a plain read a moment ago, so that another may follow."""
         return time.monotonic() - self._last_plain < _RECENT
 
     def end_plain(self) -> None:
@@ -156,10 +157,10 @@ class Turns:
         _call(begun)
 
     def begin(self, kind: str, holder: str, call: Begin) -> bool:
-        """Take a turn and return True, or have ``call`` called, from any thread, when it comes.
+        """Take a turn and return True, or return False and have ``call`` called when it comes.
 
-        A turn that was taken or has come is to be given back with ``end``. Raise TooManyParked
-        when too many requests wait already.
+        ``call`` is called from any thread. A turn that was taken or has come must be given back
+        with ``end``. Raise TooManyParked if too many requests wait already.
         """
         with self._lock:
             if kind != WOKEN and self._count >= self._maximum:
@@ -178,12 +179,12 @@ class Turns:
 
     @property
     def rest(self) -> float:
-        """Return for how many seconds a costly request whose turn has come is to rest before it."""
+        """Return for how many seconds a costly request must rest when its turn has come."""
         is_alone = time.monotonic() - max(self._last_plain, self._last_woken) >= _RECENT
         return 0.0 if is_alone else min(self._last_took, REST_MAXIMUM)
 
     def end(self, kind: str, holder: str, seconds: float) -> None:
-        """Give back a turn, which took ``seconds``, for the request that is next."""
+        """Give back a turn that took ``seconds``, and let the next request begin."""
         with self._lock:
             self._free += 1
             self._last_took = seconds
@@ -197,7 +198,7 @@ class Turns:
         _call(begun)
 
     def _go_on(self) -> list[Begin]:
-        """Let requests that wait begin, as far as they may; return the functions to call for it."""
+        """Let waiting requests begin, as many as may. Return the functions to call for them."""
         begun = []
         while self._waiting and self._may_begin():
             self._free -= 1
@@ -228,7 +229,7 @@ def _call(begun: Iterable[Begin]) -> None:
 
 
 class Turn:
-    """The turn of one request, or a note that it is plain, or nothing while it is parked.
+    """The turn of one costly request, or a note that a plain one is in work; none while parked.
 
     ``signal`` makes the signals of the server that the request came to.
     """
@@ -251,9 +252,9 @@ class Turn:
         self._end = self._turns.end_plain
 
     def begin(self, kind: str, holder: str) -> Steps[bool]:
-        """Wait for a turn; a request of no kind is plain, and begins at once.
+        """Wait for a turn; a request whose kind is "" is plain, and begins at once.
 
-        Return whether that took a while. Raise TooManyParked.
+        Return whether it had to wait. Raise TooManyParked if too many requests wait already.
         """
         if not kind:
             self.begin_plain()

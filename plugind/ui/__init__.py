@@ -1,4 +1,4 @@
-"""The web page: every page is in PAGES, and comes through the same flow as the API."""
+"""The web page. PAGES lists all its pages, which are served through the same flow as the API."""
 
 from itertools import chain
 

@@ -24,19 +24,19 @@ _ASSETS = {
 _DIGESTS = {name: hashlib.sha256(body).hexdigest()[:12] for name, body in _ASSETS.items()}
 
 ASSETS_VERSION = hashlib.sha256("".join(_DIGESTS.values()).encode()).hexdigest()[:12]
-"""A digest of all of them, on which the pages depend."""
+"""A digest of all files; it is part of the version of each page."""
 
 endpoints = Endpoints(UiParts)
 
 
 def asset_url(root: str, name: str) -> str:
-    """Return the URL of a file, relative to a page whose way to ``/ui/`` is ``root``."""
+    """Return the URL of a file, relative to a page from which ``/ui/`` is at ``root``."""
     return f"{root}static/{name}?v={_DIGESTS[name]}"
 
 
 @endpoints("GET", "/ui/static/<name>", need=no_token, answer={"type": "string"}, errors=(404,))
 def static_file(call: Call[UiParts], name: str) -> Reply:
-    """Send a file that pages load; it may be kept for good."""
+    """Send a file that pages load; clients may cache it forever."""
     if name not in _ASSETS:
         raise NotFound("no such file")
     content_type = _TYPES[name[name.rindex(".") :]]

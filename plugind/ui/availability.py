@@ -1,4 +1,4 @@
-"""How available plugins and nodes were, as pages show it: in numbers, and in small pictures."""
+"""The availability of plugins and nodes, as pages show it: as numbers and as small charts."""
 
 from __future__ import annotations
 
@@ -28,10 +28,10 @@ PARTS = {
     "NodeDown": "away",
     "Unknown": "unknown",
 }
-"""What a window is made of, and the classes by which it is drawn."""
+"""The parts that a window is divided into, with the CSS class of each."""
 
-_WHOLE, _LEAST = 1000, 6  # widths of a window, and of what would be too narrow to be seen
-_HEIGHT, _STEP = 16, 4  # of an hour in a strip
+_WHOLE, _LEAST = 1000, 6  # width of a window, and the least width of a part in it
+_HEIGHT, _STEP = 16, 4  # height of an hour's bar in a strip, and the distance between bars
 
 Rows = Sequence[Mapping[str, Any]]
 """The rows that the API answers with."""
@@ -40,10 +40,10 @@ Measure = Callable[[Sequence[Window], int], Measured]
 
 
 class AvailabilityOf:
-    """Reads availability for pages. It is kept for a minute, for open pages ask again with each
-    change of the fleet, unless something happens to the plugin or node.
+    """Reads availability for pages. Because open pages ask again after each change in the fleet, a
+    result is kept until the next minute begins or something happens to the plugin or node.
 
-    Safe for threads: at worst, it is read twice.
+    Thread-safe: at worst, a result is read twice.
     """
 
     def __init__(self, availability: Availability) -> None:
@@ -88,8 +88,8 @@ def availability_table(rows: Rows) -> Table:
 
 
 def parts_of(window: Mapping[str, Any]) -> Iterator[tuple[str, int, int]]:
-    """Yield the class of each part of a window, where it begins, and how wide it is; nothing that
-    happened is too narrow to be seen."""
+    """Yield the class, the start and the width of each part of a window that is not empty. Every
+    such part is wide enough to be seen."""
     total = sum(window[name] for name in PARTS)
     widths = {
         class_: max(_LEAST, round(_WHOLE * window[name] / total)) if window[name] else 0
@@ -113,14 +113,14 @@ def day_of(strip: Strip) -> Sums:
 
 
 def strip_picture(strip: Strip) -> Markup:
-    """Return what is inside of the picture of a strip: for each hour a bar, as high as the share
-    that was healthy, on a ground that shows what was not."""
+    """Return the SVG paths that draw a strip: for each hour a bar, as high as the healthy share,
+    on a background that shows the rest."""
     return _drawn(tuple(map(_level, strip)))
 
 
 def _level(hour: Sums) -> int:
-    """Return how high an hour's bar is, -1 where nothing is known of it. It is full only if all was
-    healthy, and empty only if nothing was."""
+    """Return the height of an hour's bar, -1 if nothing is known about the hour. The bar is full
+    only if the availability was 1, and empty only if it was 0."""
     if hour.availability is None:
         return -1
     share = rounded_share(hour.availability) or 0
@@ -144,7 +144,7 @@ def _drawn(levels: tuple[int, ...]) -> Markup:
 
 
 def percent(share: float | None) -> str:
-    """Return a share for people, rounded down, so that a short failure does not show as none."""
+    """Return a share in percent, rounded down so that a short failure is not shown as 100 %."""
     rounded = rounded_share(share)
     if rounded is None:
         return "not known"
@@ -154,7 +154,7 @@ def percent(share: float | None) -> str:
 
 
 def span(seconds: float) -> str:
-    """Return a sum of times for people: ``45 s``, ``12 min``, ``3.4 h``, ``12.5 d``."""
+    """Return a duration as text for people: ``45 s``, ``12 min``, ``3.4 h``, ``12.5 d``."""
     for unit, length, below in (("s", 1, 100), ("min", 60, 100), ("h", 3600, 100)):
         if seconds < below * length:
             return f"{seconds / length:.0f} {unit}" if unit != "h" else f"{seconds / length:.1f} h"

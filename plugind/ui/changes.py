@@ -1,6 +1,7 @@
-"""Wakes the streams of open pages when something changes that they may show.
+"""Wakes the streams of open pages when something changes that the pages may show.
 
-A stream is told no more than that, and its page is fetched again by its reader's own rights.
+A stream learns only that something changed. The browser then fetches the page again, with the
+rights of its user.
 """
 
 from __future__ import annotations
@@ -14,8 +15,8 @@ from plugind.state import State
 
 
 class Follower:
-    """One stream, on a ``place`` for streams. ``wake`` is called when there is something to take,
-    or the place is taken away."""
+    """One stream, which occupies a ``place`` for streams. ``wake`` is called when there are changes
+    to take, or when the place was taken away."""
 
     def __init__(self) -> None:
         self.place: Subscription | None = None
@@ -28,22 +29,23 @@ class Follower:
         return self.place is not None and bool(self.place.ended)
 
     def put(self, lists: Collection[str]) -> None:
-        """Note that lists have changed."""
+        """Record that lists have changed, and wake the stream."""
         with self._lock:
             self._changed.update(lists)
         self.wake()
 
     def take(self) -> set[str]:
-        """Return the lists that have changed since the last time."""
+        """Return the lists that have changed since the last call."""
         with self._lock:
             changed, self._changed = self._changed, set()
         return changed
 
 
 class Changes:
-    """Follows a feed for all streams of pages; ``places`` are those of all streams.
+    """Follows a feed for the streams of all pages; ``places`` are those for all streams.
 
-    Each change of a plugin or node changes the list that it is in, so lists are enough.
+    Each change of a plugin or node also changes the list that contains it, so only changes of lists
+    are followed.
     """
 
     def __init__(self, places: Waiting) -> None:
@@ -52,7 +54,7 @@ class Changes:
         self._followers: set[Follower] = set()
 
     def follow(self, old: State, new: State, batch: Sequence[Committed]) -> None:
-        """Wake the streams."""
+        """Wake the streams with the lists that a batch of commits changed."""
         if self._followers:
             self._put({each for one in batch for each in one.change.touched if is_list(each)})
 
@@ -67,7 +69,7 @@ class Changes:
             each.put(lists)
 
     def open(self, holder: Holder) -> Follower:
-        """Return a new stream, to be closed. Raise TooManyParked where there is no place."""
+        """Return a new stream, which must be closed. Raise TooManyParked if no place is free."""
         made = Follower()
         made.place = self._places.subscribe("", lambda: False, lambda: made.wake(), holder)
         with self._lock:
@@ -75,7 +77,7 @@ class Changes:
         return made
 
     def close(self, follower: Follower) -> None:
-        """Let go of a stream; again does nothing."""
+        """Close a stream and free its place. Closing it again does nothing."""
         with self._lock:
             self._followers.discard(follower)
         if follower.place is not None:

@@ -1,4 +1,4 @@
-"""``/ui/events``: tells an open page of changes, as Server-Sent Events (HTML, section 9.2)."""
+"""``/ui/events``: notifies open pages of changes by Server-Sent Events (HTML, section 9.2)."""
 
 from __future__ import annotations
 
@@ -21,10 +21,10 @@ from plugind.ui.sight import Sight, see_anything
 from plugind.wire.addresses import party_of
 
 CALM = 0.2
-"""Seconds between two events, however much changes."""
+"""Least seconds between two change events, however much changes."""
 
 RETRY = (2_000, 6_000)
-"""Milliseconds after which a browser connects again, so that not all do at the same time."""
+"""Range of milliseconds before a browser reconnects; random, so that not all do so at once."""
 
 endpoints = Endpoints(UiParts)
 
@@ -39,7 +39,7 @@ endpoints = Endpoints(UiParts)
     errors=(429,),
 )
 def page_events(call: Call[UiParts]) -> Reply:
-    """Send an event each time that something changed which the caller may see."""
+    """Send an event each time something changes that the caller may see."""
     request, changes = call.request, call.parts.changes
     if request.method == "HEAD":
         return Reply(b"", content_type=SSE, headers=STREAM_HEADERS)
@@ -54,7 +54,7 @@ def _parts(call: Call[UiParts], follower: Follower) -> Iterator[bytes | Pause]:
     alive_at, caller = time.monotonic() + HEARTBEAT, call.asked.caller
     while not follower.has_ended:
         signal = call.parts.signal()
-        follower.wake = signal.set  # before the look, so that no change comes between unnoticed
+        follower.wake = signal.set  # before take(), so that no change in between is missed
         changed = follower.take()
         try:
             now = call.check()
@@ -72,7 +72,7 @@ def _parts(call: Call[UiParts], follower: Follower) -> Iterator[bytes | Pause]:
 
 
 def _seen(call: Call[UiParts]) -> set[str]:
-    """Return the lists of which the caller may see a part."""
+    """Return the lists that the caller may see at least a part of."""
     sight = Sight.of(call.authorizer, call.asked.types)
     return {plugins_of(each) for each in sight.lists | sight.reads} | (
         {NODES} if sight.nodes else set()

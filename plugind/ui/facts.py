@@ -1,6 +1,6 @@
-"""What pages show of a state beyond what the catalogue renders: found once for each state.
+"""Facts about a state that pages show but the catalogue does not render, computed once per state.
 
-Nothing here depends on a caller. Each page takes only what its caller may see.
+Facts do not depend on the caller. Each page uses only those that its caller may see.
 """
 
 from __future__ import annotations
@@ -20,7 +20,7 @@ from plugind.ui.sight import Sight
 
 HEALTHY, DEGRADED, DOWN = "healthy", "degraded", "down"
 STATES = {CRITICAL: DOWN, WARNING: DEGRADED, OK: HEALTHY}
-"""The words of pages for how bad it is, the worst first."""
+"""The words that pages use for each severity, the worst first."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -34,7 +34,7 @@ class Count:
 
 @dataclass(frozen=True, slots=True)
 class Placed:
-    """An instance as readers are shown it, with its node."""
+    """An instance, as it is shown to readers, with its node."""
 
     key: InstanceKey
     node: Node
@@ -47,20 +47,20 @@ class Placed:
 
     @property
     def process(self) -> str:
-        """Return the name of the process behind it, "" where it is not known."""
+        """Return the name of the allocation behind it, else the start of its ID, "" if unknown."""
         found = self.shown.allocation
         return found.name if found else self.shown.alloc_id[:8]
 
 
 _NOTHING = Overview((), 0, 0, 0, None, None)
-"""What is wrong for a caller who may see nothing."""
+"""The overview for a caller who may see nothing."""
 
 _Found = tuple[Mapping[PluginKey, list[Placed]], Mapping[PluginKey, Counter[str]]]
 
 
 class Facts:
-    """What is unhealthy in a state, and which versions run. Safe for threads: each part is found
-    once, when it is first asked for, and others wait for it meanwhile."""
+    """The problems of a state, and the versions that run. Thread-safe: each part is computed once,
+    when it is first needed, and other threads wait for it meanwhile."""
 
     def __init__(self, state: State, types: Mapping[str, PluginType]) -> None:
         self.state = state
@@ -72,7 +72,7 @@ class Facts:
 
     @property
     def wrong(self) -> Wrong:
-        """Return what is wrong with the state."""
+        """Return everything that is wrong in the state."""
         with self._lock:
             if self._wrong is None:
                 self._wrong = Wrong(self.state, in_slices)
@@ -102,15 +102,15 @@ class Facts:
             node = self.state.nodes[node_id]
             is_down = node.status == NODE_DOWN
             for key, one in instances.items():
-                told = one.fingerprint
-                if version := self._version(key, told):
+                reported = one.fingerprint
+                if version := self._version(key, reported):
                     versions[key.plugin][version] += 1
-                if is_down or one.missing_since is not None or not told.healthy:
+                if is_down or one.missing_since is not None or not reported.healthy:
                     unhealthy[key.plugin].append(Placed(key, node, seen(one, node), version))
         return unhealthy, versions
 
     def overview(self, sight: Sight) -> Overview:
-        """Return what is wrong of what a caller may see."""
+        """Return the problems that a caller may see."""
         if not (sight.lists or sight.nodes):
             return _NOTHING
         with self._lock:
@@ -122,16 +122,16 @@ class Facts:
             return found
 
     def state_of(self, key: PluginKey) -> str:
-        """Return how a plugin is: HEALTHY, DEGRADED or DOWN."""
+        """Return the state of a plugin: HEALTHY, DEGRADED or DOWN."""
         return STATES[self.wrong.severity(key)]
 
     def counts(self, key: PluginKey, type_: PluginType) -> list[Count]:
-        """Return the counts of a plugin, as the API has them."""
+        """Return the counts of a plugin by role, as in the API."""
         found = self.wrong.counts(key)
         return [Count(plural, *found.get(role, (0, 0))) for role, plural in type_.roles.items()]
 
     def of_plugin(self, key: PluginKey) -> Iterator[Placed]:
-        """Yield the instances of a plugin over all nodes."""
+        """Yield the instances of a plugin on all nodes."""
         for each in self.state.of_plugin(key):
             yield self._placed(each)
 
@@ -145,9 +145,9 @@ class Facts:
         shown = seen(self.state.on_node(key.node_id)[key], node)
         return Placed(key, node, shown, self._version(key, shown))
 
-    def _version(self, key: InstanceKey, told: Fingerprint) -> str:
-        """Return the version that an instance runs, "" where its type or itself has none."""
-        return str(told.details.get(self._fields.get(key.type, ""), ""))
+    def _version(self, key: InstanceKey, reported: Fingerprint) -> str:
+        """Return the version that an instance runs, "" if its type or the instance has none."""
+        return str(reported.details.get(self._fields.get(key.type, ""), ""))
 
 
 class FactsOf:

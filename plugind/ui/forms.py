@@ -1,6 +1,6 @@
-"""Pages that write: signing in and out, and forgetting what is gone for good.
+"""Pages that write: they sign in and out, and forget plugins and nodes that are gone for good.
 
-Each form is bound to the browser that it was made for, and only this site may send it.
+Each form is bound to the browser that it was made for, and may be sent only from this site.
 """
 
 from __future__ import annotations
@@ -20,7 +20,7 @@ from plugind.ui.pages import Pages, link, reply, see_other
 from plugind.ui.parts import Look, UiParts
 
 FORM_MAXIMUM = 8 * 2**10
-"""Bytes of a form."""
+"""Maximum bytes of a form."""
 
 _NEXT = re.compile(r"[A-Za-z0-9][A-Za-z0-9._~/-]{0,300}")
 _NAMED = ("type", "id", "node")
@@ -30,7 +30,11 @@ endpoints = Pages()
 
 
 def _form(call: Call[UiParts]) -> Mapping[str, str]:
-    """Return the fields of a form that this browser was given. Raise Forbidden and BadRequest."""
+    """Return the fields of the form that the browser sent.
+
+    Raise BadRequest if the form is too large or malformed. Raise Forbidden if another site sent it,
+    or another browser than the one it was made for.
+    """
     request, parts = call.request, call.parts
     check_origin(request, parts.trusted)
     body = request.read(FORM_MAXIMUM + 1)
@@ -47,8 +51,8 @@ def _form(call: Call[UiParts]) -> Mapping[str, str]:
 def _with_form(
     call: Call[UiParts], template: str, values: Mapping[str, object], status: int = 200
 ) -> Reply:
-    """Return a page with a form, bound to the browser's session, or to a secret that it is given
-    with the page."""
+    """Return a page with a form that is bound to the browser's session or, without a session, to
+    a secret that the browser has in a cookie or gets with the page."""
     request, parts = call.request, call.parts
     secret = session.form_secret(parts, call.acl, request)
     headers = {"Cache-Control": "no-store"}
@@ -74,13 +78,13 @@ def _sign_in_page(call: Call[UiParts], next_: str, mistake: str = "", status: in
 
 
 def _next(text: str) -> str:
-    """Return the page below ``/ui/`` to go on to, "" for the overview."""
+    """Return a text if it is a page below ``/ui/`` to redirect to, else "" for the overview."""
     return text if _NEXT.fullmatch(text) and "//" not in text and ".." not in text else ""
 
 
 @endpoints.form("/ui/signin", need=anyone)
 def sign_in(call: Call[UiParts]) -> Reply:
-    """Begin a session with a token."""
+    """Begin a session for a token."""
     fields, now = _form(call), time.time_ns()
     call.parts.throttle.attempt(call.request.client)
     if not call.acl.enabled:
@@ -118,7 +122,7 @@ def _plugin_or_node(call: Call[UiParts]) -> tuple[PluginKey | None, str]:
 
 @endpoints.page("/ui/forget", need=management)
 def forget_page(call: Call[UiParts]) -> Reply:
-    """Ask whether a plugin's unhealthy instances, or a node, are to be forgotten."""
+    """Ask for confirmation before a plugin's unhealthy instances, or a node, are forgotten."""
     key, node_id = _plugin_or_node(call)
     facts = Look.of(call).facts
     values = {

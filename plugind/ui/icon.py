@@ -24,7 +24,7 @@ endpoints = Endpoints(UiParts)
 
 
 def icon_url(root: str, state: str, problems: int) -> str:
-    """Return the URL of the icon for a number of problems, the worst of which is ``state``."""
+    """Return the URL of the icon for a number of problems; ``state`` is the worst state."""
     return f"{root}static/icon/{state}/{min(problems, _MANY + 1)}"
 
 
@@ -35,7 +35,7 @@ def icon_url(root: str, state: str, problems: int) -> str:
     answer={"type": "string"},
 )
 def icon(call: Call[UiParts], state: str, number: str) -> Reply:
-    """Draw the icon for a number of problems, which the URL gives."""
+    """Draw the icon for the state and the number of problems in the URL."""
     is_number = number.isascii() and number.isdigit()
     count = min(int(number[:4]), _MANY + 1) if is_number else 0
     mark = _TICK

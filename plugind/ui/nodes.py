@@ -1,4 +1,4 @@
-"""``/ui/nodes`` and ``/ui/node/ID``: the machines, and what runs on them."""
+"""``/ui/nodes`` and ``/ui/node/ID``: the machines, and the plugins that run on them."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ endpoints = Pages()
 
 @dataclass(frozen=True, slots=True)
 class NodeRow:
-    """A node in the list, with how many instances it has, and how many of them are unhealthy."""
+    """A node in the list, with the numbers of its instances and its unhealthy instances."""
 
     node: Node
     instances: int
@@ -91,7 +91,7 @@ def _table(rows: list[NodeRow]) -> Table:
 
 
 def since(node: Node) -> int:
-    """Return since when a node is up, or was not heard of any more."""
+    """Return when a node came up or, if it is down, when it was last heard from."""
     return node.heard if node.status == DOWN else node.status_since
 
 

@@ -1,4 +1,4 @@
-"""``/ui/``: how many of what are healthy, what is wrong now, and what happened last."""
+"""``/ui/``: counts of plugins and nodes, the current problems, and the latest events."""
 
 from __future__ import annotations
 
@@ -41,7 +41,7 @@ class NodeCount:
 
 @endpoints.page("/ui/", need=anyone)
 def overview(call: Call[UiParts]) -> Reply:
-    """Show what is wrong now, of all that the caller may see."""
+    """Show the current problems that the caller may see."""
     look = Look.of(call)
     found = look.facts.overview(look.sight).problems
     sees_any = look.sight.nodes or look.sight.shows
@@ -76,14 +76,14 @@ def _count(look: Look, name: str) -> TypeCount:
 
 
 def id_of(problem: Problem) -> str:
-    """Return a name that stays the same while a problem does."""
+    """Return an ID of a problem, which stays the same as long as the problem does."""
     what = problem.kind, problem.type, problem.id, problem.roles, problem.reason
     node = () if problem.type else problem.named
     return hashlib.blake2b(repr((what, node)).encode(), digest_size=8).hexdigest()
 
 
 def extent(look: Look, problem: Problem) -> str:
-    """Return how much a problem is about."""
+    """Return the extent of a problem: how many instances it affects."""
     if problem.kind == MISSING:
         return f"{amount(problem.instances, 'instance')} missing"
     if problem.kind == PLUGIN and problem.type in look.sight.shows:
@@ -93,7 +93,7 @@ def extent(look: Look, problem: Problem) -> str:
 
 
 def problem_table(found: Sequence[Problem]) -> Table:
-    """Return what is wrong now as a table."""
+    """Return the current problems as a table."""
     columns = ("Kind", "Severity", "Type", "ID", "Roles", "Nodes", "NodeIDs", "NodeCount")
     rows = (
         (

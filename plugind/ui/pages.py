@@ -1,4 +1,4 @@
-"""Makes pages of templates: text escaped, links relative, headers strict."""
+"""Renders pages from templates: text escaped, links relative, headers strict."""
 
 from __future__ import annotations
 
@@ -53,13 +53,13 @@ _CONTENT_TYPE = "text/html; charset=utf-8"
 
 
 class Pages(Endpoints[UiParts]):
-    """A table of pages, whose callers may be signed in, and whose errors are pages as well."""
+    """A table of pages. Their callers may be signed in, and their errors are pages as well."""
 
     def __init__(self) -> None:
         super().__init__(UiParts)
 
     def form(self, path: str, *, need: Need) -> Callable[[View[UiParts]], View[UiParts]]:
-        """Declare what takes the form of a page at a path directly below ``/ui/``."""
+        """Declare the view of a form that is sent to a path directly below ``/ui/``."""
         return self("POST", path, need=need, answer=HTML, caller=caller_of, refused=error_page)
 
     def page(self, path: str, *, need: Need) -> Callable[[View[UiParts]], View[UiParts]]:
@@ -68,13 +68,13 @@ class Pages(Endpoints[UiParts]):
 
 
 def see_other(location: str, headers: Mapping[str, str] | None = None, accessor: str = "") -> Reply:
-    """Return the way to another page, relative, after a form; ``accessor`` as for a Reply."""
+    """Return a redirect to a relative URL, after a form; ``accessor`` is as for a Reply."""
     given = {**HEADERS, **(headers or {}), "Cache-Control": "no-store", "Location": location}
     return Reply(b"", 303, content_type="", headers=given, accessor=accessor)
 
 
 def root_of(path: str) -> str:
-    """Return the way from a page's path to ``/ui/``, relative, so that a prefix is kept."""
+    """Return the relative URL of ``/ui/`` from a page's path, so that a proxy's prefix is kept."""
     return "../" * path.removeprefix("/ui/").count("/")
 
 
@@ -98,8 +98,8 @@ def amount(number: int, noun: str) -> str:
 
 
 def _template(name: str) -> Any:
-    """Return a template. What reads them is imported for the first page: most servers that answer
-    programs show none."""
+    """Return a template. The template engine is imported for the first page only, because most
+    servers answer programs and never show a page."""
     return resolve_name("plugind.ui.templates:TEMPLATES").get_template(name)
 
 
@@ -114,9 +114,9 @@ def reply(
     has_times: bool = False,
     headers: Mapping[str, str] | None = None,
 ) -> Reply:
-    """Return a page. ``is_kept``: it is the same until the state changes; ``has_times``: until the
-    next minute at most. ``is_live``: it follows the state while it is open, as the answer to a form
-    does not."""
+    """Return a page. ``is_kept``: the page stays the same until the state changes or, with
+    ``has_times``, until the next minute at most. ``is_live``: while open, the page follows the
+    state, which a page with a form does not."""
     call, request = look.call, look.call.request
     found = look.facts.overview(look.sight)
     root = root_of(request.path)
@@ -149,7 +149,7 @@ def reply(
 
 
 def _version(look: Look, secret: str, *, has_times: bool) -> str:
-    """Return what a page depends on beside its URL."""
+    """Return the version of a page: everything that it depends on other than its URL."""
     call = look.call
     version = [ASSETS_VERSION, look.parts.catalogue.generation, call.acl.generation]
     version += [call.asked.caller.accessor, form_token(secret)[:8] if secret else ""]
@@ -158,7 +158,7 @@ def _version(look: Look, secret: str, *, has_times: bool) -> str:
 
 
 def _common(root: str) -> dict[str, Any]:
-    """Return what every template has, that of an error included."""
+    """Return the values that every template gets, including that of errors."""
     return {
         "asset": lambda name: asset_url(root, name),
         "root": root,
@@ -168,7 +168,7 @@ def _common(root: str) -> dict[str, Any]:
 
 
 def _session_secret(call: Call[UiParts]) -> str:
-    """Return the secret of the session that a call is of, "" where it is of none."""
+    """Return the secret of the session that a call belongs to, "" if it belongs to none."""
     if not call.acl.enabled or call.secret:
         return ""
     is_there = session_of(call.parts, call.acl, call.request, time.time_ns())
@@ -176,7 +176,7 @@ def _session_secret(call: Call[UiParts]) -> str:
 
 
 def error_page(request: Request, refused: Reply) -> Reply:
-    """Return the page that says why there is no other one, with the status of the error."""
+    """Return a page that explains an error, with the error's status."""
     root = root_of(request.path)
     text = refused.body.decode() if isinstance(refused.body, bytes) else ""
     body = _template("error.html").render(

@@ -1,4 +1,4 @@
-"""What the pages need of the server, and what every view of a page starts from."""
+"""The parts of the server that pages need, and the look that every page starts from."""
 
 from __future__ import annotations
 
@@ -26,14 +26,14 @@ from plugind.wire.addresses import Networks
 class UiParts:
     """The parts that the pages need.
 
-    ``select`` reads the history, ``strips`` keeps the last 24 hours of plugins, ``row_fields`` are
-    by plugin type, ``condition`` is the server's health, ``limits_reached`` counts by limit,
-    ``packages`` names the package of each type, and ``broken`` are packages that cannot be used.
-    ``store_size`` returns the bytes of the store's files, None where they are not known.
-    ``changes`` wakes the streams of pages, ``streams`` counts all that are open and ``parked`` all
-    queries that wait, ``history_kept`` says how long history is kept, and ``signal`` makes signals
-    of the HTTP server. ``throttle`` bounds attempts to sign in, and ``trusted`` are the proxies
-    that are believed.
+    ``select`` reads the history, ``strips`` keeps the last 24 hours of plugins, ``row_fields`` has
+    the fields of rows by plugin type, ``condition`` returns the server's health, ``limits_reached``
+    counts how often each limit was reached, ``packages`` names the package of each type, and
+    ``broken`` returns the packages that cannot be used. ``store_size`` returns the bytes of the
+    store's files, None if unknown. ``changes`` wakes the streams of pages, ``streams`` counts the
+    open streams and ``parked`` the waiting queries, ``history_kept`` says how long history is kept,
+    and ``signal`` makes signals of the HTTP server. ``throttle`` limits attempts to sign in, and
+    ``trusted`` are the proxies whose headers are believed.
     """
 
     catalogue: Catalogue
@@ -62,7 +62,7 @@ class UiParts:
 
 @dataclass(frozen=True, slots=True)
 class Look:
-    """One look at the catalogue for a page: what its caller may see, and one state."""
+    """One look at the catalogue, for a page: one state, and what the caller may see of it."""
 
     call: Call[UiParts]
     sight: Sight
@@ -70,7 +70,7 @@ class Look:
 
     @classmethod
     def of(cls, call: Call[UiParts]) -> Look:
-        """Begin a look, at the present state."""
+        """Return a look at the present state."""
         parts = call.parts
         sight = Sight.of(call.authorizer, call.asked.types)
         return cls(call, sight, parts.facts.of(parts.catalogue.state))
@@ -80,5 +80,5 @@ class Look:
         return self.call.parts
 
     def asked(self, name: str) -> str:
-        """Return a parameter of the query, "" where it is not given."""
+        """Return a parameter of the query, "" if it is not given."""
         return self.call.asked.query.get(name, "")

@@ -1,4 +1,4 @@
-"""``/ui/plugin/TYPE/ID``: one plugin, where it runs and how it is there."""
+"""``/ui/plugin/TYPE/ID``: one plugin, the nodes that it runs on, and its health there."""
 
 from __future__ import annotations
 
@@ -30,7 +30,7 @@ from plugind.ui.timeline import Event, timeline
 endpoints = Pages()
 
 MATRIX_ROWS = 50
-"""Nodes in the matrix, of those with something unhealthy, unless all are asked for."""
+"""Most nodes with unhealthy instances that the matrix shows, unless all nodes are asked for."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -91,7 +91,7 @@ def plugin(call: Call[UiParts], type_: str, id_: str) -> Reply:
 
 
 def gone(look: Look, what: str, name: str, events: Sequence[Event]) -> Reply:
-    """Return the page of a plugin or node that is gone and has a history."""
+    """Return the page of a plugin or node that is gone but still has a history."""
     values = {"name": name, "events": events, "what": what}
     return reply(look, "gone.html", values, status=404)
 
@@ -101,7 +101,7 @@ def _unhealthy_first(each: Placed) -> tuple[bool, str, str, str]:
 
 
 def _body(document: Any) -> dict[str, Any]:
-    """Return a plugin's body; Nomad's document has it in a list."""
+    """Return a plugin's object from its document, which is a list as in Nomad or the object."""
     found: dict[str, Any] = document[0] if isinstance(document, list) else document
     return found
 
@@ -116,7 +116,7 @@ def _lines(placed: Sequence[Placed]) -> list[NodeLine]:
 
 
 def _matrix(look: Look, placed: Sequence[Placed], type_: PluginType) -> dict[str, Any]:
-    """Return what the matrix of roles by nodes shows: nodes with something unhealthy, or all."""
+    """Return the matrix of roles by nodes, with the nodes that have something unhealthy, or all."""
     lines = _lines(placed)
     unhealthy = [each for each in lines if not each.healthy]
     shown = lines if look.asked("nodes") == "all" else unhealthy[:MATRIX_ROWS]
@@ -148,7 +148,7 @@ def instance_table(placed: Sequence[Placed]) -> Table:
 
 
 def _equivalents(call: Call[UiParts], key: PluginKey) -> dict[str, str]:
-    """Return the requests that show the same elsewhere, to be copied into a shell."""
+    """Return shell commands that show the same plugin through the API and the CLI."""
     path = f"/v1/plugin/{quote(key.type, safe='')}/{quote(key.id, safe='')}"
     name = shlex.quote(f"{key.type}/{key.id}")
     token = '-H "X-Nomad-Token: $NOMAD_TOKEN" ' if call.acl.enabled else ""

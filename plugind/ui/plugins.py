@@ -34,7 +34,7 @@ _SELECTING = ("q", "filter", "datacenter", "class", "version", "state")
 
 @dataclass(frozen=True, slots=True)
 class Choices:
-    """What the fields of the form can be set to; none where the caller may not know."""
+    """The choices of the form's fields; empty for those that the caller may not know."""
 
     datacenters: Sequence[str] = ()
     classes: Sequence[str] = ()

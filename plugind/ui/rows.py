@@ -21,7 +21,7 @@ from plugind.ui.facts import STATES, Count
 from plugind.ui.parts import Look
 
 PAGE = 200
-"""Plugins on a page."""
+"""Rows on a page."""
 
 _NONE: Counter[str] = Counter()
 _WORST_FIRST = tuple(STATES.values())
@@ -31,8 +31,8 @@ _CORE = frozenset({"ID", "CreateIndex", "ModifyIndex", "CreateTime", "ModifyTime
 @dataclass(frozen=True, slots=True)
 class PluginRow:
     """A plugin in a list. ``about`` joins the texts of its type's own fields; ``since`` is when the
-    first of its unhealthy instances became so, 0 where none is or the caller may not know.
-    ``strip`` is its last 24 hours, None where it was not read or the caller may not know."""
+    first of its unhealthy instances became unhealthy, 0 if none is or the caller may not know.
+    ``strip`` is its last 24 hours, None if they were not read or the caller may not know."""
 
     key: PluginKey
     state: str
@@ -52,8 +52,7 @@ class PluginRow:
 
     @property
     def available(self) -> float | None:
-        """Return the share of the last 24 hours in which it was healthy; None where that is not
-        known."""
+        """Return its availability in the last 24 hours, None if unknown."""
         return day_of(self.strip).availability if self.strip else None
 
 
@@ -77,9 +76,9 @@ def plugin_rows(look: Look, name: str) -> list[PluginRow]:
     for id_, body in look.parts.catalogue.plugins(name).rows:
         row, key = orjson.loads(body), PluginKey(name, id_)
         if not facts.state.has_plugin(key):
-            continue  # it came after the look began
-        told = about(type_, row)
-        if word and word not in f"{id_} {told}".casefold():
+            continue  # the plugin was added after the look began
+        texts = about(type_, row)
+        if word and word not in f"{id_} {texts}".casefold():
             continue
         if (matches is not None and not matches(row)) or (there is not None and not there(key)):
             continue
@@ -90,7 +89,7 @@ def plugin_rows(look: Look, name: str) -> list[PluginRow]:
                 key=key,
                 state=facts.state_of(key),
                 counts=facts.counts(key, type_),
-                about=told,
+                about=texts,
                 versions=versions.most_common(),
                 since=min((each.shown.updated for each in unhealthy), default=0),
             )
@@ -99,10 +98,10 @@ def plugin_rows(look: Look, name: str) -> list[PluginRow]:
 
 
 def _placed_as_asked(look: Look, name: str) -> Callable[[PluginKey], bool] | None:
-    """Return a function that decides whether an instance of a plugin is where, and of the version,
-    that the URL asks for; None where it asks for neither.
+    """Return a function that decides whether any instance of a plugin has the datacenter, the node
+    class and the version that the URL asks for; None if the URL asks for none of them.
 
-    A parameter that the caller's rights do not reach counts as not given.
+    A parameter whose values the caller may not see counts as not given.
     """
     facts, sight = look.facts, look.sight
     datacenter = look.asked("datacenter") if sight.nodes else ""
@@ -125,7 +124,7 @@ def _placed_as_asked(look: Look, name: str) -> Callable[[PluginKey], bool] | Non
 
 
 def with_strips(look: Look, rows: Sequence[PluginRow]) -> list[PluginRow]:
-    """Return rows with the last 24 hours of plugins that the caller may read. Raise StoreError."""
+    """Return rows with the last 24 hours of plugins that the caller may see. Raise StoreError."""
     keys = [row.key for row in rows if row.key.type in look.sight.shows]
     strips = look.parts.strips.of(look.facts.state, keys, time.time_ns(), in_slices)
     return [replace(row, strip=strips.get(row.key)) for row in rows]
@@ -148,7 +147,7 @@ SORTS: Mapping[str, Callable[[PluginRow], Any]] = {
 
 
 def in_order(rows: list[PluginRow], sort: str) -> list[PluginRow]:
-    """Return rows in the order of a column. Raise BadRequest for an unknown one."""
+    """Return rows in the order of a column. Raise BadRequest if the column is unknown."""
     name = sort.removeprefix("-") or "id"
     if name not in SORTS:
         raise BadRequest(
@@ -159,7 +158,8 @@ def in_order(rows: list[PluginRow], sort: str) -> list[PluginRow]:
 
 @dataclass(frozen=True, slots=True)
 class Part:
-    """One page of a longer list: its number from 1, and how many there are."""
+    """One page of a list: its ``number`` from 1, ``of`` how many pages, the index of its ``first``
+    row, and the ``total`` number of rows."""
 
     number: int
     of: int
@@ -168,9 +168,9 @@ class Part:
 
 
 def part(total: int, asked: str, size: int = PAGE) -> Part:
-    """Return the page that the URL asks for, the last where it asks for one beyond it.
+    """Return the page that the URL asks for, or the last page if the number is too large.
 
-    Raise BadRequest for what is no number.
+    Raise BadRequest if ``asked`` is not a number.
     """
     if asked and not (asked.isascii() and asked.isdigit() and len(asked) < 10):
         raise BadRequest("Invalid page: it must be 1 or more")

@@ -1,4 +1,4 @@
-"""``/ui/server``: how the server itself is."""
+"""``/ui/server``: the condition of the server itself."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ REJECTED_SHOWN = 100
 
 @dataclass(frozen=True, slots=True)
 class PackagedType:
-    """A plugin type, and the package that brings it."""
+    """A plugin type, and the package that provides it."""
 
     name: str
     title: str
@@ -31,7 +31,7 @@ class PackagedType:
 
 @endpoints.page("/ui/server", need=agent_read)
 def server(call: Call[UiParts]) -> Reply:
-    """Show the server: its store, what waits, its clients, and what it refused."""
+    """Show the server: its store, waiting changes and queries, agents, and rejected reports."""
     look, parts = Look.of(call), call.parts
     state, health = look.facts.state, parts.condition()
     rejected = _rejected(look)
@@ -74,13 +74,13 @@ def server(call: Call[UiParts]) -> Reply:
 
 
 def _agents(look: Look) -> list[tuple[str, int]]:
-    """Return the versions of agents with their numbers, if the caller may read nodes."""
+    """Return the number of agents of each version, if the caller may read nodes."""
     nodes = look.facts.state.nodes.values() if look.sight.nodes else ()
     return Counter(node.version or "not known" for node in nodes).most_common()
 
 
 def _rejected(look: Look) -> list[Placed]:
-    """Return the stored instances whose last report was rejected, that the caller may see."""
+    """Return the stored instances that the caller may see and whose last report was rejected."""
     return [
         each
         for key, unhealthy in look.facts.unhealthy.items()

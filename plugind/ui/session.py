@@ -1,8 +1,8 @@
-"""Finds who asks for a page: by the session of a browser, or by a token in a header.
+"""Identifies the caller of a page, by the session of a browser or by a token in a header.
 
-A browser that signed in has the secret of its session in a cookie; the store has its hash. The
-session gives what its token may do now: once the token is revoked, expired, or has another secret
-it gives nothing.
+A browser that signed in has the secret of its session in a cookie; the store has its hash. A
+session has the current rights of its token, and none once the token is revoked, has expired, or has
+another secret.
 """
 
 from __future__ import annotations
@@ -27,10 +27,10 @@ COOKIE = "plugind-session"
 """Holds the secret of a session."""
 
 FORM_COOKIE = "plugind-form"
-"""Holds a secret of a browser that is not signed in, to which its forms are bound."""
+"""Holds the secret that forms are bound to in a browser that is not signed in."""
 
 LIFETIME = 12 * 3600 * SECOND
-"""Nanoseconds until a session ends, unless its token expires before."""
+"""Nanoseconds until a session ends, unless its token expires earlier."""
 
 _SECRET = re.compile(r"[A-Za-z0-9_-]{43}")
 
@@ -59,8 +59,8 @@ def session_of(
 
 
 def begin(parts: UiParts, token: Token, request: Request, now: int) -> str:
-    """Begin a session of a token, with a new secret, in place of the browser's last one. Return the
-    header that gives the browser the secret."""
+    """Begin a session for a token, with a new secret, in place of the browser's previous session.
+    Return the value of the ``Set-Cookie`` header that gives the browser the secret."""
     secret, old = draw(), cookie(request, COOKIE)
     ends = min(now + LIFETIME, token.expires or now + LIFETIME)
     session = Session(key_of(secret), token.caller.accessor, digest_of(token), now, ends)
@@ -69,26 +69,26 @@ def begin(parts: UiParts, token: Token, request: Request, now: int) -> str:
 
 
 def end(parts: UiParts, request: Request) -> str:
-    """End the session of a browser. Return the header that takes the cookie away."""
+    """End the session of a browser. Return the ``Set-Cookie`` value that removes the cookie."""
     if secret := cookie(request, COOKIE):
         parts.intake.sign_out(key_of(secret))
     return set_cookie(parts, request, COOKIE, "", 0)
 
 
 def set_cookie(parts: UiParts, request: Request, name: str, value: str, seconds: int) -> str:
-    """Return the header that sets a cookie, which no script and no other path may read."""
+    """Return the ``Set-Cookie`` value for a cookie that no script and no other path can read."""
     attributes = cookie_attributes(request, parts.trusted)
     return f"{name}={value}; Max-Age={seconds}; HttpOnly; SameSite=Lax{attributes}"
 
 
 def form_token(secret: str) -> str:
-    """Return what a form must carry to be from a page of the browser that has a secret."""
+    """Return the token that binds a form to the browser that has a secret."""
     return hashlib.sha256(f"form {secret}".encode()).hexdigest()
 
 
 def form_secret(parts: UiParts, acl: Acl, request: Request) -> str:
-    """Return the secret that forms of a browser are bound to: its session's, else that of the
-    cookie for forms; "" where it has none yet."""
+    """Return the secret that a browser's forms are bound to: that of its session, else that of the
+    cookie for forms; "" if it has neither yet."""
     if acl.enabled and session_of(parts, acl, request, time.time_ns()):
         return cookie(request, COOKIE)
     return cookie(request, FORM_COOKIE)
@@ -108,7 +108,7 @@ def draw() -> str:
 
 
 def key_of(secret: str) -> str:
-    """Return the hash by which the store has a session."""
+    """Return the hash that identifies a session in the store."""
     return hashlib.sha256(secret.encode()).hexdigest()
 
 
@@ -118,8 +118,8 @@ def digest_of(token: Token) -> str:
 
 
 def cookie(request: Request, name: str) -> str:
-    """Return the secret in a cookie of a request, "" where there is none that plugind drew. What
-    other cookies hold does no harm, whatever it is."""
+    """Return the secret in a cookie of a request, "" if there is none of the form that plugind
+    draws. Other cookies are ignored, whatever they contain."""
     for part in request.header("Cookie").split(";"):
         found, _, value = part.strip().partition("=")
         if found == name and _SECRET.fullmatch(value):

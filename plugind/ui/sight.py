@@ -16,7 +16,7 @@ class Sight:
 
     ``lists`` are the plugin types whose plugins the caller may list, and ``reads`` those whose
     plugins it may read, in any namespace: as with ``namespace=*`` in the API. ``shows`` are the
-    types of which both hold: an instance on a page that names no plugin is shown only then.
+    types in both: pages that are not about one plugin show only the instances of these types.
     """
 
     lists: frozenset[str]

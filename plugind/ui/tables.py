@@ -12,7 +12,7 @@ from plugind.model.times import format_time
 from plugind.printable import escaped
 
 _FORMULA = ("=", "+", "-", "@", "\t", "\r")
-"""What a spreadsheet takes for the beginning of a formula."""
+"""Characters that a spreadsheet takes for the beginning of a formula."""
 
 VARY = "Accept-Encoding, Cookie, X-Nomad-Token, Authorization"
 """The headers of a request that pages and their tables depend on."""
@@ -34,21 +34,21 @@ def when(time: int) -> str:
 
 
 def cell(value: Cell) -> str:
-    """Return a value as a cell that no spreadsheet runs, and no terminal obeys."""
+    """Return a value as text that no spreadsheet runs as a formula and no terminal interprets."""
     text = "" if value is None else str(value)
     guard = "'" if isinstance(value, str) and text.startswith(_FORMULA) else ""
     return guard + escaped(text)
 
 
 def csv_asked(name: str, tables: Mapping[str, Callable[[], Table]]) -> Reply | None:
-    """Return the one of a page's tables that is asked for, None where none of them is."""
+    """Return the table of a page that is asked for, None if ``name`` is none of its tables."""
     return csv_reply(name, tables[name]()) if name in tables else None
 
 
 def csv_reply(name: str, table: Table) -> Reply:
-    """Return a table as a file to be saved; ``name`` is one of plugind's own."""
+    """Return a table as a file to be saved; ``name`` is part of its name, and is not escaped."""
     text = io.StringIO()
-    # In quotes no cell is taken apart, whichever character a spreadsheet separates cells by.
+    # A quoted cell stays whole, whichever character a spreadsheet takes for the separator.
     writer = csv.writer(text, quoting=csv.QUOTE_ALL)
     writer.writerow(table.columns)
     writer.writerows([cell(each) for each in row] for row in table.rows)

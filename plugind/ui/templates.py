@@ -1,4 +1,4 @@
-"""The templates of pages: text is escaped, and what a template does not name is a mistake."""
+"""The templates of pages: text is escaped, and an undefined name is an error."""
 
 from __future__ import annotations
 
@@ -12,8 +12,8 @@ from plugind.ui.pages import amount
 
 
 def _shown(value: object) -> object:
-    """Return a value of a template's expression with control characters as escapes; escaping for
-    HTML follows."""
+    """Return the value of an expression in a template, with its control characters escaped; jinja2
+    escapes it for HTML afterwards."""
     return lines(value) if isinstance(value, str) and not isinstance(value, Markup) else value
 
 

@@ -11,14 +11,14 @@ from plugind.health import Hits
 from plugind.wire.addresses import party_of
 
 ATTEMPTS = 10
-"""Attempts at once of one address; one more may follow every SECONDS_EACH."""
+"""Attempts that one address may make at once; then it may make one every SECONDS_EACH."""
 
 SECONDS_EACH = 6.0
 ADDRESSES_MAXIMUM = 10_000
 
 
 class Throttle:
-    """Buckets of attempts by address. Safe for threads."""
+    """Counts attempts by address. Thread-safe."""
 
     def __init__(self, hits: Hits) -> None:
         self._hits = hits
@@ -26,7 +26,7 @@ class Throttle:
         self._free_at: OrderedDict[str, float] = OrderedDict()
 
     def attempt(self, client: str) -> None:
-        """Count an attempt. Raise TooManyParked for one too many."""
+        """Count an attempt. Raise TooManyParked if the client made too many."""
         name, now = party_of(client), time.monotonic()
         with self._lock:
             free_at = max(self._free_at.pop(name, now), now)

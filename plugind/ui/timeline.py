@@ -15,14 +15,14 @@ from plugind.store.paging import newest_first
 from plugind.ui.parts import Look
 
 SHOWN = 50
-"""Transitions that a page shows."""
+"""Most transitions on a page."""
 
-_LOOKED_AT = 3_000  # transitions, of which a caller with few rights may see few
+_LOOKED_AT = 3_000  # most transitions read for a page: a caller with few rights may see few
 
 
 @dataclass(frozen=True, slots=True)
 class Event:
-    """One transition; ``plugin`` is None for a node's own, ``details`` says what changed and why.
+    """One transition; ``plugin`` is None for one of a node, ``details`` says what changed and why.
 
     ``tone`` is "good", "bad" or "plain".
     """
@@ -41,7 +41,7 @@ class Event:
 
 @dataclass(frozen=True, slots=True)
 class Timeline:
-    """The newest events that were asked for; ``older`` is what the next page begins before, 0 where
+    """The newest events that were asked for; ``older`` is the ``before`` of the next page, 0 if
     there is none."""
 
     events: Sequence[Event]
@@ -49,9 +49,9 @@ class Timeline:
 
 
 def timeline(look: Look, asked: HistoryQuery, is_seen: IsSeen = all_seen) -> Timeline:
-    """Return the events of a query that are seen, before the one that the URL names.
+    """Return the events of a query that the caller may see, from before the one in the URL.
 
-    Raise BadRequest.
+    Raise BadRequest if the URL's ``before`` is not valid.
     """
     before = look.asked("before")
     if before and not (re.fullmatch("[0-9]{1,19}", before) and int(before) <= INT64_MAX):
