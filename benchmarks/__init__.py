@@ -1,1 +1,1 @@
-"""Measurements of plugind, each beside a yardstick in the same run: ``python -m benchmarks``."""
+"""Measurements of plugind, each with a yardstick in the same run: ``python -m benchmarks``."""

@@ -1,4 +1,4 @@
-"""``python -m benchmarks``: measures figures and prints them as a table."""
+"""``python -m benchmarks``: measure figures and print them as a table."""
 
 from __future__ import annotations
 
@@ -39,7 +39,7 @@ docs/performance.md says how to read the table.
 
 def main() -> int:
     asked = _parser().parse_args()
-    # What was started is ended on the way out, also when this is to end early.
+    # Exit normally on SIGTERM, so that all started processes are ended on the way out.
     signal.signal(signal.SIGTERM, lambda number, frame: sys.exit(128 + number))
     with TemporaryDirectory(prefix="plugind-bench-", dir=asked.folder) as name:
         runs, seconds = (1, 1) if asked.quick else (asked.runs, asked.seconds)
@@ -103,7 +103,7 @@ def _is_chosen(figure: Figure, asked: argparse.Namespace) -> bool:
 def _measured(
     context: Context, chosen: Sequence[Figure], on: Sequence[str] | None
 ) -> tuple[list[Row], list[str]]:
-    """Return the rows of figures in the order of their table, and which failed and why."""
+    """Return the rows of figures in the order of their table, and for each that failed, why."""
     jobs = [
         (figure, front)
         for figure in chosen
@@ -115,12 +115,12 @@ def _measured(
     before = None
     for number, (figure, front) in enumerate(sorted(jobs, key=_order)):
         if _order((figure, front)) != before:
-            context.close()  # no server is idle beside one that is measured
+            context.close()  # no idle server may run next to the one that is measured
         before = _order((figure, front))
         context.say(f"{number + 1} of {len(jobs)}: {figure.what}, on {front.name}")
         try:
             found[figure.name, front.key] = figure.measure(context, front)
-        except Exception as error:  # the others are still worth having
+        except Exception as error:  # the other figures are still useful
             failures.append(f"{figure.name} on {front.name} failed: {error}")
             context.say(failures[-1])
             context.close()

@@ -1,4 +1,4 @@
-"""What an agent takes of a machine while its drivers are healthy, beside a bare loop of probes."""
+"""The cost of an agent while its drivers are healthy, compared with a bare loop of probes."""
 
 from __future__ import annotations
 
@@ -13,12 +13,12 @@ from benchmarks.context import Context, config
 from benchmarks.results import MEBIBYTES, NO_REACH, PERCENT, Reach, Row
 from benchmarks.servers import PATIENCE, Front, Server, ask, plugind, started
 
-_WINDOW = 3  # seconds, for each second that a figure measures: a few rounds of probes
+_WINDOW = 3  # seconds for each second of a figure's run, to cover a few rounds of probes
 
 
 @dataclass(frozen=True)
 class AgentLoad:
-    """The processor time and the memory of an agent with ``drivers``, its prober included."""
+    """The processor time and the memory of an agent with ``drivers`` drivers, prober included."""
 
     name: str
     what: str
@@ -94,7 +94,7 @@ def _await_healthy(server: Server, count: int) -> None:
 
 
 def _shares(bare: Server, agent: Server, seconds: int) -> tuple[float, float]:
-    """Return the percentage of a core that each of both took, at the same time."""
+    """Return the percentage of a core that each of the two used over the same ``seconds``."""
     before, began = (bare.cpu(), agent.cpu()), time.monotonic()
     time.sleep(seconds)
     after, took = (bare.cpu(), agent.cpu()), time.monotonic() - began

@@ -1,6 +1,6 @@
-"""Plain requests one after the other, from a process of their own, and how long each takes.
+"""Send plain requests one after the other from a separate process, and time each of them.
 
-``python -m benchmarks.asking PORT PATH`` begins when a line comes, and ends when its input does.
+``python -m benchmarks.asking PORT PATH`` begins when it reads a line, and ends with its input.
 """
 
 from __future__ import annotations
@@ -39,7 +39,7 @@ def main() -> None:
     took.clear()
     is_over = threading.Event()
     threading.Thread(target=lambda: (sys.stdin.read(), is_over.set()), daemon=True).start()
-    ask()  # also where a small crowd was faster than the first request
+    ask()  # at least one, even if a small crowd was answered before the first request
     while not is_over.is_set():
         ask()
     print(json.dumps(took))
@@ -47,7 +47,7 @@ def main() -> None:
 
 @contextmanager
 def asking(port: int, path: str) -> Iterator[list[float]]:
-    """Ask while the block lasts; after it the list has the milliseconds of each request."""
+    """Send requests while the block runs; after it the list has the milliseconds of each."""
     command = [sys.executable, "-m", "benchmarks.asking", str(port), path]
     environ = {**os.environ, "PYTHONPATH": str(ROOT)}
     pipe = subprocess.PIPE

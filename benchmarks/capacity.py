@@ -1,4 +1,4 @@
-"""A large fleet beside one of a hundredth: the start, the memory, and what one change costs."""
+"""Compare a large fleet with one a hundredth of its size: start, memory, cost of a change."""
 
 from __future__ import annotations
 
@@ -15,15 +15,19 @@ from benchmarks.results import KIBIBYTES, MEBIBYTES, MILLISECONDS, NO_REACH, SEC
 from benchmarks.servers import PATIENCE, Front, Server, ask, plugind
 
 FIRST = ("/v1/plugins?type=csi", "/v1/nodes", "/v1/plugin/csi/plugin-00000")
-"""What has to be answered before a start counts as over."""
+"""The requests that must be answered before a start counts as complete."""
 
 _CHANGES = 50
 
 
 @dataclass(frozen=True)
 class Seen:
-    """Seconds from the start of the process to the last first answer, and those of its processors,
-    MiB of its memory then, and milliseconds of its processors for one change."""
+    """The results of one run of a server.
+
+    ``start`` is the seconds from the start of the process until all of ``FIRST`` are answered,
+    ``start_cpu`` the seconds of processor time until then, ``memory`` the MiB of memory at that
+    moment, and ``change`` the milliseconds of processor time for one change.
+    """
 
     start: float
     start_cpu: float
@@ -33,7 +37,10 @@ class Seen:
 
 @dataclass(frozen=True)
 class Capacity:
-    """A server with ``fleet`` beside one with a ``small`` fleet, of as many plugins on a node."""
+    """A server with ``fleet``, compared with one with a ``small`` fleet.
+
+    Both have the same number of plugins on each node.
+    """
 
     name: str
     what: str
@@ -104,7 +111,7 @@ def _life(context: Context, fleet: Fleet, front: Front) -> Seen:
 
 
 def _cost_of_change(server: Server, fleet: Fleet) -> float:
-    """Return the milliseconds of the server's processors for a report that changes one instance."""
+    """Return the milliseconds of processor time for a report that changes one instance."""
     path, headers = f"/v1/node/{node_id(0)}", {"X-Plugind-Node-Secret": SECRET}
     fingerprints = dict.fromkeys(fleet.plugins_on(0), FINGERPRINT)
     changed = list(fingerprints)[-1]

@@ -1,4 +1,4 @@
-"""What the figures of one run share: how long they measure, filled stores, and a server."""
+"""The context that figures of one run share: durations, filled stores, and a server."""
 
 from __future__ import annotations
 
@@ -34,7 +34,7 @@ server {
   max_waiting_reads = 2000
 }
 """
-"""Limits that one client of many made-up machines would reach are raised, and nothing else."""
+"""Only limits that one client with many made-up machines would reach are raised."""
 
 
 def config(parked: int = 200, streams: int = 50) -> str:
@@ -43,8 +43,11 @@ def config(parked: int = 200, streams: int = 50) -> str:
 
 
 class Context:
-    """A run in a ``folder`` of its own: ``runs`` pairs of ``seconds`` each. ``quick`` says that the
-    figures are only to be tried out: fleets are a tenth, and numbers mean nothing."""
+    """A run in its own ``folder``: ``runs`` pairs of measurements of ``seconds`` seconds each.
+
+    With ``quick`` figures are only tried out: fleets have a tenth of their size, and the numbers
+    mean nothing.
+    """
 
     def __init__(self, folder: Path, *, runs: int, seconds: int, quick: bool) -> None:
         self.folder = folder
@@ -58,7 +61,7 @@ class Context:
         self._began = time.monotonic()
 
     def scaled(self, number: int) -> int:
-        """Return a size of a fleet or a crowd; a tenth of it to try out."""
+        """Return the size to use for a fleet or a crowd: a tenth, at least 2, in a quick run."""
         return max(number // 10, 2) if self.quick else number
 
     def say(self, text: str) -> None:
@@ -66,7 +69,7 @@ class Context:
         print(f"[{time.monotonic() - self._began:4.0f} s] {text}", file=sys.stderr, flush=True)
 
     def unused_numbers(self) -> int:
-        """Return where a million numbers begin that no run has used."""
+        """Return the first of a million numbers that no earlier run has used."""
         self._numbers += 1_000_000
         return self._numbers
 
@@ -77,7 +80,7 @@ class Context:
         return made
 
     def data(self, fleet: Fleet, text: str = "") -> Path:
-        """Return a folder with a copy of the store that a fleet was written into."""
+        """Return a new folder with a copy of a store that contains a fleet."""
         if fleet.name not in self._filled:
             self.say(f"writing a fleet: {fleet.name}")
             folder = self.new_folder()
@@ -88,8 +91,10 @@ class Context:
         return made
 
     def serving(self, fleet: Fleet, front: Front) -> Server:
-        """Return a plugind that serves a fleet, for figures that change nothing: it is kept for the
-        next figure on the same."""
+        """Return a plugind that serves a fleet, for figures that change nothing.
+
+        The server is kept for the next figure with the same fleet and HTTP server.
+        """
         name = f"{fleet.name} {front.key}"
         if self._serving is None or self._serving[0] != name:
             self.close()
@@ -99,12 +104,12 @@ class Context:
         return self._serving[1]
 
     def close(self) -> None:
-        """End the server that is kept."""
+        """End the server that ``serving`` has kept."""
         self._serving = None
         self._until.close()
 
     def alternate(self, one: Callable[[], T], other: Callable[[], T]) -> Sequence[tuple[T, T]]:
-        """Return what two measurements give, taken in turn; the order is turned round each time."""
+        """Return the results of two alternating measurements; the order is reversed each time."""
         pairs = []
         for run in range(self.runs):
             if run % 2:

@@ -1,7 +1,7 @@
-"""Many clients that wait at once: one thread, with a connection for each of them.
+"""Many clients that wait at once: one thread, with a connection for each client.
 
-What it costs to read an answer is as little as Linux has: of a body only its length is looked at,
-and the kernel drops its bytes (tcp(7), MSG_TRUNC).
+Reading an answer costs as little as Linux allows: only the length of a body is checked, and the
+kernel drops its bytes (tcp(7), MSG_TRUNC).
 """
 
 from __future__ import annotations
@@ -22,7 +22,7 @@ _STATUS = re.compile(rb"HTTP/1\.1 200 ")
 
 
 class Crowd:
-    """Connections that all ask for the same. ``close`` ends them."""
+    """Connections that all send the same request. ``close`` ends them."""
 
     def __init__(self, port: int) -> None:
         self._port = port
@@ -33,8 +33,11 @@ class Crowd:
         return len(self._socks)
 
     def grow(self, count: int, request: bytes, await_waiting: Callable[[int], None]) -> None:
-        """Open connections until there are ``count``, and send a request over each. The server is
-        given time to take them: ``await_waiting`` is called with how many should wait there."""
+        """Open connections until there are ``count``, and send a request over each new one.
+
+        After each batch ``await_waiting`` is called with the number of clients that should be
+        waiting at the server by then, so that the server has time to accept them.
+        """
         while len(self) < count:
             for _ in range(min(_AT_ONCE, count - len(self))):
                 sock = socket.create_connection((_ADDRESS, self._port), _PATIENCE)
@@ -50,7 +53,7 @@ class Crowd:
             sock.sendall(request)
 
     def answers(self) -> float:
-        """Read a whole answer from each connection; return when the last one was there, by the
+        """Read a whole answer from each connection; return when the last one was complete, by the
         monotonic clock."""
         heads: dict[int, bytes] = dict.fromkeys(self._socks, b"")
         left: dict[int, int] = {}
@@ -70,8 +73,8 @@ class Crowd:
         return self._each(take)
 
     def lines(self, mark: bytes) -> float:
-        """Read from each connection until ``mark`` came; return when the last one had it, by the
-        monotonic clock."""
+        """Read from each connection until ``mark`` arrives; return when the last connection had it,
+        by the monotonic clock."""
         ends: dict[int, bytes] = dict.fromkeys(self._socks, b"")
 
         def take(number: int) -> bool:
@@ -82,7 +85,8 @@ class Crowd:
         return self._each(take)
 
     def _each(self, take: Callable[[int], bool]) -> float:
-        """Call ``take`` with each connection that has something, until it was true of all."""
+        """Call ``take`` with each connection that has data, until it returned true for all; return
+        when that was, by the monotonic clock. Raise RuntimeError after 60 s."""
         open_ = set(self._socks)
         deadline = time.monotonic() + _PATIENCE
         while open_:
@@ -94,7 +98,7 @@ class Crowd:
         return time.monotonic()
 
     def drain(self) -> None:
-        """Drop what has come until now."""
+        """Drop all data that has arrived so far."""
         for number, _ in self._epoll.poll(0, max(len(self._socks), 1)):
             _dropped(self._socks[number])
 

@@ -1,6 +1,6 @@
 """Many small CSI drivers in one process: ``python -m benchmarks.drivers FOLDER COUNT``.
 
-Each has a socket ``FOLDER/driver-NUMBER.sock`` and a gRPC server of its own.
+Each has its own socket ``FOLDER/driver-NUMBER.sock`` and its own gRPC server.
 """
 
 from __future__ import annotations

@@ -1,4 +1,4 @@
-"""The same on etcd, where that is installed: one member, on this machine's disk."""
+"""The same figures on etcd, if it is installed: one member, on this machine's disk."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ _PUT = {"key": base64.b64encode(b"benchmarks").decode()}
 
 @dataclass(frozen=True)
 class EtcdReads:
-    """The rates of reads of a fleet that etcd keeps, beside bare functions."""
+    """The rates of reads of a fleet stored in etcd, compared with bare functions."""
 
     name: str
     what: str
@@ -47,7 +47,7 @@ class EtcdReads:
 
 @dataclass(frozen=True)
 class EtcdReports:
-    """The rate of reports into etcd, beside plain puts of a body of the same size."""
+    """The rate of reports into etcd, compared with plain puts of a body of the same size."""
 
     name: str
     what: str
@@ -74,8 +74,10 @@ class EtcdReports:
 def _serving(
     context: Context, fleet: Fleet, front: Front
 ) -> Iterator[tuple[Server, Server, Path] | None]:
-    """Serve a fleet from an etcd of its own; yield plugind, etcd, and the folder of plugind's data.
-    Yield None where there is no etcd."""
+    """Serve a fleet from a new etcd; yield plugind, etcd, and the folder of plugind's data.
+
+    Yield None if etcd is not installed.
+    """
     if shutil.which("etcd") is None:
         context.say("left out: etcd is missing (apt-get install etcd-server)")
         yield None
@@ -104,12 +106,12 @@ def _etcd(folder: Path) -> Iterator[Server]:
         command = ["etcd", *(word for pair in options.items() for word in pair)]
         with started(command, clients, folder / "etcd.log") as server:
             ready(server)
-            time.sleep(1)  # it answers before it has a leader
+            time.sleep(1)  # etcd answers before it has a leader
             yield server
 
 
 def _puts(context: Context, etcd: Server, folder: Path) -> Load:
-    """Load etcd with puts of a report's body."""
+    """Load etcd with puts of a report's body for the seconds of a run."""
     body = reports()[0].partition(b"\r\n\r\n")[2]
     file = folder / "put"
     file.write_text(json.dumps({**_PUT, "value": base64.b64encode(body).decode()}))

@@ -1,4 +1,4 @@
-"""The table of figures: one row each, with what it measures and what it is to reach."""
+"""The table of figures: a row for each, with what it measures and its target."""
 
 from __future__ import annotations
 
@@ -30,8 +30,11 @@ _ALL = (WAITRESS, GRANIAN, GRANIAN_2, UVICORN)
 
 
 class Figure(Protocol):
-    """Something that is measured on one server after the other. ``is_long`` figures are left to
-    ``--all``; those with the same ``order`` share what they need when they follow each other."""
+    """Something that is measured on one server after the other.
+
+    Figures that are ``is_long`` run only with ``--all``. Figures with the same ``order`` follow
+    each other, so that they can share servers.
+    """
 
     @property
     def name(self) -> str: ...

@@ -1,8 +1,8 @@
-"""Fleets of made-up machines, written directly into a store: no server and no HTTP takes part.
+"""Fleets of made-up machines, written directly into a store without a server or HTTP.
 
-All instances are the same CSI driver in the role of a node, validated once as a report is, so
-that a fleet of 100,000 instances is filled in seconds. What the store holds is what it would hold
-after each node had reported once, two hours ago.
+All instances are the same CSI driver in the role of a node, validated once as a report would be.
+So a fleet of 100,000 instances is written in seconds. The store has the contents that it would
+have if each node had reported once, two hours ago.
 """
 
 from __future__ import annotations
@@ -28,7 +28,8 @@ from plugind.types.configured import load_settings
 SECRET = "a secret of every agent"
 DIGESTS = "digests.json"
 AGO = 2 * 3600 * SECOND
-"""How long ago the nodes reported: what a server makes of the last hour's changes is nothing."""
+"""Nanoseconds since the nodes reported: more than an hour, so that a server that starts finds no
+transitions in the last hour to count."""
 
 _AT_ONCE = 64
 FINGERPRINT: dict[str, Any] = {
@@ -51,7 +52,7 @@ FINGERPRINT: dict[str, Any] = {
 
 @dataclass(frozen=True)
 class Fleet:
-    """A number of nodes, and the IDs of the plugins on each of them by its number."""
+    """A number of nodes; ``plugins_on`` returns the IDs of the plugins on a node, by its number."""
 
     name: str
     nodes: int
@@ -59,8 +60,8 @@ class Fleet:
 
 
 def listed(plugins: int, spread: int = 16, group: int = 1_000) -> Fleet:
-    """Return a fleet of that many plugins, each on ``spread`` nodes: a node has ``group`` of them
-    at most."""
+    """Return a fleet of that many plugins, each on ``spread`` nodes. A node has at most ``group``
+    plugins."""
 
     def plugins_on(node: int) -> Sequence[str]:
         first = node // spread * group
@@ -70,7 +71,7 @@ def listed(plugins: int, spread: int = 16, group: int = 1_000) -> Fleet:
 
 
 def with_single(fleet: Fleet) -> Fleet:
-    """Return a fleet with one node more, which has the first plugin alone: small reports."""
+    """Return a fleet with an additional node that has only the first plugin, for small reports."""
 
     def plugins_on(node: int) -> Sequence[str]:
         return fleet.plugins_on(node) if node < fleet.nodes else [plugin(0)]
@@ -85,7 +86,8 @@ def wide(nodes: int, plugins: int = 1) -> Fleet:
 
 
 def large(nodes: int = 2_000, plugins: int = 1_000, each: int = 50) -> Fleet:
-    """Return a fleet with one plugin on all nodes, and the others spread evenly."""
+    """Return a fleet with one plugin on all nodes, and the others spread evenly. Each node has
+    ``each`` plugins."""
 
     def plugins_on(node: int) -> Sequence[str]:
         rest = plugins - 1
@@ -108,7 +110,7 @@ def node_name(number: int) -> str:
 
 
 def report(number: int, fingerprints: dict[str, Any]) -> dict[str, Any]:
-    """Return the body of a node's report: fingerprints by the plugin's ID."""
+    """Return the body of a node's report; ``fingerprints`` are by the plugin's ID."""
     plugins = {id_: {"node": fingerprint} for id_, fingerprint in fingerprints.items()}
     return {
         "Name": node_name(number),
@@ -120,14 +122,17 @@ def report(number: int, fingerprints: dict[str, Any]) -> dict[str, Any]:
 
 
 def toggled(number: int, *, healthy: bool) -> bytes:
-    """Return the body of a report of a node with the first plugin alone, healthy or not."""
+    """Return the body of the report of a node that has only the first plugin, healthy or not."""
     text = "healthy" if healthy else "connection refused"
     fingerprint = {**FINGERPRINT, "Healthy": healthy, "HealthDescription": text}
     return json.dumps(report(number, {plugin(0): fingerprint})).encode()
 
 
 def fill(folder: Path, fleet: Fleet, config: str) -> None:
-    """Write a fleet into the store that a configuration names, in ``folder``."""
+    """Write a fleet into the store that a configuration names, in ``folder``.
+
+    Raise RuntimeError when the store refuses it.
+    """
     file = folder / "fill.hcl"
     file.write_text(config)
     flags = {"data_dir": str(folder), "server_enabled": "true"}
@@ -140,7 +145,7 @@ def fill(folder: Path, fleet: Fleet, config: str) -> None:
         now = time.time_ns() - AGO
         pattern = _pattern(Planner(state, schemas, generations), now)
         digests = []
-        # Nodes that appear do not depend on each other: each change is planned on the empty state.
+        # New nodes do not depend on each other, so each change is planned on the empty state.
         for first in range(0, fleet.nodes, _AT_ONCE):
             planner = Planner(state, schemas, generations, base=store.newest())
             changes = []
@@ -159,7 +164,7 @@ def fill(folder: Path, fleet: Fleet, config: str) -> None:
 
 
 def _pattern(planner: Planner, now: int) -> Change:
-    """Return the change that the report of one node with one instance makes."""
+    """Return the change that results from the report of one node with one instance."""
     sent = report(0, {plugin(0): FINGERPRINT})
     named = Report(
         sent["Name"],

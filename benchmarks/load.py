@@ -1,4 +1,4 @@
-"""Load from wrk, which costs less than any server that is measured."""
+"""Load from wrk, which uses less processor time than any of the measured servers."""
 
 from __future__ import annotations
 
@@ -12,13 +12,13 @@ from benchmarks.servers import Server
 
 WRK = "wrk"
 LUA = Path(__file__).parent / "lua"
-_ENDS_AFTER = 30  # seconds beyond those that it is to run
+_ENDS_AFTER = 30  # seconds that wrk may take in addition to its run
 
 
 @dataclass(frozen=True)
 class Load:
-    """What wrk measured: requests that were served in a second, the microseconds that each took a
-    processor at the server, and how many were refused."""
+    """The results of wrk: requests served per second, microseconds of the server's processor time
+    for each request, and the number of refused requests."""
 
     rate: float
     cpu: float
@@ -35,8 +35,8 @@ def wrk(
     script: str = "done",
     arguments: Sequence[str] = (),
 ) -> Load:
-    """Load a server for some seconds with one thread and connections that are kept. Raise
-    RuntimeError where connections break."""
+    """Load a server for some seconds with one thread and keep-alive connections. Raise RuntimeError
+    when connections break."""
     options = ["-t1", f"-c{connections}", f"-d{seconds}s", "--timeout", "10s"]
     options += ["-s", str(LUA / f"{script}.lua")]
     for name, value in (headers or {}).items():

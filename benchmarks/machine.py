@@ -1,4 +1,4 @@
-"""Describes the machine and the versions of what ran on it."""
+"""Describes the machine and the versions of the programs that ran on it."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ _PACKAGES = ("waitress", "granian", "uvicorn", "flask", "orjson", "grpcio")
 
 
 def machine() -> dict[str, str]:
-    """Return what a reader has to know of the machine, by name."""
+    """Return what a reader has to know about the machine, by name."""
     cores = len(os.sched_getaffinity(0))
     load = ", ".join(f"{value:.1f}" for value in os.getloadavg())
     return {
@@ -43,7 +43,7 @@ def _version(package: str) -> str:
 
 
 def _program(name: str, option: str) -> str:
-    """Return a program's name and version; "" where it is not installed."""
+    """Return a program's name and version; "" if it is not installed."""
     if shutil.which(name) is None:
         return ""
     done = subprocess.run([name, option], capture_output=True, text=True, timeout=10)

@@ -1,4 +1,4 @@
-"""Which pictures are drawn of a run: how a cost grows with the size of something."""
+"""The pictures of a run: how costs grow with size."""
 
 from __future__ import annotations
 
@@ -13,7 +13,8 @@ from benchmarks.svg import Line, picture
 
 @dataclass(frozen=True)
 class Chart:
-    """A part of some figures' rows, by the size that each figure stands for."""
+    """A picture of one ``part`` of several figures; ``sizes`` has the size that each figure stands
+    for."""
 
     name: str
     title: str
@@ -50,7 +51,7 @@ CHARTS = (
 
 
 def drawn(rows: Sequence[Row], folder: Path) -> list[Path]:
-    """Draw the pictures for which a run has two sizes at least; return their files."""
+    """Draw each picture for which the run has at least two sizes; return their files."""
     folder.mkdir(parents=True, exist_ok=True)
     files = []
     for chart in CHARTS:

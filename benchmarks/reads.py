@@ -1,4 +1,4 @@
-"""Rates of reads, beside a bare function that answers the same bytes on the same HTTP server."""
+"""Rates of reads, compared with a bare function that answers the same bytes on the same server."""
 
 from __future__ import annotations
 
@@ -24,8 +24,8 @@ _DISTINCT = "@N@"
 
 @dataclass(frozen=True)
 class Read:
-    """The rate of one read. ``path`` may have "@N@", which is another number in each request. With
-    ``is_known`` the client sends the answer's ETag, so that it is answered 304."""
+    """The rate of one read. "@N@" in ``path`` stands for a different number in each request. With
+    ``is_known`` the client sends the answer's ETag, so the answer is 304."""
 
     name: str
     what: str
@@ -39,14 +39,14 @@ class Read:
 
     @property
     def order(self) -> str:
-        """Return what figures are sorted by, so that they share servers."""
+        """Return the key by which figures are sorted, so that they share servers."""
         return self.fleet.name
 
     def measure(self, context: Context, front: Front) -> list[Row]:
         return self.beside(context, context.serving(self.fleet, front), front)
 
     def beside(self, context: Context, server: Server, front: Front) -> list[Row]:
-        """Measure a server of the fleet beside a bare function."""
+        """Measure a server of the fleet, alternating with a bare function."""
         answer, headers = self._answer(server)
         folder = context.new_folder()
         keep(answer, folder)
@@ -65,7 +65,10 @@ class Read:
         return self.path.replace(_DISTINCT, str(number))
 
     def _answer(self, server: Server) -> tuple[Answer, Mapping[str, str]]:
-        """Return plugind's own answer, and the headers with which clients get it."""
+        """Return plugind's own answer, and the request headers for it.
+
+        Raise RuntimeError for an unexpected status.
+        """
         headers = dict(self.headers)
         answer = ask(server.port, self._path(0), headers)
         if self.is_known:
@@ -120,7 +123,7 @@ class Read:
 
 
 def keep(answer: Answer, folder: Path) -> None:
-    """Write an answer to where a bare function reads it."""
+    """Write an answer to the folder from which a bare function reads it."""
     headers = [(name, value) for name, value in answer.headers if name.lower() not in _OWN]
     head = {"status": answer.status, "reason": answer.reason, "headers": headers}
     (folder / "head.json").write_text(json.dumps(head))
@@ -128,6 +131,6 @@ def keep(answer: Answer, folder: Path) -> None:
 
 
 def warm(server: Server, headers: Mapping[str, str], path: Callable[[int], str]) -> None:
-    """Ask often enough that every worker process has rendered the answer."""
+    """Send enough requests for every worker process to have rendered the answer."""
     for number in range(_WARM):
         ask(server.port, path(number), headers)

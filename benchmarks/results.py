@@ -1,4 +1,4 @@
-"""What a run measured: one row for each figure on each server, with its yardstick and target."""
+"""The results of a run: one row for each figure on each server, with its yardstick and target."""
 
 from __future__ import annotations
 
@@ -36,7 +36,7 @@ class Reach(NamedTuple):
     most: float | None = None
 
     def is_met(self, value: float, ratio: float | None) -> bool:
-        """Return whether a value, and its ratio where there is a yardstick, are within."""
+        """Return whether a value and its ratio, if there is a yardstick, are within the bounds."""
         bounds = ((value, self.least, self.most), (ratio, self.ratio_least, self.ratio_most))
         return all(_is_within(*bound) for bound in bounds)
 
@@ -63,9 +63,12 @@ def _is_within(value: float | None, least: float | None, most: float | None) -> 
 
 @dataclass(frozen=True)
 class Row:
-    """A part of a figure on a server. ``values`` are those of plugind, run by run, ``yardsticks``
-    those of what it is compared with, taken in turn with them; ``cpu`` and ``yardstick_cpu`` are
-    the microseconds for which a request takes a processor at the servers, at the median."""
+    """A part of a figure on a server.
+
+    ``values`` are those of plugind, run by run, and ``yardsticks`` those of the yardstick, measured
+    alternately. ``cpu`` and ``yardstick_cpu`` are the median microseconds of processor time that
+    the two servers used for a request.
+    """
 
     figure: str
     part: str
@@ -86,7 +89,7 @@ class Row:
 
     @property
     def ratio(self) -> Spread | None:
-        """Return the ratio of each run to the yardstick's run beside it."""
+        """Return the ratio of each run to the yardstick's run of the same pair."""
         if not self.yardsticks:
             return None
         pairs = zip(self.values, self.yardsticks, strict=True)
@@ -94,19 +97,22 @@ class Row:
 
     @property
     def cpu_ratio(self) -> float | None:
-        """Return the yardstick's processor time for a request by that of plugind: the ratio of
-        rates, were the processor all that counts. Other work on the machine moves it less."""
+        """Return the yardstick's processor time for a request divided by that of plugind.
+
+        It is the ratio that the rates would have if processor time alone mattered. Other work on
+        the machine affects it less than the ratio of rates.
+        """
         return self.yardstick_cpu / self.cpu if self.yardstick_cpu and self.cpu else None
 
     @property
     def is_met(self) -> bool | None:
-        """Return whether the target is reached; None where there is none."""
+        """Return whether the target is reached; None if there is no target."""
         if self.reach == NO_REACH:
             return None
         return self.reach.is_met(self.value.median, self.ratio.median if self.ratio else None)
 
     def for_programs(self) -> dict[str, Any]:
-        """Return it as plain values."""
+        """Return the row as plain values, for JSON."""
         found = asdict(self)
         found["reach"] = self.reach._asdict()
         found["ratio"] = self.ratio._asdict() if self.ratio else None

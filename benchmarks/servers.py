@@ -1,6 +1,6 @@
-"""The servers that are measured: plugind and bare functions, each as processes of their own.
+"""The measured servers: plugind and bare functions, each in its own processes.
 
-Everything listens on 127.0.0.1, and ends with the block that it was started in.
+All of them listen on 127.0.0.1, and end with the block in which they were started.
 """
 
 from __future__ import annotations
@@ -21,10 +21,10 @@ import psutil
 BIN = Path(sys.executable).parent
 ROOT = Path(__file__).parent.parent
 PATIENCE = 60.0
-"""Seconds that a server has to start, and to end."""
+"""Seconds that a server has to start, and to answer a request."""
 
 PLACES = 12_000
-"""Connections that a server of ASGI takes at once, bare or not."""
+"""Connections that a server of ASGI accepts at the same time, bare or plugind's."""
 
 _LOOK_EVERY = 0.02
 _FEW = 4  # threads of waitress by default, with at most 100 connections
@@ -32,7 +32,7 @@ _FEW = 4  # threads of waitress by default, with at most 100 connections
 
 @dataclass(frozen=True)
 class Front:
-    """An HTTP server, and how many worker processes it has."""
+    """An HTTP server and the number of its worker processes."""
 
     http: str
     workers: int = 1
@@ -43,7 +43,7 @@ class Front:
 
     @property
     def key(self) -> str:
-        """Return the name by which the command line knows it."""
+        """Return its name on the command line."""
         return self.http if self.workers == 1 else f"{self.http}-{self.workers}"
 
 
@@ -56,7 +56,7 @@ FRONTS = (WAITRESS, GRANIAN, GRANIAN_2, UVICORN)
 
 @dataclass(frozen=True)
 class Server:
-    """A server's process, with the processes that it started, and its port."""
+    """A server's process, with the processes that it started, its port and its log file."""
 
     popen: subprocess.Popen[bytes]
     port: int
@@ -72,7 +72,7 @@ class Server:
         return [first, *first.children(recursive=True)]
 
     def cpu(self) -> float:
-        """Return the processor seconds that its threads have taken."""
+        """Return the seconds of processor time that its threads have used."""
         return sum(_cpu_of(process.pid) for process in self.processes)
 
     def memory(self) -> float:
@@ -81,7 +81,7 @@ class Server:
 
 
 def _cpu_of(pid: int) -> float:
-    """Return the seconds that the threads of a process ran, to the nanosecond."""
+    """Return the seconds for which the threads of a process ran, with nanosecond precision."""
     total = 0
     for file in Path(f"/proc/{pid}/task").glob("*/schedstat"):
         with suppress(OSError):  # the thread has ended
@@ -93,7 +93,7 @@ def _cpu_of(pid: int) -> float:
 def plugind(
     data_dir: Path, config: str, front: Front, more: Mapping[str, str] | None = None
 ) -> Iterator[Server]:
-    """Serve what ``data_dir`` holds with plugind; ``more`` are further settings by their flags."""
+    """Serve the contents of ``data_dir`` with plugind; ``more`` has further settings by flag."""
     file = data_dir / "bench.hcl"
     file.write_text(config)
     options = {
@@ -116,8 +116,8 @@ def plugind(
 def bare(
     module: str, front: Front, folder: Path, environ: Mapping[str, str], threads: int = _FEW
 ) -> Iterator[Server]:
-    """Serve the functions of a module of ``benchmarks.bare``; waitress has that many threads, four
-    by its default."""
+    """Serve the functions of a module of ``benchmarks.bare``. waitress has that number of threads,
+    four by its own default."""
     name = f"benchmarks.bare.{module}"
     with port() as number:
         match front.http:
@@ -146,7 +146,10 @@ def bare(
 def started(
     command: Sequence[str], port: int, log: Path, environ: Mapping[str, str] | None = None
 ) -> Iterator[Server]:
-    """Run a command while the block lasts; it is ended by its ID."""
+    """Run a command while the block runs, then kill its processes by their IDs.
+
+    ``port`` is the port that the command listens on, 0 for none.
+    """
     path = os.pathsep.join(filter(None, (str(ROOT), os.environ.get("PYTHONPATH"))))
     with log.open("wb") as stream:
         popen = subprocess.Popen(
@@ -165,7 +168,7 @@ def started(
 
 
 def _end(server: Server) -> None:
-    """Kill the processes of a server, each by its ID: nobody needs its data any more."""
+    """Kill the processes of a server, each by its ID; its data are no longer needed."""
     left = server.processes if server.popen.poll() is None else []
     for process in left:
         with suppress(psutil.NoSuchProcess):
@@ -175,7 +178,7 @@ def _end(server: Server) -> None:
 
 @contextmanager
 def port() -> Iterator[int]:
-    """Keep a free port; a server can listen beside the socket, which does not."""
+    """Reserve a free port with a socket that does not listen, so that a server still can."""
     with socket.socket() as sock:
         sock.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
         sock.bind(("127.0.0.1", 0))
@@ -183,7 +186,7 @@ def port() -> Iterator[int]:
 
 
 def ready(server: Server) -> None:
-    """Wait until a server answers. Raise RuntimeError where it does not."""
+    """Wait until a server answers. Raise RuntimeError when it ends first, or takes over 60 s."""
     deadline = time.monotonic() + PATIENCE
     while not _answers(server.port):
         if server.popen.poll() is not None or time.monotonic() > deadline:
@@ -202,7 +205,7 @@ def _answers(port: int) -> bool:
 
 @dataclass(frozen=True)
 class Answer:
-    """An HTTP answer as it came."""
+    """An HTTP answer as it was received."""
 
     status: int
     reason: str
@@ -225,7 +228,7 @@ def ask(
     method: str = "GET",
     body: bytes | None = None,
 ) -> Answer:
-    """Return the answer to one request over a connection of its own."""
+    """Send one request over a new connection and return the answer."""
     with closing(HTTPConnection("127.0.0.1", port, timeout=PATIENCE)) as connection:
         connection.request(method, path, body, dict(headers or {}))
         got = connection.getresponse()

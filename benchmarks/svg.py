@@ -10,14 +10,14 @@ from html import escape
 WIDTH, HEIGHT = 760, 400
 _LEFT, _RIGHT, _TOP, _BOTTOM = 80, 540, 50, 340
 _COLOURS = ("#0072b2", "#d55e00", "#009e73", "#cc79a7")
-"""Colours that differ for people who see few colours (Okabe and Ito)."""
+"""Colours that people with colour blindness can distinguish (Okabe and Ito)."""
 
 _FONT = 'font-family="sans-serif" font-size="13"'
 
 
 @dataclass(frozen=True)
 class Line:
-    """Points of one thing by size; ``kind`` chooses the colour, and a yardstick is dashed."""
+    """Points of one line, by size; ``kind`` selects the colour, and yardsticks are dashed."""
 
     name: str
     points: Sequence[tuple[float, float]]
@@ -43,7 +43,7 @@ class _Axis:
 
 
 def picture(title: str, x_label: str, y_label: str, lines: Sequence[Line]) -> str:
-    """Return the picture of lines. Raise ValueError where there is no point, or one that is not
+    """Return the picture of lines. Raise ValueError when there is no point, or a point that is not
     greater than zero."""
     points = [point for line in lines for point in line.points]
     if not points or min(min(point) for point in points) <= 0:

@@ -1,4 +1,4 @@
-"""The table of a run, in Markdown that is readable in a terminal too."""
+"""The table of a run, in Markdown that is also readable in a terminal."""
 
 from __future__ import annotations
 
@@ -54,7 +54,7 @@ def _cells(row: Row) -> Sequence[str]:
 
 
 def of(values: Sequence[float], unit: str) -> str:
-    """Return the median of values, with their extremes where there are several."""
+    """Return the median of values, with their extremes if there are several."""
     spread = Spread.of(values)
     text = number(spread.median) + (unit if unit == RATE else f" {unit}")
     if len(values) == 1:
@@ -63,7 +63,7 @@ def of(values: Sequence[float], unit: str) -> str:
 
 
 def number(value: float) -> str:
-    """Return a number with three digits that count, and all digits before its point."""
+    """Return a number with three significant digits, or all digits before its decimal point."""
     for bound, decimals in ((100, 0), (10, 1), (1, 2)):
         if abs(value) >= bound:
             return f"{value:,.{decimals}f}"
@@ -78,7 +78,7 @@ def _ratio(ratio: Spread | None) -> str:
 
 def written(document: str, result: str) -> str:
     """Return a document with a result in place of the text between its two markers. Raise
-    ValueError where it has not both."""
+    ValueError when it does not have both."""
     pattern = re.compile(f"{re.escape(BEGIN)}\n.*?{re.escape(END)}", re.DOTALL)
     if not pattern.search(document):
         raise ValueError(f"it needs a line {BEGIN!r}, and after it a line {END!r}")

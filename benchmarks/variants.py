@@ -1,4 +1,4 @@
-"""What logging and metrics cost: the rate of a read with them, beside the same without."""
+"""The cost of logging and metrics: the rate of a read with them, compared with it without them."""
 
 from __future__ import annotations
 
@@ -57,7 +57,7 @@ class Variant:
 
 @contextmanager
 def _scraping(server: Server) -> Iterator[None]:
-    """Read the server's metrics each second while the block lasts."""
+    """Read the server's metrics each second while the block runs."""
     is_over = threading.Event()
 
     def scrape() -> None:

@@ -1,7 +1,8 @@
-"""Crowds that wait for a change, by queries and by streams, beside a bare function that parks.
+"""Crowds that wait for a change, by blocking queries or event streams.
 
-One run is the life of a server: the crowd comes, and is woken a few times by one small report each.
-The time is from the moment that the report is sent until the last client has its whole answer.
+The yardstick is a bare function that parks requests. One run is the life of a server: the crowd
+connects, and is woken a few times, each time by one small report. The time to wake is measured from
+the moment when the report is sent until the last client has its whole answer.
 """
 
 from __future__ import annotations
@@ -30,16 +31,20 @@ LIST = "/v1/plugins?type=csi"
 STREAM = "/v1/event/stream?topic=Plugin:csi/plugin-00000"
 PLAIN = "/v1/plugin/csi/plugin-00000"
 _WAKES = 3
-_REST = 0.25  # seconds between two changes: more than those after which lists are announced again
+_REST = 0.25  # seconds between two changes: more than between two announcements of a list
 _ASK_FOR = 0.5
 _FIRST, _EVENTS = b"{}", b'"Events"'
 
 
 @dataclass(frozen=True)
 class Seen:
-    """What one life of a server showed: seconds until all were woken, by themselves and beside
-    plain reads, MiB with all there, and the milliseconds of plain reads at the median: before,
-    while all wait, and while they are woken."""
+    """The results of one life of a server.
+
+    ``woken`` and ``beside`` are the seconds until all clients were woken, without and with plain
+    reads at the same time. ``memory`` is in MiB while all wait. ``idle``, ``parked`` and ``waking``
+    are the median milliseconds of plain reads: before the clients connect, while they wait, and
+    while they are woken.
+    """
 
     woken: float
     beside: float
@@ -51,7 +56,7 @@ class Seen:
 
 @dataclass(frozen=True)
 class Waiting:
-    """How ``count`` clients wait: for the list of plugins, or with ``is_stream`` for events."""
+    """``count`` clients that wait for the list of plugins, or with ``is_stream`` for events."""
 
     name: str
     what: str
@@ -89,7 +94,7 @@ class Waiting:
         return bare("parked", front, folder, environ, threads=self.count + 8)
 
     def _answers_of(self, context: Context, front: Front) -> Path:
-        """Return a folder with plugind's own list and event."""
+        """Return a folder with plugind's own list and event, which the bare function sends."""
         folder = context.new_folder()
         with self._plugind(context, front) as server:
             keep(ask(server.port, LIST), folder)
@@ -118,7 +123,7 @@ class Waiting:
                 time.sleep(_REST)
                 if wake <= _WAKES:
                     took = self._wake(crowd, change)
-                    woken += [took] if wake else []  # the first one finds everything cold
+                    woken += [took] if wake else []  # the first one has cold caches
                 else:
                     with asking(server.port, PLAIN) as milliseconds:
                         beside = self._wake(crowd, change)
@@ -129,7 +134,7 @@ class Waiting:
             return Seen(median(woken), beside, memory, idle, parked, waking)
 
     def _gather(self, crowd: Crowd, server: Server, request: bytes) -> None:
-        """Have all clients wait."""
+        """Connect all clients, and wait until they wait for a change."""
         if self.is_stream:
             crowd.grow(self.count, request, lambda count: None)
             crowd.lines(_FIRST)
@@ -184,7 +189,7 @@ class Waiting:
 
 
 class Change:
-    """The reports of the fleet's last node: each changes the list."""
+    """The reports of the fleet's last node, each of them a change of the list."""
 
     def __init__(self, fleet: Fleet, port: int) -> None:
         self.index = 0
@@ -193,14 +198,14 @@ class Change:
         self._connection = HTTPConnection("127.0.0.1", port, timeout=PATIENCE)
 
     def send(self) -> None:
-        """Send the next one, and do not wait for its answer."""
+        """Send the next report without waiting for its answer."""
         self._is_healthy = not self._is_healthy
         body = toggled(self._node, healthy=self._is_healthy)
         headers = {"X-Plugind-Node-Secret": SECRET}
         self._connection.request("PUT", f"/v1/node/{node_id(self._node)}", body, headers)
 
     def took(self) -> int:
-        """Wait for the answer; return the index of the change."""
+        """Wait for the answer; return the index of the change. Raise RuntimeError on a refusal."""
         answer = self._connection.getresponse()
         content = answer.read()
         if answer.status != 200:
@@ -213,14 +218,14 @@ class Change:
 
 
 def _latency(server: Server) -> float:
-    """Return the milliseconds of a plain read, at the median."""
+    """Return the median milliseconds of a plain read."""
     with asking(server.port, PLAIN) as took:
         time.sleep(_ASK_FOR)
     return median(took)
 
 
 def _await_parked(server: Server, count: int) -> None:
-    """Wait until that number of queries is parked at a server."""
+    """Wait until ``count`` queries are parked at a server. Raise RuntimeError after 60 s."""
     deadline = time.monotonic() + PATIENCE
     while (there := _parked(server)) < count:
         if time.monotonic() > deadline:
@@ -234,7 +239,7 @@ def _parked(server: Server) -> int:
 
 
 def _event(fleet: Fleet, server: Server) -> bytes:
-    """Return the line that a stream gets for a change."""
+    """Return the line that a stream receives for a change."""
     with closing(HTTPConnection("127.0.0.1", server.port, timeout=PATIENCE)) as connection:
         connection.request("GET", STREAM)
         answer = connection.getresponse()
@@ -250,8 +255,8 @@ def _event(fleet: Fleet, server: Server) -> bytes:
 
 
 def _open_files() -> int:
-    """Return how many files this process, and a server that it starts, may have open; raise it to
-    what the system allows."""
+    """Raise the limit of open files to the hard limit, and return it. It applies to this process
+    and to each server that it starts."""
     hard = resource.getrlimit(resource.RLIMIT_NOFILE)[1]
     resource.setrlimit(resource.RLIMIT_NOFILE, (hard, hard))
     return hard

@@ -1,7 +1,7 @@
 """Rates of reports and heartbeats of many nodes.
 
-Each report has ten plugins, and one of them is healthy or not in turn, so each is a change that is
-committed, shown and kept as history. Heartbeats change nothing.
+Each report has ten plugins, and one of them has changed its health, so each report is a change
+that is committed, shown and kept as history. Heartbeats change nothing.
 """
 
 from __future__ import annotations
@@ -33,7 +33,7 @@ from benchmarks.servers import Front, Server, ask, bare, plugind
 PLUGINS = 10
 BARE, REPORTS, FEW = "a bare insert", "reports", "100 nodes"
 CONNECTIONS = 32
-_NODES_EACH = 3  # a node may have one report in work, so few connections serve few nodes
+_NODES_EACH = 3  # a node may have one report in progress, so few nodes can use only few connections
 _PROBES = {"csi": {"Count": 123456, "Failures": 12, "Time": 123456789012}}
 _RUN = "5f0b6a2e-6c1d-4a55-9d5e-0d6f8f6f9f00"
 
@@ -42,8 +42,8 @@ _RUN = "5f0b6a2e-6c1d-4a55-9d5e-0d6f8f6f9f00"
 class Writes:
     """The rate of reports, or of ``heartbeats``, of a fleet with ten plugins on each node.
 
-    The yardstick is a bare insert for each report, the reports of the same fleet, or the same of
-    the fleet ``beside``.
+    The yardstick of heartbeats is the reports of the same fleet. The yardstick of reports is a bare
+    insert for each, or the reports of the fleet ``beside``.
     """
 
     name: str
@@ -69,13 +69,13 @@ class Writes:
             else:
                 yardstick, one = BARE, enter(_inserting(context, self.fleet, front))
             other = enter(reporting(context, self.fleet, front, heartbeats=self.heartbeats))
-            one(), other()  # the first ones find everything cold
+            one(), other()  # the first runs have cold caches
             pairs = context.alternate(one, other)
         return [row_of(self, front, yardstick, pairs)]
 
 
 def row_of(figure: Any, front: Front, yardstick: str, pairs: Sequence[tuple[Load, Load]]) -> Row:
-    """Return the row of pairs of loads."""
+    """Return the row of a figure from pairs of (yardstick, plugind) loads."""
     refused = sum(load.refused for _, load in pairs)
     return Row(
         figure=figure.name,
@@ -97,7 +97,7 @@ def row_of(figure: Any, front: Front, yardstick: str, pairs: Sequence[tuple[Load
 def reporting(
     context: Context, fleet: Fleet, front: Front, *, heartbeats: bool = False
 ) -> Iterator[Callable[[], Load]]:
-    """Serve a fleet with plugind; yield a function that loads it with the writes of its nodes."""
+    """Serve a fleet with plugind; yield a function that loads the server with its nodes' writes."""
     folder = context.data(fleet)
     with plugind(folder, config(), front) as server:
         requests = [heartbeat(_rights(server))] if heartbeats else reports()
@@ -115,7 +115,7 @@ def _inserting(context: Context, fleet: Fleet, front: Front) -> Iterator[Callabl
 def writing(
     context: Context, server: Server, fleet: Fleet, folder: Path, requests: Sequence[bytes]
 ) -> Callable[[], Load]:
-    """Return a function that has the nodes of a fleet send requests in turn, round by round."""
+    """Return a function that loads a server with requests of a fleet's nodes, round by round."""
     nodes = folder / "nodes"
     digests = json.loads((folder / DIGESTS).read_text())
     lines = (f"{node_id(n)} {node_name(n)} {digest}\n" for n, digest in enumerate(digests))
@@ -142,8 +142,8 @@ def writing(
 
 
 def reports() -> list[bytes]:
-    """Return the requests of a cycle of rounds: in each one plugin more is unhealthy, until all
-    are, and then one less."""
+    """Return the requests of a cycle of rounds. In each round one more plugin is unhealthy, until
+    all are; then in each round one fewer is."""
     found = []
     for number in range(2 * PLUGINS):
         first, last = max(number + 1 - PLUGINS, 0), min(number + 1, PLUGINS)
@@ -162,7 +162,7 @@ def _fingerprint(*, healthy: bool) -> dict[str, Any]:
 
 
 def _rights(server: Server) -> str:
-    """Return what a server adds to the digests that it gives: it stands for the agent's rights."""
+    """Return the part that a server adds to its digests, which stands for the agent's rights."""
     body = json.dumps(report(0, dict.fromkeys(map(plugin, range(PLUGINS)), FINGERPRINT)))
     headers = {"X-Plugind-Node-Secret": SECRET}
     answer = ask(server.port, f"/v1/node/{node_id(0)}", headers, "PUT", body.encode())
@@ -176,7 +176,7 @@ def heartbeat(rights: str) -> bytes:
 
 
 def _put(path: str, body: str) -> bytes:
-    """Return a request in which a node's name and digest are still to be filled in."""
+    """Return a request with placeholders for a node's ID, name and digest."""
     length = len(body.replace("@DIGEST@", "0" * 32).encode())
     head = (
         f"PUT {path} HTTP/1.1",

@@ -1,4 +1,4 @@
-"""Yardsticks: the least that a WSGI or ASGI function can do for the same answer.
+"""Yardsticks: the least work with which a WSGI or ASGI function can give the same answer.
 
 Each module has ``wsgi`` for waitress, and ``asgi`` for granian and uvicorn.
 """

@@ -1,6 +1,6 @@
-"""Answers every request with the status, headers and body that plugind gave once.
+"""Answers every request with the status, headers and body of a recorded answer of plugind.
 
-They are in the folder that the variable BENCHMARKS_ANSWER names, as ``head.json`` and ``body``.
+They are read from ``head.json`` and ``body`` in the folder named by the variable BENCHMARKS_ANSWER.
 """
 
 from __future__ import annotations

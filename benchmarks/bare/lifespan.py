@@ -1,4 +1,4 @@
-"""The start and the end of an ASGI server, at which the bare functions do nothing."""
+"""The ASGI lifespan protocol: the bare functions do nothing at a server's start and end."""
 
 from __future__ import annotations
 

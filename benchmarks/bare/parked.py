@@ -1,8 +1,7 @@
-"""Parks what asks with an index until any PUT, and then answers with plugind's own bytes.
+"""Parks requests with an index until any PUT arrives, then answers with plugind's own bytes.
 
-A stream is sent the file ``event`` at each PUT. ``/v1/agent/self`` says how many wait, as
-that of plugind does.
-Everything else is as in ``benchmarks.bare.answer``.
+Each PUT sends the file ``event`` to all streams. ``/v1/agent/self`` reports the number of waiting
+requests in the same form as plugind's. Everything else is as in ``benchmarks.bare.answer``.
 """
 
 from __future__ import annotations
@@ -24,7 +23,7 @@ _OK = ("200 OK", [("Content-Type", "application/json")])
 
 
 class _Places:
-    """How many queries and streams wait, and for what."""
+    """The number of waiting queries and streams, and the changes that they wait for."""
 
     waiting = 0
     changes = 0
@@ -57,7 +56,7 @@ def wsgi(environ: dict[str, Any], start_response: Callable[..., object]) -> Iter
 
 
 def _wait(before: int | None = None) -> int:
-    """Wait until there were more changes than ``before``, by default than now; return how many."""
+    """Wait until the number of changes is not ``before``, by default the current one; return it."""
     with _Places.changed:
         before = _Places.changes if before is None else before
         _Places.waiting += 1

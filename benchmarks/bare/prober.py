@@ -1,4 +1,4 @@
-"""Calls Probe of each CSI driver in a folder every 1.5 seconds, over connections that are kept:
+"""Calls Probe of each CSI driver in a folder every 1.5 seconds, over persistent connections:
 ``python -m benchmarks.bare.prober FOLDER``."""
 
 from __future__ import annotations

@@ -1,6 +1,6 @@
 """Parses a report and makes one durable insert into SQLite: WAL with synchronous FULL.
 
-The database is the file that the variable BENCHMARKS_DB names.
+The variable BENCHMARKS_DB names the database file.
 """
 
 from __future__ import annotations
