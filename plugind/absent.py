@@ -1,6 +1,6 @@
-"""Imports a package as if another one were not installed.
+"""Imports a package as if another package were not installed.
 
-Some packages import others that are there, for what plugind never asks of them.
+Some packages import others if they are installed, for features that plugind never uses.
 """
 
 from __future__ import annotations
@@ -12,11 +12,11 @@ from contextlib import contextmanager
 
 @contextmanager
 def absent(name: str) -> Iterator[None]:
-    """Have imports of a package fail in the block, unless it was imported before."""
+    """Make imports of a package fail in the block, unless it was imported before."""
     if name in sys.modules:
         yield
         return
-    sys.modules[name] = None  # type: ignore[assignment]  # as the import system has it
+    sys.modules[name] = None  # type: ignore[assignment]  # the import system then raises
     try:
         yield
     finally:

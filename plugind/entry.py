@@ -1,7 +1,7 @@
 """The entry point of the command ``plugind``, which runs before everything else is imported.
 
-A long-running process gets signals from its first moment on, while the imports alone take some
-tenths of a second. As a container's first process it also has orphans to reap.
+A long-running process can get signals from its first moment on, while the imports alone take some
+tenths of a second. As the first process of a container, it must also reap orphans.
 """
 
 from __future__ import annotations
@@ -22,8 +22,8 @@ def main() -> None:
     if _LONG_RUNNING in sys.argv[1:2]:
         if os.getpid() == 1:
             become_init()
-        # SIGHUP would end a process that has no handler yet. The command unblocks it.
+        # SIGHUP would end a process that has no handler yet. The command unblocks the signal.
         signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGHUP})
-        # Imports leave nothing to collect. The command turns it on again.
+        # Imports leave nothing to collect. The command turns garbage collection on again.
         gc.disable()
     resolve_name("plugind.cli:main")()

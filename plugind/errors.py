@@ -1,6 +1,6 @@
-"""Every error that plugind raises on purpose, in one tree.
+"""All errors that plugind raises on purpose, in one tree.
 
-Each has a text of one line for people, and the HTTP status of the response::
+Each has a one-line text for people, and the HTTP status of the response::
 
     PlugindError                500
      ├── BadRequest             400  the request cannot be understood
@@ -12,14 +12,14 @@ Each has a text of one line for people, and the HTTP status of the response::
      ├── MethodNotAllowed       405
      ├── Conflict               409  the agent must send its whole report again
      ├── TooManyParked          429  the limit on parked blocking queries is reached
-     ├── ReportInWork           429  another report of the same node is in work
+     ├── ReportInWork           429  another report of the same node is in progress
      ├── ClientGone             499  the client closed the connection
      ├── Busy                   503  the limit on waiting writes is reached
-     ├── UnknownOutcome         503  a write was begun, and may come about or not
-     ├── StoreError             503  the store cannot take or give data now
+     ├── UnknownOutcome         503  a write was begun, and may or may not take effect
+     ├── StoreError             503  the store cannot write or read data now
      │    └── Compacted         503  the store's log no longer reaches back that far
      ├── ConfigError            500  mistakes in configuration, all at once
-     ├── RegistryError          500  a plugin type or store is missing, broken or doubled
+     ├── RegistryError          500  a plugin type or store is missing, broken or a duplicate
      ├── ListenError            500  the server's address cannot be listened on
      │    └── InUse             500  another program listens there
      ├── IdentityError          500  an agent's node ID or secret is damaged or cannot be read
@@ -40,7 +40,7 @@ class PlugindError(Exception):
     """The root of all errors that plugind raises on purpose.
 
     ``status`` is the HTTP status of the response. ``retry_after`` is the number of seconds after
-    which the same request may succeed, sent as Retry-After (RFC 9110, section 10.2.3); None where
+    which the same request may succeed, sent as Retry-After (RFC 9110, section 10.2.3); None if
     waiting alone does not help.
     """
 
@@ -109,11 +109,11 @@ class StoreError(PlugindError):
 
 
 class Compacted(StoreError):
-    """The log of a store does not reach back to an index any more: load the store again."""
+    """The log of a store no longer reaches back to an index: load the store again."""
 
 
 class UnknownOutcome(PlugindError):
-    """A write was begun, and nobody can say whether it will come about."""
+    """A write was begun, and it cannot be determined whether it will take effect."""
 
     status = 503
     retry_after = 1
@@ -157,9 +157,9 @@ class Unreachable(ClientError):
 class Refused(ClientError):
     """An error response of the server.
 
-    ``status`` is its HTTP status, the text its body in one line, ``index`` the index to wait on
-    from (0: none), and ``retry_after`` the number of seconds after which to try again (None: not
-    given).
+    ``status`` is its HTTP status; the text is its body in one line; ``index`` is the index for the
+    next blocking query, or 0 for none; ``retry_after`` is the number of seconds after which to try
+    again, or None if not given.
     """
 
     def __init__(
@@ -175,7 +175,8 @@ class Refused(ClientError):
 class Mistake:
     """One mistake in configuration: its place, and how to correct it.
 
-    ``line`` and ``column`` count from 1; 0 means that the source has no lines (a variable, a flag).
+    ``line`` and ``column`` count from 1; 0 means that the source, a variable or a flag, has no
+    lines.
     """
 
     source: str

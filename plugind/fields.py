@@ -1,4 +1,4 @@
-"""Fields of marshmallow for authors of plugin types, and the texts of times and durations."""
+"""Marshmallow fields for authors of plugin types, and conversions of times and durations."""
 
 from plugind.model.times import (
     INT64_MAX,

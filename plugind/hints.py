@@ -1,6 +1,7 @@
-"""Hints at the right name for an unknown one, for messages about mistakes.
+"""Suggestions of the right name for an unknown name, for messages about mistakes.
 
-It is apart from the configuration, which takes long to import and which most commands do not need.
+This is separate from the configuration, which takes long to import and which most commands do not
+need.
 """
 
 from __future__ import annotations
@@ -10,7 +11,7 @@ from difflib import get_close_matches
 
 
 def suggestion(name: str, known: Iterable[str]) -> str:
-    """Return a hint at the right name for an unknown one: the closest, else all there are."""
+    """Return a hint at the right name for an unknown name: the closest known name, else all."""
     names = sorted(known)
     if close := get_close_matches(name, names, 1):
         return f'did you mean "{close[0]}"?'
@@ -20,8 +21,8 @@ def suggestion(name: str, known: Iterable[str]) -> str:
 def near(name: str, known: Iterable[str]) -> list[str]:
     """Return up to three of the known names that resemble ``name``.
 
-    Letters count the same in either case. A name that ends in the wanted one after a space or a
-    slash always does.
+    The comparison ignores case. A known name that ends in ``name`` after a space or a slash always
+    counts as similar.
     """
     names = dict.fromkeys(known)
     ends = [each for each in names if each.endswith((f" {name}", f"/{name}"))]
@@ -31,6 +32,6 @@ def near(name: str, known: Iterable[str]) -> list[str]:
 
 
 def did_you_mean(name: str, known: Iterable[str]) -> str:
-    """Return a question to append to an error about an unknown name; "" for no similar name."""
+    """Return a question to append to an error about an unknown name; "" if no name is similar."""
     found = [repr(each) for each in near(name, known)]
     return f"; did you mean {' or '.join(found)}?" if found else ""

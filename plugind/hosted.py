@@ -1,4 +1,4 @@
-"""The server role within a program that is not plugind's own, such as granian or gunicorn."""
+"""The server role inside another program, such as granian or gunicorn."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ from plugind.types.registry import Registry
 from plugind.wire import addresses
 
 VARIABLE = "PLUGIND_CONFIG"
-"""Names the files or folders of the configuration, with colons between them."""
+"""The variable with the files or folders of the configuration, separated by colons."""
 
 _PATIENCE = 20.0
 _LOOK_EVERY = 0.5  # seconds
@@ -30,14 +30,14 @@ _log = logs.get("main")
 
 
 class Hosted:
-    """The services of the configuration that the environment names, from now until ``close``.
+    """The services of the configuration that the environment names, running until ``close``.
 
-    Raise PlugindError where they cannot start.
+    Raise PlugindError if they cannot start.
     """
 
     def __init__(self, environ: Mapping[str, str] = os.environ) -> None:
         self._paths = [Path(each) for each in environ.get(VARIABLE, "").split(":") if each]
-        # The others that begin like it are settings.
+        # The other variables with this prefix are settings.
         self._environ = {name: text for name, text in environ.items() if name != VARIABLE}
         self._folder = working_folder()
         logs.configure()  # until the configuration is read
@@ -62,8 +62,8 @@ class Hosted:
         _log.info("serving", version=__version__, pid=os.getpid())
 
     def reload(self) -> None:
-        """Put the current configuration in force; one with a mistake changes nothing."""
-        # The lock covers the reading as well: of two reloads the later one has the newer tokens.
+        """Put the current configuration in force; if it has a mistake, change nothing."""
+        # The lock covers the reading, too, so that the later of two reloads has the newer tokens.
         with self._reloading:
             self._reload()
 
@@ -102,9 +102,10 @@ class Hosted:
 
 
 def _started(settings: Settings, registry: Registry, data_dir: Path) -> Services:
-    """Return the services, once their store can be opened. Raise StoreError after a while.
+    """Return the services as soon as their store can be opened.
 
-    A server that replaces its workers starts the new one before the old one ends.
+    A host that replaces its workers starts the new one before the old one ends. Raise StoreError
+    when the store cannot be opened within _PATIENCE seconds.
     """
     deadline, has_logged = time.monotonic() + _PATIENCE, False
     while True:
@@ -120,7 +121,7 @@ def _started(settings: Settings, registry: Registry, data_dir: Path) -> Services
 
 
 def _address(settings: Settings) -> str:
-    """Return the HOST:PORT at which others reach the server, by the configuration alone."""
+    """Return the HOST:PORT at which others reach the server, according to the configuration."""
     port = settings.ports.http
     if settings.advertise.http:
         return addresses.with_port(settings.advertise.http, port)

@@ -1,10 +1,10 @@
 """The first process of a container, which only reaps orphans and forwards signals.
 
-The kernel gives PID 1 every process whose parent ended (pid_namespaces(7)), such as one that a
-check of a plugin left in the background. A process that is not waited for stays as a zombie.
-plugind itself cannot wait for any child: that would take exit statuses from ``subprocess`` in
-another thread. So plugind runs in a child, which has only children of its own, and the first
-process waits for all others.
+The kernel makes PID 1 the parent of every process whose parent has ended (pid_namespaces(7)), such
+as a process that a check of a plugin left in the background. Unless the parent waits for it, an
+ended process remains a zombie. plugind itself cannot wait for arbitrary children, because that
+would take exit statuses away from ``subprocess`` in another thread. So plugind runs in a child
+process, which has only its own children, and the first process waits for all others.
 """
 
 from __future__ import annotations
@@ -12,8 +12,8 @@ from __future__ import annotations
 import os
 import signal
 
-# Signals that are not forwarded: those of this process itself, of its own faults, and those that
-# no process can handle.
+# Signals that are not forwarded: SIGCHLD, those caused by faults in this process itself, and those
+# that no process can handle.
 _KEPT = {
     signal.SIGCHLD,
     signal.SIGKILL,
@@ -30,9 +30,9 @@ _FORWARDED = signal.valid_signals() - _KEPT
 
 
 def become_init() -> None:
-    """Fork; return in the child, and never in this process.
+    """Fork; return in the child, but never in the parent.
 
-    This process exits as the child does: with its status, or with 128 and the number of the signal
+    The parent exits as the child does: with its status, or with 128 plus the number of the signal
     that ended it.
     """
     waited_for = _FORWARDED | {signal.SIGCHLD}
@@ -50,9 +50,10 @@ def become_init() -> None:
 
 
 def _reap(child: int) -> int | None:
-    """Wait for all children that ended; return the status of ``child`` if it is one of them.
+    """Wait for all children that have ended; return the status of ``child`` if it is one of them.
 
-    The status is negative for a signal; None means that ``child`` still runs.
+    The status is the negative number of a signal if that ended the child. None means that ``child``
+    is still running.
     """
     found = None
     while True:

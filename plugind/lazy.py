@@ -1,4 +1,4 @@
-"""Imports of names of a package when they are first asked for."""
+"""Lazy imports: the names of a package are imported when they are first used."""
 
 from __future__ import annotations
 
@@ -8,8 +8,10 @@ from typing import Any
 
 
 def lazy_attributes(package: str, places: Mapping[str, str]) -> Callable[[str], Any]:
-    """Return the ``__getattr__`` of a package (PEP 562) whose other names are at ``places``, each
-    ``module:name``."""
+    """Return a ``__getattr__`` (PEP 562) for a package, which imports names from their ``places``.
+
+    ``places`` maps each name to its place, ``module:name``.
+    """
 
     def find(name: str) -> Any:
         if name not in places:

@@ -26,25 +26,25 @@ LEVELS = {
 
 
 AT_ONCE = 4_096
-"""Bytes that are written to a pipe as a whole, though others write to it (pipe(7), PIPE_BUF)."""
+"""Bytes that a pipe accepts atomically, even if others write to it (pipe(7), PIPE_BUF)."""
 
 written = Tally(known=[(level.lower(),) for level in LEVELS])
-"""The lines that this process logged, by level."""
+"""The number of lines that this process has logged, by level."""
 
 _COUNTED_AS = {"DEBUG": "debug", "INFO": "info", "WARNING": "warn", "WARN": "warn"}
 
 _block = threading.local()
-"""``lines``: those that the thread has logged in a block of ``together``."""
+"""``lines`` are those that the thread has logged so far in a block of ``together``."""
 
 
 def _count(level: str) -> None:
-    """Count a line by its level, in any case."""
+    """Count a line by its level, whose name may be in upper or lower case."""
     written.add((_COUNTED_AS.get(level.upper(), "error"),))
 
 
 class _OneLine(logging.Formatter):
-    """A formatter that writes a library's record, traceback included, as one line without control
-    characters.
+    """A formatter that writes a library's record, including the traceback, as one line without
+    control characters.
     """
 
     def format(self, record: logging.LogRecord) -> str:
@@ -53,10 +53,10 @@ class _OneLine(logging.Formatter):
 
 
 class SafeStream(io.TextIOWrapper):
-    """Standard error for the code of packages: nothing printed there can forge log lines or steer a
-    terminal.
+    """Standard error for the code of packages, made safe: nothing that they print can forge a log
+    line or control a terminal.
 
-    Newlines stay, and characters that cannot be encoded are written as escapes.
+    Newlines are kept, and characters that cannot be encoded are written as escapes.
     """
 
     def __init__(self) -> None:
@@ -69,9 +69,10 @@ class SafeStream(io.TextIOWrapper):
 
 
 class _Lossy:
-    """A stream that drops what it cannot write, as on a full disk or into a pipe without a reader.
+    """A stream that drops text that it cannot write, for example on a full disk or into a pipe
+    without a reader.
 
-    The thread that logs goes on: its work is worth more than the line.
+    The thread that logs continues: its work matters more than the line.
     """
 
     def __init__(self, stream: TextIO) -> None:
@@ -93,8 +94,10 @@ _lossy = _Lossy(sys.stderr)
 
 
 def _give_up_unwritten(stream: TextIO) -> None:
-    """Send what a stream could not write nowhere, at the end of the process: Python tries once more
-    and otherwise exits with status 120."""
+    """Discard the text that a stream could not write, at the end of the process.
+
+    Otherwise Python tries to write it once more and, if that fails, exits with status 120.
+    """
     try:
         stream.flush()
     except OSError:
@@ -106,9 +109,9 @@ def _give_up_unwritten(stream: TextIO) -> None:
 
 @contextmanager
 def together() -> Iterator[None]:
-    """Write the lines that the thread logs in the block at its end, by few calls of the system.
+    """Write the lines that the thread logs in the block when the block ends, in few system calls.
 
-    In each call a thread gives the interpreter away, and has to wait until it gets it again.
+    A thread releases the interpreter lock for each system call, and then has to wait for it.
     """
     outer = getattr(_block, "lines", None)
     waiting: list[str] = []
@@ -127,10 +130,10 @@ def together() -> Iterator[None]:
 
 
 def configure(level: str = "INFO", *, json: bool = False, process: str = "") -> None:
-    """Set up the logging of this process, libraries' warnings included.
+    """Set up the logging of this process, including warnings of libraries.
 
     ``level`` is the lowest level that is logged, one of LEVELS. ``process`` names the process in
-    each line, where it is one of several.
+    each line if it is one of several.
     """
 
     def name_process(logger: object, name: str, event: Any) -> Any:
@@ -178,6 +181,6 @@ def configure(level: str = "INFO", *, json: bool = False, process: str = "") -> 
 
 
 def get(name: str) -> structlog.typing.FilteringBoundLogger:
-    """Return a logger whose lines carry ``name``, the part of plugind that they come from."""
+    """Return a logger whose lines have ``name`` as the part of plugind that they come from."""
     logger: structlog.typing.FilteringBoundLogger = structlog.get_logger(component=name)
     return logger

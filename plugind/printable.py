@@ -2,9 +2,9 @@
 
 Drivers, agents, packages and other servers choose names, reasons and error texts. Shown unchanged,
 such texts can move a terminal's cursor, forge a log line, or reverse the order in which a line is
-read. Each output applies one of these functions where it writes: terminals
+read. Each kind of output applies one of these functions when it writes: terminals
 (``plugind.cli.terminal``), logs (``plugind.logs``), headers and error bodies
-(``plugind.api.reply``). JSON needs none of them, for it has escapes of its own.
+(``plugind.api.reply``). JSON needs none of them, because it has its own escapes.
 """
 
 from __future__ import annotations
@@ -29,12 +29,12 @@ def escaped(text: str) -> str:
 
 
 def lines(text: str) -> str:
-    """Return the text with each unsafe character but newlines as an escape."""
+    """Return the text with each unsafe character except newlines as an escape."""
     return _UNSAFE_BUT_NEWLINE.sub(_escape, text)
 
 
 def one_line(text: str, maximum: int | None = None) -> str:
-    """Return the text as one line of at most ``maximum`` characters (None: of any length).
+    """Return the text as one line of at most ``maximum`` characters; None means any length.
 
     Runs of white space become one space; other unsafe characters become escapes.
     """
@@ -43,14 +43,14 @@ def one_line(text: str, maximum: int | None = None) -> str:
 
 
 def ascii_line(text: str) -> str:
-    """Return the text as one line of ASCII, as HTTP headers need it; all else becomes escapes."""
+    """Return the text as one line of ASCII, for HTTP headers; other characters become escapes."""
     if text.isascii() and text.isprintable():
         return text
     return one_line(text).encode("ascii", "backslashreplace").decode("ascii")
 
 
 def json_line(text: str) -> str:
-    """Return JSON, which must be in ASCII, with DEL as an escape: JSON itself leaves it alone."""
+    """Return ASCII JSON with DEL as an escape, because JSON itself does not escape it."""
     return text.replace("\x7f", "\\u007f")
 
 

@@ -1,7 +1,7 @@
-"""Imports structlog as if rich were not installed, which takes 4 MiB for tracebacks in colours.
+"""Imports structlog as if rich were not installed: rich takes 4 MiB for tracebacks in colours.
 
-The modules with which processes of plugind's own begin import it before anything that logs. In a
-program that only uses plugind, such as the tests of a plugin type, structlog stays as it is.
+The first modules of plugind's own processes import this module before anything that logs. In a
+program that only uses plugind, such as the tests of a plugin type, structlog is not changed.
 """
 
 from __future__ import annotations

@@ -1,8 +1,8 @@
 """Access control: policies and tokens from files, and the decisions made from them.
 
-``load_acl`` reads both into one frozen ``Acl``, which finds the ``Caller`` of a secret. An
-``Authorizer`` of the caller's policies decides, and names the rule that decided. This package knows
-nothing of HTTP.
+``load_acl`` reads both into one frozen ``Acl``, which finds the ``Caller`` for a secret. An
+``Authorizer`` made from the caller's policies decides, and names the rule that decided. This
+package does not depend on HTTP.
 """
 
 from __future__ import annotations

@@ -1,13 +1,13 @@
-"""The decisions of a caller's policies, each with the rule that decided.
+"""The decisions that follow from a caller's policies, each with the rule that decided.
 
-All decisions are prepared when an ``Authorizer`` is made; later each is looked up, after at most a
-short scan for the pattern that a namespace matches. Requests and explanations use the same
-decisions.
+All decisions are prepared when an ``Authorizer`` is created. Later each decision is only looked up,
+after at most a short scan for the pattern that a namespace matches. Requests and explanations use
+the same decisions.
 
-plugind has one namespace, ``default``, and shows the same plugins in all. A request for another
-namespace is decided by the rule for that one, unless ``default`` is denied. Where its closest rule
-is a pattern that matches ``default`` as well, such as ``*``, it allows no more than ``default``
-does: otherwise any other name would reveal what the rule of ``default`` withholds.
+plugind has one namespace, ``default``, and shows the same plugins in every namespace. A request for
+another namespace is decided by the rule for that namespace, unless ``default`` is denied. If the
+closest rule is a pattern that also matches ``default``, such as ``*``, it allows no more than the
+rule for ``default``: otherwise any other name would reveal what that rule withholds.
 """
 
 from __future__ import annotations
@@ -27,10 +27,11 @@ NAME_MAXIMUM = 128
 
 @dataclass(frozen=True, slots=True)
 class Decision:
-    """The answer to whether something is allowed, and the rule behind it.
+    """Whether something is allowed, and the rule that decided.
 
-    ``allow`` and ``deny``: the rule says so; a management token is allowed without a rule.
-    ``none``: nothing allows it; the rule, if any, is the closest one that might have.
+    ``allow`` and ``deny`` mean that the rule says so; a management token is allowed everything
+    without a rule. ``none`` means that no rule allows it; ``rule`` is then the closest rule that
+    could have, if any.
     """
 
     effect: Literal["allow", "deny", "none"]
@@ -47,7 +48,7 @@ NO_RULE = Decision("none")
 
 @dataclass(frozen=True, slots=True)
 class Verdicts:
-    """The decisions that some rules lead to, by subject, with one for every other subject."""
+    """The decisions of some rules, by level or capability, with one decision for all others."""
 
     known: Mapping[str, Decision]
     otherwise: Decision = NO_RULE
@@ -62,8 +63,9 @@ NOTHING = Verdicts({})
 class Glob:
     """A pattern in which each ``*`` stands for any characters, or none.
 
-    Of the patterns that match a name, the closest is the one with the most ``literals``, for its
-    stars match the fewest characters; among equals it is the last by name, as in Nomad.
+    Of the patterns that match a name, the closest is the one with the most ``literals``, because
+    its stars match the fewest characters; of patterns with the same number, it is the last by name,
+    as in Nomad.
     """
 
     __slots__ = ("_first", "_last", "_middle", "literals", "pattern")
@@ -76,7 +78,7 @@ class Glob:
     def matches(self, name: str) -> bool:
         """Return whether the pattern matches a name.
 
-        The time is linear: a text between stars may be taken where it is first found.
+        This takes linear time, because the first occurrence of each text between stars will do.
         """
         if not (name.startswith(self._first) and name.endswith(self._last)):
             return False
@@ -89,7 +91,7 @@ class Glob:
 
 
 class Authorizer:
-    """The rights that policies grant together. ``namespaces`` has the decisions of each pattern."""
+    """The rights that policies grant together; ``namespaces`` has the decisions by pattern."""
 
     def __init__(self, policies: Iterable[Policy], vocabulary: Vocabulary) -> None:
         rules = [rule for policy in policies for rule in policy.rules]
@@ -116,14 +118,14 @@ class Authorizer:
         self.agents = _levels(rules, "agent", {READ: (READ, WRITE)})
 
     def may_list(self, type_: str, namespace: str) -> Decision:
-        """Return whether plugins of a type may be listed in a namespace; ``*`` stands for any."""
+        """Return whether plugins of a type may be listed; ``*`` means any namespace."""
         return self._may_look(LIST, type_, namespace)
 
     def may_read(self, type_: str, namespace: str) -> Decision:
         return self._may_look(READ, type_, namespace)
 
     def may_register(self, type_: str, namespace: str) -> Decision:
-        """Return whether plugins of a type may be reported; ``*`` stands for any namespace."""
+        """Return whether plugins of a type may be reported; ``*`` means any namespace."""
         name = capability(type_, REGISTER)
         any_ = namespace == ANY_NAMESPACE
         decision = self._any[name] if any_ else self._in_namespace(name, namespace)
@@ -140,18 +142,18 @@ class Authorizer:
         return self.agents[READ]
 
     def may_manage(self) -> Decision:
-        """Return whether tokens may be seen, and plugins and nodes be forgotten."""
+        """Return whether the caller may see tokens, and forget plugins and nodes."""
         return NO_RULE
 
     def _may_look(self, action: str, type_: str, namespace: str) -> Decision:
-        """Return whether plugins may be seen; no namespace grants what the plugin rule denies."""
+        """Return whether plugins may be seen; no namespace rule overrides the plugin rule."""
         plugin = self.plugins[action]
         if plugin.effect != "none":
             return plugin
         return self._in_namespace(capability(type_, action), namespace)
 
     def _in_namespace(self, name: str, namespace: str) -> Decision:
-        """Return whether a capability is granted in a namespace, within what ``default`` allows."""
+        """Return whether a capability is granted in a namespace, as far as ``default`` allows."""
         by_default = self._default[name]
         if by_default.effect == "deny":
             return by_default
@@ -162,7 +164,7 @@ class Authorizer:
         return by_default if decision.allowed and pattern in self._shadowed else decision
 
     def _closest(self, namespace: str) -> str | None:
-        """Return the pattern of the rules for a namespace; None where there are none."""
+        """Return the pattern of the rules that apply to a namespace; None when none apply."""
         if namespace in self.namespaces and "*" not in namespace:
             return namespace
         if len(namespace) <= NAME_MAXIMUM:
@@ -201,7 +203,10 @@ class Management(Authorizer):
 
 
 def _namespace(rules: Iterable[Rule], vocabulary: Vocabulary) -> Verdicts:
-    """Return the union of the rules of one pattern, or a denial if one of them denies."""
+    """Return the combined grants of the rules for one pattern, or a denial if any of them denies.
+
+    A capability is listed with the first rule that grants it.
+    """
     granted: dict[str, Decision] = {}
     closest = None
     for rule in rules:
@@ -214,9 +219,9 @@ def _namespace(rules: Iterable[Rule], vocabulary: Vocabulary) -> Verdicts:
 
 
 def _levels(rules: Iterable[Rule], kind: str, wanted: Mapping[str, Iterable[str]]) -> Verdicts:
-    """Return the decisions that the rules of one kind lead to.
+    """Return the decisions of the rules of one kind.
 
-    ``wanted`` has, for everything that may be asked for, the levels that grant it.
+    ``wanted`` maps each level that a request may need to the levels that grant it.
     """
     found = [rule for rule in rules if rule.kind == kind]
     for rule in found:

@@ -1,7 +1,7 @@
 """The blocks that policies and tokens are read from, and the mistakes found in them.
 
-In place of blocks Nomad also takes ``"namespace": {"default": {...}}``, lists of such objects, and
-``node = {...}``. Here all of these become blocks with their labels.
+Instead of blocks, Nomad also accepts ``"namespace": {"default": {...}}``, lists of such objects,
+and ``node = {...}``. All of these are converted here to blocks with labels.
 """
 
 from __future__ import annotations
@@ -18,14 +18,14 @@ MISTAKES_MAXIMUM = 20
 SHOWN_MAXIMUM = 64
 """Characters of a name in a message."""
 LISTED_MAXIMUM = 12
-"""Names that are listed for people to choose from."""
+"""The most names that a message lists to choose from."""
 
 
 class Diagnostics:
     """The mistakes and warnings found while reading.
 
-    The search ends after MISTAKES_MAXIMUM: nobody reads thousands of mistakes, and suggestions for
-    each take time.
+    Reading stops after MISTAKES_MAXIMUM mistakes: nobody reads thousands of them, and each
+    suggestion takes time.
     """
 
     def __init__(self) -> None:
@@ -53,8 +53,8 @@ class Diagnostics:
     def attributes(
         self, attributes: Collection[Attribute], block: str, known: Collection[str]
     ) -> dict[str, Attribute]:
-        """Return the attributes that are known in a block of that name, each once; add a mistake
-        for others.
+        """Return the attributes whose names are known in a block, by name; add a mistake for each
+        unknown or repeated one.
         """
         found: dict[str, Attribute] = {}
         for attribute in attributes:
@@ -87,7 +87,7 @@ class Diagnostics:
 def parted(body: Body, kinds: Mapping[str, bool]) -> tuple[list[Attribute], list[Block]]:
     """Return the attributes of a body and its blocks.
 
-    ``kinds`` has the names of blocks that may be written as objects, and whether they have a label.
+    ``kinds`` maps each type of block that may be written as an object to whether it has a label.
     """
     attributes: list[Attribute] = []
     blocks = list(body.blocks)
@@ -100,17 +100,17 @@ def parted(body: Body, kinds: Mapping[str, bool]) -> tuple[list[Attribute], list
 
 
 def header(block: Block) -> str:
-    """Return the beginning of a block as it is written: ``namespace "default"``."""
+    """Return the beginning of a block as a user writes it: ``namespace "default"``."""
     return " ".join([block.type, *(f'"{shown(label)}"' for label in block.labels)])
 
 
 def shown(text: str) -> str:
-    """Return a text from a file in one short line that is safe to print."""
+    """Return a text from a file as one short line that is safe to print."""
     return "".join(each if each.isprintable() else "?" for each in text[:SHOWN_MAXIMUM])
 
 
 def _labelled(block: Block, kinds: Mapping[str, bool]) -> Iterator[Block]:
-    """Yield a block that was written as an object once for each label; yield other blocks
+    """Yield one block for each label of a block that was written as an object; yield other blocks
     unchanged.
     """
     if not (block.open and kinds.get(block.type)):
@@ -127,7 +127,7 @@ def _labelled(block: Block, kinds: Mapping[str, bool]) -> Iterator[Block]:
 
 
 def _objects(attribute: Attribute) -> list[Block]:
-    """Return the objects in an attribute's value as blocks; none when it is something else."""
+    """Return the objects in an attribute's value as blocks; none when it has anything else."""
     value = attribute.value
     found = (
         {(number,): item for number, item in enumerate(value)}

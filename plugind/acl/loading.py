@@ -19,7 +19,7 @@ from plugind.errors import Mistake, TokenNotFound
 from plugind.plugin_type import PluginType
 
 ANONYMOUS = "anonymous"
-"""The policy of callers without a token, if there is one of that name."""
+"""The name of the policy for callers without a token, if such a policy exists."""
 
 _EVERYTHING = Management()
 _EVERYBODY = Caller("", "", MANAGEMENT)
@@ -28,10 +28,10 @@ _NOBODY = Caller(ANONYMOUS, "Anonymous Token", CLIENT, (ANONYMOUS,))
 
 @dataclass(frozen=True)
 class Acl:
-    """All policies and tokens at one moment; a change of the files makes a new one.
+    """All policies and tokens at one moment; reading changed files creates a new ``Acl``.
 
-    ``tokens`` are by the digest of their secrets. ``generation`` is a digest of the files.
-    ``warnings`` name parts that look as if they granted something and do not.
+    The keys of ``tokens`` are digests of their secrets. ``generation`` is a digest of the files.
+    ``warnings`` name parts that look as if they grant something but do not.
     """
 
     enabled: bool = True
@@ -50,7 +50,7 @@ class Acl:
     def caller(self, secret: str, now: int) -> Caller:
         """Return the caller with a secret ("" for none) at a time in nanoseconds since the epoch.
 
-        Raise TokenNotFound when no token has the secret, or the token is expired.
+        Raise TokenNotFound when no token has the secret, or the token has expired.
         """
         if not self.enabled:
             return _EVERYBODY
@@ -62,16 +62,16 @@ class Acl:
         return token.caller
 
     def expiry(self, secret: str) -> int | None:
-        """Return when the token of a secret expires, in nanoseconds since the epoch; None where
-        that never happens, or there is no such token."""
+        """Return when the token with a secret expires, in nanoseconds since the epoch; None if it
+        never expires or does not exist.
+        """
         token = self.tokens.get(digest(secret)) if self.enabled and secret else None
         return token.expires if token else None
 
     def held_by(self, accessor: str, now: int) -> Token:
-        """Return the token with an accessor, without its secret: for what was begun with the token
-        and goes on.
+        """Return the token with an accessor, for work that was begun with the token and continues.
 
-        Raise TokenNotFound when there is no such token any more, or it is expired.
+        Raise TokenNotFound when the token no longer exists or has expired.
         """
         if not self._by_accessor:
             self._by_accessor.update({each.caller.accessor: each for each in self.tokens.values()})
@@ -81,7 +81,7 @@ class Acl:
         return token
 
     def authorizer(self, caller: Caller) -> Authorizer:
-        """Return the rights of a caller, cached by set of policies."""
+        """Return the rights of a caller; they are cached for each set of policies."""
         if caller.type == MANAGEMENT:
             return _EVERYTHING
         found = self._authorizers.get(caller.policies)
@@ -92,7 +92,7 @@ class Acl:
 
 
 ACL_OFF = Acl(enabled=False)
-"""Without ACLs every caller counts as management."""
+"""The ``Acl`` when ACLs are off: every caller counts as management."""
 
 
 def acl_of(settings: AclSettings, types: Iterable[PluginType]) -> Acl:
@@ -104,8 +104,7 @@ def acl_of(settings: AclSettings, types: Iterable[PluginType]) -> Acl:
 
 
 def load_acl(folder: Path | None, tokens: Path | None, types: Iterable[PluginType]) -> Acl:
-    """Return the policies of a folder and the tokens of a file; None stands for no policies or
-    tokens.
+    """Return the policies of a folder and the tokens of a file; None means no policies or tokens.
 
     ``types`` are the plugin types whose capabilities policies may name. Raise ConfigError with all
     mistakes of all files.
@@ -135,7 +134,7 @@ def load_acl(folder: Path | None, tokens: Path | None, types: Iterable[PluginTyp
 
 
 def _digest(parts: Iterable[str]) -> str:
-    """Return a digest of texts; different lists of texts never look alike to it."""
+    """Return a digest of texts; it also depends on where each text ends."""
     whole = hashlib.sha256()
     for part in parts:
         data = part.encode()

@@ -1,4 +1,4 @@
-"""Policies from files: the rules of each file, validated word for word."""
+"""Policies from files: the rules of each file, with every word validated."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ from plugind.hints import suggestion
 NAME = re.compile(r"[a-zA-Z0-9._-]{1,128}")
 DESCRIPTION_MAXIMUM = 256
 FILE_MAXIMUM = 32 * 1024
-"""Bytes of a policy: thousands of rules."""
+"""Bytes of a policy: enough for thousands of rules."""
 
 _NAME_IN_NOMAD = re.compile(r"[a-zA-Z0-9-]+")
 _COMMENT = re.compile(r"\s*(?:/\*(?P<long>.*?)\*/|(?P<lines>(?:[ \t]*(?:#|//)[^\n]*\n?)+))", re.S)
@@ -39,15 +39,15 @@ _IN_VAIN = {
     ("plugin", WRITE): 'write policy = "read"',
     (NAMESPACE, LIST): f'write capabilities = ["{capability("TYPE", LIST)}"]',
 }
-"""Levels that grant nothing, as in Nomad, though they look as if they did."""
+"""Levels that look as if they grant something but, as in Nomad, do not; with the remedy."""
 
 
 @dataclass(frozen=True, slots=True)
 class Rule:
     """One block of a policy.
 
-    ``label`` is a pattern in which ``*`` stands for any characters, "" for a block without one;
-    ``capabilities`` has those that are written, without those that ``level`` adds.
+    ``label`` is a pattern in which ``*`` stands for any characters; it is "" for a block without a
+    label. ``capabilities`` are those that the block lists, without those that ``level`` adds.
     """
 
     policy: str
@@ -78,8 +78,7 @@ class Policy:
 def read_policies(
     files: Sequence[Path], vocabulary: Vocabulary, diagnostics: Diagnostics
 ) -> list[Policy]:
-    """Return the policies in the files that can be read; add the mistakes in others to
-    ``diagnostics``.
+    """Return the policies of the files that can be read; add mistakes to ``diagnostics``.
 
     Raise ConfigError when there are too many mistakes.
     """
@@ -112,7 +111,7 @@ def read_policies(
 def _odd_name(name: str, suffix: str) -> str:
     """Return the warning for a policy's name that Nomad does not allow.
 
-    Such a file often is meant as the policy whose name it begins with: ``anonymous.policy.hcl``.
+    Such a file is often meant to be the policy whose name it begins with: ``anonymous.policy.hcl``.
     """
     meant = name.partition(".")[0].replace("_", "-")
     text = f'is the policy "{name}", a name with other characters than letters, digits and dashes'
@@ -120,9 +119,7 @@ def _odd_name(name: str, suffix: str) -> str:
 
 
 def description(text: str) -> str:
-    """Return the comment that a file begins with, in one line; "" when it begins with something
-    else.
-    """
+    """Return the comment at the beginning of a file as one line; "" when there is none."""
     match = _COMMENT.match(text.removeprefix("\ufeff"))
     if match is None:
         return ""
@@ -150,7 +147,7 @@ class _Reader:
             if kind is None:
                 self._diagnostics.unknown(block.place, "block", block.type, KINDS)
                 continue
-            if kind.label is None and block.type in first:  # Nomad takes one at most, too.
+            if kind.label is None and block.type in first:  # Nomad also takes only one.
                 line = first[block.type].line
                 text = f"{block.type} is repeated; it is in line {line} already"
                 self._diagnostics.add(block.place, text)
@@ -186,7 +183,7 @@ class _Reader:
         return Rule(self._policy, block.type, label, level, capabilities, block.place)
 
     def _level(self, block: Block, kind: Kind, attribute: Attribute | None) -> str:
-        """Return the block's level; "" when there is none or a wrong one."""
+        """Return the block's level; "" when it is missing or invalid."""
         if attribute is None:
             if kind.required:
                 text = f'{block.type} has no level: write policy = "read"'
@@ -220,7 +217,7 @@ class _Reader:
             self._diagnostics.unknown(place, "capability", name, known)
 
     def _is_of_absent_type(self, name: str, place: Place) -> bool:
-        """Return whether a capability's plugin type is not installed; warn if so."""
+        """Return whether a capability's plugin type is not installed; if so, add a warning."""
         absent = self._vocabulary.absent_type(name)
         if absent:
             hint = suggestion(absent, self._vocabulary.types)
@@ -229,9 +226,7 @@ class _Reader:
         return bool(absent)
 
     def _variables(self, block: Block) -> None:
-        """Check a block of variables: plugind has none, but a mistake here would be one in Nomad,
-        too.
-        """
+        """Validate a block of variables, as Nomad does; plugind itself has no variables."""
         attributes, blocks = parted(block.body, {"path": True})
         self._diagnostics.attributes(attributes, "variables", ["path"])
         if not blocks:

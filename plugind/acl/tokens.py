@@ -1,7 +1,7 @@
 """Tokens and the hashes of their secrets; files never hold a secret itself.
 
-A secret has 256 random bits, so one SHA-256 of it is as safe as a slow hash of a password, and it
-is all that a lookup costs.
+A secret has 256 random bits, so a single SHA-256 of it is as safe as a slow password hash, and a
+lookup costs no more than that.
 """
 
 from __future__ import annotations
@@ -26,18 +26,18 @@ CLIENT, MANAGEMENT = "client", "management"
 TYPES = (CLIENT, MANAGEMENT)
 NAME_MAXIMUM = 256
 FILE_MAXIMUM = 4 * 1024 * 1024
-"""Bytes of a file of tokens: some 20,000 of them."""
+"""Bytes of a file of tokens: enough for about 20,000 tokens."""
 
 _SETTINGS = ("accessor", "hash", "type", "policies", "expires")
 _HASH = re.compile(r"sha256:([0-9a-f]{64})")
 _WRITE = 'write token "NAME" { ... }'
-_SECRET = re.compile("[0-9A-Za-z_-]{32,}")  # Any such text may be one.
+_SECRET = re.compile("[0-9A-Za-z_-]{32,}")  # Any such text may be a secret.
 _QUOTED = re.compile(r"(['\"]).*\1")
 
 
 @dataclass(frozen=True, slots=True)
 class Caller:
-    """The sender of a request. ``policies`` are names, sorted, each once; some may not exist."""
+    """The sender of a request; ``policies`` are sorted unique names, and some may not exist."""
 
     accessor: str
     name: str
@@ -58,7 +58,7 @@ class Token:
 
 
 def digest(secret: str) -> bytes:
-    """Return the hash by which a secret is stored and found."""
+    """Return the hash under which a secret's token is stored and looked up."""
     return hashlib.sha256(secret.encode(errors="surrogatepass")).digest()
 
 
@@ -67,7 +67,7 @@ def draw(
 ) -> tuple[str, Token]:
     """Return a new secret and its token, from which the secret cannot be recovered.
 
-    Without a name the token is named after its accessor.
+    Without a name, the token is named after the first 8 characters of its accessor.
     """
     secret, accessor = secrets.token_hex(32), str(uuid.uuid4())
     caller = Caller(accessor, name or accessor[:8], type_, tuple(sorted(set(policies))))
@@ -92,7 +92,7 @@ def block(token: Token) -> str:
 
 
 def _hcl(text: str) -> str:
-    """Return printable text in quotes, escaped so that HCL reads no expression in it."""
+    """Return printable text in quotes, escaped so that HCL finds no expressions in it."""
     quoted = json.dumps(text, ensure_ascii=False)
     return quoted.replace("${", "\\u0024{").replace("%{", "\\u0025{")
 
@@ -102,8 +102,8 @@ def read_tokens(
 ) -> tuple[str, Mapping[bytes, Token]]:
     """Return the text of a file of tokens, and the tokens by hash; add mistakes to ``diagnostics``.
 
-    No mistake repeats an accessor, a hash, the text at a syntax error, or a name that may be a
-    misplaced secret.
+    The text of a mistake never contains an accessor, a hash, the text at a syntax error, or a name
+    that may be a misplaced secret.
     """
     try:
         text, body = read_file(file, FILE_MAXIMUM, BLOCK_MAXIMUM)
@@ -199,8 +199,8 @@ class _Reader:
         return hash
 
     def _text(self, block: Block, name: str, attribute: Attribute | None) -> str | None:
-        """Return the text of a required setting; add a mistake and return None when it is absent or
-        no text.
+        """Return the text of a required setting; if it is missing or not text, add a mistake and
+        return None.
         """
         if attribute is None:
             self._diagnostics.add(block.place, f"{header(block)} lacks {name}")

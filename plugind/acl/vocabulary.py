@@ -1,9 +1,9 @@
-"""The words of policies: their kinds of blocks, and the levels and capabilities of each.
+"""The vocabulary of policies: the kinds of blocks, and the levels and capabilities of each.
 
-They are Nomad's, so that its policy files load unchanged
+It has all of Nomad's, so that Nomad's policy files load unchanged
 (https://developer.hashicorp.com/nomad/docs/other-specifications/acl-policy), and those of the
-plugin types. plugind decides by namespaces, ``plugin``, ``node`` and ``agent``; the rest is only
-validated.
+plugin types. plugind's decisions use only ``namespace``, ``plugin``, ``node`` and ``agent`` blocks;
+the others are only validated.
 """
 
 from __future__ import annotations
@@ -17,7 +17,7 @@ from plugind.plugin_type import PluginType
 DENY, LIST, READ, SCALE, WRITE = "deny", "list", "read", "scale", "write"
 REGISTER = "register"
 ACTIONS = (LIST, READ, REGISTER)
-"""Actions on plugins of a type; each is a capability of namespaces."""
+"""Actions on plugins of a type; for each, there is a capability in namespaces."""
 
 _LEVELS = frozenset({DENY, READ, SCALE, WRITE})
 _NAME = re.compile(r"[a-zA-Z0-9*-]{1,128}")
@@ -29,8 +29,7 @@ _OF_A_TYPE = re.compile(r"([a-z][a-z0-9_-]{0,31})-(?:list|read|register)-plugin"
 class Kind:
     """One kind of block in a policy.
 
-    ``label`` is the pattern of its label, None for a block without one; ``required`` says that the
-    block must have a level.
+    ``label`` is the pattern of its label, or None for a block without a label.
     """
 
     levels: frozenset[str] = _LEVELS
@@ -100,8 +99,8 @@ VARIABLE_CAPABILITIES = frozenset({DENY, LIST, READ, WRITE, "destroy"})
 class Vocabulary:
     """The words that the installed plugin types add to policies.
 
-    ``types`` are their names, sorted; ``capabilities`` are all that a namespace may name, Nomad's
-    included.
+    ``types`` are their sorted names; ``capabilities`` are all that a namespace may name, including
+    Nomad's.
     """
 
     types: tuple[str, ...]
@@ -116,18 +115,16 @@ class Vocabulary:
         return cls(tuple(type_.name for type_ in known), everything)
 
     def shorthand(self, level: str) -> frozenset[str]:
-        """Return the capabilities that a namespace's level grants; registering is in none."""
+        """Return the capabilities that a namespace's level grants; no level grants registering."""
         actions = (LIST, READ) if level in (READ, WRITE) else ()
         return frozenset(capability(type_, action) for type_ in self.types for action in actions)
 
     def absent_type(self, name: str) -> str:
-        """Return the type of a capability whose type is not installed; "" for any other name."""
+        """Return the type in the name of a capability if it is not installed; "" otherwise."""
         match = _OF_A_TYPE.fullmatch(name)
         return match[1] if match and name not in self.capabilities else ""
 
 
 def capability(type_: str, action: str) -> str:
-    """Return the capability of a namespace that lets a caller list, read or register plugins of a
-    type.
-    """
+    """Return the namespace capability to list, read or register plugins of a type."""
     return f"{type_}-{action}-plugin"

@@ -1,6 +1,6 @@
 """The command line: ``plugind COMMAND``.
 
-Each command's module is imported when the command is called, so that quick commands do not import
+Each command's module is imported only when the command is called, so quick commands do not import
 the server.
 """
 
@@ -37,13 +37,13 @@ _COMMANDS = {
 _PACKAGES = "plugind.types.registry:Packages"
 
 _INTERRUPTED = 130
-"""The exit status after Ctrl-C, as shells give it: 128 and the number of SIGINT."""
+"""The exit status after Ctrl-C, as in shells: 128 plus the number of SIGINT."""
 
 
 class Commands(Group):
-    """plugind's own commands and those of packages; plugind's errors are printed in one line.
+    """plugind's own commands and those of packages; plugind's errors are printed on one line.
 
-    Packages are imported when a command is asked for that is not plugind's own, or all are listed.
+    Packages are imported to run a command that is not plugind's own, or to list all commands.
     """
 
     _has_packages = False
@@ -80,7 +80,7 @@ class Commands(Group):
 
 
 def main() -> None:
-    """Run the command ``plugind``: its entry point."""
+    """Run the command ``plugind``; this is its entry point."""
     terminal.tolerate_encodings()
     logs.configure()  # Packages may log before a command configures logging itself.
     try:

@@ -1,4 +1,4 @@
-"""``plugind acl``: make tokens and show what policies allow, without a server."""
+"""``plugind acl``: create tokens and show what policies allow, without a server."""
 
 from __future__ import annotations
 
@@ -143,7 +143,7 @@ def _expiry(text: str | None) -> int | None:
 
 
 def _as_json(secret: str, made: Token) -> dict[str, Any]:
-    """Return the token by Nomad's names, and its block."""
+    """Return the token under Nomad's names, and its block."""
     caller = made.caller
     return {
         "AccessorID": caller.accessor,
@@ -168,7 +168,7 @@ def _policy_json(policy: Policy, vocabulary: Vocabulary) -> dict[str, Any]:
 
 
 def _rows(authorizer: Authorizer, vocabulary: Vocabulary) -> Iterator[list[str]]:
-    """Yield a row for each rule that plugind decides by: where it is and what it allows."""
+    """Yield a row for each rule that plugind uses: where the rule is and what it allows."""
     plugins, nodes, agents = authorizer.plugins, authorizer.nodes, authorizer.agents
     denied = plugins.otherwise.effect == "deny"
     for verdicts in authorizer.namespaces.values():
@@ -187,7 +187,7 @@ def _rows(authorizer: Authorizer, vocabulary: Vocabulary) -> Iterator[list[str]]
 def _in_namespace(verdicts: Verdicts, vocabulary: Vocabulary, denied: bool) -> str:
     """Return what rules allow in a namespace.
 
-    ``denied`` says that a plugin rule denies plugins, whatever a namespace grants.
+    With ``denied``, a plugin rule denies plugins, whatever a namespace grants.
     """
     types_by_phrase: dict[str, list[str]] = {}
     for type_ in vocabulary.types:

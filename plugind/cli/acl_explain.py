@@ -1,6 +1,6 @@
 """``plugind acl explain``: show whether a request is allowed, and the rule that decides.
 
-It reads the same table, policies and tokens as a server, and needs no server.
+It uses the same table of endpoints, policies and tokens as a server, and needs no server.
 """
 
 from __future__ import annotations
@@ -40,7 +40,7 @@ class Mistake(click.ClickException):
 
 @dataclass(frozen=True)
 class Explained:
-    """A decision on a request; ``why`` is the reason where no rule gives it."""
+    """A decision on a request; ``why`` is the reason if no rule decided."""
 
     endpoint: Endpoint
     asked: Asked
@@ -107,7 +107,7 @@ def _explained(
     query: dict[str, str] = {}
     parameters = parse_qsl(arguments, keep_blank_values=True)
     for name, value in parameters:
-        query.setdefault(name, value)  # The first of several counts, as in a server.
+        query.setdefault(name, value)  # As in a server, the first of several values counts.
     token = _token(acl, accessor) if accessor else None
     caller = token.caller if token else acl.caller("", time.time_ns())
     asked = Asked(
@@ -147,7 +147,7 @@ def _why(acl: Acl, caller: Caller, decision: Decision) -> str:
 
 
 def _as_text(explained: Explained) -> str:
-    """Return the decision, what it needs, and what else is decided."""
+    """Return the decision, the rights that the request needs, and those that its body needs."""
     decision, endpoint = explained.decision, explained.endpoint
     words = needed_for(endpoint.need, explained.asked)
     verdict = "Allowed" if decision.allowed else "Denied"

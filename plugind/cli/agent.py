@@ -23,11 +23,11 @@ from plugind.errors import ConfigError, PlugindError
 from plugind.types.configured import load_settings, working_folder
 from plugind.types.registry import BROKEN, Registry
 
-_SEE_LOG = "see the log"  # The log has every mistake, while health is one line.
+_SEE_LOG = "see the log"  # Health has only one line, but the log has every mistake.
 
 RELOAD_REST = 4
-"""How many times as long as a reload took no other one begins: SIGHUP sent without pause must not
-take the processor from requests. Signals that come meanwhile count as one."""
+"""The pause after a reload, as a multiple of the time that the reload took, so that a stream of
+SIGHUPs cannot take the processor from requests. Signals during the pause count as one."""
 
 RELOAD_REST_MAXIMUM = 10.0  # seconds
 
@@ -90,21 +90,21 @@ def agent(paths: tuple[Path, ...], dev: bool, flags: Mapping[str, str]) -> None:
 
 
 def _reload(roles: Roles, read: Callable[[], tuple[Settings, Registry]]) -> None:
-    """Put the current configuration in force; one with a mistake changes nothing."""
+    """Put the current configuration in force; a configuration with a mistake changes nothing."""
     try:
         settings, registry = read()
         raise_any(untrusted(settings))
         roles.reload(settings, registry)
     except ConfigError as error:
         count = len(error.mistakes)
-        # Before the log has it, so that one who reads of it there finds it in health.
+        # Before logging it, so that anyone who reads the log line also finds it in health.
         roles.refuse_reload(f"{count} mistake{'s' * (count > 1)}, {_SEE_LOG}")
         for mistake in error.mistakes:
             _log.error("the configuration has a mistake; nothing was changed", mistake=str(mistake))
     except PlugindError as error:
         roles.refuse_reload(_SEE_LOG)
         _log.error("the configuration could not be put in force", reason=str(error))
-    except Exception as error:  # A mistake of plugind's own or of a type's must not end the roles.
+    except Exception as error:  # A bug in plugind or in a plugin type must not end the roles.
         roles.refuse_reload(_SEE_LOG)
         _log.error("the configuration could not be read", exc_info=error)
     else:

@@ -1,6 +1,6 @@
-"""Checks of the things that a configuration needs before it can run.
+"""Checks of the files, addresses and packages that a configuration needs before it can run.
 
-Both ``plugind agent`` when it starts and ``plugind config validate`` call ``check``, so that they
+Both ``plugind config validate`` and ``plugind agent``, when it starts, call ``check``, so they
 cannot differ. The checks change nothing and leave nothing behind.
 """
 
@@ -30,7 +30,7 @@ from plugind.store.sqlite import FILES as STORE_FILES
 from plugind.toolbox.trust import why_untrusted
 
 SHORT_TTL = 5.0
-"""Seconds; with a shorter ``server.heartbeat_ttl`` a busy machine soon counts as down."""
+"""Seconds; with a shorter ``server.heartbeat_ttl``, a busy machine easily counts as down."""
 
 _LOOPBACK = ("localhost", "127.0.0.1", "::1")
 
@@ -39,9 +39,9 @@ _LOOPBACK = ("localhost", "127.0.0.1", "::1")
 class Checked:
     """The problems of a configuration, each with its place.
 
-    A start fails for ``mistakes``, and logs ``warnings``. ``in_use`` are ports and folders that
-    another process holds now: a start would fail for these as well, but all is well where that
-    process runs with this very configuration.
+    An agent does not start if there are ``mistakes``, and logs ``warnings``. ``in_use`` is about
+    ports that another process uses now: a start would fail because of them as well, but they are
+    not a problem if that process runs with this same configuration.
     """
 
     mistakes: tuple[Mistake, ...]
@@ -84,8 +84,8 @@ def _mistakes(settings: Settings) -> Iterator[Mistake]:
 def untrusted(settings: Settings) -> Iterator[Mistake]:
     """Yield a mistake for each file of the configuration that users other than root can change.
 
-    It concerns a process with an agent that runs as root. The agent checks its token file itself,
-    at each use.
+    This applies to a process that runs an agent as root. The agent checks its token file itself, at
+    each use.
     """
     if not settings.client.enabled:
         return
@@ -104,9 +104,9 @@ def untrusted(settings: Settings) -> Iterator[Mistake]:
 
 
 def _why_untrusted(path: Path) -> str:
-    """Return which file is not safe for root, of a folder or the file itself, and why; or ""."""
+    """Return which file is not safe for root, and why: the path itself or a file in it; else ""."""
     files = [path]
-    with suppress(OSError):  # It may be a file, or not exist.
+    with suppress(OSError):  # The path may be a file, or not exist.
         files += files_in(path)
     reasons = ((file, why_untrusted(str(file))) for file in files)
     return next((f"{file} is not read: {reason}" for file, reason in reasons if reason), "")
@@ -138,7 +138,7 @@ def _data_dir(settings: Settings) -> Iterator[Mistake]:
 
 
 def _kept(folder: Path, roles: Iterable[str]) -> Iterator[Path]:
-    """Yield the files that those roles write in their folder."""
+    """Yield the files that the roles write in the folder."""
     names = {
         SERVER: STORE_FILES,
         CLIENT: [identity.ID_FILE, identity.SECRET_FILE, identity.LOCK_FILE],
@@ -149,9 +149,9 @@ def _kept(folder: Path, roles: Iterable[str]) -> Iterator[Path]:
 
 
 def _no_folder(folder: Path) -> str:
-    """Return why no files can be made in a folder, "" when they can.
+    """Return why files cannot be created in a folder, or "" when they can.
 
-    A missing folder is made later.
+    A missing folder is not a problem: it is created later.
     """
     there = folder
     while True:
@@ -185,15 +185,16 @@ def _address(settings: Settings) -> Iterator[Mistake]:
     except InUse:
         pass  # _in_use reports it.
     except ListenError as error:
-        is_port = isinstance(error.__cause__, PermissionError)  # Ports below 1024 need a right.
+        # Ports below 1024 need a privilege.
+        is_port = isinstance(error.__cause__, PermissionError)
         place = settings.place("ports", "http") if is_port else settings.place("bind_addr")
         yield place.mistake(str(error))
 
 
 def _no_log(file: Path) -> str:
-    """Return why lines cannot be appended to a file, "" when they can.
+    """Return why lines cannot be appended to a file, or "" when they can.
 
-    A missing file is made later, its folder is not.
+    A missing file is created later, but its folder is not.
     """
     try:
         if not file.parent.is_dir():
@@ -283,8 +284,8 @@ def _times(settings: Settings) -> Iterator[Mistake]:
 
 
 def _servers(settings: Settings) -> Iterator[Mistake]:
-    """Yield a mistake for each address of this machine where the server of this configuration does
-    not listen.
+    """Yield a mistake for each of ``client.servers`` that is on this machine but is not where this
+    configuration's own server listens.
     """
     servers, port = settings.client.servers, settings.ports.http
     if not settings.server.enabled or servers == (DEFAULT_ADDRESS,):
@@ -319,7 +320,7 @@ def _in_use(settings: Settings) -> Iterator[Mistake]:
 
 
 def _is_served_by_us(settings: Settings) -> bool:
-    """Return whether a server that runs on this data_dir has been started with this address."""
+    """Return whether a server is running on this data_dir and was started with this address."""
     if settings.data_dir is None:
         return False
     try:

@@ -1,4 +1,4 @@
-"""The classes of plugind's commands and groups of commands: help, and suggestions of names."""
+"""The classes of plugind's commands and command groups: help, and suggestions of names."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from plugind.hints import did_you_mean
 
 
 class Command(click.Command):
-    """A command whose help shows its own options first and others under headings of their own."""
+    """A command whose help shows its own options first, then shared options under headings."""
 
     def format_options(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
         sections: dict[str, list[tuple[str, str]]] = {"Options": []}
@@ -25,7 +25,7 @@ class Command(click.Command):
 
 
 class OptionUnder(click.Option):
-    """An option that commands share; its help is below a heading."""
+    """An option that several commands share; its help is shown under ``heading``."""
 
     heading = "Options"
 
@@ -37,7 +37,7 @@ class Setting(OptionUnder):
 
 
 class Connection(OptionUnder):
-    """An option for the way to the server."""
+    """An option for the connection to the server."""
 
     heading = "Connection"
 
@@ -49,7 +49,7 @@ class Group(click.Group):
     group_class = type
 
     def format_commands(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
-        """Write each command's name and the whole first sentence of its help."""
+        """Write each command's name and the complete first sentence of its help."""
         found = {name: self.get_command(ctx, name) for name in self.list_commands(ctx)}
         rows = [
             (name, command.get_short_help_str(limit=1_000))
@@ -71,7 +71,9 @@ class Group(click.Group):
         return super().resolve_command(ctx, args)
 
     def _names(self, ctx: click.Context, wanted: str) -> Iterator[str]:
-        """Return the names of this group's commands, and of ``wanted`` in the groups below it."""
+        """Return the names of this group's commands, and "GROUP ``wanted``" for each subgroup that
+        has a command ``wanted``.
+        """
         for name in self.list_commands(ctx):
             yield name
             inner = self.get_command(ctx, name)
@@ -80,7 +82,7 @@ class Group(click.Group):
 
 
 def examples(*lines: str) -> str:
-    """Return an epilog for a command's help that shows lines as they are typed."""
+    """Return an epilog for a command's help that shows command lines as examples."""
     return "\n".join(
         ["\b", "Example:" if len(lines) == 1 else "Examples:", *(f"  {x}" for x in lines)]
     )

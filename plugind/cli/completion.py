@@ -1,4 +1,4 @@
-"""Completion in the shell of the names of installed plugin types."""
+"""Shell completion of the names of installed plugin types."""
 
 from __future__ import annotations
 
@@ -7,11 +7,11 @@ from pkgutil import resolve_name
 import click
 
 _LOAD = "plugind.types.registry:load_registry"
-"""Imported when it is used: packages take long."""
+"""Imported only when it is used, because importing packages takes long."""
 
 
 def type_names(context: click.Context, parameter: click.Parameter, begun: str) -> list[str]:
-    """Return the plugin types that begin with a text.
+    """Return the names of plugin types that begin with the text ``begun``.
 
     See https://click.palletsprojects.com/en/stable/shell-completion/.
     """

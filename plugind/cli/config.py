@@ -26,9 +26,9 @@ F = TypeVar("F", bound=Callable[..., Any])
 
 
 def _whole_configuration(command: F) -> F:
-    """Give a command the options of 'plugind agent', and files without ``--config``.
+    """Give a command the options of 'plugind agent', and files as arguments without ``--config``.
 
-    The command gets ``settings``, their ``registry``, and whether it is for ``dev``.
+    The command gets ``settings``, the ``registry`` that they were loaded with, and ``dev``.
     """
 
     @wraps(command)

@@ -25,7 +25,7 @@ F = TypeVar("F", bound=Callable[..., Any])
 def configuration_options(command: F) -> F:
     """Give a command ``--config`` and an option for each setting.
 
-    They become the arguments ``paths`` and ``flags``, texts by ``Row.flag``.
+    They become the command's arguments ``paths`` and ``flags``, a dict of texts by ``Row.flag``.
     """
     rows = setting_rows()
     flags = {row.flag.replace("-", "_"): row.flag for row in rows}
@@ -56,7 +56,10 @@ def configuration_options(command: F) -> F:
 
 @contextmanager
 def dev_folder() -> Iterator[Path]:
-    """Make a temporary folder for ``--dev``, and remove it at the end. Raise PlugindError."""
+    """Create a temporary folder for ``--dev``, and remove it at the end.
+
+    Raise PlugindError when it cannot be created.
+    """
     try:
         folder = TemporaryDirectory(prefix="plugind-dev-", ignore_cleanup_errors=True)
     except OSError as error:
@@ -67,9 +70,9 @@ def dev_folder() -> Iterator[Path]:
 
 
 def check_acl(settings: Settings, registry: Registry) -> None:
-    """Read policies and tokens as a server would, and warn of those that grant nothing.
+    """Read policies and tokens as a server would, and print warnings about them.
 
-    Raise ConfigError.
+    Raise ConfigError for mistakes.
     """
     for warning in acl_of(settings.acl, registry.installed.values()).warnings:
         terminal.echo(f"Warning: {warning}", err=True)

@@ -22,7 +22,7 @@ F = TypeVar("F", bound=Callable[..., Any])
 
 @dataclass(frozen=True, slots=True)
 class PluginTypeInfo:
-    """A plugin type as the server describes it; plurals and node keys are by role."""
+    """A plugin type as the server describes it; the keys of both dicts are roles."""
 
     name: str
     title: str
@@ -77,7 +77,7 @@ _OPTIONS = (
 
 
 def connected(command: F) -> F:
-    """Give a command the options that say where the server is, as the argument ``client``."""
+    """Give a command the connection options; it gets a client as the argument ``client``."""
 
     @wraps(command)
     def with_client(
@@ -120,11 +120,10 @@ def plugin_types(client: Client) -> list[PluginTypeInfo]:
 
 
 def _token(token: str | None, file: Path | None) -> str:
-    """Return the token to send, "" for none.
+    """Return the token to send, or "" for none.
 
-    Options win over variables, plugind's variables over Nomad's. Raise PlugindError where two
-    options or two of plugind's variables contradict each other, and TokenError for a file that
-    cannot be used.
+    Options override variables, and plugind's variables override Nomad's. Raise PlugindError if both
+    options or both of plugind's variables are given, and TokenError for a file that cannot be used.
     """
     if token and file:
         raise PlugindError("give --token or --token-file, not both")
@@ -143,7 +142,8 @@ def _token(token: str | None, file: Path | None) -> str:
 def _private_token(source: str, file: Path) -> str:
     """Return the token in the file that ``source`` names.
 
-    Raise TokenError, also for a file that every user of the machine could read or change.
+    Raise TokenError when it cannot be read, or when any user of the machine could read or change
+    it.
     """
     token = read_token(source, file)
     if is_open_to_others(file):
@@ -152,10 +152,10 @@ def _private_token(source: str, file: Path) -> str:
 
 
 def _tls(ca_file: Path | None, cert: Path | None, key: Path | None) -> Tls:
-    """Return the files for https servers: options win over Nomad's variables, each by itself.
+    """Return the files for https servers; each option overrides its own Nomad variable.
 
-    Raise PlugindError where a certificate lacks its key, or a key its certificate, and for a key
-    that every user of the machine could read or change.
+    Raise PlugindError for a certificate without its key, a key without its certificate, and a key
+    that any user of the machine could read or change.
     """
     source = "--client-key" if key else "NOMAD_CLIENT_KEY"
     ca_file = ca_file or _path("NOMAD_CACERT")
@@ -173,11 +173,11 @@ def _tls(ca_file: Path | None, cert: Path | None, key: Path | None) -> Tls:
 
 
 def _path(variable: str) -> Path | None:
-    """Return the path in an environment variable, None where it is not set or empty."""
+    """Return the path in an environment variable, or None when it is unset or empty."""
     text = _variable(variable)
     return Path(text) if text else None
 
 
 def _variable(*names: str) -> str:
-    """Return the first of the environment variables that is set and not empty."""
+    """Return the first of the environment variables that is set and not empty; else ""."""
     return next((os.environ[name] for name in names if os.environ.get(name)), "")

@@ -15,7 +15,10 @@ Stubs = Sequence[Mapping[str, Any]]
 
 
 def chosen_types(types: list[PluginTypeInfo], name: str | None) -> list[PluginTypeInfo]:
-    """Return the type of that name, or all types for None. Raise ClientError for an unknown one."""
+    """Return the type of that name, or all types for None.
+
+    Raise ClientError for an unknown name.
+    """
     found = [type_ for type_ in types if name in (None, type_.name)]
     if name is not None and not found:
         there = suggestion(name, [type_.name for type_ in types])
@@ -31,10 +34,11 @@ def find_plugin(
     *,
     suggest: bool = True,
 ) -> tuple[PluginTypeInfo, str]:
-    """Return the type and ID of the plugin ``[TYPE/]ID``, of the type ``only`` if that is given.
+    """Return the type and ID of the plugin ``[TYPE/]ID``, only of the type ``only`` if given.
 
     Raise ClientError when none or several match, and when ``name`` and ``only`` contradict each
-    other. With ``suggest`` the lists of plugins are read, to name similar ones in the error.
+    other. With ``suggest``, the lists of plugins are read, so that the error can name similar
+    plugins.
     """
     prefix, slash, plugin_id = name.rpartition("/")
     if slash and only is not None and only != prefix:
@@ -58,8 +62,8 @@ def find_plugin(
 def find_node(stubs: Stubs, wanted: str, shortest: int = 1) -> str:
     """Return the ID of the node with that name, or whose ID begins with it.
 
-    ``shortest`` is the least number of characters of an ID. Raise ClientError when none or several
-    match.
+    The beginning of an ID must have at least ``shortest`` characters. Raise ClientError when none
+    or several match.
     """
     is_prefix = len(wanted) >= shortest
     found = [stub["ID"] for stub in stubs if is_prefix and stub["ID"].startswith(wanted)]
@@ -81,7 +85,7 @@ def check_datacenter(stubs: Stubs, wanted: str) -> None:
 
 
 def _existing_id(client: Client, type_: str, plugin_id: str) -> str | None:
-    """Return the ID of a plugin, which the server may complete; None when there is none."""
+    """Return the full ID of a plugin, since the server may complete it; None when it has none."""
     try:
         return str(client.plugin(type_, plugin_id).value["ID"])
     except Refused as error:
@@ -93,5 +97,5 @@ def _existing_id(client: Client, type_: str, plugin_id: str) -> str | None:
 def _known_ids(client: Client, types: Iterable[PluginTypeInfo]) -> Iterator[str]:
     """Yield the IDs of all plugins of these types that the token may list."""
     for type_ in types:
-        with suppress(Refused):  # The error about the plugin itself says more.
+        with suppress(Refused):  # The error about the plugin itself is more helpful.
             yield from [row["ID"] for row in client.plugins(type_.name).value]

@@ -1,4 +1,4 @@
-"""``--watch``: run one blocking query after the other, and show each change."""
+"""``--watch``: run one blocking query after another, and show each change."""
 
 from __future__ import annotations
 
@@ -12,13 +12,13 @@ from plugind.client import Answer, Client
 from plugind.errors import ClientError, Refused, Unreachable
 
 WAIT = 50.0
-"""Seconds that a query asks the server to wait at most.
+"""Seconds; the maximum wait that a query asks for.
 
-The server adds up to a sixteenth, and proxies give up after 60 s (nginx' proxy_read_timeout).
+The server adds up to a sixteenth, and proxies give up after 60 s (nginx's proxy_read_timeout).
 """
 
 _REFRESH_EVERY = 4.0
-"""Seconds after which ages are shown again."""
+"""Seconds after which the display is refreshed, so that ages are right."""
 
 _RETRY_EVERY = 1.0
 """Seconds between two attempts to reach a server."""
@@ -29,18 +29,20 @@ _PASSING = {429, 502, 503, 504}
 T = TypeVar("T")
 Shown = TypeVar("Shown", contravariant=True)
 Look = Callable[[Client, int], Answer]
-"""A read that blocks until the index is greater than the one given (0: it does not block)."""
+"""A read that blocks until the index is greater than the given one; with 0 it does not block."""
 Values = Mapping[str, Any]
 
 
 def list_look(type_: str) -> Look:
-    """Return a look at the list of a type's plugins."""
+    """Return a read of the list of a type's plugins."""
     return lambda client, index: client.plugins(type_, index=index, wait=WAIT)
 
 
 class Show(Protocol[Shown]):
-    """Prints one state. ``away`` says why the server cannot be reached, "" when it can. ``is_new``
-    is False when only ages and ``away`` may have changed since the last call.
+    """Prints one state.
+
+    ``away`` says why the server cannot be reached; it is "" when the server can be reached.
+    ``is_new`` is False when only ages and ``away`` may have changed since the last call.
     """
 
     def __call__(self, picture: Shown, away: str, is_new: bool) -> None: ...
@@ -49,11 +51,11 @@ class Show(Protocol[Shown]):
 def watch(
     client: Client, looks: Mapping[str, Look], gather: Callable[[Values], T], show: Show[T]
 ) -> NoReturn:
-    """Show the result of ``gather`` over the values of all looks, now and after each change.
+    """Show the result of ``gather`` on the values of all ``looks``, now and after each change.
 
-    It is shown again every few seconds, so that ages are right. A plugin that is gone has the value
-    None until it is back. Raise ClientError when the first answers are errors, and later for errors
-    that do not pass.
+    It is also shown every few seconds, so that ages are right. The value of a plugin that is gone
+    is None until it comes back. Raise ClientError when one of the first reads fails, and later for
+    errors that are not temporary.
     """
     answers = {name: look(client, 0) for name, look in looks.items()}
     changes: queue.SimpleQueue[tuple[str, Answer | ClientError]] = queue.SimpleQueue()
@@ -86,9 +88,9 @@ def _follow(
     index: int,
     changes: queue.SimpleQueue[tuple[str, Answer | ClientError]],
 ) -> None:
-    """Put each new answer of one look, and each first error after an answer, into ``changes``."""
+    """Put each new answer to one read, and the first error after an answer, into ``changes``."""
     is_lost = is_gone = False
-    pause = threading.Event()  # It is never set, for the thread ends with the process.
+    pause = threading.Event()  # It is never set, because the thread ends with the process.
     while True:
         try:
             answer = _look(client, look, index)
@@ -105,7 +107,9 @@ def _follow(
 
 
 def _look(client: Client, look: Look, index: int) -> Answer:
-    """Return the result of a look; None, with the index to wait on from, for a missing plugin."""
+    """Return the answer to a read; for a missing plugin its value is None, with an index to wait
+    on.
+    """
     try:
         return look(client, index)
     except Refused as error:
@@ -117,7 +121,7 @@ def _look(client: Client, look: Look, index: int) -> Answer:
 def _next(
     changes: queue.SimpleQueue[tuple[str, Answer | ClientError]], seconds: float
 ) -> list[tuple[str, Answer | ClientError]]:
-    """Return all changes so far, after waiting that many seconds for the first."""
+    """Return all changes so far, after waiting at most ``seconds`` for the first."""
     found = []
     with suppress(queue.Empty):
         found.append(changes.get(timeout=seconds))
@@ -127,7 +131,9 @@ def _next(
 
 
 def _away(error: ClientError) -> str:
-    """Return a line that says why the server cannot be reached. Raise errors that do not pass."""
+    """Return a line that says why the server cannot be reached. Raise errors that are not
+    temporary.
+    """
     if isinstance(error, Refused) and error.status not in _PASSING:
         raise error
     if not isinstance(error, Refused | Unreachable):

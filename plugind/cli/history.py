@@ -76,7 +76,10 @@ def show(
     watching: bool,
     as_json: bool,
 ) -> None:
-    """Print history, and above it ``availability``; with ``watching`` what comes, line by line."""
+    """Print ``availability`` and then history; with ``watching``, also each new transition.
+
+    With ``watching``, history is printed line by line, without end.
+    """
     answer = look(client, 0)
     if as_json and not watching:
         output.print_json(answer.value)
@@ -92,7 +95,7 @@ def show(
 
 
 def say_more(answer: Answer, *, err: bool = False) -> None:
-    """Print a remark where an answer has not all transitions."""
+    """Print a remark if an answer does not have all transitions."""
     if answer.next_token:
         shown = len(answer.value)
         terminal.echo(
@@ -125,14 +128,14 @@ def _follow(client: Client, look: Look, as_json: bool) -> NoReturn:
 
 
 def _line(row: Row) -> str:
-    """Return a transition in one line."""
+    """Return a transition as one line."""
     plugin = f"{row['Type']}/{row['ID']}" if row["ID"] else ""
     words = row["Time"], row["Event"], plugin, row["Role"], row["NodeName"], _details(row)
     return printable.one_line(" ".join(word for word in words if word))
 
 
 def history_table(rows: Iterable[Row]) -> RenderableType | None:
-    """Return a table of transitions; None where there are none."""
+    """Return a table of transitions; None when there are none."""
     cells = []
     for row in rows:
         time, since = output.since(row["Time"]), output.since(row["Since"])
@@ -142,7 +145,7 @@ def history_table(rows: Iterable[Row]) -> RenderableType | None:
 
 
 def availability_table(rows: Sequence[Row]) -> RenderableType | None:
-    """Return a table of how much of the time instances were healthy; None where there are none."""
+    """Return a table of how much of the time instances were healthy; None if ``rows`` is empty."""
     if not rows:
         return None
     names = [window["Window"] for window in rows[0]["Windows"]]
@@ -164,7 +167,7 @@ def availability_table(rows: Sequence[Row]) -> RenderableType | None:
 
 
 def _share(window: Row, name: str) -> str:
-    """Return a share of a window, and how much of the window is known if not all of it is."""
+    """Return the share for a window, with the length of its known part if not all is known."""
     if (share := window[name]) is None:
         return "-"
     percent = _percent(share)
@@ -176,7 +179,7 @@ def _share(window: Row, name: str) -> str:
 
 
 def _percent(share: float) -> str:
-    """Return a share, rounded down, so that a short failure does not show as none."""
+    """Return a share in percent, rounded down so that a short failure does not show as 100 %."""
     return f"{floor(max(round(share * 100_000, 3), share > 0)) / 1000:g}%"
 
 

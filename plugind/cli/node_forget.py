@@ -1,4 +1,4 @@
-"""``plugind node forget``: forget one node, or all nodes that are selected by their state."""
+"""``plugind node forget``: forget one node, or all nodes that its options select."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ from plugind.model.times import SECOND, parse_duration
 from plugind.wire.texts import is_node_id
 
 _SHORTEST = 4
-"""Characters of an ID."""
+"""The least number of characters of an ID that select a node."""
 
 _DAY = 24 * 3600.0
 _DAYS = re.compile(r"(\d{1,5})d", re.ASCII)
@@ -42,9 +42,9 @@ def age(text: str) -> float:
 
 @dataclass(frozen=True, slots=True)
 class Choice:
-    """The nodes to forget: those down for at least ``older_than`` seconds, those of a datacenter.
+    """The nodes to forget: those down for at least ``older_than`` seconds, those in a datacenter.
 
-    An option that is not given chooses all.
+    An option that is not given does not restrict the selection.
     """
 
     down: bool
@@ -52,7 +52,7 @@ class Choice:
     datacenter: str | None
 
     def of(self, client: Client) -> Stubs:
-        """Return the stubs of the nodes that the options select now."""
+        """Return the stubs of the nodes that are selected now."""
         stubs = client.nodes().value
         if self.datacenter is not None:
             check_datacenter(stubs, self.datacenter)
@@ -70,7 +70,7 @@ class Choice:
 def forget_one(client: Client, name: str, *, dry_run: bool) -> None:
     """Forget the node of that name or ID. Raise ClientError when none or several match.
 
-    The whole ID of a node that is not listed may be one whose secret the server keeps.
+    A whole ID that is not listed is sent as well, because the server may still keep its secret.
     """
     try:
         node_id = find_node(client.nodes().value, name, shortest=_SHORTEST)
@@ -91,7 +91,7 @@ def forget_one(client: Client, name: str, *, dry_run: bool) -> None:
 
 
 def forget_many(client: Client, choice: Choice, *, dry_run: bool, ask: bool) -> None:
-    """Forget the selected nodes, after showing them and, with ``ask``, a confirmation."""
+    """Show the selected nodes and forget them; with ``ask``, only after a confirmation."""
     stubs = choice.of(client)
     if not stubs:
         terminal.echo("No such nodes.")
@@ -103,7 +103,7 @@ def forget_many(client: Client, choice: Choice, *, dry_run: bool, ask: bool) -> 
         return
     if ask:
         click.confirm(f"Forget {number} and all that they reported?", abort=True)
-        # The question may have waited for long: nodes that came back meanwhile are kept.
+        # The confirmation may have taken long: nodes that came back meanwhile are kept.
         still = {stub["ID"] for stub in choice.of(client)}
         stubs = [stub for stub in stubs if stub["ID"] in still]
     for done, stub in enumerate(stubs):

@@ -20,10 +20,10 @@ from plugind.cli import terminal
 from plugind.model.times import SECOND, format_duration, parse_time, time_text
 
 _PIPED_WIDTH = 10_000
-"""Characters of a line where a program may read it: nothing is cut or wrapped there."""
+"""The line width, in characters, for output that a program may read: wide enough not to wrap."""
 
 _READABLE = 16
-"""Characters that a column keeps before others are left out, unless it is narrower."""
+"""Characters; other columns are left out before a wider column is shrunk below this width."""
 
 _GAP = 2
 """Blanks between two columns of a table."""
@@ -36,17 +36,17 @@ def print_json(value: Any, *, one_line: bool = False) -> None:
 
 
 def console() -> Console:
-    """Return the console for tables: as wide as the terminal, or very wide where there is none."""
+    """Return the console for tables: as wide as the terminal, or very wide if there is none."""
     return Console(width=None if sys.stdout.isatty() else _PIPED_WIDTH, highlight=False)
 
 
 @dataclass(frozen=True)
 class Column:
-    """A column of a table, and its treatment where the terminal is narrow.
+    """A column of a table, and its treatment on a narrow terminal.
 
-    ``drop`` is 0 for a column that is always shown; of the others the one with the least number is
-    left out first. ``whole_words`` keeps its words whole as long as possible. ``drop_empty`` leaves
-    it out when every row's cell is empty.
+    ``drop`` is 0 for a column that is always shown; of the others, the column with the lowest
+    number is left out first. ``whole_words`` avoids breaking words as long as possible.
+    ``drop_empty`` leaves the column out when it is empty in every row.
     """
 
     name: str
@@ -56,9 +56,9 @@ class Column:
 
 
 class FittedTable:
-    """A table that fits the width that it is printed in; nothing in a shown column is cut.
+    """A table that fits the available width; nothing in a shown column is cut off.
 
-    Where there is too little room, columns are left out, then cells are wrapped.
+    If there is too little room, columns are left out first, then cells are wrapped.
     """
 
     def __init__(self, columns: Iterable[Column], rows: Sequence[Sequence[str]]) -> None:
@@ -91,7 +91,7 @@ class FittedTable:
 
 
 class _Cells:
-    """A column with its texts, their natural width, and the least width to read them."""
+    """A column with its texts, their natural width, and the least width to read them with."""
 
     def __init__(self, column: Column, texts: Sequence[str]) -> None:
         self.column = column
@@ -103,9 +103,9 @@ class _Cells:
 
 
 def _shrunk(widths: Sequence[int], least: Sequence[int], room: int) -> list[int]:
-    """Return widths that fit into the room together.
+    """Return widths whose sum is at most ``room``.
 
-    The widest shrink first: to no less than their least as long as that is enough, else to 1.
+    The widest columns shrink first: down to their ``least`` widths if that is enough, else to 1.
     """
     shrunk = [min(width, max(room, 1)) for width in widths]
     for floors in (least, [1] * len(shrunk)):
@@ -118,7 +118,7 @@ def _shrunk(widths: Sequence[int], least: Sequence[int], room: int) -> list[int]
 
 
 def table(columns: Iterable[Column | str], rows: Iterable[Sequence[str]]) -> FittedTable:
-    """Return a table of plain text; a column by its name alone is always shown.
+    """Return a table of plain text; a column given as a name only is always shown.
 
     Control characters in cells become escapes.
     """
@@ -127,7 +127,7 @@ def table(columns: Iterable[Column | str], rows: Iterable[Sequence[str]]) -> Fit
 
 
 def pairs(values: Mapping[str, str]) -> Table:
-    """Return names and their values, one pair a line, as Nomad prints them."""
+    """Return names and their values, one pair per line, as Nomad prints them."""
     made = Table(box=None, pad_edge=False, show_header=False)
     for _ in range(3):
         made.add_column(overflow="fold")
@@ -142,7 +142,7 @@ def health(healthy: bool) -> str:
 
 
 def process_names(allocations: Iterable[Mapping[str, Any]]) -> dict[tuple[str, str], str]:
-    """Return the processes' names by node ID and AllocID, with the status of those that ended."""
+    """Return names of processes by node ID and AllocID, with the status unless it is "running"."""
     return {
         (one["NodeID"], one["ID"]): one["Name"]
         if one["ClientStatus"] == "running"
@@ -152,7 +152,7 @@ def process_names(allocations: Iterable[Mapping[str, Any]]) -> dict[tuple[str, s
 
 
 def since(text: str) -> str:
-    """Return a time of the wire (RFC 3339) to the second, and how long ago it was."""
+    """Return an RFC 3339 time from the API to the second, and how long ago it was."""
     try:
         moment = parse_time(text)
     except (ValueError, TypeError):
@@ -162,7 +162,7 @@ def since(text: str) -> str:
 
 
 def ago(seconds: int) -> str:
-    """Return a span in its two largest units: "3d4h", "12m5s"."""
+    """Return a time span in its two largest units: "3d4h", "12m5s"."""
     days, rest = divmod(seconds, 86_400)
     if days:
         return f"{days}d{rest // 3600}h"

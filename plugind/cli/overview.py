@@ -17,7 +17,7 @@ Rows = Mapping[str, list[dict[str, Any]]]
 
 @dataclass(frozen=True)
 class Instance:
-    """One instance, with its plugin's ID and its node's name where that is known."""
+    """One instance, with its plugin's ID and its node's name, or node ID if that is unknown."""
 
     type: PluginTypeInfo
     plugin_id: str
@@ -57,7 +57,7 @@ class Selection:
         return self.node_id is not None or self.datacenter is not None
 
     def node_ids(self, stubs: Stubs) -> set[str]:
-        """Return the IDs of the selected nodes, which are in the datacenter now."""
+        """Return the IDs of the selected nodes; the datacenter is the one they are in now."""
         return {
             stub["ID"]
             for stub in stubs
@@ -67,7 +67,7 @@ class Selection:
 
 @dataclass(frozen=True)
 class Overview:
-    """The selected plugins, and those of their instances that are not healthy."""
+    """The selected plugins, and their unhealthy instances."""
 
     types: tuple[PluginTypeInfo, ...]
     selection: Selection
@@ -77,9 +77,9 @@ class Overview:
 
 @dataclass(frozen=True)
 class OnePlugin:
-    """One plugin and its selected instances; ``body`` is None once the plugin is gone.
+    """One plugin and its selected instances.
 
-    ``body`` has only these instances, too.
+    ``body`` has only these instances, too; it is None once the plugin is gone.
     """
 
     type: PluginTypeInfo
@@ -90,7 +90,7 @@ class OnePlugin:
 def overview(
     client: Client, types: list[PluginTypeInfo], rows: Rows, selection: Selection
 ) -> Overview:
-    """Read the data that the rows of the lists lack: instances and the names of nodes.
+    """Return the selected rows, with data that lists do not have: instances and names of nodes.
 
     Only plugins with fewer healthy instances than expected are read, unless nodes are selected.
     Raise ClientError.
@@ -147,9 +147,10 @@ def instances(
     stubs: Stubs = (),
     node_ids: set[str] | None = None,
 ) -> Iterator[Instance]:
-    """Return the instances in a plugin's body, on those nodes only unless ``node_ids`` is None.
+    """Return the instances in a plugin's body, restricted to ``node_ids`` unless it is None.
 
-    A node's name comes from its stub, else from the plugin's allocations on it; else it is the ID.
+    A node's name is taken from its stub, or else from the plugin's allocations on that node; if
+    neither has it, the node's ID is used.
     """
     names = {one["NodeID"]: one["NodeName"] for one in body["Allocations"] if one["NodeName"]}
     names |= {stub["ID"]: stub["Name"] for stub in stubs}
@@ -160,13 +161,16 @@ def instances(
 
 
 def is_short(type_: PluginTypeInfo, row: Mapping[str, Any]) -> bool:
-    """Return whether fewer instances are healthy than are expected, in any role."""
+    """Return whether any role has fewer healthy instances than expected."""
     plurals = type_.plurals.values()
     return any(row[f"{plural}Healthy"] < row[f"{plural}Expected"] for plural in plurals)
 
 
 def node_stubs(client: Client, *, required: bool = False) -> Stubs:
-    """Return the nodes' stubs; none when the token may not read nodes, unless they are required."""
+    """Return the nodes' stubs.
+
+    When the token may not read nodes, return none or, if they are ``required``, raise Refused.
+    """
     try:
         stubs: Stubs = client.nodes().value
     except Refused as error:
@@ -177,7 +181,7 @@ def node_stubs(client: Client, *, required: bool = False) -> Stubs:
 
 
 def plugin_body(client: Client, type_: PluginTypeInfo, plugin_id: str) -> dict[str, Any] | None:
-    """Return a plugin's body; None when the plugin disappeared meanwhile."""
+    """Return a plugin's body; None when the plugin has disappeared in the meantime."""
     try:
         body: dict[str, Any] = client.plugin(type_.name, plugin_id).value
     except Refused as error:

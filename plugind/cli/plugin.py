@@ -166,7 +166,7 @@ def check(client: Client, id: str) -> None:
     The exit status is 0 when as many instances are healthy as are expected, 1 when only some are, 2
     when none is, and 3 when that is unknown: the plugin does not exist, or no server answers.
     """
-    # Monitoring calls this again and again: suggestions would make the server list all plugins.
+    # Monitoring runs this often, and suggestions would make the server list all plugins.
     type_, plugin_id = find_plugin(client, plugin_types(client), id, suggest=False)
     raise click.exceptions.Exit(check_plugin(client, type_, plugin_id))
 
@@ -189,10 +189,10 @@ def _shower(
     watching: bool,
     as_json: bool,
 ) -> Show[T]:
-    """Return the function that prints: by ``render`` for people, by ``as_value`` for programs.
+    """Return the function that prints: with ``render`` for people, with ``as_value`` for programs.
 
-    A terminal is cleared and shows everything each time. Elsewhere only changes are printed, and
-    standard error says once that the server cannot be reached.
+    With ``watching``, a terminal is cleared and shows everything each time. Elsewhere only changes
+    are printed, and a server that cannot be reached is reported once, on standard error.
     """
     console, said = output.console(), [""]
 

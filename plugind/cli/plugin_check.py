@@ -1,7 +1,7 @@
 """``plugind plugin check``: print the health of one plugin for monitoring systems.
 
-The exit statuses and the line, with words for people before a "|" and numbers after it, are those
-of Nagios' plugins (https://www.monitoring-plugins.org/doc/guidelines.html).
+The exit statuses and the output line, with text for people before a "|" and numbers after it, are
+those of Nagios plugins (https://www.monitoring-plugins.org/doc/guidelines.html).
 """
 
 from __future__ import annotations
@@ -21,16 +21,16 @@ from plugind.errors import PlugindError
 
 UNKNOWN = 3
 WORDS_MAXIMUM = 1_000
-"""Characters of the words for people."""
+"""Characters of the text for people."""
 
 _STATUSES = {"healthy": (0, "OK"), "degraded": (1, "WARNING"), "unhealthy": (2, "CRITICAL")}
 
 
 class CheckCommand(Command):
-    """A command whose every failure, a wrong option too, is one line and means unknown."""
+    """A command that prints every failure, even a wrong option, as one line that means unknown."""
 
     def say(self, reason: str) -> None:
-        """Print why it is unknown."""
+        """Print why the health is unknown."""
         terminal.echo(f"PLUGIND UNKNOWN - {reason}")
 
     def _give_up(self, reason: str) -> NoReturn:
@@ -49,16 +49,16 @@ class CheckCommand(Command):
         except (
             click.exceptions.Exit,
             BrokenPipeError,
-        ):  # whose reader wants no more: click ends it
+        ):  # click handles these, the second when the output's reader has gone
             raise
         except PlugindError as error:
             self._give_up(str(error))
-        except Exception as error:  # Python's own exit status would mean a warning.
+        except Exception as error:  # Python's own exit status, 1, would mean a warning.
             self._give_up(f"{type(error).__name__}: {error}")
 
 
 def check_plugin(client: Client, type_: PluginTypeInfo, plugin_id: str) -> int:
-    """Print the health of a plugin in one line; return the exit status."""
+    """Print the health of a plugin on one line; return the exit status."""
     body = client.plugin(type_.name, plugin_id).value
     status, word = _STATUSES[verdict(type_, body)]
     reason = _first_reason(client, type_, body) if status else ""
@@ -84,6 +84,6 @@ def _first_reason(client: Client, type_: PluginTypeInfo, body: dict[str, Any]) -
 
 
 def _line(text: str) -> str:
-    """Return a text in one bounded line without "|", which would end the text for people."""
+    """Return a text as one line of limited length, without "|", which ends the text for people."""
     words = printable.one_line(text.replace("|", "/"))
     return words if len(words) <= WORDS_MAXIMUM else f"{words[: WORDS_MAXIMUM - 1]}…"

@@ -16,7 +16,7 @@ _CORE_KEYS = {"ID", "CreateIndex", "ModifyIndex", "CreateTime", "ModifyTime", "A
 
 
 def list_tables(shown: Overview) -> RenderableType:
-    """Return the table of the plugins, and one of the instances that are not healthy."""
+    """Return a table of the plugins, and one of the unhealthy instances."""
     every = [(type_, row) for type_ in shown.types for row in shown.rows[type_.name]]
     if not every:
         unhealthy = "unhealthy " if shown.selection.unhealthy else ""
@@ -34,7 +34,7 @@ def list_tables(shown: Overview) -> RenderableType:
             for type_, row in every
         ],
     )
-    if not shown.broken:  # Missing instances were declared, and no node has them.
+    if not shown.broken:  # If instances are missing, they were declared and no node has them.
         return plugins
     broken = output.table(
         [
@@ -58,7 +58,7 @@ def list_tables(shown: Overview) -> RenderableType:
 
 
 def plugin_tables(shown: OnePlugin) -> RenderableType:
-    """Return one plugin: its own fields, and its instances."""
+    """Return one plugin: its fields, and a table of its instances."""
     type_, body = shown.type, shown.body
     if body is None:
         return "The plugin is gone."

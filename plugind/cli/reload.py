@@ -1,4 +1,4 @@
-"""``plugind reload``: make a running process read its configuration again, if it has no mistake."""
+"""``plugind reload``: make a running process read its configuration again if it has no mistakes."""
 
 from __future__ import annotations
 
@@ -62,9 +62,9 @@ def reload(paths: tuple[Path, ...], flags: Mapping[str, str]) -> None:
 def _needs_restart(
     settings: Settings, data_dir: Path, roles: tuple[str, ...]
 ) -> list[tuple[str, str]]:
-    """Return the name and place of each changed setting that a running process does not take.
+    """Return the name and place of each changed setting that a running process cannot reload.
 
-    Raise ConfigError for acl.enabled, with which a server refuses the whole reload.
+    Raise ConfigError if acl.enabled has changed: a server then refuses the whole reload.
     """
     found = {each for role in roles for each in changed(started_with(data_dir, role), settings)}
     if SERVER in roles and "acl.enabled" in dict(found):

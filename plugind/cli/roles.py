@@ -48,7 +48,10 @@ class Roles:
         self._until_stop = ExitStack()
 
     def start(self) -> None:
-        """Start the roles. Raise PlugindError when one cannot start; stop those that did."""
+        """Start the roles.
+
+        If one cannot start, stop those that have started and raise PlugindError.
+        """
         with ExitStack() as undo, lasting():
             undo.callback(self.stop)
             sock = None
@@ -56,7 +59,7 @@ class Roles:
                 sock = listen(self._settings.bind_addr, self._settings.ports.http)
                 self._until_stop.enter_context(sock)
             else:
-                forget_parser()  # a server has policies and tokens to read
+                forget_parser()  # a server still needs it, to read policies and tokens
             if self._settings.client.enabled:
                 self._agent = self._make_agent(sock)
             if sock is not None and self._settings.server.has_workers:
@@ -75,11 +78,12 @@ class Roles:
             undo.pop_all()
 
     def reload(self, settings: Settings, registry: Registry) -> None:
-        """Apply the settings that can change at run time, and log the others that changed.
+        """Apply the settings that can change at run time, and log any others that have changed.
 
-        These are declarations, policies and tokens, the plugin types' blocks, and whether the node
-        leaves at the end; all others are read at start only. Raise ConfigError for mistakes, which
-        change nothing. Another PlugindError says which settings are in force.
+        The settings that can change are declarations, policies and tokens, the plugin types'
+        blocks, and whether the node leaves at the end; all others are read only at start. Raise
+        ConfigError for mistakes; nothing has changed then. Any other PlugindError says which
+        settings are in force.
         """
         blocks = self._reloaded_blocks(settings, registry) if self._agent else self._blocks
         if self._services is not None:
@@ -94,8 +98,8 @@ class Roles:
     def _reloaded_blocks(self, settings: Settings, registry: Registry) -> Blocks:
         """Return the blocks of plugin types after a reload.
 
-        A type that is absent though not disabled, as while its package is upgraded, stays
-        unchanged.
+        A type that is missing but not disabled, for example while its package is being upgraded,
+        keeps its block.
         """
         blocks = agent_blocks(settings)
         for name in self._blocks.keys() - blocks.keys():
@@ -106,23 +110,24 @@ class Roles:
         return blocks
 
     def refuse_reload(self, reason: str) -> None:
-        """Keep the settings in force, and show the reason in health."""
+        """Keep the current settings in force, and show the reason in health."""
         for role in (self._services, self._agent):
             if role is not None:
                 role.refuse_reload(reason)
 
     def stop(self) -> None:
-        """Finish requests in work, then end everything. A second call does nothing."""
+        """Finish requests in progress, then end everything. A second call does nothing."""
         self._until_stop.close()
 
     def kill(self) -> None:
-        """Kill the worker processes: this one exits without them."""
+        """Kill the worker processes, because this process is about to exit."""
         if isinstance(self._services, Crew):
             self._services.kill()
 
     def _announce(self, role: str) -> None:
-        """Write the role's process file, after the role has locked data_dir and before it is
-        announced.
+        """Write the role's process file.
+
+        This happens after the role has locked data_dir and before the role is announced.
         """
         self._until_stop.enter_context(announced(self._data_dir, role, self._fixed))
 
@@ -144,16 +149,16 @@ class Roles:
 
     def _start_workers(self, sock: socket.socket) -> None:
         settings = self._settings
-        with suppress(OSError):  # what keeps it from being made shows with the files in it
+        with suppress(OSError):  # creating files in it reports the reason
             self._data_dir.mkdir(parents=True, exist_ok=True, mode=0o700)
-        # First, so that another server on the same data_dir starts no workers.
+        # Before the workers start, so that a second server on this data_dir starts none.
         self._announce(SERVER)
         address = _advertised(settings, sock)
         self._services = crew = Crew(
             settings, self._registry, sock, address, WORKER, self._state_of_client
         )
         self._until_stop.callback(crew.stop)
-        self._until_stop.callback(sock.close)  # the workers accept what still comes
+        self._until_stop.callback(sock.close)  # only the workers accept further connections
         crew.start()
         server, url = settings.server, f"http://{_address(sock)}"
         _log.info(
@@ -166,14 +171,14 @@ class Roles:
         )
 
     def _state_of_client(self) -> Client | None:
-        """Return how the client role is, for the workers to show."""
+        """Return the state of the client role, which the workers show."""
         agent = self._agent
         return Client(agent.condition(), agent.stats()) if agent else None
 
     def _make_agent(self, sock: socket.socket | None) -> agent_role.Agent:
         settings, client = self._settings, self._settings.client
         servers = client.servers
-        # A client beside a server reports to it, unless other servers are named.
+        # A client in the same process as a server reports to it, unless other servers are named.
         if sock is not None and servers == (DEFAULT_ADDRESS,):
             address = _address(sock).replace("0.0.0.0:", "127.0.0.1:").replace("[::]:", "[::1]:")
             servers = (f"http://{address}",)
@@ -195,7 +200,7 @@ class Roles:
 
 
 def _address(sock: socket.socket) -> str:
-    """Return HOST:PORT as it stands in a URL."""
+    """Return the socket's HOST:PORT as written in a URL."""
     return addresses.join(*sock.getsockname()[:2])
 
 

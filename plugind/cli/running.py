@@ -1,8 +1,8 @@
-"""The process that runs on a data_dir: a file for each role, locked as long as the process lives.
+"""The process that runs on a data_dir: a file for each role, locked while the process lives.
 
-The kernel knows which process holds the lock, so a file that a killed process left behind misleads
-no program; its text is for people. Another file beside it has the digests of the settings that the
-process was started with, for ``plugind reload`` to compare.
+The kernel knows which process holds the lock, so a file left behind by a killed process does not
+mislead any program; the text in the file is only for people. Another file next to it has the
+digests of the settings that the process was started with; ``plugind reload`` compares them.
 """
 
 from __future__ import annotations
@@ -25,7 +25,7 @@ _FLOCK = struct.Struct("hhqqi4x")  # fcntl(2): l_type, l_whence, l_start, l_len,
 def announced(
     data_dir: Path, role: str, settings: Mapping[str, str] | None = None
 ) -> Iterator[None]:
-    """Let others find this process as the one of that role, while the block lasts.
+    """Let other processes find this one as the process with that role, until the block ends.
 
     ``settings`` are the digests that ``plugind.config.restart.fixed`` returned. Raise PlugindError
     when another process has that role, or a file cannot be written.
@@ -42,9 +42,9 @@ def announced(
 
 
 def running(data_dir: Path, role: str) -> int | None:
-    """Return the process that runs on ``data_dir`` in that role; None when there is none.
+    """Return the ID of the process that runs on ``data_dir`` in that role; None when there is none.
 
-    Raise PlugindError when that cannot be found out.
+    Raise PlugindError when it cannot be determined.
     """
     file = pid_file(data_dir, role)
     try:
@@ -60,7 +60,7 @@ def running(data_dir: Path, role: str) -> int | None:
 
 
 def started_with(data_dir: Path, role: str) -> Mapping[str, str]:
-    """Return the digests that the process of that role was announced with; none when unreadable."""
+    """Return the digests that ``announced`` wrote for the role; none when they cannot be read."""
     try:
         found = json.loads(_content(settings_file(data_dir, role)))
     except ValueError:
@@ -69,7 +69,7 @@ def started_with(data_dir: Path, role: str) -> Mapping[str, str]:
 
 
 def left_behind(data_dir: Path, role: str) -> str:
-    """Return the text in a role's file where no process runs; "" when the file is empty."""
+    """Return the text in the file of a role that no process has; "" when the file is empty."""
     return _content(pid_file(data_dir, role)).strip()
 
 
@@ -83,10 +83,10 @@ def settings_file(data_dir: Path, role: str) -> Path:
 
 @contextmanager
 def _opened(file: Path) -> Iterator[int]:
-    """Open a file to read and write for as long as the block lasts; make it where it is missing.
+    """Open a file for reading and writing until the block ends; create it if it is missing.
 
-    Raise PlugindError when that fails, and for other than regular files: a pipe or a device keeps
-    nothing, and could make this process wait.
+    Raise PlugindError when that fails, and for anything but a regular file: a pipe or a device
+    keeps no text, and could make this process wait.
     """
     flags = os.O_RDWR | os.O_CREAT | os.O_CLOEXEC | os.O_NONBLOCK
     try:

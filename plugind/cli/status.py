@@ -25,7 +25,7 @@ _STATUSES = {"ok": 0, "warning": 1, "critical": 2}
 
 
 class StatusCommand(CheckCommand):
-    """A command whose every failure is one line of standard error and means unknown."""
+    """A command that prints every failure as one line on standard error; it means unknown."""
 
     def say(self, reason: str) -> None:
         terminal.echo(f"Error: {reason}", err=True)
@@ -81,14 +81,14 @@ def _show(problems: Values, answer: Answer) -> None:
 
 
 def totals(problems: Values) -> str:
-    """Return one line that says how things are."""
+    """Return one line that sums up the problems."""
     count, plugins, nodes = (problems[name] for name in ("ProblemCount", "Plugins", "Nodes"))
     parts = [_number(count, "problem") if count else "All is well"]
     if plugins:
         bad = _bad(problems["PluginsDown"], "down") + _bad(problems["PluginsDegraded"], "degraded")
         fine = "none down or degraded" if count else "all healthy"
         parts.append(f"{_number(plugins, 'plugin')}: {', '.join(bad) or fine}")
-    if nodes:  # None where the token may not read them
+    if nodes:  # None when the token may not read them
         bad = _bad(problems["NodesDown"], "down")
         parts.append(f"{_number(nodes, 'node')}: {', '.join(bad) or 'all up'}")
     return f"{'; '.join(parts)}."
@@ -99,7 +99,7 @@ def _bad(number: int, word: str) -> list[str]:
 
 
 def counts(changes: Sequence[Values], *, are_all: bool) -> str:
-    """Return one line that says how much changed in the last hour."""
+    """Return one line with the numbers of changes in the last hour."""
     if not changes:
         return "Nothing changed in the last hour." if are_all else "Too much changed to be read."
     by_event = Counter(row["Event"] for row in changes).most_common()
@@ -130,7 +130,7 @@ def _problem_table(problems: Sequence[Values]) -> RenderableType:
 
 
 def _what(problem: Values) -> Iterator[str]:
-    """Yield the words that name what has a problem."""
+    """Yield the words that name the node or plugin that has a problem."""
     if problem["Kind"] in ("node", "clone"):
         yield "node"
         yield from (node["Name"] for node in problem["Nodes"])
@@ -140,7 +140,7 @@ def _what(problem: Values) -> Iterator[str]:
 
 
 def _where(problem: Values) -> str:
-    """Return which nodes a problem is on, or for a node how many instances it concerns."""
+    """Return which nodes a problem affects or, for a node's problem, how many instances."""
     if problem["Kind"] in ("node", "clone"):
         return _number(problem["InstanceCount"], "instance") if problem["InstanceCount"] else ""
     names = ", ".join(node["Name"] for node in problem["Nodes"])

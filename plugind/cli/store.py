@@ -25,7 +25,7 @@ def store() -> None:
 
 
 PROGRESS_SECONDS = 2.0
-"""Seconds between two lines about work that takes long."""
+"""Seconds between two lines of progress."""
 
 _CONFIG = "--config /etc/plugind"
 
@@ -107,8 +107,9 @@ def import_(paths: tuple[Path, ...], flags: Mapping[str, str], as_json: bool, fi
 def _store(
     paths: tuple[Path, ...], flags: Mapping[str, str]
 ) -> tuple[type[Store], Any, Path, list[str]]:
-    """Return the configured store with its settings, the data_dir, and the resources that clients
-    may wait for even where nothing was in them."""
+    """Return the configured store's class and settings, the data_dir, and the lists that clients
+    may wait for even if they were always empty.
+    """
     settings, registry = load_settings(paths, flags, None)
     if settings.data_dir is None:
         raise StoreError("data_dir is not set: give the server's configuration or --data-dir")
@@ -118,7 +119,7 @@ def _store(
 
 
 def _progress(done: str) -> Progress:
-    """Return what reports the progress of work on standard error, once it takes long."""
+    """Return a function that prints progress on standard error, at most every PROGRESS_SECONDS."""
     next_at = time.monotonic() + PROGRESS_SECONDS
 
     def report(count: int, total: int) -> None:

@@ -1,6 +1,6 @@
-"""All text that commands write, other than tables: safe for terminals, and encodable.
+"""All text that commands write, except tables: safe for terminals, and encodable.
 
-Most of it was chosen elsewhere: by drivers, agents, packages, other servers.
+Most of the text comes from elsewhere: drivers, agents, packages, other servers.
 """
 
 from __future__ import annotations
@@ -16,7 +16,8 @@ from plugind import printable
 def tolerate_encodings() -> None:
     """Make standard output and error write escapes for characters that their encoding lacks.
 
-    Python would end the command with a UnicodeEncodeError, as under PYTHONIOENCODING=ascii.
+    Otherwise Python would end the command with a UnicodeEncodeError, for example under
+    PYTHONIOENCODING=ascii.
     """
     for stream in (sys.stdout, sys.stderr):
         if isinstance(stream, io.TextIOWrapper):
@@ -29,6 +30,6 @@ def echo(text: str, *, err: bool = False, nl: bool = True) -> None:
 
 
 def make_safe(error: click.ClickException) -> click.ClickException:
-    """Return the same error with a message that is safe to print; click prints it by itself."""
+    """Return the same error with a message that is safe to print, because click prints it."""
     vars(error)["message"] = printable.lines(error.message)  # Click declares it final.
     return error

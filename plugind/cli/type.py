@@ -75,7 +75,7 @@ def check(name: str, paths: tuple[Path, ...], as_json: bool) -> None:
     Its prober runs in a process of its own: with the type's settings for --dev in an empty folder,
     or with --config as configured. The exit status is 1 when any rule is broken.
     """
-    logs.configure("WARN")  # The log of the trial's agent is of no interest.
+    logs.configure("WARN")  # Hide the log of the agent that runs in the check.
     block = load_settings(paths, {}, None)[0].type_blocks.get(name) if paths else None
     verdicts = conformance(name, block)
     if as_json:

@@ -27,7 +27,7 @@ _FILES = {
     "schemas.py": "{{package}}/schemas.py",
     "test.py": "tests/test_{{module}}.py",
 }
-"""The file that each template becomes."""
+"""The file that is written from each template."""
 
 _NEXT = """\
 Wrote {folder}. Next:
@@ -77,7 +77,7 @@ def _check(name: str, folder: Path) -> None:
 
 
 def _words(name: str) -> Mapping[str, str]:
-    """Return the text that replaces each word of the templates."""
+    """Return the text that replaces each placeholder in the templates."""
     module = name.replace("-", "_")
     return {
         "name": name,

@@ -24,5 +24,5 @@ def version(as_json: bool) -> None:
 
 
 def version_line() -> str:
-    """Return both versions in one line."""
+    """Return both versions on one line."""
     return f"plugind {__version__} (Python {platform.python_version()})"

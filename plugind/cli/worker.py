@@ -1,8 +1,8 @@
-"""A worker process of a server: ``python -m plugind.cli.worker``, which its parent starts.
+"""A worker process of a server: ``python -m plugind.cli.worker``, started by its parent.
 
-Its arguments are its number, the descriptors of its connection to the parent, of the socket that
-listens and of the memory that all processes of the server share, and the number of workers. All
-else comes over the connection.
+Its arguments are its number; the file descriptors of its connection to the parent, of the listening
+socket, and of the memory that all processes of the server share; and the number of workers.
+Everything else comes over the connection.
 """
 
 from __future__ import annotations
@@ -22,12 +22,12 @@ from plugind.serve.board import Board
 
 
 def main() -> int:
-    """Serve until the parent ends, or says to stop; return the exit status."""
+    """Serve until the parent ends or asks this process to stop; return the exit status."""
     number, connection, listening, board, workers = map(int, sys.argv[1:])
-    # Else a process that a package starts here keeps them open after the end of this one.
+    # Otherwise a process that a package starts here would keep them open after this one ends.
     for each in (connection, listening, board):
         os.set_inheritable(each, False)
-    # A terminal and systemd signal all processes: the parent says when this one is to end.
+    # A terminal and systemd signal all processes, but only the parent decides when this one ends.
     signals = Signals(ended_by_signals=False)
     parent = Parent(Connection(connection))
     start = parent.receive()

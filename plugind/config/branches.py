@@ -1,4 +1,4 @@
-"""Blocks of several files as one tree of settings, in which a block's labels are keys.
+"""The merging of the blocks of several files into one tree of settings, with labels as keys.
 
 ``plugin_type "x" { probe_interval = "2s" }`` is the leaf ``plugin_type.x.probe_interval``, whether
 it was written in HCL or in JSON. Later files win, setting by setting.
@@ -18,10 +18,10 @@ from plugind.errors import Mistake
 
 @dataclass(frozen=True, slots=True)
 class Leaf:
-    """A setting's value, with its place and those of its parts.
+    """A setting's value, with its place and the places of its parts.
 
-    ``under`` is the leaf that this one overrides: of an earlier file, or of any file where this one
-    is a variable or a flag.
+    ``under`` is the leaf that this one overrides. It comes from an earlier file or, if this leaf is
+    a variable or a flag, from any file.
     """
 
     value: Any
@@ -39,8 +39,8 @@ class Branch:
     """The content of a block, or of a label.
 
     ``open`` is as in ``tree.Block``; ``labels`` says that the keys are labels (unless ``open``).
-    ``twins`` are further blocks of the same type and labels, each with another ``role``, for
-    schemas that take them; see ``fields.BlocksByRole``.
+    ``twins`` are further blocks of the same type and labels but with different ``role``s, for
+    schemas that accept them; see ``fields.BlocksByRole``.
     """
 
     place: Place
@@ -62,7 +62,7 @@ class Branch:
 
 
 def plain(branch: Branch) -> dict[str, Any]:
-    """Return the values alone, as a dict."""
+    """Return the values as a dict, without their places."""
     return {
         name: plain(child) if isinstance(child, Branch) else child.value
         for name, child in branch.children.items()
@@ -70,7 +70,7 @@ def plain(branch: Branch) -> dict[str, Any]:
 
 
 def grafted(values: Mapping[str, Any], place: Place) -> Branch:
-    """Return a branch of values that all stand in one place; every dict becomes a branch."""
+    """Return a branch of values that all have the same place; every dict becomes a branch."""
     children = {
         name: grafted(value, place) if isinstance(value, Mapping) else Leaf(_plain(value), place)
         for name, value in values.items()
@@ -79,7 +79,7 @@ def grafted(values: Mapping[str, Any], place: Place) -> Branch:
 
 
 def _plain(value: Any) -> Any:
-    """Return the value in the types that HCL has: paths become text, tuples lists."""
+    """Return the value in types that HCL has: paths become text, and tuples become lists."""
     if isinstance(value, list | tuple):
         return [_plain(item) for item in value]
     return str(value) if isinstance(value, PurePath) else value
@@ -92,7 +92,7 @@ def branch_of(body: Body) -> tuple[Branch, list[Mistake]]:
 
 
 def merged(under: Branch, over: Branch) -> Branch:
-    """Return both trees in one, in which ``over`` overrides ``under``."""
+    """Return the two trees merged into one, in which ``over`` overrides ``under``."""
     children = dict(under.children)
     for name, child in over.children.items():
         below = children.get(name)
@@ -112,7 +112,7 @@ def folded(branch: Branch) -> Branch:
 def _joined(under: Branch, over: Branch) -> Branch:
     """Return two blocks of the same type and labels as one, or as twins if their roles differ.
 
-    A block without a role is merged with the only other one, whatever that one's role.
+    A block without a role is merged with the only other block, whatever the role of that block.
     """
     blocks = [replace(under, twins=()), *under.twins]
     for block in (replace(over, twins=()), *over.twins):
@@ -170,7 +170,7 @@ def _once(
 
 
 def repeated(header: str, place: Place, first: Place, *, by_role: bool = False) -> Mistake:
-    """Return the mistake of a repeated block or setting; ``header`` is its beginning."""
+    """Return the mistake for a repeated block or setting; its text starts with ``header``."""
     more = "; two blocks with one label need a role each" if by_role else ""
     return place.mistake(f"{header} is repeated; it is in line {first.line} already{more}")
 

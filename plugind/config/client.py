@@ -1,4 +1,4 @@
-"""The block ``client``: the agent's servers, what they know it by, and the files of its secrets."""
+"""The block ``client``: the agent's servers, how its node is described to them, and its secrets."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ from plugind.wire.fields import Flag, Record, Text
 def server_address(text: str) -> None:
     """Raise ValidationError for a text other than ``http://HOST:PORT`` or https.
 
-    A user and password are refused, for they would appear in logs.
+    A user and password are refused because they would appear in logs.
     """
     try:
         parts = urlsplit(text)
@@ -38,7 +38,7 @@ def server_address(text: str) -> None:
 
 
 def meta_key(text: str) -> None:
-    """Raise ValidationError for a bad name of an entry of a node's meta."""
+    """Raise ValidationError for an invalid name of an entry in a node's meta."""
     if not re.fullmatch(r"[A-Za-z0-9_][A-Za-z0-9_./-]*", text) or len(text) > META_KEY_MAXIMUM:
         raise ValidationError(
             f"must have a name of 1 to {META_KEY_MAXIMUM} letters, digits, dots, dashes, "
@@ -47,7 +47,7 @@ def meta_key(text: str) -> None:
 
 
 def bounded_meta(meta: Mapping[str, str]) -> None:
-    """Raise ValidationError for a meta that leaves a node's attributes no place in its reports."""
+    """Raise ValidationError for a meta so large that reports have no room for node attributes."""
     if size_of_labels(meta) > META_SIZE_MAXIMUM:
         raise ValidationError(f"must have at most {META_SIZE_MAXIMUM:,} bytes in all.")
 

@@ -30,9 +30,9 @@ from plugind.config.tree import Place
 
 MASKED = "***"
 _COMMENTS = 36
-"""Characters in front of a comment, if the value is not longer."""
+"""The width, in characters, to which shorter settings are padded so that comments line up."""
 
-# Settings, variables and options that hold a secret, but not those that name a file with one.
+# Settings, variables and options that hold a secret, but not those that name a file with a secret.
 _SECRET = re.compile(
     r"(?i)(pass(word|wd|phrase)?|pwd|secret|token|credentials?|(api|access|private)[_-]?key)s?$"
 )
@@ -73,7 +73,7 @@ class Section:
     sections: tuple[Section, ...]
 
     def __iter__(self) -> Iterator[Shown]:
-        """Iterate over all settings, those of inner blocks included."""
+        """Iterate over all settings, including those of inner blocks."""
         yield from self.settings
         for section in self.sections:
             yield from section
@@ -89,7 +89,7 @@ def effective(settings: Settings) -> Section:
 
 
 def as_text(section: Section) -> str:
-    """Return the configuration as HCL, the origin of each value in a comment behind it."""
+    """Return the configuration as HCL, with the origin of each value in a comment after it."""
     return "\n".join(_lines(section)) + "\n"
 
 
@@ -152,7 +152,7 @@ def _values(name: str, field: Field, child: Branch | Leaf | None) -> Iterator[Va
 
 
 def _default(field: Field) -> Any:
-    """Return the default as it would be written: seconds as a duration, a path as text."""
+    """Return the default as a user would write it: seconds as a duration, a path as text."""
     default = field.load_default
     default = default() if callable(default) else default
     text = as_hcl(field, default)
@@ -174,7 +174,7 @@ def _masked(name: str, value: Any, *, is_secret: bool) -> Any:
 
 
 def _masked_words(words: list[Any] | tuple[Any, ...]) -> Iterator[Any]:
-    """Yield the words of a command, masked behind an option such as ``--password``."""
+    """Yield the words of a command; mask the values of options such as ``--password``."""
     follows = False
     for word in words:
         option = _OPTION.fullmatch(word) if isinstance(word, str) else None

@@ -1,4 +1,4 @@
-"""The files of a configuration: those that are named, and those in named folders, in order."""
+"""The files of a configuration: named files, and the files in named folders, in order."""
 
 from __future__ import annotations
 
@@ -15,10 +15,9 @@ SUFFIXES = (".hcl", ".json")
 
 
 def read_all(paths: Sequence[Path]) -> tuple[list[Branch], list[Mistake]]:
-    """Return the tree of every file, in the order in which a later one wins, and the mistakes in
-    them.
+    """Return the trees of all files, and the mistakes in them; a later file overrides earlier ones.
 
-    A folder stands for its files that end in SUFFIXES, in the order of their names.
+    A folder stands for its files that end in SUFFIXES, sorted by name.
     """
     branches: list[Branch] = []
     mistakes: list[Mistake] = []
@@ -37,8 +36,8 @@ def read_all(paths: Sequence[Path]) -> tuple[list[Branch], list[Mistake]]:
 
 
 def untrusted(branches: Iterable[Branch]) -> list[Mistake]:
-    """Return a mistake for each file that other users than root can change, where this process is
-    root.
+    """Return a mistake for each file that users other than root can change, if this process runs
+    as root.
 
     A user who can change an agent's configuration chooses which programs the agent runs.
     """
@@ -66,7 +65,7 @@ def _files(path: Path) -> Iterator[Path]:
 def files_in(folder: Path) -> list[Path]:
     """Return the files of a folder that end in SUFFIXES, sorted by name. Raise OSError.
 
-    Leftovers of editors and package managers begin with a dot, or end otherwise.
+    Files that editors and package managers leave behind begin with a dot or have other suffixes.
     """
     return sorted(
         file

@@ -1,8 +1,9 @@
 """A parser of HCL text into a tree of blocks and attributes with positions.
 
 The grammar is python-hcl2's (https://github.com/hashicorp/hcl/blob/main/hclsyntax/spec.md); the
-tree is plugind's own, for python-hcl2's keeps quotes, merges repeated blocks and loses positions.
-Values are constants: expressions are refused. The extensions of HCL 1 over HCL 2 are accepted.
+tree is plugind's own, because python-hcl2's keeps quotes, merges repeated blocks and loses
+positions. Values are constants: expressions are refused. HCL 1 syntax that HCL 2 lacks is accepted;
+see ``plugind.config.hcl1``.
 """
 
 from __future__ import annotations
@@ -26,7 +27,7 @@ from plugind.model.times import INT64_MAX
 Node = Tree[Token]
 
 forget_parser = hcl2.parser.parser.cache_clear
-"""Frees the memory of the parser's tables, some 7 MiB. They are read again for the next text."""
+"""Frees the memory of the parser's tables, about 7 MiB; the next text loads them again."""
 
 _NO_EXPRESSIONS = "expressions are not supported; write the value itself"
 _LITERALS = {"true": True, "false": False, "null": None}
@@ -44,8 +45,8 @@ def parse_text(
     mistake.
 
     ``literal`` makes ``${`` and ``%{`` plain text, as in HCL 1, not expressions. Long text is
-    parsed piece by piece: the parser's own tree takes a hundred times the text's memory, and more
-    than twice the time when it is large.
+    parsed piece by piece, because the parser's own tree takes a hundred times the memory of the
+    text, and a large tree takes more than twice the time.
     """
     original = checked(text, start, maximum)
     ends = cuts(original + "\n", start, block_maximum)
@@ -71,7 +72,7 @@ def parse_text(
 
 
 def _syntax_error(error: UnexpectedInput, text: str, begin: int, start: Place) -> ConfigError:
-    """Return an error in one line, in place of the parser's list of tokens.
+    """Return an error of one line instead of the parser's list of tokens.
 
     ``begin`` is the offset of the piece that the parser read.
     """
@@ -95,11 +96,10 @@ def _syntax_error(error: UnexpectedInput, text: str, begin: int, start: Place) -
 
 
 class _Walker:
-    """A translator of the parser's tree into blocks and attributes, which collects mistakes on the
-    way.
+    """A translator of the parser's tree into blocks and attributes that collects mistakes.
 
-    Recursion goes as deep as brackets are nested, which ``scan.cuts`` bounds. ``stand_in`` is the
-    character that replaces a brace in texts, if any.
+    It recurses as deep as brackets are nested, which ``scan.cuts`` limits. ``stand_in`` is the
+    character that replaces a brace in strings, if any.
     """
 
     def __init__(self, start: Place, stand_in: str = "") -> None:

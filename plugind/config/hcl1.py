@@ -3,8 +3,8 @@
 Nomad still reads its policies and its own configuration as HCL 1
 (https://github.com/hashicorp/hcl/tree/hcl1), and existing files use it: names in quotes (``"policy"
 = "read"``), commas between settings and between blocks, and ``${`` as plain text. Each translated
-text has the length of the original and its lines, so that positions are the same. The text must
-have passed ``scan.cuts``.
+text has the same length and lines as the original, so positions stay the same. The text must have
+passed ``scan.cuts``.
 """
 
 from __future__ import annotations
@@ -25,11 +25,11 @@ _TEMPLATE = re.compile(r"([$%])\{")
 _NONCHARACTERS = [chr(code) for code in range(0xFDD0, 0xFDF0)]
 """Characters that Unicode reserves for a program's own use."""
 
-# The place of a lexeme in a body: before the first item or right after a comma, behind an item,
-# behind a name and its labels, behind an item's equals sign.
+# Where in a body a lexeme is: before the first item or right after a comma; after an item; after a
+# name and its labels; after an item's equals sign.
 _BEFORE, _BEHIND, _NAMED, _VALUE = range(4)
 
-# The lexemes that may follow at each place, and the place of the one after.
+# The lexemes that may occur at each place, with the place of the lexeme that follows.
 _NEXT = {
     (_BEFORE, "word"): _NAMED,
     (_BEFORE, "}"): _BEHIND,
@@ -49,8 +49,8 @@ _DEPTHS = {**dict.fromkeys("[{(", 1), **dict.fromkeys("]})", -1)}
 def as_hcl2(text: str) -> str:
     """Return the text without quotes around names, and without commas between items of a body.
 
-    From the first lexeme on that fits no body, the text is not changed: the parser reports the
-    mistake there.
+    The text is left unchanged from the first lexeme that cannot occur in a body: the parser reports
+    the mistake there.
     """
     parts: list[str] = []
     end = 0
@@ -61,7 +61,7 @@ def as_hcl2(text: str) -> str:
 
 
 def _rewritten(text: str) -> Iterator[tuple[int, str]]:
-    """Yield the texts that HCL 2 writes differently, each with its offset."""
+    """Yield each replacement that HCL 2 needs, with the offset of the text that it replaces."""
     where, depth = _BEFORE, 0  # The depth counts brackets within a value.
     for lexeme in _LEXEME.finditer(text):
         kind, token = lexeme.lastgroup, lexeme[0]
@@ -81,10 +81,11 @@ def _rewritten(text: str) -> Iterator[tuple[int, str]]:
 
 
 def without_templates(text: str) -> tuple[str, str]:
-    """Return the text with a stand-in for the brace of each ``${`` and ``%{`` in texts, and the
+    """Return the text with a stand-in for the brace of each ``${`` and ``%{`` in strings, and the
     stand-in.
 
-    The stand-in is a character that the text does not have; "" where it has all of them.
+    The stand-in is a character that does not occur in the text. If all candidates occur, it is ""
+    and the text is returned unchanged.
     """
     stand_in = next((each for each in _NONCHARACTERS if each not in text), "")
     if not stand_in:

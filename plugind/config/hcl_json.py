@@ -1,7 +1,7 @@
 """A parser of JSON text into the same tree as HCL text: objects stand for blocks, labels are keys.
 
 See https://github.com/hashicorp/hcl/blob/main/json/spec.md. Python's own parser finds the syntax
-errors; this one finds positions and repeated keys, which Python's does not report. A comma after
+errors; this parser finds positions and repeated keys, which Python's does not report. A comma after
 the last item of an object or list is accepted, as in HCL 1.
 """
 
@@ -42,9 +42,9 @@ def parse_text(text: str, start: Place, maximum: int = SIZE_MAXIMUM) -> Body:
 
 
 def _blanked(found: re.Match[str]) -> str:
-    """Return a value, or its last character, with a blank in place of a comma that ends a list.
+    """Return a matched value, with a blank in place of the comma after the last item of a list.
 
-    So positions do not change.
+    The blank keeps positions unchanged.
     """
     return found[0] if found[0][-1] != "," else f"{found[0][:-1]} "
 
@@ -66,7 +66,7 @@ class _Reader:
         return lexeme
 
     def body(self, opening: re.Match[str]) -> Body:
-        """Return the content of an object, whose opening brace was taken."""
+        """Return the content of an object whose opening brace has already been taken."""
         attributes, blocks = [], []
         for key, place, lexeme in self._members():
             if lexeme[0] == "{":
@@ -107,7 +107,7 @@ class _Reader:
         return self._string(lexeme) if lexeme[0][0] == '"' else self._scalar(lexeme)
 
     def _scalar(self, lexeme: re.Match[str]) -> Any:
-        """Return a number, true, false or null. Refuse NaN and Infinity, which Python reads."""
+        """Return a number, true, false or null. Refuse NaN and Infinity, which Python accepts."""
         text = lexeme[0]
         whole = _DIGITS.fullmatch(text)
         value = json.loads(text) if not whole or len(text) <= 20 else math.inf

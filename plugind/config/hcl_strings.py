@@ -30,8 +30,8 @@ def quoted(raw: str) -> str:
 def heredoc(raw: str) -> str:
     """Return the meaning of a heredoc, from ``<<`` to its closing word and the line's end.
 
-    It ends with a new line unless it is empty; after ``<<-`` the indentation that all lines share
-    is removed. Raise Refused.
+    The result ends with a new line unless it is empty; after ``<<-`` the indentation that all lines
+    share is removed. Raise Refused.
     """
     opening, *lines, _, _ = raw.replace("\r\n", "\n").split("\n")
     if opening.startswith("<<-"):

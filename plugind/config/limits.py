@@ -1,4 +1,4 @@
-"""The settings of ``server`` that limit clients, so that none takes resources from others."""
+"""The settings of ``server`` that limit clients, so that no client can starve the others."""
 
 from __future__ import annotations
 

@@ -1,7 +1,8 @@
-"""The reading of a whole configuration, step by step, with all its mistakes reported at once.
+"""The loading of a whole configuration, step by step, with all its mistakes reported at once.
 
-The order avoids a circle: all files become one tree; the core's settings are read; they name the
-plugin types and stores to load; each of those validates its own block.
+The order avoids circular dependencies: first all files are merged into one tree; then the core's
+settings are read; they name the plugin types and stores to load; each of those validates its own
+block.
 """
 
 from __future__ import annotations
@@ -26,7 +27,7 @@ from plugind.plugin_type import PluginType
 from plugind.wire.fields import ID_PATTERN, Number, Record
 
 LABELLED = ("store", "plugin_type", "plugin")
-"""The blocks that another than the core checks."""
+"""The blocks that ``CoreSchema`` does not validate."""
 
 EXPECTED_MAXIMUM = 10_000_000
 
@@ -46,11 +47,11 @@ class Plugins(Protocol):
 
     @property
     def problems(self) -> Mapping[str, str]:
-        """Return why types and stores are not available (broken, disabled), by name."""
+        """Return the reason why a type or store is not available (broken, disabled), by name."""
 
 
 Loader = Callable[[PluginTypeChoice, frozenset[str]], Plugins]
-"""Loads the types that the choice allows; the names are those that the configuration has."""
+"""Loads the types that the choice allows; the set has the types that the configuration names."""
 
 
 def load(
@@ -62,11 +63,12 @@ def load(
     dev_folder: Path | None = None,
     folder: Path | None = None,
 ) -> Settings:
-    """Return the settings of files and folders, with variables and then flags over them.
+    """Return the settings of files and folders, overridden by variables and then by flags.
 
-    ``flags`` are by ``Row.flag``. With ``dev_folder``, the settings that a single machine needs are
-    the lowest layer, with data below that folder. Relative paths in variables and flags count from
-    ``folder``, by default the working directory. Raise ConfigError with all mistakes, in order.
+    The keys of ``flags`` are those of ``Row.flag``. With ``dev_folder``, everything else overrides
+    settings for a single machine, which keep data below that folder. Relative paths in variables
+    and flags count from ``folder``, by default the working directory. Raise ConfigError with all
+    mistakes, in order.
     """
     branches, mistakes = read_all(paths)
     reading = _Reading(Overrides(environ, flags, folder or Path.cwd()), plugins, dev_folder)
@@ -79,7 +81,7 @@ def load(
 
 @dataclass
 class _Reading:
-    """One reading of a configuration; ``shaper`` collects the mistakes."""
+    """One loading of a configuration; ``shaper`` collects the mistakes."""
 
     overrides: Overrides
     loader: Loader
@@ -117,7 +119,7 @@ class _Reading:
         )
 
     def _core(self) -> tuple[dict[str, Any], PluginTypeChoice]:
-        """Return the core's settings, and the choice of types also where others are wrong."""
+        """Return the core's settings, and the choice of types even if other settings are wrong."""
         schema = CoreSchema()
         children = {k: v for k, v in self.root.children.items() if k not in LABELLED}
         branch = self.overrides.over(Branch(self.root.place, children), rows_of(schema))
@@ -145,7 +147,7 @@ class _Reading:
             yield from self.shaper.labelled(child, (block,), f"{block} {header}")
 
     def _store(self, branches: Sequence[Branch], plugins: Plugins) -> StoreSettings:
-        """Return the store that the last file with a store names, with settings of all files."""
+        """Return the store that the last file to name one names, with settings from all files."""
         named = [store for branch in branches for store in self._stores(branch)]
         name, place = named[-1] if named else (Settings.store.name, self.root.place)
         if name not in plugins.stores:
@@ -213,8 +215,8 @@ class _Types:
     def _load(self, name: str, type_: PluginType) -> None:
         """Load the settings of one type.
 
-        A type that the configuration does not name, and whose defaults are not enough, is left out
-        without a mistake.
+        A type that the configuration does not name, and whose default settings are not sufficient,
+        is left out without a mistake.
         """
         shaper = Shaper()
         try:
@@ -255,12 +257,12 @@ class _Types:
 
 
 def expected_keys(type_: PluginType) -> dict[str, str]:
-    """Return, by role, the key in a ``plugin`` block for the number of expected instances."""
+    """Return, for each role, the key in a ``plugin`` block for the number of expected instances."""
     return {role: f"{plural.lower()}_expected" for role, plural in type_.roles.items()}
 
 
 def _choice(values: Mapping[str, Any]) -> PluginTypeChoice:
-    """Return the choice of types where the core as a whole could not be loaded."""
+    """Return the choice of types for a core that could not be loaded as a whole."""
     try:
         choice: PluginTypeChoice = PluginTypesSchema().load(values)
     except ValidationError:

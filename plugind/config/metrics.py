@@ -1,4 +1,4 @@
-"""The block ``metrics``: who may read metrics, and how many of them there are."""
+"""The block ``metrics``: who may read metrics, and how many metrics are shown."""
 
 from __future__ import annotations
 

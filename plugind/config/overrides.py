@@ -1,6 +1,7 @@
-"""Flags and environment variables over the files: ``--ports-http`` over ``PLUGIND_PORTS_HTTP``.
+"""Flags and environment variables, which override files.
 
-Every setting outside labelled blocks has both; their names are made of its path.
+Every setting outside labelled blocks has both, with names made from its path. The flag, such as
+``--ports-http``, overrides the variable, ``PLUGIND_PORTS_HTTP``.
 """
 
 from __future__ import annotations
@@ -24,7 +25,7 @@ from plugind.wire.fields import Duration, Flag, Number
 
 PREFIX = "PLUGIND_"
 OTHERS = frozenset({"PLUGIND_ADDR", "PLUGIND_TOKEN", "PLUGIND_TOKEN_FILE", "PLUGIND_TRACE_HOOKS"})
-"""Variables other than settings, which the command line reads."""
+"""Variables that are not settings; the command line reads them."""
 
 _BOOLS = {"true": True, "1": True, "false": False, "0": False}
 _WHOLE = re.compile(r"[+-]?\d{1,19}", re.ASCII)
@@ -63,8 +64,8 @@ class Row:
 
     @property
     def type(self) -> str:
-        """Return the type for people: text, path, number, duration, bool, or a list or object of
-        one.
+        """Return the type as shown to people: text, path, number, duration, bool, object or list
+        of one of them.
         """
         return type_of(self.field)
 
@@ -94,7 +95,7 @@ def type_of(field: Field) -> str:
 
 
 def rows_of(schema: Schema, path: tuple[str, ...] = ()) -> Iterator[Row]:
-    """Yield the settings of a schema and of the blocks in it, without those in labelled blocks."""
+    """Yield the settings of a schema and its blocks, except those in labelled blocks."""
     for name, field in known_fields(schema).items():
         if is_block(field):
             yield from rows_of(field.schema, (*path, name))  # type: ignore[attr-defined]
@@ -103,12 +104,12 @@ def rows_of(schema: Schema, path: tuple[str, ...] = ()) -> Iterator[Row]:
 
 
 def setting_rows() -> tuple[Row, ...]:
-    """Return the core's settings, from which a command line makes its options."""
+    """Return the core's settings, from which the command line creates its options."""
     return tuple(rows_of(CoreSchema()))
 
 
 class Overrides:
-    """The flags and variables that are given; relative paths in them count from ``folder``.
+    """The flags and variables that were given; relative paths in them count from ``folder``.
 
     A flag or variable that no row claims is a mistake.
     """
@@ -125,7 +126,7 @@ class Overrides:
         self._known: dict[str, str] = {}
 
     def over(self, branch: Branch, rows: Iterable[Row], depth: int = 0) -> Branch:
-        """Return the branch with the given flags and variables of the rows in it.
+        """Return the branch, overridden by the flags and variables that were given for the rows.
 
         The first ``depth`` steps of the rows' paths lead to the branch itself.
         """
@@ -162,8 +163,8 @@ class Overrides:
 
 
 def _set(branch: Branch, path: tuple[str, ...], leaf: Leaf) -> Branch:
-    """Return the branch with one setting in it; a block of the wrong form stays, for the shaper to
-    report.
+    """Return the branch with one setting in it; a value in place of a block is kept, and the shaper
+    reports it.
     """
     name, *rest = path
     child: Branch | Leaf = leaf.over(branch.children.get(name))
@@ -175,7 +176,7 @@ def _set(branch: Branch, path: tuple[str, ...], leaf: Leaf) -> Branch:
 
 
 def _value(field: Field, text: str) -> Any:
-    """Return the value that a text stands for, or the text itself, for the schema to refuse."""
+    """Return the value that a text stands for, or else the text itself, which the schema checks."""
     if isinstance(field, fields.List):
         return [_value(field.inner, part.strip()) for part in text.split(",") if part.strip()]
     if isinstance(field, fields.Mapping):

@@ -1,4 +1,4 @@
-"""The settings of ``server`` that say by which processes requests are answered."""
+"""The settings of ``server`` that select the processes that answer requests."""
 
 from __future__ import annotations
 

@@ -1,7 +1,7 @@
-"""Files of configuration, policies and tokens as trees, whatever their syntax.
+"""The parsing of configuration, policy and token files, in HCL or JSON, into trees.
 
-The parser of HCL is imported for the first such file. A worker process is given what its parent has
-read, and needs none.
+The HCL parser is imported for the first HCL file. A worker process does not need it, because its
+parent passes on the settings that it has read.
 """
 
 from __future__ import annotations
@@ -18,7 +18,7 @@ from plugind.config.tree import Body, Place
 def parse_file(path: Path) -> Body:
     """Return the tree of a file; see ``read_file``.
 
-    Raise ConfigError with every mistake that can be found, also when the file cannot be read.
+    Raise ConfigError with every mistake that can be found, or if the file cannot be read.
     """
     return read_file(path)[1]
 
@@ -33,9 +33,9 @@ def read_file(
     """Return the text of a file, and its tree.
 
     A file whose name ends in ``.json``, or that begins with a brace, as no HCL does, is read as
-    JSON. The file may have at most ``maximum`` bytes, and as HCL no block of more than
-    ``block_maximum``: the parser takes some ten microseconds a byte. ``literal`` is as in
-    ``parse_text``. Raise ConfigError.
+    JSON. The file may have at most ``maximum`` bytes. A block in HCL may have at most
+    ``block_maximum`` characters, because the parser takes about ten microseconds per byte.
+    ``literal`` is as in ``hcl.parse_text``. Raise ConfigError.
     """
     place = Place(str(path), folder=path.absolute().parent)
     text = read(path, place, maximum)
@@ -48,6 +48,6 @@ def read_file(
 
 
 def forget_parser() -> None:
-    """Free the memory that the parser of HCL holds, if there is one, once all files are read."""
+    """Free the memory of the HCL parser, if it was imported; call this once all files are read."""
     if (hcl := sys.modules.get("plugind.config.hcl")) is not None:
         hcl.forget_parser()

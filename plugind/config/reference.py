@@ -1,6 +1,6 @@
-"""The description of every setting in Markdown, made from the rows that validate them.
+"""The description of every setting in Markdown, generated from the rows that validate them.
 
-``docs/configuration.md`` is the text that ``core_reference`` returns; write it again with ``python
+``docs/configuration.md`` is the text that ``core_reference`` returns; regenerate it with ``python
 -c "from plugind.config.reference import core_reference as r; print(r(), end='')"``.
 """
 

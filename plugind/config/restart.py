@@ -1,8 +1,8 @@
-"""The changed settings that only a restart puts in force.
+"""The detection of changed settings that only a restart puts in force.
 
-The metadata of each setting (``plugind.config.schemas``) decides which these are, so that a new
-setting cannot be forgotten here. Values are compared by their digests: those of a running process
-can then be kept in a file, beside the one that names the process, without revealing anything.
+The metadata of each setting (``plugind.config.schemas``) decides whether it needs a restart, so a
+new setting cannot be forgotten here. Values are compared by their digests. The digests of a running
+process can be kept in a file, next to the file that names the process, without revealing values.
 """
 
 from __future__ import annotations
@@ -21,7 +21,7 @@ from plugind.config.shape import Field, is_block, known_fields
 def fixed(settings: Settings) -> dict[str, str]:
     """Return the digests of all settings that only a restart changes, by their dotted names.
 
-    Blocks that a plugin type, a policy or a declaration is made of are not among them.
+    The blocks of plugin types and of declarations, and policies, are not among them.
     """
     values = {
         ".".join(path): attrgetter(".".join(path))(settings)
@@ -36,9 +36,9 @@ def fixed(settings: Settings) -> dict[str, str]:
 
 
 def changed(before: Mapping[str, str], settings: Settings) -> list[tuple[str, str]]:
-    """Return the name and place of each setting that differs from those a process was started with.
+    """Return the name and place of each setting that has changed since a process was started.
 
-    ``before`` is the result of ``fixed`` at that time, perhaps of an older version with fewer
+    ``before`` is the result of ``fixed`` at the start, perhaps by an older version with fewer
     settings.
     """
     now = fixed(settings)

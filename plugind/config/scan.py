@@ -1,9 +1,8 @@
 """A scanner of quotes, comments and brackets in HCL text, which runs before the parser.
 
-Nearly every syntax error is a quote or a bracket without its partner. A parser reports it far
-behind the place, often at the end of the file; the scanner names the place itself. It also limits
-the nesting, so that the tree can be walked by recursion, and finds the places where long text can
-be cut.
+Nearly every syntax error is an unmatched quote or bracket. A parser reports it far after the actual
+place, often at the end of the file; the scanner reports the place itself. It also limits the
+nesting, so that recursion can walk the tree, and finds the places where long text can be cut.
 """
 
 from __future__ import annotations
@@ -51,10 +50,10 @@ class Positions:
 def cuts(text: str, start: Place, block_maximum: int) -> list[int]:
     """Return the offsets where the text can be cut into pieces of about PIECE characters.
 
-    Each is behind the line on which an outermost block or value ends. Raise ConfigError at the
-    first quote, comment, heredoc or bracket without its partner, at nesting deeper than
-    DEPTH_MAXIMUM, and where more than ``block_maximum`` characters follow without the end of a
-    block. The text must end with a new line.
+    Each offset is just after a line on which an outermost block or value ends. The text must end
+    with a new line. Raise ConfigError at the first unmatched bracket or unclosed quote, comment or
+    heredoc, at nesting deeper than DEPTH_MAXIMUM, and if no block ends within ``block_maximum``
+    characters.
     """
     opened: list[re.Match[str]] = []
     found = [0]
@@ -82,7 +81,7 @@ def _check_size(text: str, begin: int, end: int, start: Place, maximum: int) -> 
 
 
 def _problem(lexeme: re.Match[str], opened: list[re.Match[str]]) -> str:
-    """Return the mistake at a lexeme, "" when there is none; update ``opened``."""
+    """Return the mistake at a lexeme, or "" when there is none; update ``opened``."""
     if lexeme["opens"]:
         opened.append(lexeme)
         return "" if len(opened) <= DEPTH_MAXIMUM else f"nested more than {DEPTH_MAXIMUM} deep"

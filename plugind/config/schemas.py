@@ -1,9 +1,9 @@
 """The core's settings as rows: name, type, default, help. The defaults are those of ``settings``.
 
-Metadata of a field: ``help`` for people; ``path`` where relative paths count from the file that
-they are written in; ``example`` where the default shows nothing; ``secret`` where the value must
-not be shown. ``reload`` has the roles in which a reload puts a changed value in force; in all
-others, and without this metadata, only a restart does.
+Metadata of a field: ``help`` is text for people; ``path`` marks paths, which if relative count from
+the file that they are written in; ``example`` is given if the default is not a useful example;
+``secret`` marks values that must not be shown. ``reload`` has the roles in which a reload puts a
+changed value in force; in all other roles, and without this metadata, only a restart does.
 """
 
 from __future__ import annotations
@@ -190,7 +190,7 @@ class AclSchema(Record):
 
 
 class CoreSchema(Record):
-    """All settings but the labelled blocks ``store``, ``plugin_type`` and ``plugin``."""
+    """All settings except the labelled blocks ``store``, ``plugin_type`` and ``plugin``."""
 
     data_dir = FilePath(
         load_default=Settings.data_dir,

@@ -1,4 +1,4 @@
-"""The settings of a configuration as frozen values, with their defaults."""
+"""The settings of a configuration as frozen dataclasses, with their defaults."""
 
 from __future__ import annotations
 
@@ -30,7 +30,7 @@ class Ports:
 
 @dataclass(frozen=True)
 class Advertise:
-    """Addresses at which others reach this process, HOST or HOST:PORT; "" for a detected one."""
+    """Addresses at which others reach this process, HOST or HOST:PORT; "" means detect it."""
 
     http: str = ""
 
@@ -39,8 +39,8 @@ class Advertise:
 class ServerLimits:
     """The limits on clients of a server.
 
-    Times are in seconds, memory, storage and sizes in bytes, shares in percent; ``trusted_proxies``
-    are networks.
+    Times are in seconds; memory, storage and sizes are in bytes; shares are in percent;
+    ``trusted_proxies`` are networks.
     """
 
     max_connections: int = 8_000
@@ -90,7 +90,7 @@ class ServerSettings(ServerLimits):
 
     @property
     def has_workers(self) -> bool:
-        """Return whether requests are answered by processes of their own."""
+        """Return whether separate worker processes answer requests."""
         return self.workers > 1 or self.http != WAITRESS
 
 
@@ -138,8 +138,9 @@ class EventsSettings:
 
 @dataclass(frozen=True)
 class HistorySettings:
-    """How long transitions are kept: for ``keep`` seconds, and at most ``max_transitions``; None
-    for as many as the store keeps by itself."""
+    """How long transitions are kept: for ``keep`` seconds, and at most ``max_transitions`` of them;
+    None means the default limit of the store.
+    """
 
     keep: float = 30 * 24 * 3600.0
     max_transitions: int | None = None
@@ -147,8 +148,9 @@ class HistorySettings:
 
 @dataclass(frozen=True)
 class MetricsSettings:
-    """Whether everybody may read metrics (then without names), and which ``instances`` get a series
-    of their own: one of INSTANCES_SHOWN."""
+    """Whether anyone may read metrics without a token (then without names), and which ``instances``
+    get their own series: one of INSTANCES_SHOWN.
+    """
 
     public: bool = False
     instances: str = UNHEALTHY_INSTANCES
@@ -156,8 +158,8 @@ class MetricsSettings:
 
 @dataclass(frozen=True)
 class PluginTypeChoice:
-    """The types to use: all that are installed (``enabled`` None) or those named, without those
-    disabled.
+    """The types to use: all installed types if ``enabled`` is None, else the types that it names;
+    in both cases without the ``disabled`` types.
     """
 
     enabled: tuple[str, ...] | None = None
@@ -172,7 +174,7 @@ class Written:
     """One part of a configuration as it was written, and the schema that loaded it.
 
     ``path`` leads to it: ``()`` is the core, ``("plugin_type", "x")`` the block of a plugin type.
-    In ``branch`` files are merged, with variables and flags over them.
+    ``branch`` has the merged files, overridden by variables and flags.
     """
 
     path: tuple[str, ...]
@@ -184,12 +186,13 @@ class Written:
 class Settings:
     """A whole configuration.
 
-    ``types`` has the settings of every active type as its schema loaded them, with or without a
-    block. ``type_blocks`` has the plain blocks that they were loaded from: files merged, variables
-    and flags applied, paths absolute; JSON can hold them, and the type's schema can load them
-    again. ``type_problems`` has the types that the configuration does not name and whose default
-    settings are not enough, with the reason; they are in neither of the other two. ``written`` has
-    the sources of all settings, the core first.
+    ``types`` has the settings of every active type as its schema loaded them, whether or not the
+    type has a block. ``type_blocks`` has the plain blocks that they were loaded from, after files
+    were merged, variables and flags applied, and paths made absolute; they can be written as JSON
+    and loaded again by the type's schema. ``type_problems`` has the types that the configuration
+    does not name and whose default settings are not sufficient, with the reason; such a type is in
+    neither ``types`` nor ``type_blocks``. ``written`` has the sources of all settings, the core
+    first.
     """
 
     data_dir: Path | None = None
@@ -222,9 +225,10 @@ class Settings:
         return tuple(role for role, is_enabled in enabled.items() if is_enabled)
 
     def place(self, *path: str | int) -> Place:
-        """Return where a setting of the core stands, such as ``place("client", "servers", 0)``.
+        """Return the place of a core setting, as in ``place("client", "servers", 0)``.
 
-        Where it is not set that is the innermost block around it that is there, or the last file.
+        For a setting that is not set, return the place of the innermost block around it, or of the
+        last file.
         """
         found: Branch | Leaf = (
             self.written[0].branch if self.written else Branch(Place("configuration"))

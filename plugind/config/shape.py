@@ -1,7 +1,8 @@
 """The validation of a tree of settings against a marshmallow schema.
 
 A nested schema is a block; a dict of nested schemas is a block with a label; everything else is an
-attribute. Each mistake is reported at its place, with a correct value where there is one.
+attribute. Each mistake is reported at its place, with an example of a correct value if there is
+one.
 """
 
 from __future__ import annotations
@@ -41,8 +42,8 @@ _EXPLICIT = re.compile(r"such as|one of|\{")
 
 
 class Shaper:
-    """A validator of the parts of one configuration, which keeps the places of settings and the
-    mistakes.
+    """A validator of the parts of one configuration that records mistakes and the places of
+    settings.
 
     Paths lead from the root: ``("server", "heartbeat_ttl")``, ``("plugin_type", "x", "dirs", 1)``.
     """
@@ -72,7 +73,7 @@ class Shaper:
         """Return the plain values of a block; add a mistake for each name that the schema does not
         know.
 
-        ``others`` are further names to suggest for an unknown one.
+        ``others`` are further names that may be suggested in place of an unknown one.
         """
         self._places[path] = branch.place
         known = known_fields(schema)
@@ -106,9 +107,9 @@ class Shaper:
     def load(
         self, schema: Schema, values: dict[str, Any] | None, path: ValuePath, place: Place
     ) -> Any:
-        """Return what the schema loads from shaped values; None after mistakes.
+        """Return the object that the schema loads from plain values; None if there are mistakes.
 
-        ``place`` stands for blocks that are not written anywhere.
+        ``place`` is used for mistakes in blocks that are not written anywhere.
         """
         if values is None:
             return None
@@ -118,7 +119,7 @@ class Shaper:
             wrong = {(mistake.source, mistake.line, mistake.column) for mistake in self.mistakes}
             for where, text in _flat(error.messages, path, self._fields):
                 there = self.place(where, place)
-                # A wrong value is missing here, too, and was reported already.
+                # A wrong value was reported already; it is missing here, but not for the user.
                 if text != _MISSING or (there.source, there.line, there.column) not in wrong:
                     self.add(there, self._message(where, text))
         return None
@@ -150,9 +151,10 @@ class Shaper:
     def _several(
         self, child: Branch, schema: Schema, name: str, path: ValuePath
     ) -> tuple[Branch, dict[str, list[Any]]]:
-        """Return the labels that are written once, and the values of the others by label.
+        """Return the branch with the labels that are written once, and the values of the others by
+        label.
 
-        Others are written as several blocks with different roles, or in JSON as a list.
+        The others are written as several blocks with different roles, or in JSON as a list.
         """
         lists: dict[str, list[Any]] = {}
         for label, inner in child.children.items():
@@ -184,8 +186,8 @@ class Shaper:
     def body(
         self, child: Branch | Leaf, schema: Schema, path: ValuePath, header: str
     ) -> dict[str, Any] | None:
-        """Return the plain values of a block without further labels; add a mistake and return None
-        for others.
+        """Return the plain values of a block; for a value or a block with more labels, add a
+        mistake and return None.
         """
         if isinstance(child, Leaf):
             self.add(child.place, f"{dotted(path)} is a block: write {header} {{ ... }}")
@@ -250,8 +252,8 @@ def is_path(field: Field) -> bool:
 
 
 def resolved(value: Any, folder: Path) -> Any:
-    """Return a path, a glob, or a list of them, made absolute; URLs, ``unix://`` too, are not
-    changed.
+    """Return a path, a glob, or a list of them as absolute paths; URLs, including ``unix://``, are
+    not changed.
     """
     if isinstance(value, list):
         return [resolved(item, folder) for item in value]
@@ -267,7 +269,7 @@ def example(field: Field) -> str:
 
 
 def as_hcl(field: Field, value: Any) -> str:
-    """Return a field's value as it would be written in HCL; "" when there is nothing to write."""
+    """Return a field's value as a user would write it in HCL; "" when there is nothing to write."""
     if isinstance(field, Duration) and isinstance(value, int | float):
         text = format_duration(round(value * SECOND))
         return f'"{re.sub("(?<=[a-z])0[a-z]", "", text)}"'  # Go writes 24h0m0s for 24h.
@@ -287,8 +289,9 @@ def _flat(
 ) -> Iterator[tuple[ValuePath, str]]:
     """Yield every message of a ValidationError with its path.
 
-    Below a dict's key marshmallow says whether it means the ``key`` or the ``value``, which is no
-    step of the path (past it, it is ``entered``); nor is ``_schema``, which means a whole block.
+    Below the key of a dict, marshmallow adds a level that is ``key`` or ``value``. This level is
+    not a step of the path; ``entered`` says that ``messages`` are below it. Nor is ``_schema`` a
+    step, which stands for a whole block.
     """
     if isinstance(messages, Mapping):
         marked = not entered and isinstance(known.get(path[:-1]), fields.Mapping)

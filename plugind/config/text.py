@@ -7,7 +7,7 @@ from pathlib import Path
 from plugind.config.tree import Place, refuse
 
 SIZE_MAXIMUM = 1024 * 1024
-"""Bytes of a file, or characters of a text."""
+"""The default limit, in bytes of a file or characters of a text."""
 
 
 def read(path: Path, place: Place, maximum: int = SIZE_MAXIMUM) -> str:
@@ -29,7 +29,10 @@ def read(path: Path, place: Place, maximum: int = SIZE_MAXIMUM) -> str:
 
 
 def checked(text: str, place: Place, maximum: int = SIZE_MAXIMUM) -> str:
-    """Return the text without its byte-order mark. Raise ConfigError for NUL or lone surrogates."""
+    """Return the text without its byte-order mark.
+
+    Raise ConfigError for more than ``maximum`` characters, NUL or lone surrogates.
+    """
     text = text.removeprefix("\ufeff")
     if len(text) > maximum:
         raise _too_large(place, maximum)

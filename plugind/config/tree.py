@@ -19,9 +19,10 @@ ValuePath = tuple[str | int, ...]
 
 @dataclass(frozen=True, slots=True)
 class Place:
-    """A position in a source. ``line`` and ``column`` count from 1; 0 where there are no lines.
+    """A position in a source.
 
-    Relative paths written there count from ``folder``.
+    ``line`` and ``column`` count from 1; they are 0 if the source has no lines. Relative paths in
+    the source count from ``folder``.
     """
 
     source: str
@@ -43,7 +44,7 @@ class Place:
 
 
 def _line(text: str) -> str:
-    """Return the text in one line, with characters that cannot be printed as escapes."""
+    """Return the text on one line, with unprintable characters as escapes."""
     return "".join(each if each.isprintable() else repr(each)[1:-1] for each in text)
 
 
@@ -52,7 +53,7 @@ class Attribute:
     """``name = value``, with a plain value: str, int, float, bool, None, and lists and dicts of
     these.
 
-    ``parts`` has the places of the parts of a list or dict.
+    ``parts`` has the place of each part of a list or dict.
     """
 
     name: str
@@ -74,8 +75,8 @@ class Body:
 class Block:
     """``type "label" ... { body }``.
 
-    ``open`` marks a block that came from a JSON object: only the reader of the tree can know
-    whether a block, a label or a plain object was meant.
+    ``open`` marks a block that came from a JSON object: only the code that reads the tree knows
+    whether the object stands for a block, a label or a plain object.
     """
 
     type: str
@@ -91,6 +92,6 @@ def refuse(place: Place, text: str) -> ConfigError:
 
 
 def raise_any(mistakes: Iterable[Mistake]) -> None:
-    """Raise ConfigError with all the mistakes, sorted, each once, if there are any."""
+    """Raise ConfigError with all mistakes, sorted and without duplicates, if there are any."""
     if found := sorted(set(mistakes)):
         raise ConfigError(found)

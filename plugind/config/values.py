@@ -34,7 +34,7 @@ def own_address(text: str) -> None:
 
 
 class Level(Text):
-    """A level of ``plugind.logs``, in any case."""
+    """A level of ``plugind.logs``, in upper or lower case."""
 
     def _deserialize(self, value: Any, attr: str | None, data: Any, **kwargs: Any) -> str:
         text = super()._deserialize(value, attr, data, **kwargs).upper()
@@ -44,7 +44,7 @@ class Level(Text):
 
 
 class FilePath(fields.Field[Path]):
-    """A path; relative ones count from the file that they stand in."""
+    """A path; a relative path counts from the file that it is written in."""
 
     def __init__(self, **kwargs: Any) -> None:
         kwargs["metadata"] = {"path": True, **kwargs.get("metadata", {})}

@@ -1,2 +1,2 @@
-"""Building blocks for probers, for every author of a plugin type: running programs, watching
-folders. Import each module by itself, because some take long to import."""
+"""Building blocks for probers, for authors of plugin types, such as running programs or watching
+folders. Import each module separately, because some take long to import."""

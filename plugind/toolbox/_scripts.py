@@ -1,4 +1,4 @@
-"""The scripts that interpreters run, by their arguments."""
+"""Finding the script that an interpreter runs, from its arguments."""
 
 from __future__ import annotations
 
@@ -21,8 +21,11 @@ _TAKES_VALUE = {
 
 
 def script_path_of(arguments: Sequence[str]) -> str:
-    """Return the path of the script, module or archive that an interpreter runs, as it stands in
-    the arguments. The result is "" for any other program, and for a command in a string."""
+    """Return the path of the script, module or archive that an interpreter runs, as given in its
+    arguments.
+
+    The result is "" for any other program, and for a command in a string.
+    """
     if not arguments or not _INTERPRETER.fullmatch(os.path.basename(arguments[0])):
         return ""
     inline = _INLINE if _SHELL.fullmatch(os.path.basename(arguments[0])) is None else {"-c"}

@@ -1,6 +1,7 @@
-"""Notices entries that appear, disappear and change in folders, without looking below them.
+"""Watches folders, but not their subfolders, for entries that appear, disappear or change.
 
-Events only ever mean "look again": an entry that is made together with its folder causes no event.
+An event only means "look again", because not every change causes one: an entry that is created
+together with its folder does not.
 """
 
 from __future__ import annotations
@@ -15,10 +16,10 @@ import watchfiles
 from plugind import logs
 
 CHECK_MS = 1_000
-"""Milliseconds between two checks whether the folders are still the same ones."""
+"""Milliseconds between two checks whether the paths still lead to the same folders."""
 
-_STEP_MS = 20  # quiet for this long, and a burst of events is over
-_BURST_MS = 200  # but this long is enough for one
+_STEP_MS = 20  # a burst of events is over after this long without one
+_BURST_MS = 200  # or, at the latest, this long after it began
 
 _log = logs.get("prober")
 
@@ -26,9 +27,9 @@ Folders = Callable[[], Collection[str]]
 
 
 def watch_forever(folders: Folders, look_again: Callable[[], None]) -> None:
-    """Call ``look_again`` whenever something happened in one of the folders.
+    """Call ``look_again`` whenever something has happened in one of the folders.
 
-    ``folders`` is asked for their paths every second: some may appear later, or be made again.
+    ``folders`` is called every second for their paths: some may appear later or be recreated.
     """
     pause = threading.Event()
     trouble = ""
@@ -40,7 +41,7 @@ def watch_forever(folders: Folders, look_again: Callable[[], None]) -> None:
                 pause.wait(CHECK_MS / 1000)
         except FileNotFoundError:
             pause.wait(0.05)  # a folder was removed just now
-        except (OSError, RuntimeError) as error:  # the second is watchfiles' own
+        except (OSError, RuntimeError) as error:  # watchfiles raises RuntimeError
             if str(error) != trouble:
                 trouble = str(error)
                 _log.warning(
@@ -52,7 +53,7 @@ def watch_forever(folders: Folders, look_again: Callable[[], None]) -> None:
 def _watch(
     folders: Folders, present: dict[str, tuple[int, int]], look_again: Callable[[], None]
 ) -> None:
-    """Watch until the folders are no longer the same."""
+    """Watch until the paths no longer lead to the same folders."""
     events = watchfiles.watch(
         *present,
         watch_filter=None,
@@ -66,7 +67,7 @@ def _watch(
     armed = False
     for changes in events:
         same = _identities(folders) == present
-        # A change before the watch was armed gave no event.
+        # A change before the watch was armed caused no event.
         if changes or not same or not armed:
             look_again()
         if not same:
@@ -75,9 +76,9 @@ def _watch(
 
 
 def _identities(folders: Folders) -> dict[str, tuple[int, int]]:
-    """Return the folders that can be watched, with device and inode.
+    """Return the paths of the folders that can be watched, each with its device and inode.
 
-    A folder that is made again under an old name has another identity.
+    A folder that is recreated under its old name has a different inode.
     """
     found = {}
     for folder in sorted(folders()):

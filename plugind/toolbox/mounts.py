@@ -1,4 +1,4 @@
-"""The mounts of a process: the source folder of each of them (proc_pid_mountinfo(5))."""
+"""The mounts of a process: the source folder of each (proc_pid_mountinfo(5))."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ _ESCAPE = re.compile(r"\\([0-7]{3})")
 _DELETED = "//deleted"
 
 TEXT_MAXIMUM = 4 << 20
-"""Bytes of a mountinfo that are read."""
+"""The most bytes of a mountinfo file that are read."""
 
 
 def mount_roots(pid: int) -> tuple[str, ...]:
@@ -22,10 +22,10 @@ def mount_roots(pid: int) -> tuple[str, ...]:
 
 
 def roots_in(mountinfo: str) -> tuple[str, ...]:
-    """Return the root of each mount in a text of the form of /proc/PID/mountinfo, in order.
+    """Return the root of each mount in a text in the format of /proc/PID/mountinfo, in order.
 
-    A root is the path within its own file system of the folder that was mounted, so that only the
-    end of it can be compared with a path on the host. Lines of another form are skipped.
+    A root is the path of the mounted folder within its own file system, so only the end of the root
+    can be compared with a path on the host. Lines in any other format are skipped.
     """
     fields = (line.split(" ") for line in mountinfo.split("\n"))
     return tuple(

@@ -1,9 +1,9 @@
-"""The processes behind plugins: the one that listens on a socket, and the unit it is a part of.
+"""The processes behind plugins: the process that listens on a socket, and the unit it belongs to.
 
-Best effort: where no process can be found, or it may not be looked at, the result is None. The
-kernel names the process that called listen(), which is not always the one that answers: one that
-forked after it may be dead, one in another PID namespace is 0 here, and a socket of systemd's is
-held by process 1.
+This is best effort: the result is None if no process can be found, or it may not be examined. The
+kernel names the process that called listen(), which is not always the process that answers. A
+process that forked afterwards may be dead, a process in another PID namespace has the ID 0 here,
+and a socket that systemd created belongs to process 1.
 """
 
 from __future__ import annotations
@@ -23,18 +23,18 @@ from plugind.toolbox._scripts import script_path_of as script_path_of
 from plugind.wire.texts import is_node_id, tame
 
 Description = dict[str, Any]
-"""The description of a process, with these keys: ``Key``, which no other process has; ``JobID``,
-the systemd unit that it is a part of, else the container, else the script that it runs, else its
-name; ``TaskGroup``, its name; ``Name``, the two and its ID in one text for people; ``CreateTime``,
-the time of its start in nanoseconds since the epoch. A plugin type that knows the process's
-allocation (a UUID) may add it as ``AllocID``, and name it otherwise."""
+"""The description of a process, with these keys: ``Key``, which is unique to the process;
+``JobID``, the systemd unit that it belongs to, else its container, else the script that it runs,
+else its name; ``TaskGroup``, its name; ``Name``, a text for people that combines these two and its
+ID; ``CreateTime``, the time of its start in nanoseconds since the epoch. A plugin type that knows
+the process's allocation (a UUID) may add it as ``AllocID``, and use other names."""
 
 NAME_MAXIMUM = 128
 
 _ENVIRONMENT_MAXIMUM = 256 << 10  # bytes
 _ARGUMENTS_MAXIMUM = 16 << 10
 _INIT = 1
-_CLOCK_SLACK = 2.0  # seconds: the time of boot, from which others are counted, is a whole number
+_CLOCK_SLACK = 2.0  # seconds; start times count from the time of boot, a whole number of seconds
 _TEXTS = ("Key", "Name", "JobID", "TaskGroup")
 _SHORT_ID = 12  # characters of a container's ID that its own tools show
 _CONTAINER = re.compile(r"(?:.*[-:])?([0-9a-f]{64})(?:\.scope)?")
@@ -52,7 +52,7 @@ def behind_socket(path: str) -> Description | None:
 def pid_behind_socket(path: str) -> tuple[int, Description] | None:
     """Return the ID and the description of the process that listens on a unix socket.
 
-    The socket is connected to for a moment. None if the process cannot be found.
+    This connects to the socket for a moment. Return None if the process cannot be found.
     """
     try:
         bound = os.stat(path).st_mtime
@@ -68,17 +68,17 @@ def pid_behind_socket(path: str) -> tuple[int, Description] | None:
 
 
 def runs(key: str) -> bool:
-    """Return whether the process with that ``Key`` still runs."""
+    """Return whether the process with that ``Key`` is still running."""
     pid = key.split("/")[1] if key.count("/") == 2 else ""
     found = of_pid(int(pid)) if pid.isascii() and pid.isdigit() and len(pid) < 10 else None
     return found is not None and found["Key"] == key
 
 
 def environment(pid: int, names: Collection[str]) -> dict[str, str]:
-    """Return those variables of a process's environment whose names are given.
+    """Return the environment variables of a process that are in ``names``.
 
-    Each is in one line and at most NAME_MAXIMUM characters long. The result is empty if they may
-    not be read (proc_pid_environ(5)).
+    Each value is one line of at most NAME_MAXIMUM characters. The result is empty if the
+    environment may not be read (proc_pid_environ(5)).
     """
     try:
         with open(f"/proc/{pid}/environ", "rb") as file:
@@ -90,18 +90,20 @@ def environment(pid: int, names: Collection[str]) -> dict[str, str]:
 
 
 def printable(text: str) -> str:
-    """Return text of a process's own in one line that is safe to show.
+    """Return text from a process as one line that is safe to show.
 
-    It has at most NAME_MAXIMUM characters, and no control characters, which a terminal would obey.
+    It has at most NAME_MAXIMUM characters, and no control characters, which could affect a
+    terminal.
     """
     plain = "".join(each if each.isprintable() else " " for each in text[: 4 * NAME_MAXIMUM])
     return tame(plain, NAME_MAXIMUM)
 
 
 def of_pid(pid: int, by: float = float("inf")) -> Description | None:
-    """Return the description of a process, given its ID, if it had started ``by`` then.
+    """Return the description of a process, given its ID; None if it started later than ``by``.
 
-    ``by`` is in seconds since the epoch: a process that is younger got an ID that was used before.
+    ``by`` is in seconds since the epoch. A process that started later has a reused ID. Also return
+    None if the process does not exist, is dead, or may not be examined.
     """
     if pid <= _INIT:
         return None
@@ -128,7 +130,7 @@ def of_pid(pid: int, by: float = float("inf")) -> Description | None:
 
 
 def is_description(value: Any) -> bool:
-    """Return whether a value has the form of the descriptions that the functions above return."""
+    """Return whether a value has the form of a ``Description``."""
     if not isinstance(value, Mapping) or value.keys() - {"AllocID"} != {*_TEXTS, "CreateTime"}:
         return False
     created = value["CreateTime"]
@@ -140,10 +142,10 @@ def is_description(value: Any) -> bool:
 
 
 def owner_of(cgroups: str) -> str:
-    """Return the systemd unit, else the container, that a process is a part of; "" for neither.
+    """Return the systemd unit, else the container, that a process belongs to; "" for neither.
 
     ``cgroups`` is the text of its /proc/PID/cgroup (cgroups(7)). A container that a service starts
-    within itself belongs to that service.
+    inside its own cgroup belongs to that service.
     """
     for path in _paths(cgroups):
         if owner := _owner(path.removesuffix(_DELETED).split("/")):
@@ -154,7 +156,7 @@ def owner_of(cgroups: str) -> str:
 def script_of(arguments: Sequence[str]) -> str:
     """Return the name of the script, module or archive that an interpreter runs.
 
-    ``arguments`` are those that it was started with. The result is "" for any other program, and
+    ``arguments`` are the command line of the process. The result is "" for any other program, and
     for a command in a string.
     """
     return printable(os.path.basename(script_path_of(arguments)))
@@ -167,7 +169,7 @@ def _arguments(pid: int) -> list[str]:
 
 
 def _paths(cgroups: str) -> Iterator[str]:
-    """Yield the paths in each hierarchy, systemd's own before the others."""
+    """Yield the path in each cgroup hierarchy, systemd's own hierarchy first."""
     lines = [line.split(":", 2) for line in cgroups.splitlines()]
     parts = [line for line in lines if len(line) == 3]
     for systemds in (True, False):
@@ -191,10 +193,10 @@ def _owner(parts: list[str]) -> str:
 
 
 def _key(pid: int) -> str:
-    """Return a text that identifies a process among all that this kernel ever runs.
+    """Return a text that identifies a process among all that ever run on this machine.
 
-    A process's ID may be used again, but neither in another boot nor for a process that starts in
-    the same moment (proc_pid_stat(5)).
+    An ID may be reused, but not in the same boot for a process that starts in the same clock tick
+    (proc_pid_stat(5)).
     """
     boot = Path("/proc/sys/kernel/random/boot_id").read_text().strip()
     started = Path(f"/proc/{pid}/stat").read_text(errors="replace").rpartition(")")[2].split()[19]

@@ -1,6 +1,6 @@
-"""Runs third-party programs: for a bounded time, with bounded output and without a shell.
+"""Runs third-party programs with limits on time and output, and without a shell.
 
-An agent that runs as root runs only programs that nobody but root can change: see ``trust``.
+An agent that runs as root runs only programs that only root can change: see ``trust``.
 """
 
 from __future__ import annotations
@@ -19,18 +19,18 @@ from plugind.model.times import SECOND, format_duration
 from plugind.toolbox.trust import why_not_run
 
 INPUT_MAXIMUM = 4_096
-"""Bytes of standard input. A pipe takes that many at once (PIPE_BUF), so writing never waits."""
+"""Bytes of standard input. A pipe accepts that many at once (PIPE_BUF), so writing never blocks."""
 
 GUARD = ("/bin/sh", "-c", "read -r _; kill -KILL 0")
-"""Kills its own process group, itself included, once its standard input ends."""
+"""Kills its own process group, including itself, when its standard input ends."""
 
-_KILLED_WITHIN = 0.1  # seconds; a process that takes longer waits for a disk or a network share
+_KILLED_WITHIN = 0.1  # seconds; a process that takes longer is blocked by a disk or network share
 _STEP = 1 << 16
 
 
 @dataclass(frozen=True)
 class Ended:
-    """The end of a program and its output. A ``status`` below 0 is the signal that ended it."""
+    """The result of a program. A negative ``status`` is the number of the signal that ended it."""
 
     status: int
     output: bytes
@@ -38,21 +38,20 @@ class Ended:
 
     @property
     def signal(self) -> str:
-        """Return the name of the signal that ended the program, such as "SIGKILL"; "" if none
-        did."""
+        """Return the name of the signal that ended the program, such as "SIGKILL"; "" for none."""
         if self.status >= 0:
             return ""
         try:
             return signal.Signals(-self.status).name
-        except ValueError:  # the real-time signals have no names of their own
+        except ValueError:  # most real-time signals have no name
             return f"signal {-self.status}"
 
 
 class Program:
-    """One program, run again and again, never twice at a time; for one thread.
+    """One program that is run repeatedly, but never twice at a time; for use by one thread.
 
-    It gets PATH and the variables of ``environ``, nothing else of this process's environment, which
-    may hold secrets. ``maximum`` is the number of bytes it may print.
+    The program gets PATH and the variables of ``environ``, but nothing else of this process's
+    environment, which may hold secrets. ``maximum`` is the number of bytes that it may print.
     """
 
     def __init__(self, command: Sequence[str], environ: Mapping[str, str], *, maximum: int) -> None:
@@ -62,10 +61,10 @@ class Program:
         self._child: subprocess.Popen[bytes] | None = None
 
     def run(self, timeout: float, stdin: bytes = b"") -> Ended:
-        """Run the program to its end, and kill all processes that it started.
+        """Run the program to its end, then kill all processes that it started.
 
-        Raise ProbeFailed when it cannot be started or must not be run, prints too much, or is not
-        over after ``timeout`` seconds.
+        Raise ProbeFailed when it cannot be started or must not be run, prints too much, or has not
+        ended after ``timeout`` seconds.
         """
         self._check_trust()
         if self._child is not None and self._child.poll() is None:
@@ -86,7 +85,7 @@ class Program:
         return Ended(self._child.wait(), *printed)
 
     def _run(self, stdin: bytes, deadline: float) -> tuple[bytes, bytes] | None:
-        """Return the output of both streams; None when the program did not end in time."""
+        """Return the output of both streams, or None when the program did not end in time."""
         with _group() as group:
             self._child = child = self._start(stdin, group)
             assert child.stdout is not None
@@ -131,7 +130,7 @@ class Program:
     def _gather(
         self, output: int, errors: int, over: int, deadline: float
     ) -> tuple[bytes, bytes] | None:
-        """Read until the program ends, which its own children may outlast with the streams open."""
+        """Read until the program ends, even if its children still have the streams open."""
         printed = {output: b"", errors: b""}
         with selectors.DefaultSelector() as selector:
             for descriptor in (output, errors, over):
@@ -152,7 +151,7 @@ class Program:
 
 @contextmanager
 def _pidfd(pid: int) -> Iterator[int]:
-    """Yield a descriptor that is readable once the process is over."""
+    """Yield a descriptor that becomes readable when the process ends."""
     descriptor = os.pidfd_open(pid)
     try:
         yield descriptor
@@ -162,10 +161,10 @@ def _pidfd(pid: int) -> Iterator[int]:
 
 @contextmanager
 def _group() -> Iterator[int]:
-    """Yield a process group that is killed at the end.
+    """Yield a process group that is killed when the block ends.
 
-    When this process ends earlier, in whatever way, a guard in the group kills it: the guard waits
-    for the end of a pipe that only this process holds.
+    If this process ends earlier, in whatever way, a guard in the group kills the group: the guard
+    waits until a pipe closes that only this process holds.
     """
     guard = subprocess.Popen(
         GUARD,
@@ -176,7 +175,7 @@ def _group() -> Iterator[int]:
         env={},
         process_group=0,
     )
-    with guard:  # the group's number is its own until the guard is reaped
+    with guard:  # the group's ID cannot be reused until the guard is reaped
         try:
             yield guard.pid
         finally:

@@ -1,4 +1,4 @@
-"""A small file of JSON for state of a prober that must survive a restart of the agent."""
+"""A small JSON file for a prober's state that must survive a restart of the agent."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from plugind.errors import BadRequest, PlugindError
 from plugind.wire import strict_json
 
 SIZE_MAXIMUM = 4 << 20
-"""Bytes that a state file may have."""
+"""The most bytes that a state file may have."""
 
 _log = logs.get("prober")
 
@@ -22,17 +22,17 @@ _log = logs.get("prober")
 class StateFile:
     """One JSON object in the file ``name`` below ``folder``, which is a prober's ``state_dir``.
 
-    Without a folder (None) nothing is kept.
+    If ``folder`` is None, nothing is kept.
     """
 
     def __init__(self, folder: Path | None, name: str) -> None:
         self._path = folder / name if folder else None
 
     def load(self) -> dict[str, Any]:
-        """Return what was saved last; {} if nothing was.
+        """Return the state that was last saved; {} if none was.
 
-        A file that cannot be read, or that holds anything else than one JSON object of at most
-        SIZE_MAXIMUM bytes, is logged as a warning and counts as empty: the next save replaces it.
+        A file that cannot be read, or that holds anything but one JSON object of at most
+        SIZE_MAXIMUM bytes, is logged as a warning and counts as empty; the next save replaces it.
         """
         if self._path is None:
             return {}
@@ -47,7 +47,7 @@ class StateFile:
             return {}
 
     def save(self, state: Mapping[str, Any]) -> bool:
-        """Replace what was saved, as a whole or not at all, also when the machine loses power.
+        """Replace the saved state atomically, even if the machine loses power.
 
         Return False, after logging why, if the file could not be written or would be longer than
         SIZE_MAXIMUM bytes.

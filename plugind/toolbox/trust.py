@@ -1,8 +1,8 @@
 """Finds files and links that users other than root could use against an agent that runs as root.
 
-Such an agent must run no program, read no configuration and connect to no socket that another user
-chose. Where only root can change a file and every folder and link that leads to it, nobody else can
-replace the file between the check and its use either.
+Such an agent must not run a program, read a configuration or connect to a socket that another user
+chose. If only root can change a file and every folder and link that leads to it, nobody else can
+replace the file between the check and its use.
 """
 
 from __future__ import annotations
@@ -17,16 +17,17 @@ from plugind.toolbox._scripts import script_path_of
 
 ROOT = 0
 LINKS_MAXIMUM = 40
-"""Symbolic links in one path, as the kernel bounds them (path_resolution(7))."""
+"""The most symbolic links in one path, as in the kernel (path_resolution(7))."""
 
 
 def why_untrusted(path: str) -> str:
     """Return why root must not run or read the file at ``path``; "" if it may.
 
     The file, each folder above it and each symbolic link on the way must belong to root and be
-    writable by nobody else. A group may write where it is root's; a folder with the sticky bit may
-    be written by all, because there only owners may replace their entries. Return "" for an agent
-    that does not run as root, and for a path that does not exist: using it gives the reason.
+    writable by nobody else. Two exceptions: they may be writable by the group if it is root's, and
+    a folder with the sticky bit may be writable by all, because there only owners can replace their
+    entries. Return "" for an agent that does not run as root, and for a path that does not exist:
+    using the path reports the reason.
     """
     if os.geteuid() != ROOT:
         return ""
@@ -41,8 +42,8 @@ def why_not_run(command: Sequence[str], search: str) -> str:
 
     ``why_untrusted`` is applied to the program, to the interpreter that the first line of a script
     names, and to the script that ``command`` gives to an interpreter. ``search`` is the PATH in
-    which a name without a slash is looked up. Raise OSError for a program that does not exist: it
-    must not be run if it appears in the next moment.
+    which a name without a slash is looked up. Raise OSError for a program that does not exist, so
+    that it is not run if it appears a moment later.
     """
     if os.geteuid() != ROOT:
         return ""
@@ -58,8 +59,8 @@ def why_not_run(command: Sequence[str], search: str) -> str:
 def why_diverted(path: str) -> str:
     """Return why the socket at ``path`` must not be connected to; "" if it may.
 
-    A symbolic link on the way must belong to root or to the agent's user: another's may lead to a
-    socket that only the agent can reach.
+    A symbolic link on the way must belong to root or to the agent's user, because another user's
+    link may lead to a socket that only the agent can reach.
     """
     allowed = (ROOT, os.geteuid())
     try:
@@ -83,7 +84,7 @@ def _untrusted(path: str) -> str:
 
 
 def _interpreter(program: str) -> str:
-    """Return the path of the interpreter that a script names (execve(2)); "" for no script."""
+    """Return the path of the interpreter that a script names (execve(2)); "" if not a script."""
     try:
         with open(program, "rb") as file:
             line = file.read(256).partition(b"\n")[0]
@@ -101,10 +102,9 @@ def _others_write(status: os.stat_result) -> bool:
 
 
 def _places(path: str) -> Iterator[tuple[str, os.stat_result]]:
-    """Yield every file, folder and symbolic link by which the kernel reaches ``path``, with its
-    status.
+    """Yield every file, folder and symbolic link on the kernel's way to ``path``, with its status.
 
-    Raise OSError for a path that does not exist or cannot be looked at.
+    Raise OSError for a path that does not exist or cannot be examined.
     """
     left = [part for part in os.path.abspath(path).split("/") if part]
     here, links = "/", 0

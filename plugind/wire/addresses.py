@@ -13,20 +13,20 @@ from urllib.parse import urlsplit
 Networks = Collection[ipaddress.IPv4Network | ipaddress.IPv6Network]
 
 HTTP_PORT = 4646
-"""The port of Nomad's HTTP API, and of plugind's, where none is given."""
+"""The default port of Nomad's HTTP API, and of plugind's."""
 
 _NAME = re.compile(r"(?=.{1,253}$)[A-Za-z0-9_]([A-Za-z0-9_-]*[A-Za-z0-9_])?(\.[A-Za-z0-9_-]+)*\.?")
 _BRACKETED = re.compile(r"\[(?P<host>[^\[\]]*)\](?::(?P<port>[0-9]{1,5}))?")
 _PLAIN = re.compile(r"(?P<host>[^:\[\]]*)(?::(?P<port>[0-9]{1,5}))?")
 
-# Documentation addresses (RFC 5737, RFC 3849): every route to them is the default route.
+# Documentation addresses (RFC 5737, RFC 3849): only the default route leads to them.
 _ELSEWHERE = {socket.AF_INET: "192.0.2.1", socket.AF_INET6: "2001:db8::1"}
 _ANY_PORT = 9
 
 
 def split(text: str) -> tuple[str, int | None]:
     """Return the host and the port of ``HOST``, ``HOST:PORT``, ``[IPV6]:PORT`` or a bare IPv6
-    address; the port is None where none is given.
+    address; the port is None when there is none.
 
     Raise ValueError for any other text.
     """
@@ -40,7 +40,7 @@ def split(text: str) -> tuple[str, int | None]:
 
 def _is_host(text: str) -> bool:
     with suppress(OSError, ValueError):
-        socket.inet_pton(socket.AF_INET, text)  # most are that, and this is fast
+        socket.inet_pton(socket.AF_INET, text)  # fast, and most hosts are IPv4 addresses
         return True
     try:
         ipaddress.ip_address(text)
@@ -51,19 +51,21 @@ def _is_host(text: str) -> bool:
 
 
 def join(host: str, port: int) -> str:
-    """Return ``HOST:PORT`` as it stands in a URL."""
+    """Return ``HOST:PORT`` as written in a URL."""
     return f"[{host}]:{port}" if ":" in host else f"{host}:{port}"
 
 
 def with_port(text: str, port: int) -> str:
-    """Return an address with its port, ``port`` where it has none. Raise ValueError."""
+    """Return an address with its own port, or with ``port`` if it has none.
+
+    Raise ValueError for a text that is not an address.
+    """
     host, given = split(text)
     return join(host, given or port)
 
 
 def is_unspecified(host: str) -> bool:
-    """Return whether the host is 0.0.0.0 or ::, on which a socket can listen but which no machine
-    has."""
+    """Return whether the host is 0.0.0.0 or ::, which a socket can listen on but no machine has."""
     try:
         return ipaddress.ip_address(host).is_unspecified
     except ValueError:
@@ -71,9 +73,10 @@ def is_unspecified(host: str) -> bool:
 
 
 def toward(url: str) -> str:
-    """Return the local IP address from which a server's URL is reached; "" without a route.
+    """Return the local IP address from which a server's URL is reached.
 
-    It is also "" when the server's name cannot be resolved. No packet is sent to the server.
+    Return "" when there is no route or the server's name cannot be resolved. No packet is sent to
+    the server.
     """
     try:
         parts = urlsplit(url)
@@ -89,15 +92,18 @@ def toward(url: str) -> str:
 
 
 def of_this_machine(unspecified: str) -> str:
-    """Return an address of this machine for a server that listens on 0.0.0.0 or ``::``: that of
-    the default route, else that of any network interface, else the loopback address."""
+    """Return an address of this machine for a server that listens on 0.0.0.0 or ``::``.
+
+    It is the local address of the default route, else the address of any network interface, else
+    the loopback address.
+    """
     families = [socket.AF_INET]
     if ":" in unspecified:
-        families.append(socket.AF_INET6)  # a socket on :: takes IPv4 as well
+        families.append(socket.AF_INET6)  # a socket on :: accepts IPv4 as well
     for family in families:
         if local := _local(family, (_ELSEWHERE[family], _ANY_PORT)):
             return local
-    # Imported for this: a server on one address needs nothing of it.
+    # Imported only here, because a server that listens on one address does not need it.
     for addresses in resolve_name("psutil:net_if_addrs")().values():
         for each in addresses:
             if each.family in families and not _is_local_only(each.address):
@@ -109,7 +115,7 @@ def _local(family: int, address: tuple[object, ...]) -> str:
     """Return the address that packets to ``address`` would be sent from; "" without a route."""
     try:
         with socket.socket(family, socket.SOCK_DGRAM) as sock:
-            sock.connect(address)  # of a datagram socket this only looks up the route
+            sock.connect(address)  # for a datagram socket, this only looks up the route
             host = str(sock.getsockname()[0])
     except OSError:
         return ""
@@ -125,8 +131,7 @@ def _is_local_only(text: str) -> bool:
 
 
 def is_within(address: str, networks: Networks) -> bool:
-    """Return whether an IP address is in one of the networks; a text that is not an address is in
-    none."""
+    """Return whether a text is an IP address in one of the networks."""
     try:
         found = ipaddress.ip_address(address.partition("%")[0])
     except ValueError:
@@ -136,8 +141,11 @@ def is_within(address: str, networks: Networks) -> bool:
 
 
 def party_of(client: str) -> str:
-    """Return whom a client counts for where addresses are counted: its IPv4 address, or the network
-    of 64 bits of its IPv6 address, for one client has all of it."""
+    """Return the key under which a client is counted in limits per address.
+
+    It is the IPv4 address, or the /64 network of the IPv6 address, because one client usually owns
+    the whole network.
+    """
     try:
         address = ipaddress.ip_address(client.partition("%")[0])
     except ValueError:
@@ -150,9 +158,9 @@ def party_of(client: str) -> str:
 def client_of(remote: str, forwarded: str, trusted: Networks) -> str:
     """Return the address of the client that sent a request.
 
-    ``remote`` is the other end of the connection, ``forwarded`` the header X-Forwarded-For, to
-    which each proxy appends the address of its own client. Trusted proxies are believed, so the
-    client is the right-most address that does not belong to one.
+    ``remote`` is the other end of the connection. ``forwarded`` is the header X-Forwarded-For, to
+    which each proxy appends the address of its own client. Only ``trusted`` proxies are believed,
+    so the client is the right-most address that does not belong to a trusted proxy.
     """
     address = remote
     for text in reversed(forwarded.split(",") if trusted and forwarded else ()):

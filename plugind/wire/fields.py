@@ -1,7 +1,7 @@
-"""Marshmallow fields and schemas for configuration and the wire.
+"""Marshmallow fields and schemas for configuration and the API.
 
-Go durations, RFC 3339 times with nanoseconds, IDs, bounded text and numbers, and schemas that load
-into frozen records.
+They cover Go durations, RFC 3339 times with nanoseconds, IDs, bounded text and numbers, and schemas
+that load into frozen dataclasses.
 """
 
 from __future__ import annotations
@@ -30,7 +30,7 @@ _BOOLS = {
 
 
 def parse_bool(text: str) -> bool:
-    """Return the Boolean that Go reads from a text (https://pkg.go.dev/strconv#ParseBool).
+    """Return the Boolean that Go parses from a text (https://pkg.go.dev/strconv#ParseBool).
 
     Raise ValueError for any other text.
     """
@@ -40,7 +40,7 @@ def parse_bool(text: str) -> bool:
 
 
 class Duration(fields.Field[float]):
-    """A Go duration, loaded to seconds (float). ``minimum`` and ``maximum`` are in seconds."""
+    """A Go duration, loaded as seconds (float); ``minimum`` and ``maximum`` are in seconds."""
 
     def __init__(self, *, minimum: float = 0.0, maximum: float = 1e9, **kwargs: Any) -> None:
         super().__init__(**kwargs)
@@ -64,7 +64,7 @@ class Duration(fields.Field[float]):
 
 
 class Time(fields.Field[int]):
-    """An RFC 3339 time with nanoseconds in UTC; an integer, nanoseconds since the epoch, inside."""
+    """An RFC 3339 time in UTC with nanoseconds, loaded as nanoseconds since the epoch (int)."""
 
     def _serialize(self, value: int | None, attr: str | None, obj: Any, **kwargs: Any) -> Any:
         return None if value is None else format_time(value)
@@ -98,7 +98,7 @@ class Text(fields.String):
 
 
 class Flag(fields.Field[bool]):
-    """A Boolean: true or false, and no number or text that resembles it."""
+    """A Boolean: true or false, not a number or text that resembles it."""
 
     def _deserialize(self, value: Any, attr: str | None, data: Any, **kwargs: Any) -> bool:
         if not isinstance(value, bool):
@@ -123,7 +123,7 @@ class Number(fields.Field[int]):
 
 
 class Whole(Number):
-    """A number that JSON may write as 7.0, as JSON Schema says of integers."""
+    """A whole number that JSON may also write as 7.0, as JSON Schema allows for integers."""
 
     def _deserialize(self, value: Any, attr: str | None, data: Any, **kwargs: Any) -> int:
         if isinstance(value, float) and value.is_integer():
@@ -147,8 +147,8 @@ class Identifier(Text):
 class BlocksByRole(fields.Nested):
     """The blocks of a schema under one label, distinguished by their ``role``.
 
-    One block, or a list of them, loads into a tuple. Where there are several, each needs its own
-    role.
+    One block, or a list of blocks, loads into a tuple. If there are several blocks, each needs a
+    different role.
     """
 
     def _deserialize(  # type: ignore[override]
@@ -176,7 +176,7 @@ class BlocksByRole(fields.Nested):
 
 
 class Record(Schema):
-    """A schema that refuses unknown keys and loads into ``record``, a frozen value."""
+    """A schema that refuses unknown keys and loads into ``record``, a frozen dataclass."""
 
     record: ClassVar[type[Any] | None] = None
 

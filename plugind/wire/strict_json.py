@@ -1,11 +1,11 @@
-"""Parses JSON of clients strictly: cases that RFC 8259 leaves open are errors here, in one line.
+"""A strict parser of JSON from clients; cases that RFC 8259 leaves open are errors of one line.
 
 Duplicate keys, NaN, Infinity and 1e999, nesting beyond a limit, more values than a limit and text
-that is not UTF-8 are rejected. Lone surrogates pass, because it depends on the field whether they
-do harm.
+that is not UTF-8 are rejected. Lone surrogates are accepted here, because it depends on the field
+whether they do harm.
 
-orjson reads a text first, many times faster than json. What it refuses, and what it may have read
-in another way, is read by json again, whose hooks know every case.
+A text is first parsed with orjson, which is many times faster than json. If orjson refuses a text,
+or may have parsed it differently, json parses it again, with hooks that handle every case.
 """
 
 from __future__ import annotations
@@ -24,25 +24,26 @@ from plugind.errors import BadRequest, TooLarge
 DEPTH_MAXIMUM = 32
 
 VALUES_MAXIMUM = 400_000
-"""Values in one text. Each takes some hundred bytes of memory, however short it is; the report of
-4,096 instances with all of their fields has about 250,000."""
+"""Values in one text. Each takes about a hundred bytes of memory, however short it is. The report
+of 4,096 instances with all of their fields has about 250,000 values."""
 
 _DIGITS_MAXIMUM = 20  # enough for any 64-bit number; a longer one is out of range in any case
 
-_CONTAINERS = (dict, list)  # looked up faster than made
-_SMALL = 64 * 2**10  # bytes of a text whose depth is read off its lines
-_TOO_DEEP = b"\n" + b"  " * DEPTH_MAXIMUM  # how a line begins in the deepest container, and beyond
+_CONTAINERS = (dict, list)  # a constant, because creating the tuple for each use is slower
+_SMALL = 64 * 2**10  # bytes; the depth of a shorter text is found from the indentation of its lines
+# The beginning of a line inside a container at the deepest allowed level, or below it.
+_TOO_DEEP = b"\n" + b"  " * DEPTH_MAXIMUM
 _STRING = re.compile(rb'"[^"]*"')
 _DIGITS = bytes(ord("0") if chr(each).isdecimal() else ord(" ") for each in range(128)).ljust(256)
 _LONG_NUMBER = b"0" * 19
-"""As many digits as a number of 64 bits may lack; ``_DIGITS`` makes every digit a zero."""
+"""The digits of a number that may not fit in 64 bits; ``_DIGITS`` makes every digit a zero."""
 
 
 def parse(text: bytes) -> Any:
     """Return the value of a JSON text.
 
-    Raise BadRequest with the problem and its place, TooLarge for a text of more than VALUES_MAXIMUM
-    values.
+    Raise BadRequest with the problem and its place, or TooLarge for a text of more than
+    VALUES_MAXIMUM values.
     """
     with handover.alone():
         _check_number(text)
@@ -56,10 +57,10 @@ def parse(text: bytes) -> Any:
 
 
 def _read_quickly(text: bytes) -> tuple[Any, bool]:
-    """Return the value of a JSON text, and whether its depth is known to be allowed; None where the
-    other reader has to look at it.
+    """Return the value of a JSON text, and whether its depth is known to be within the limit.
 
-    Of a key that is there twice orjson drops one, and so two quotes at least.
+    The value is None when json has to parse the text. A key that occurs twice shows in the number
+    of quotes: orjson drops one occurrence, and so at least two quotes.
     """
     is_small = len(text) <= _SMALL
     try:
@@ -67,7 +68,7 @@ def _read_quickly(text: bytes) -> tuple[Any, bool]:
         again = orjson.dumps(value, option=orjson.OPT_INDENT_2 if is_small else None)
     except (ValueError, TypeError):
         return None, False
-    is_exact = _LONG_NUMBER not in text.translate(_DIGITS)  # orjson reads such as floats
+    is_exact = _LONG_NUMBER not in text.translate(_DIGITS)  # orjson may read long numbers as floats
     if not is_exact or _quotes(text) != _quotes(again):
         return None, False
     return value, is_small and _TOO_DEEP not in again
@@ -79,7 +80,7 @@ def _quotes(text: bytes) -> int:
 
 
 def _without_escapes(text: bytes) -> bytes:
-    """Return a JSON text in which each string ends at the next quote."""
+    """Return a JSON text without escaped quotes, so that each string ends at the next quote."""
     if b"\\" not in text:
         return text
     return text.replace(b"\\\\", b"").replace(b'\\"', b"")
@@ -111,14 +112,14 @@ def _check_number(text: bytes) -> None:
     if len(text) <= VALUES_MAXIMUM or _values(text) <= VALUES_MAXIMUM:  # each has a byte at least
         return
     plain = _without_escapes(text)  # strings may hold commas
-    # At least one of two strings is a value, because each key has one.
+    # There are at least half as many values as strings, because each key has a value.
     is_more = plain.count(b'"') // 4 > VALUES_MAXIMUM
     if is_more or _values(_STRING.sub(b"", plain)) > VALUES_MAXIMUM:
         raise TooLarge(f"the body has more than {VALUES_MAXIMUM:,} values")
 
 
 def _values(text: bytes) -> int:
-    """Return an upper bound of the number of values in a JSON text.
+    """Return an upper bound on the number of values in a JSON text.
 
     Each comma and each container adds one.
     """

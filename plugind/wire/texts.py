@@ -1,5 +1,7 @@
-"""Texts from elsewhere: made safe to store, and recognised. It imports no library, as commands that
-only ask a server need none."""
+"""Texts from elsewhere: making them safe to store, and recognising UUIDs.
+
+This module imports no library, because commands that only ask a server need none.
+"""
 
 from __future__ import annotations
 
@@ -13,7 +15,7 @@ _UUID = re.compile("[0-9a-f]{8}(-[0-9a-f]{4}){3}-[0-9a-f]{12}")
 def tame(text: str, maximum: int) -> str:
     """Return foreign text as one line of at most ``maximum`` characters, safe to store and show.
 
-    Control characters become escapes, and lone surrogates, which UTF-8 cannot encode, "?".
+    Control characters become escapes, and lone surrogates, which UTF-8 cannot encode, become "?".
     """
     return one_line(text[: 2 * maximum].encode(errors="replace").decode(), maximum)
 
