@@ -1,8 +1,8 @@
 """The CNI plugin type: the executables of the Container Network Interface, and the networks that
 are configured with them.
 
-An executable and a network are plugins of their own, distinguished by their roles: a network should
-be healthy on every node, no matter which executables it needs there.
+Each executable and each network is a plugin of its own, and its role shows which of them it is: a
+network should be healthy on every node, no matter which executables it needs there.
 """
 
 from __future__ import annotations
@@ -50,7 +50,7 @@ class CniType(PluginType):
         return summarise(fingerprints)
 
     def prober(self, settings: CniSettings) -> Prober:
-        """Return the prober, also where there is no CNI yet: it may be installed while the agent
+        """Return the prober, even if CNI is not installed: it may be installed while the agent
         runs."""
         prober: Prober = resolve_name("plugin_types.cni.prober:CniProber")(settings)
         return prober

@@ -1,7 +1,7 @@
 """Asks an executable which versions of CNI it supports, and reads its answer.
 
-That is the operation VERSION of the CNI specification
-(https://www.cni.dev/docs/spec/#version-probe-plugin-version-support): it touches no network.
+This is the operation VERSION of the CNI specification
+(https://www.cni.dev/docs/spec/#version-probe-plugin-version-support), which touches no network.
 """
 
 from __future__ import annotations
@@ -21,7 +21,7 @@ OUTPUT_MAXIMUM = 1 << 16
 """Bytes that an executable may print."""
 
 WORDS_MAXIMUM = 500
-"""Characters of an executable's own words that are passed on."""
+"""Characters of an executable's own text that are passed on."""
 
 # Some executables check that all variables are there before they look at the command.
 _ENVIRON = {
@@ -33,7 +33,7 @@ _ENVIRON = {
 }
 _INPUT = b'{"cniVersion": "1.0.0"}'
 
-_OLDEST = ("0.1.0",)  # the version of CNI that had no VERSION yet
+_OLDEST = ("0.1.0",)  # the version of CNI before VERSION was introduced
 
 
 @dataclass(frozen=True)
@@ -45,7 +45,7 @@ class Answer:
 
 
 class Asker:
-    """Asks one executable, when the thread of its own target or of its networks' wants it."""
+    """Asks one executable, on behalf of its own target's thread and of its networks' threads."""
 
     def __init__(self, path: str, timeout: float) -> None:
         self._program = Program([path], _ENVIRON, maximum=OUTPUT_MAXIMUM)
@@ -74,7 +74,7 @@ class Asker:
 
 
 def read_answer(ended: Ended) -> Answer:
-    """Return the answer of an executable that has ended to VERSION."""
+    """Return the answer to VERSION of an executable that has ended."""
     if ended.signal:
         return Answer(problem=f"it was ended by {ended.signal}")
     value = _object(ended.output)
@@ -98,8 +98,8 @@ def _object(output: bytes) -> Mapping[str, Any]:
 
 
 def _words(error: Mapping[str, Any], ended: Ended) -> str:
-    """Return the text of the error that it answered, else the first line it printed: in one line,
-    of bounded length, without control characters."""
+    """Return the text of the error in the answer, or else the first line that was printed: in one
+    line, of bounded length, without control characters."""
     texts = (go_json.field(error, name) for name in ("msg", "details"))
     parts = [str(text) for text in texts if text]
     printed = (ended.errors or ended.output).decode(errors="replace").strip()

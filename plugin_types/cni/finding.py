@@ -1,4 +1,4 @@
-"""Finds the executables and networks, and which of them belong together."""
+"""Finds the executables and the networks, and which networks need which executables."""
 
 from __future__ import annotations
 
@@ -10,17 +10,17 @@ from fnmatch import fnmatchcase
 from plugin_types.cni.networks import SUFFIXES, Need, Network, read_network
 from plugin_types.cni.settings import CniSettings
 
-# Never run, even if configuration allows it: CNI's executables are programs, and a file beside them
-# with such a name is an installer, or a vendor's tool for another purpose.
+# Never run, even if the configuration allows it: CNI's executables are programs, and a file next to
+# them with such a name is an installer, or a vendor's tool for another purpose.
 NEVER_RUN = (".*", "*.sh", "*.py")
 
 
 @dataclass(frozen=True)
 class Executable:
-    """An executable. ``file`` changes when another takes its place: device, inode, time of its last
-    change.
+    """An executable. ``file`` (device, inode, time of the last change) differs once another file
+    takes its place.
 
-    ``runs`` is whether it may be asked which versions it supports.
+    ``runs`` says whether it may be run, to ask it which versions it supports.
     """
 
     name: str
@@ -33,7 +33,7 @@ class Executable:
 class ExecutableTarget:
     """An executable, and the networks that need it.
 
-    ``allowed`` is whether the settings allow to run it, even if no network needs it.
+    ``allowed`` says whether the settings allow it to be run even if no network needs it.
     """
 
     executable: Executable
@@ -47,7 +47,7 @@ class ExecutableTarget:
 
 @dataclass(frozen=True)
 class NetworkTarget:
-    """A network, and the executables that it needs by name; None where no folder has one."""
+    """A network, and the executables that it needs; None for one that no folder has."""
 
     network: Network
     executables: tuple[tuple[Need, Executable | None], ...]
@@ -59,9 +59,9 @@ Target = ExecutableTarget | NetworkTarget
 def find_targets(settings: CniSettings) -> dict[str, Target]:
     """Return all targets: executables by path, networks by the name of their file.
 
-    A target differs from the one before as soon as anything changes that its health depends on.
+    A target differs from its predecessor as soon as anything that its health depends on changes.
     Executables that may not be run because no network needs them are targets as well: a probe of
-    one finds nothing, which takes it out of the lists if it was needed before.
+    such an executable finds nothing, which removes it from the lists if it was needed before.
     """
     executables = find_executables(settings)
     networks = find_networks(settings)
@@ -96,13 +96,13 @@ def _matches(name: str, patterns: Iterable[str]) -> bool:
 
 
 def find_networks(settings: CniSettings) -> list[Network]:
-    """Return the networks in the order of their files' names, by which runtimes choose."""
+    """Return the networks sorted by file name, the order by which runtimes choose one."""
     files = (path for name, path in _files(settings.conf_dir) if name.endswith(SUFFIXES))
     return [network for path in files if (network := read_network(path))]
 
 
 def _files(folder: str) -> list[tuple[str, str]]:
-    """Return the files of a folder by name, with their paths; none where there is no folder."""
+    """Return the names and paths of a folder's files, sorted; none if there is no folder."""
     try:
         names = sorted(os.listdir(folder))
     except (FileNotFoundError, NotADirectoryError):

@@ -1,8 +1,8 @@
 """JSON as Go's encoding/json reads it, because container runtimes are written in Go.
 
 See https://pkg.go.dev/encoding/json#Unmarshal. Python's own reader accepts more: NaN, Infinity, and
-UTF-16. A key fits a field whatever its case where Go decodes into a struct; where Go decodes into a
-map (the top of a list of plugins), a key must be written exactly.
+UTF-16. When Go decodes into a struct, a key matches a field whatever its case; when Go decodes into
+a map (the top level of a list of plugins), a key must match exactly.
 """
 
 from __future__ import annotations
@@ -20,8 +20,8 @@ _SURROGATES = re.compile("[\ud800-\udfff]")
 def read(data: bytes) -> Any:
     """Return the value that the bytes hold. Raise ValueError with the problem.
 
-    As in Go, bytes that are not UTF-8 become U+FFFD within text, and are a mistake anywhere else;
-    so is a byte-order mark.
+    As in Go, bytes that are not UTF-8 become U+FFFD within text, and are an error anywhere else. A
+    byte-order mark is an error, too.
     """
     try:
         return json.loads(data.decode(errors="replace"), parse_constant=_reject)
@@ -34,9 +34,10 @@ def _reject(constant: str) -> NoReturn:
 
 
 def field(value: Object, name: str) -> Any:
-    """Return the value that Go puts into the field of a struct; None without one.
+    """Return the value that Go puts into a struct's field of that name; None if there is none.
 
-    It is the last member whose key is the name, whatever its case, and that is not null.
+    It is the value of the last member that is not null and whose key is the name, whatever its
+    case.
     """
     wanted = name.casefold()
     found = [each for key, each in value.items() if key.casefold() == wanted and each is not None]

@@ -2,8 +2,8 @@
 
 The format is that of the CNI specification, section 1
 (https://www.cni.dev/docs/spec/#section-1-network-configuration-format): a list of plugins in a
-``.conflist`` file, one plugin in any other. Since CNI 1.1 more plugins of a list may be in a folder
-beside it that has the network's name.
+``.conflist`` file, one plugin in any other. Since CNI 1.1, a list may have more plugins in a folder
+next to it that is named after the network.
 """
 
 from __future__ import annotations
@@ -23,7 +23,7 @@ from plugind.toolbox.trust import why_untrusted
 
 SUFFIXES = (".conf", ".conflist", ".json")
 FILE_MAXIMUM = 1 << 20
-"""Bytes of a configuration; runtimes' own have a few hundred."""
+"""Bytes of a configuration; those that come with runtimes have a few hundred."""
 
 _LIST_SUFFIX = ".conflist"
 _PLUGIN_SUFFIX = ".conf"  # for files in a network's folder
@@ -37,7 +37,7 @@ _NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]*")
 class Need:
     """An executable that a network needs: its name, and versions of CNI, the newest last.
 
-    It must support one of the versions.
+    The executable must support at least one of these versions.
     """
 
     name: str
@@ -49,8 +49,8 @@ class Network:
     """One configuration: its network's name ("" when it has none), the versions of CNI that it may
     be run with, the newest last, and the names of the executables it needs.
 
-    ``delegated`` are those that its plugins run by themselves, with a configuration of their own
-    and its versions. ``problem`` is why no runtime can use it.
+    ``delegated`` are executables that its plugins run themselves, each with the versions of its own
+    configuration. ``problem`` says why no runtime can use the configuration.
     """
 
     path: str
@@ -103,8 +103,8 @@ def read_network(path: str) -> Network | None:
 def _read(path: str) -> bytes:
     """Return a file's bytes.
 
-    Raise FileNotFoundError, and _Unusable for a file that cannot be read, or that an agent which
-    runs as root must not trust.
+    Raise FileNotFoundError, or _Unusable for a file that cannot be read, is too long, or must not
+    be trusted by an agent that runs as root.
     """
     if reason := why_untrusted(path):
         raise _Unusable(f"{path} is not read: {reason}")
@@ -121,7 +121,7 @@ def _read(path: str) -> bytes:
 
 
 def parse_network(path: str, data: bytes) -> Network:
-    """Return the configuration that a file of that path holds.
+    """Return the configuration in ``data``, the content of the file ``path``.
 
     The files in its network's folder are read as well.
     """
@@ -155,7 +155,7 @@ class _Plugin:
     document: Object
 
     def type_of(self, document: Any) -> str:
-        """Return the name of the executable that an object asks for. Raise _Unusable."""
+        """Return the name of the executable that an object has as its type. Raise _Unusable."""
         type_ = go_json.text(go_json.field(document, "type")) if isinstance(document, dict) else ""
         length = len(type_.encode())
         if not 0 < length <= _TYPE_MAXIMUM or "/" in type_ or "\0" in type_:
@@ -163,7 +163,7 @@ class _Plugin:
         return type_
 
     def needs(self) -> Iterator[str]:
-        """Yield its executable, and the one that gives it addresses, which it runs itself."""
+        """Yield the plugin's executable, and the IPAM executable that it runs itself, if any."""
         yield self.type_of(self.document)
         ipam = go_json.field(self.document, "ipam")
         if ipam is not None and not isinstance(ipam, dict):
@@ -185,8 +185,8 @@ def _document(path: str, data: bytes) -> Object:
 def _versions(path: str, several: Any, one: Any, default: tuple[str, ...]) -> tuple[str, ...]:
     """Return the versions that a configuration names, sorted.
 
-    Since CNI 1.1 there may be several, among which the runtime chooses; a ``cniVersion`` beside
-    ``cniVersions`` is added to them.
+    Since CNI 1.1 there may be several, from which the runtime chooses; if there is a ``cniVersion``
+    as well as ``cniVersions``, it is added to them.
     """
     versions = [] if several is None else several
     if one and isinstance(versions, list):
@@ -217,8 +217,8 @@ def _single(path: str, document: Object) -> Iterator[_Plugin]:
 
 
 def _listed(path: str, document: Object, name: str) -> Iterator[_Plugin]:
-    """Yield the plugins of a list: those within it, then those in its network's folder, which the
-    list may switch off."""
+    """Yield the plugins of a list: those within it, then those in its network's folder, unless the
+    list disables the folder."""
     only_inlined = _switch(path, document, "loadOnlyInlinedPlugins")
     inlined = document.get("plugins")
     if "plugins" in document and not (isinstance(inlined, list) and inlined):
@@ -240,7 +240,7 @@ def _listed(path: str, document: Object, name: str) -> Iterator[_Plugin]:
 
 
 def _switch(path: str, document: Object, name: str) -> bool:
-    """Return the Boolean value of a member, which may be in quotes; false without one."""
+    """Return the Boolean value of a member, which may be in quotes; False if there is none."""
     value = document.get(name, False)
     if isinstance(value, str):
         value = {"true": True, "false": False}.get(value.lower())
@@ -270,11 +270,12 @@ def _needs(plugins: Iterable[_Plugin]) -> tuple[str, ...]:
 def _delegated(
     plugins: Iterable[_Plugin], versions: tuple[str, ...], level: int = 0
 ) -> Iterator[Need]:
-    """Yield the needs of plugins that run other plugins by themselves.
+    """Yield the needs of plugins that run other plugins themselves.
 
     These are multus ("delegates": a list of configurations, each of one plugin or of a list of
-    them) and flannel ("delegate": one plugin). Values of another shape under these names are a
-    plugin's own matter. A delegate that names no version of CNI is run with those around it.
+    them) and flannel ("delegate": one plugin). Values of another shape under these names mean
+    something else to a plugin and are ignored. A delegate that names no version of CNI is run with
+    the versions of the configuration that contains it.
     """
     for plugin in plugins:
         several = go_json.field(plugin.document, "delegates")

@@ -27,7 +27,7 @@ Results = dict[tuple[str, str], dict[str, Any]]
 
 
 class CniProber(Prober):
-    """Asks executables; the health of a network follows from their answers."""
+    """Asks executables for their versions; a network's health follows from their answers."""
 
     def __init__(self, settings: CniSettings) -> None:
         self._settings = settings
@@ -52,7 +52,7 @@ class CniProber(Prober):
         return None  # it is shown under the name of its file
 
     def is_configured(self, target: Target) -> bool:
-        """Return whether a network configuration is the target, or names it."""
+        """Return whether the target is a network, or an executable that a network needs."""
         return isinstance(target, NetworkTarget) or bool(target.networks)
 
     def watch(self, changed: Callable[[str | None], None]) -> None:
@@ -84,7 +84,7 @@ class CniProber(Prober):
     def _network(self, target: NetworkTarget) -> Results:
         network = target.network
         if not network.name:
-            raise ProbeFailed(network.problem)  # counts for the network that the file last had
+            raise ProbeFailed(network.problem)  # shown on the network that the file last had
         problems = (self._problem(*needed) for needed in target.executables)
         problem = network.problem or "; ".join(dict.fromkeys(filter(None, problems)))
         fingerprint = {**_verdict(problem), "Path": network.path}
@@ -93,9 +93,9 @@ class CniProber(Prober):
         return {(network.id, NETWORK): fingerprint}
 
     def _problem(self, need: Need, executable: Executable | None) -> str:
-        """Return the problem of an executable for the network that needs it.
+        """Return why an executable does not serve the network that needs it.
 
-        It is "" when there is none, or when it is unknown because the executable is never run.
+        The result is "" when it does, or when that is unknown because the executable is never run.
         """
         if executable is None:
             return self._missing(need.name)

@@ -22,7 +22,7 @@ def _texts(maximum: int = 255) -> fields.List[str]:
 
 
 class ExecutableFingerprintSchema(WireSchema):
-    """``UsedBy`` are the networks of its node that need it."""
+    """An executable's fingerprint; ``UsedBy`` are the networks on its node that need it."""
 
     Path = Text(load_default="", maximum=4_096)
     SupportedVersions = _texts(VERSION_MAXIMUM)
@@ -30,7 +30,8 @@ class ExecutableFingerprintSchema(WireSchema):
 
 
 class NetworkFingerprintSchema(WireSchema):
-    """``Needs`` are the executables that its configuration names, in the order they are run."""
+    """A network's fingerprint; ``Needs`` are the executables that its configuration names, in the
+    order in which they are run."""
 
     Path = Text(load_default="", maximum=4_096)
     CNIVersion = Text(load_default="", maximum=VERSION_MAXIMUM)
@@ -38,15 +39,16 @@ class NetworkFingerprintSchema(WireSchema):
 
 
 class RowSchema(WireSchema):
-    """``SupportedVersions`` are those that its executables support on every node; ``CNIVersion`` is
-    the newest of these, or the version of a network's configuration."""
+    """The type's part of a row. ``SupportedVersions`` are the versions that its executables support
+    on every node; ``CNIVersion`` is the newest of them, or the version of a network's
+    configuration."""
 
     CNIVersion = Text(load_default="")
     SupportedVersions = _texts()
 
 
 class BodySchema(RowSchema):
-    """``UsedBy`` and ``Needs`` are those of all nodes."""
+    """The type's part of a body; ``UsedBy`` and ``Needs`` are those of all nodes."""
 
     UsedBy = _texts()
     Needs = _texts()

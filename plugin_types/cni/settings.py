@@ -12,7 +12,7 @@ from marshmallow import ValidationError, fields
 from plugind.fields import Duration, Text
 from plugind.plugin_type import Settings, SettingsSchema
 
-# Where upstream's releases are unpacked, and where distributions' packages put them.
+# Where upstream releases are usually unpacked, and where packages of distributions put them.
 DEFAULT_BIN_DIRS = ("/opt/cni/bin", "/usr/lib/cni")
 DEFAULT_CONF_DIR = "/etc/cni/net.d"
 DEFAULT_IGNORE = (".*", "*~", "*.bak", "*.dpkg-*", "*.new", "*.old", "*.tmp", "install")
@@ -20,7 +20,7 @@ DEFAULT_IGNORE = (".*", "*~", "*.bak", "*.dpkg-*", "*.new", "*.old", "*.tmp", "i
 
 @dataclass(frozen=True)
 class CniSettings(Settings):
-    """What the block loads into; paths are absolute."""
+    """The settings of the block; paths are absolute."""
 
     bin_dirs: tuple[str, ...]
     conf_dir: str
@@ -54,7 +54,7 @@ class Texts(fields.List[str]):
 class CniSettingsSchema(SettingsSchema):
     record: ClassVar[type[Any] | None] = CniSettings
 
-    # An executable's answer changes with its file, and a change of that is seen at once.
+    # An executable's answer changes only with its file, and a changed file is noticed at once.
     probe_interval = Duration(
         load_default=30.0,
         minimum=0.01,

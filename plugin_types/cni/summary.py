@@ -1,4 +1,4 @@
-"""A CNI plugin seen as a whole, from the fingerprints of all its instances."""
+"""The summary of a CNI plugin, from the fingerprints of all its instances."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ def summarise(fingerprints: Mapping[str, Collection[Fingerprint]]) -> dict[str, 
     """Return the values of the row and the body; the order of the fingerprints does not matter.
 
     A version counts as supported when every healthy executable supports it, because a network
-    should work on every node; without a healthy one, when every executable did.
+    should work on every node; if none is healthy, when every one that reported versions does.
     """
     executables = fingerprints.get(EXECUTABLE, ())
     networks = fingerprints.get(NETWORK, ())

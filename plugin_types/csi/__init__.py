@@ -1,7 +1,7 @@
 """The CSI plugin type: storage drivers that speak the Container Storage Interface.
 
 Every ``plugind`` command imports this package, so modules that are slow to import (gRPC,
-watchfiles) are resolved by name, where they are needed: in an agent's child process, and in the
+watchfiles) are resolved by name only where they are needed: in an agent's child process, and in the
 sample driver.
 """
 

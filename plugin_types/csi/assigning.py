@@ -1,7 +1,7 @@
-"""Decides which half of a plugin each of its sockets is; pure, from evidence alone.
+"""Decides which half of a plugin each of its sockets is: pure functions of the evidence.
 
-Most drivers serve both of CSI's services in every process. Where Nomad runs one process as the
-controller and another as the node, the driver does not know which one it is.
+Most drivers serve both of CSI's services in every process. If Nomad runs one process as the
+controller and another as the node, the driver does not know which of them it is.
 """
 
 from __future__ import annotations
@@ -23,12 +23,12 @@ _ANSWERED, _UNANSWERED, _DEAD = range(3)
 class Evidence:
     """The evidence on one socket of a plugin on this machine.
 
-    ``said`` are the roles that something outside the driver gives it: a block, its folder, its
-    process's mounts; NONE if nothing does. ``whole`` says that it has all roles that its driver
-    serves, since no second process of it is expected. ``served`` are the halves that the driver
-    implements; None until it answered. ``stored_task`` and ``stored_path`` are the roles stored for
-    its task and for its path. ``task`` is the same for all allocations of one task. ``born`` orders
-    sockets by age.
+    ``said`` are the roles that something outside the driver gives the socket: a block, its folder,
+    or its process's mounts; NONE if nothing does. ``whole`` says that the socket has all roles that
+    its driver serves, because no second process of the driver is expected. ``served`` are the
+    halves that the driver implements; None until it has answered. ``stored_task`` and
+    ``stored_path`` are the roles stored for the socket's task and for its path. ``task`` is the
+    same for all allocations of one task. ``born`` orders sockets by age.
     """
 
     path: str
@@ -46,8 +46,8 @@ class Evidence:
 class Assignment:
     """The roles that a socket has.
 
-    ``standby`` if each belongs to another socket that lives: it counts only once that one is gone.
-    ``certain`` if the roles should be stored.
+    ``standby`` means that each role belongs to another live socket, so this socket counts only once
+    the other one is gone. ``certain`` means that the roles should be stored.
     """
 
     roles: Roles
@@ -56,7 +56,7 @@ class Assignment:
 
 
 def decided(one: Evidence) -> Assignment | None:
-    """Return the roles that the evidence on one socket alone gives it; None if it gives none."""
+    """Return the roles that follow from the evidence on one socket alone; None if none follow."""
     if one.said:
         return Assignment(one.said, certain=True)
     if one.served is not None and len(one.served) == 1:
@@ -69,12 +69,13 @@ def decided(one: Evidence) -> Assignment | None:
 
 
 def assign(sockets: Collection[Evidence]) -> dict[str, Assignment]:
-    """Return by path the roles of all sockets of one plugin.
+    """Return the roles of all sockets of one plugin, by path.
 
-    A socket whose own evidence decides nothing gets the halves that no living socket has. If it is
-    the only one it gets all of them; several share them, the oldest first, controller before node.
-    Allocations of one task have the same roles. Sockets whose driver never answered, and dead ones,
-    get the rest: they may be leftovers, and are no reason to split a single process.
+    A socket whose own evidence decides nothing gets the halves that no live socket has. If it is
+    the only such socket, it gets all of them; several share them, the oldest first, controller
+    before node. Allocations of one task have the same roles. Sockets whose driver never answered,
+    and dead sockets, get the rest: they may be leftovers, so they must not take a half from a
+    process that serves both.
     """
     found = {one.path: sure for one in sockets if (sure := decided(one))}
     free = ALL.difference(
@@ -113,7 +114,7 @@ def _units(sockets: Iterable[Evidence]) -> list[list[Evidence]]:
 def _shares(number: int, free: Roles) -> list[Roles]:
     """Return the free roles divided into ``number`` shares.
 
-    The only one gets all of them; of several the first get one each.
+    A single share gets all roles; of several shares, the first get one role each.
     """
     if number == 1:
         return [free]

@@ -23,7 +23,7 @@ version TEXT            report this version"""
 
 @dataclass(frozen=True)
 class Behaviour:
-    """The driver's account of itself, and its condition; ``delay`` in seconds."""
+    """What the driver reports about itself, and its condition; ``delay`` is in seconds."""
 
     name: str
     version: str
@@ -57,7 +57,7 @@ def parse_pairs(pairs: Iterable[str]) -> dict[str, str]:
 
 
 def parse_delay(text: str) -> float:
-    """Return the seconds of a duration, at most an hour. Raise BadRequest."""
+    """Return the seconds of a duration, at most an hour. Raise BadRequest for any other text."""
     try:
         seconds = parse_duration(text) / SECOND
     except ValueError as error:

@@ -16,9 +16,10 @@ def control_path(path: str) -> str:
 
 
 def send(path: str, command: str, timeout: float = 5.0) -> None:
-    """Send a command to the driver at ``path``; it counts for every call that comes after.
+    """Send a command to the driver at ``path``; it applies to every later call.
 
-    Raise BadRequest for an unknown command, PlugindError when no driver takes it.
+    ``timeout`` is in seconds. Raise BadRequest for an unknown command, PlugindError when no driver
+    accepts it.
     """
     try:
         with socket.socket(socket.AF_UNIX, socket.SOCK_STREAM) as connection:

@@ -1,8 +1,8 @@
-"""Plugins in the shapes of Nomad's API document, which differ from those that its servers send.
+"""Plugins in the shapes of Nomad's API documentation, which differ from those its servers send.
 
-Source: the samples of https://developer.hashicorp.com/nomad/api-docs/plugins, their keys in the
-order that they have there. A read is a list of one plugin, its topologies are flat maps, and times
-have milliseconds.
+Source: the samples of https://developer.hashicorp.com/nomad/api-docs/plugins, with the keys in the
+same order. A read returns a list of one plugin, its topologies are flat maps, and times have
+milliseconds.
 """
 
 from __future__ import annotations

@@ -1,10 +1,10 @@
 """The gRPC client of one CSI driver: makes several calls at once, under one deadline.
 
-This is the seam to gRPC: errors come back as a ``Refusal``, never as an exception.
+This module is the boundary to gRPC: errors are returned as a ``Refusal``, never raised.
 """
 
 # mypy: allow-untyped-calls
-# The stubs that grpcio-tools makes have no types.
+# The stubs that grpcio-tools generates have no types.
 
 from __future__ import annotations
 
@@ -28,21 +28,21 @@ NODE_CAPABILITIES = "NodeGetCapabilities"
 NODE_INFO = "NodeGetInfo"
 
 WORDS_MAXIMUM = 500
-"""Characters of a driver's own words that are passed on."""
+"""Characters of a driver's own text that are passed on."""
 
 _LAST_LOOK = 0.5
-"""Seconds after the end of a subscription to a channel's state within which gRPC's thread, which
-looks each 0.2 s, has ended."""
+"""Seconds within which gRPC's polling thread, which checks a channel's state every 0.2 s, has ended
+once nothing is subscribed to that state."""
 
 _OPTIONS = (
     ("grpc.enable_http_proxy", 0),
     ("grpc.enable_retries", 0),
-    # Some servers refuse the path of a socket as a name of a host.
+    # Some servers refuse the path of a socket as a host name.
     ("grpc.default_authority", "localhost"),
-    # A driver that comes back is to be seen within seconds; by default this takes up to 120.
+    # A driver that comes back must be noticed within seconds; by default this takes up to 120 s.
     ("grpc.initial_reconnect_backoff_ms", 100),
     ("grpc.max_reconnect_backoff_ms", 1_000),
-    # Otherwise a quiet connection goes idle, which looks like one that was lost.
+    # Otherwise an unused connection goes idle, which looks like a lost connection.
     ("grpc.client_idle_timeout_ms", 2**31 - 1),
     # Otherwise a new channel shares the old one's connection, and its backoff.
     ("grpc.use_local_subchannel_pool", 1),
@@ -51,9 +51,9 @@ _OPTIONS = (
 
 @dataclass(frozen=True)
 class Refusal:
-    """A call without an answer: the call, gRPC's status for it, and the driver's words in one line.
+    """A call without an answer: the call, its gRPC status, and the driver's text in one line.
 
-    ``late`` when the deadline passed, so that the status is not the driver's.
+    ``late`` means that the deadline passed, so the status is not the driver's.
     """
 
     call: str
@@ -69,8 +69,8 @@ class Refusal:
 class Driver:
     """The driver behind the socket at ``path``.
 
-    ``lost`` is called, from a thread of gRPC's, when the connection is lost. One thread asks; any
-    may close.
+    ``lost`` is called in one of gRPC's threads when the connection is lost. Only one thread may
+    ask; any thread may close.
     """
 
     def __init__(self, path: str, lost: Callable[[], None]) -> None:
@@ -86,22 +86,23 @@ class Driver:
 
     @property
     def epoch(self) -> object | None:
-        """Return an object that stands for the present connection: another one after each loss.
+        """Return an object that stands for the current connection: a new one after each loss.
 
-        None while there is no connection, or gRPC has not reported it yet.
+        None while there is no connection, or while gRPC has not reported it yet.
         """
         return self._connection.epoch
 
     def ask(self, calls: Iterable[str], timeout: float) -> dict[str, Any]:
         """Return the answer to each call, or a Refusal.
 
-        All calls are made at once: together they take no longer than the slowest, ``timeout``
-        seconds at most.
+        All calls are made at once: together they take no longer than the slowest, and at most
+        ``timeout`` seconds.
         """
         return self._connection.ask(calls, timeout)
 
     def reconnect(self, timeout: float) -> None:
-        """Connect again, without the backoff of earlier failures, and wait for the outcome."""
+        """Connect again, without the backoff of earlier failures, and wait for the outcome, at most
+        ``timeout`` seconds."""
         with self._lock:
             if self._closed:
                 return
@@ -110,7 +111,7 @@ class Driver:
         self._connection.settled.wait(timeout)
 
     def close(self) -> None:
-        """Close the connection, without waiting; calls under way are answered by Refusals."""
+        """Close the connection, without waiting; calls in progress return Refusals."""
         with self._lock:
             self._closed = True
             self._connection.close()
@@ -119,8 +120,8 @@ class Driver:
 class _Connection:
     """One gRPC channel, which connects ``at_once`` or at the first call.
 
-    ``settled`` is set when the attempt has succeeded or failed; ``epoch`` is a new object each time
-    it is connected.
+    ``settled`` is set once an attempt to connect has succeeded or failed; ``epoch`` is a new object
+    each time the channel is connected, and None while it is not.
     """
 
     def __init__(self, path: str, lost: Callable[[], None], *, at_once: bool) -> None:
@@ -139,7 +140,7 @@ class _Connection:
                 call: self._calls[call][0].future(self._calls[call][1], timeout=timeout)
                 for call in calls
             }
-        except ValueError:  # the channel was closed meanwhile
+        except ValueError:  # the channel has been closed in the meantime
             return {call: Refusal(call, grpc.StatusCode.CANCELLED, "") for call in calls}
         if self._is_closed:
             self._cancel()
@@ -152,7 +153,7 @@ class _Connection:
         threading.Thread(target=self._close_unwatched, daemon=True).start()
 
     def _close_unwatched(self) -> None:
-        # gRPC's thread that watches the state fails if the channel closes between two of its looks.
+        # gRPC's thread that polls the state fails if the channel is closed between two polls.
         time.sleep(_LAST_LOOK)
         self._channel.close()
 
@@ -172,7 +173,7 @@ class _Connection:
 
 
 def _calls(channel: grpc.Channel) -> Mapping[str, tuple[Any, Any]]:
-    """Return by name the method for each call, and its request."""
+    """Return the method and the request of each call, by name."""
     identity = csi_pb2_grpc.IdentityStub(channel)
     controller = csi_pb2_grpc.ControllerStub(channel)
     node = csi_pb2_grpc.NodeStub(channel)
@@ -196,7 +197,7 @@ def _outcome(call: str, future: Any) -> Any:
     code = future.code()
     if code is grpc.StatusCode.OK:
         return future.result()
-    # A driver may give this status for a deadline of its own.
+    # A driver may return this status for a deadline of its own.
     late = code is grpc.StatusCode.DEADLINE_EXCEEDED and future.time_remaining() < 0.05
     words = " ".join(str(future.details() or "").split())
     if len(words) > WORDS_MAXIMUM:

@@ -26,9 +26,9 @@ _NO_TASK = Task()
 
 @dataclass(frozen=True)
 class Behind:
-    """The process behind a socket, None if it was not found, with its task in Nomad.
+    """The process behind a socket (None if it was not found), and its task in Nomad.
 
-    ``mounted`` are the plugin's ID and the roles by its mounts, None if they name none.
+    ``mounted`` are the plugin ID and the roles that its mounts show; None if they show none.
     """
 
     process: processes.Description | None = None
@@ -43,8 +43,8 @@ _NOTHING_BEHIND = Behind()
 class Examination:
     """The result of one probe of a socket.
 
-    ``problem`` is why the whole driver is unhealthy, "" if it is not; ``facts`` are the last facts
-    about the driver; ``problems`` has by role why that half is unhealthy.
+    ``problem`` says why the whole driver is unhealthy, "" if it is not; ``facts`` are the last
+    facts about the driver; ``problems`` says, by role, why that half is unhealthy.
     """
 
     problem: str
@@ -65,10 +65,10 @@ class Examination:
 
 
 class Examiner:
-    """Probes one target and remembers the facts about its driver; ``changed`` asks for a probe at
-    once.
+    """Probes one target and remembers the facts about its driver.
 
-    ``facts`` are those of the driver that was there before.
+    ``changed`` requests an immediate probe. ``facts`` are those of the driver that was there
+    before.
     """
 
     def __init__(
@@ -90,7 +90,7 @@ class Examiner:
         self._given_up = False
         self._listens = True
         self._behind = _NOTHING_BEHIND
-        self._epoch: object | None = None  # of the connection at which the process was looked up
+        self._epoch: object | None = None  # of the connection whose process was looked up
         self._driver = Driver(target.path, self._on_lost)
 
     def examine(self) -> Examination:
@@ -120,17 +120,17 @@ class Examiner:
         self._driver.close()
 
     def _on_lost(self) -> None:
-        """Ask for a probe, because the driver died, or makes room for another version.
+        """Request a probe, because the driver died, or makes room for another version.
 
-        A driver that is unhealthy already may drop every connection and must not be probed without
-        pause.
+        A driver that is already unhealthy gets no such probe: it may drop every connection, and
+        must not be probed without a pause.
         """
         self._refresh_at = 0.0
         if not self._given_up:
             self._changed()
 
     def _look_behind(self, problem: str) -> None:
-        """Find the process, once for each connection: it is another when the driver restarts."""
+        """Find the process, once per connection: a driver that restarts has a new process."""
         epoch = self._driver.epoch
         if epoch is None and problem:
             self._behind = _NOTHING_BEHIND
@@ -139,10 +139,10 @@ class Examiner:
         self._epoch = epoch
 
     def _ask(self, deadline: float) -> str:
-        """Ask the driver, and learn the facts about it; return why it is not healthy.
+        """Ask the driver, and learn the facts about it; return why it is not healthy, "" if it is.
 
-        All calls are made at once, so that a driver that is slow to answer each call, but in time,
-        is healthy.
+        All calls are made at once, so a driver that takes almost the whole time-out for each call
+        is still healthy.
         """
         now = time.monotonic()
         ask_all = now >= self._refresh_at
@@ -153,7 +153,7 @@ class Examiner:
         if _is_unavailable(answers[PROBE]):
             if problem := self._unreachable():
                 return problem
-            # A driver that is connected may itself say UNAVAILABLE for a service behind it.
+            # A connected driver may itself answer UNAVAILABLE because of a service behind it.
             if not self._driver.connected:
                 self._driver.reconnect(_left(deadline, _RECONNECT_TIMEOUT))
                 answers = self._driver.ask(calls, _left(deadline))
@@ -169,9 +169,9 @@ class Examiner:
         return problem
 
     def _verdict(self, answers: Mapping[str, Any]) -> str:
-        """Return the problem that the answer to Probe means; "" if none.
+        """Return the problem that the answer to Probe shows; "" if it shows none.
 
-        An absent ``ready`` is a true one (CSI, Probe).
+        An absent ``ready`` counts as true (CSI, Probe).
         """
         probe = answers[PROBE]
         if isinstance(probe, Refusal):
@@ -188,7 +188,7 @@ class Examiner:
         read = facts.read(answers, self._roles)
         if isinstance(read, Refusal):
             return problem or self._text_of(read)
-        # A driver that is not healthy may refuse for that reason a call that it answered before.
+        # An unhealthy driver may refuse a call that it answered when it was healthy.
         if not (problem and read.refusals):
             self._facts = read
         return problem or ("" if read.name else "the driver gives itself no name")

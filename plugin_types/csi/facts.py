@@ -50,10 +50,10 @@ _CALLS = {CONTROLLER: (CONTROLLER_CAPABILITIES,), NODE: (NODE_CAPABILITIES, NODE
 
 @dataclass(frozen=True)
 class Facts:
-    """A driver's account of itself.
+    """What a driver reports about itself.
 
-    ``details`` are the fingerprint's fields by role, for the roles that it has. ``refusals`` has by
-    role the call that it refused: that half is not healthy.
+    ``details`` are the fingerprint's fields by role, for the roles that the driver has.
+    ``refusals`` has, by role, a call that it refused: that half is not healthy.
     """
 
     name: str
@@ -69,8 +69,8 @@ def calls_for(roles: Collection[str]) -> tuple[str, ...]:
 def read(answers: Mapping[str, Any], roles: Collection[str]) -> Facts | Refusal:
     """Return the facts in the answers to ``calls_for(roles)``.
 
-    A service whose capabilities are UNIMPLEMENTED is one that the driver does not have. The result
-    is a Refusal where the driver does not even identify itself.
+    A driver that answers UNIMPLEMENTED when asked for a service's capabilities does not have that
+    service. The result is a Refusal if the driver does not even identify itself.
     """
     info, can = answers[PLUGIN_INFO], answers[PLUGIN_CAPABILITIES]
     for answer in (info, can):
@@ -96,12 +96,12 @@ def read(answers: Mapping[str, Any], roles: Collection[str]) -> Facts | Refusal:
 
 
 def is_not_csi(answers: Mapping[str, Any]) -> bool:
-    """Return whether none of the answers knows CSI's services: some other gRPC server gave them."""
+    """Return whether no call is implemented: the answers are those of some other gRPC server."""
     return all(_is_unimplemented(answer) for answer in answers.values())
 
 
 def lacks_identity(answers: Mapping[str, Any]) -> bool:
-    """Return whether the driver has other services of CSI's, but not the Identity service."""
+    """Return whether the driver, which has other CSI services, lacks the Identity service."""
     identity = (PROBE, PLUGIN_INFO, PLUGIN_CAPABILITIES)
     return all(_is_unimplemented(answers[call]) for call in identity)
 
@@ -126,7 +126,7 @@ def _node(answers: Mapping[str, Any]) -> dict[str, Any] | Refusal:
     return {
         "NodeInfo": {
             "ID": info.node_id,
-            # Zero means as many as the CO likes, which Nomad shows as the largest number.
+            # Zero means that the CO decides (CSI, NodeGetInfo); Nomad shows the largest number.
             "MaxVolumes": info.max_volumes_per_node if info.max_volumes_per_node > 0 else INT64_MAX,
             "AccessibleTopology": topology if info.HasField("accessible_topology") else None,
             **flags,

@@ -1,4 +1,4 @@
-"""Finds drivers' sockets: those of blocks and globs, the plugin each belongs to by its place."""
+"""Finds drivers' sockets, from blocks and globs, and the plugin that each path stands for."""
 
 from __future__ import annotations
 
@@ -22,11 +22,11 @@ _AS_ALL = Schedule()
 class Target:
     """A socket to probe.
 
-    ``file`` changes when another socket takes its place (device, inode, when it was made); None
-    where there is none. ``id`` is the plugin's by its place. Where ``driver_names`` is set, its
-    place does not show it. ``role`` is the only one that the block gives it; None: it is found out.
-    ``layout`` is its place in Nomad's folders; None: it is in none of them. ``schedule`` is that of
-    the block that names it.
+    ``file`` (device, inode, when it was made) differs once another socket takes its place; None if
+    there is no socket. ``id`` is the plugin's ID by the socket's path; with ``driver_names`` it is
+    a stand-in, because the path does not show the ID. ``role`` is the only role that the block
+    gives the socket; None: it is found out. ``layout`` is the socket's place in Nomad's folders;
+    None: it is in none of them. ``schedule`` is that of the block that names the socket.
     """
 
     path: str
@@ -46,11 +46,11 @@ class Target:
 def find_targets(settings: CsiSettings, remembered: Collection[str] = ()) -> dict[str, Target]:
     """Return all targets by the socket's path.
 
-    A socket that is reached by several paths is one target: of the block that names it, else of the
-    path that leads to it without a symbolic link, else of the first. A file of another kind in the
-    place of a socket is a target too, and so is the endpoint of an ``instance`` block whether its
+    A socket that several paths lead to is one target: that of the block that names it, else that of
+    the path without a symbolic link, else that of the first path. A file of another kind in the
+    place of a socket is a target too. So is the endpoint of an ``instance`` block, whether its
     socket exists or not: a driver that was never started is listed. ``remembered`` are paths that
-    are targets even if nothing is there, as long as a glob would find them.
+    are targets even if nothing is there, as long as a glob would match them.
     """
     paths = {path for pattern in settings.sockets for path in glob.iglob(pattern)}
     found = {path for path in paths if os.path.exists(path)}
@@ -69,7 +69,7 @@ def find_targets(settings: CsiSettings, remembered: Collection[str] = ()) -> dic
 
 
 def _is_sought(path: str, patterns: Iterable[str]) -> bool:
-    """Return whether one of the globs would find the path if something was there."""
+    """Return whether one of the globs would match the path if something were there."""
     parts = Path(path).parts
     return any(
         len(parts) == len(wanted := Path(pattern).parts)
@@ -79,9 +79,9 @@ def _is_sought(path: str, patterns: Iterable[str]) -> bool:
 
 
 def _file(path: str) -> tuple[int, int, int] | None:
-    """Return numbers that identify a file; None where there is none.
+    """Return numbers that identify a file; None if there is no file.
 
-    An inode's number may be used again, but not with the same time.
+    The number of an inode may be used again, but not with the same time.
     """
     try:
         status = os.stat(path)
@@ -91,7 +91,7 @@ def _file(path: str) -> tuple[int, int, int] | None:
 
 
 def _target(path: str, folders: dict[str, frozenset[str]]) -> Target:
-    """Return the target of a path that a glob found; ``folders`` keeps what was listed."""
+    """Return the target of a path that a glob found; ``folders`` caches the IDs below a root."""
     layout = nomad.layout_of(path)
     if layout is None:
         file = Path(path)
@@ -109,8 +109,9 @@ def _target(path: str, folders: dict[str, frozenset[str]]) -> Target:
 def folders_to_watch(patterns: Iterable[str]) -> frozenset[str]:
     """Return the folders in which an entry that matters to the globs may appear or vanish.
 
-    These are, for each glob, its folders that exist, and where the next is still missing, the last
-    that does. Folders below them are left out: kubelet and Nomad mount volumes there.
+    For each glob, these are the folders that may contain a socket or a match of a wildcard and, if
+    the next folder of the path is still missing, the last one that exists. Folders below them are
+    left out, because kubelet and Nomad mount volumes there.
     """
     return frozenset(
         folder
@@ -121,7 +122,7 @@ def folders_to_watch(patterns: Iterable[str]) -> frozenset[str]:
 
 
 def unreadable_folders(patterns: Iterable[str]) -> list[str]:
-    """Return the folders that would have to be read for the globs, and may not be."""
+    """Return the folders that have to be read for the globs but that the agent may not read."""
     levels = (_levels(Path(pattern)).items() for pattern in patterns)
     closed = {folder for level in levels for folder, readable in level if not readable}
     return sorted(folder for folder in closed if os.path.isdir(folder))
@@ -153,6 +154,6 @@ def _levels(pattern: Path) -> Mapping[str, bool]:
 
 
 def _may_read(folder: str, *, listed: bool) -> bool:
-    """Return whether the agent may reach the entries of a folder and, if need be, list them."""
+    """Return whether the agent may reach the entries of a folder and, if ``listed``, list them."""
     needed = os.X_OK | (os.R_OK if listed else 0)
     return os.access(folder, needed, effective_ids=True)

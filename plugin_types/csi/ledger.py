@@ -1,4 +1,4 @@
-"""The memory of sockets, so that a restart of the agent does not change what clients see."""
+"""A saved record of sockets, so that a restart of the agent does not change what clients see."""
 
 from __future__ import annotations
 
@@ -21,10 +21,11 @@ _VERSION = 1
 
 @dataclass(frozen=True)
 class Entry:
-    """One socket: the plugin's ID and its roles; the halves that its driver serves; its driver's
-    name; the ``Key`` of its process; whether it was ever healthy; when it was first seen, in
-    microseconds, and since when nothing listens on it, in seconds since the epoch (0: something
-    does); ``left`` if it was left out for that."""
+    """One socket: the plugin's ID and the socket's roles; the halves that its driver serves; the
+    driver's name; the ``Key`` of the driver's process; whether it was ever healthy; when the socket
+    was made (``born``, in microseconds since the epoch); since when nothing has listened on it
+    (``dead_since``, in seconds since the epoch; 0 if a process does); and whether it was left out
+    for that reason."""
 
     id: str = ""
     roles: Roles = NONE
@@ -39,7 +40,7 @@ class Entry:
 
 @dataclass(frozen=True)
 class Post:
-    """The plugin's ID and the roles of all allocations of one of Nomad's tasks."""
+    """The plugin ID and the roles that all allocations of one Nomad task have."""
 
     id: str = ""
     roles: Roles = NONE
@@ -47,7 +48,7 @@ class Post:
 
 @dataclass
 class Ledger:
-    """Entries by the sockets' paths, and posts by the tasks' keys. ``dirty`` until it is saved."""
+    """Entries by the sockets' paths, and posts by the tasks' keys. ``dirty`` means not saved."""
 
     sockets: dict[str, Entry] = field(default_factory=dict)
     tasks: dict[str, Post] = field(default_factory=dict)
@@ -58,20 +59,20 @@ class Ledger:
         return self.sockets.get(path, Entry())
 
     def note(self, path: str, entry: Entry) -> None:
-        """Remember an entry of a socket, as the last that changed."""
+        """Remember the entry of a socket, as the one that changed last."""
         if self.sockets.get(path) != entry:
             self.dirty = True
             _put_last(self.sockets, path, entry)
 
     def note_task(self, key: str, post: Post) -> None:
-        """Remember the post of a task, as the last that changed."""
+        """Remember the post of a task, as the one that changed last."""
         if key and self.tasks.get(key) != post:
             self.dirty = True
             _put_last(self.tasks, key, post)
 
     def id_of(self, provider: str) -> str:
-        """Return the only ID under which sockets of that driver are known; "" if there are several
-        or none."""
+        """Return the plugin ID under which sockets of that driver are known; "" if there are
+        several IDs or none."""
         ids = {one.id for one in self.sockets.values() if one.provider == provider and one.id}
         return ids.pop() if provider and len(ids) == 1 else ""
 
@@ -89,7 +90,7 @@ class Ledger:
 
 
 def load(file: StateFile) -> Ledger:
-    """Return the saved ledger. Items of another form than expected are left out."""
+    """Return the saved ledger. Items that do not have the expected form are left out."""
     saved = file.load()
     if saved.get("version") != _VERSION:
         return Ledger()
@@ -107,7 +108,7 @@ def _put_last(among: dict[str, Any], key: str, value: Any) -> None:
 
 
 def _plain(record: Entry | Post) -> dict[str, Any]:
-    """Return the fields that are not empty, as JSON has them."""
+    """Return the fields that are not empty, as JSON values."""
     plain = {
         name: sorted(v) if isinstance(v, frozenset) else v for name, v in asdict(record).items()
     }

@@ -1,8 +1,8 @@
-"""Nomad's knowledge of a driver: from its folders, the driver's mounts and its environment.
+"""What Nomad knows about a driver, read from its folders, the driver's mounts and environment.
 
 Nomad before 1.3 keeps sockets in ``csi/{controller,node,monolith}/ID/csi.sock``. Newer ones keep
 them in ``csi/plugins/ALLOC_ID/csi.sock``, and mount that folder and ``csi/{...}/ID`` into the
-driver's container. Nomad never removes the folders by ID, so that they alone prove nothing.
+driver's container. Nomad never removes the folders by ID, so they alone prove nothing.
 """
 
 from __future__ import annotations
@@ -43,8 +43,8 @@ _VARIABLES = {
 class Layout:
     """The place of a socket in Nomad's folders.
 
-    In the old layout ``id`` and ``roles`` are known, in the new one ``alloc_id`` is, and ``root``
-    is the folder ``csi``.
+    In the old layout, ``id`` and ``roles`` are known. In the new layout, ``alloc_id`` is known, and
+    ``root`` is the folder ``csi``.
     """
 
     id: str = ""
@@ -55,8 +55,7 @@ class Layout:
 
 @dataclass(frozen=True)
 class Task:
-    """The task of Nomad's that a process belongs to by its environment; "" where that is
-    unknown."""
+    """The Nomad task that a process belongs to, by its environment; unknown fields are ""."""
 
     alloc_id: str = ""
     name: str = ""
@@ -81,7 +80,7 @@ def layout_of(path: str) -> Layout | None:
 
 
 def ids_in(root: str) -> frozenset[str]:
-    """Return the plugins' IDs that have a folder in Nomad's folder ``csi``, with sockets or not."""
+    """Return the plugin IDs that have a folder in Nomad's folder ``csi``, with sockets or not."""
     return frozenset(
         entry.name
         for kind in _KINDS
@@ -102,8 +101,8 @@ def mounted(roots: Iterable[str], alloc_id: str) -> tuple[str, frozenset[str]] |
     """Return the plugin's ID and the roles that Nomad started an allocation for, from the roots of
     its process's mounts.
 
-    None if the mounts are not those of that allocation, or name no plugin, or several. Only the end
-    of a root counts: its beginning depends on the file system that Nomad's folder is on.
+    None if the mounts are not those of that allocation, or name no plugin or several. Only the end
+    of a root counts, because its beginning depends on the file system that Nomad's folder is on.
     """
     allocations, places = set(), set()
     for root in roots:
@@ -123,10 +122,10 @@ def mounts_of(pid: int, alloc_id: str) -> tuple[str, frozenset[str]] | None:
 
 
 def task_of(pid: int, layout: Layout) -> Task:
-    """Return the task that a process in one of Nomad's layouts is, by its environment.
+    """Return the task that a process in one of Nomad's layouts belongs to, by its environment.
 
-    In the new layout its folder is the allocation, and an environment of another one is ignored:
-    it was inherited from whatever started the process.
+    In the new layout, the socket's folder shows the allocation. An environment that names another
+    allocation is ignored: the process inherited it from its parent.
     """
     found = processes.environment(pid, _VARIABLES.keys())
     task = Task(**{_VARIABLES[name]: value for name, value in found.items()})
@@ -136,7 +135,7 @@ def task_of(pid: int, layout: Layout) -> Task:
 
 
 def described(process: Mapping[str, Any], task: Task) -> dict[str, Any]:
-    """Return the description of a process, with Nomad's names where they are known."""
+    """Return the description of a process, with Nomad's names if they are known."""
     named = {
         "AllocID": task.alloc_id,
         "Name": task.name,

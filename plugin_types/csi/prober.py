@@ -26,7 +26,7 @@ from plugind.toolbox.state_file import StateFile
 from plugind.toolbox.trust import why_diverted
 
 REMEMBERED_MAXIMUM = 1_000
-"""The number of drivers that are gone and whose facts are remembered."""
+"""The number of drivers that are gone but whose facts are remembered."""
 
 _UNREADABLE_SHOWN = 3
 
@@ -63,8 +63,8 @@ class CsiProber(Prober):
         return targets
 
     def instances_of(self, target: Target) -> Collection[tuple[str, str]]:
-        """Return the instance by the socket's place or block; nothing where only its driver knows
-        the ID."""
+        """Return the instance that the socket's path or block shows; nothing if only its driver
+        knows the ID."""
         return [] if target.driver_names else [(target.id, target.role or ANY_ROLE)]
 
     def schedule(self, target: Target) -> Schedule:
@@ -75,8 +75,8 @@ class CsiProber(Prober):
         return target.named
 
     def trouble(self) -> str:
-        """Return the folders of globs that the agent may not read, and the sockets that are not
-        shown."""
+        """Return the folders of globs that the agent may not read, and the sockets that are hidden
+        because their half is unknown."""
         folders = unreadable_folders(self._settings.sockets)
         more = len(folders) - _UNREADABLE_SHOWN
         words = [f"the agent may not read {folder}" for folder in folders[:_UNREADABLE_SHOWN]]
@@ -101,7 +101,7 @@ class CsiProber(Prober):
             examiner = self._examiners.get(target)
             if examiner is None:
                 if target not in self._found:
-                    return {}  # it was closed just now; opened again, it would never be closed
+                    return {}  # just closed; if it were opened again, nothing would close it
                 examiner = Examiner(
                     target,
                     self._settings,
@@ -126,7 +126,7 @@ class CsiProber(Prober):
     def _disconnect(self, target: Target) -> None:
         """Close the connection to the driver, and remember the facts about the driver.
 
-        gRPC would open the connection again by itself.
+        Otherwise gRPC would open the connection again by itself.
         """
         with self._lock:
             examiner = self._examiners.pop(target, None)

@@ -1,6 +1,6 @@
-"""All sockets of this machine together: turns the examination of each into its results.
+"""Turns the examination of each socket into its results, considering all sockets of this machine.
 
-A socket's results depend on the others: which half it is, and which of two allocations counts.
+The other sockets decide which half a socket is, and which of two allocations counts.
 """
 
 from __future__ import annotations
@@ -28,9 +28,11 @@ _BORN_MAXIMUM = (1 << 58) - 1
 
 @dataclass
 class Socket:
-    """One existing socket: its last evidence, and the keys in the results of its last probe.
+    """One existing socket: its last evidence, and the keys in the results of its last probe
+    (``given``).
 
-    ``delivered`` are those that the core has certainly received: of the last probe but one.
+    ``delivered`` are the keys that the core has certainly received: those of the probe before the
+    last one. ``hidden`` says why a live socket has no results; "" otherwise.
     """
 
     target: Target
@@ -42,7 +44,7 @@ class Socket:
 
 
 class Register:
-    """The sockets of this machine. ``gc_threshold`` in seconds; one thread at a time."""
+    """The sockets of this machine, for one thread at a time. ``gc_threshold`` is in seconds."""
 
     def __init__(
         self, gc_threshold: float, ledger: Ledger, now: Callable[[], float] = time.time
@@ -53,14 +55,14 @@ class Register:
         self._sockets: dict[str, Socket] = {}
 
     def begin(self, path: str) -> None:
-        """Note that a probe of that socket begins, so that the core has the results of the one
+        """Note that a probe of that socket begins, so the core has the results of the probe
         before."""
         if known := self._sockets.get(path):
             known.delivered = known.given
 
     def leave(self, path: str) -> list[str]:
-        """Remove a socket that is no longer a target; return the paths of those that it may
-        concern."""
+        """Remove a socket that is no longer a target; return the paths of the sockets whose results
+        this may change."""
         gone = self._sockets.pop(path, None)
         return [path for path, one in self._sockets.items() if gone and one.id == gone.id]
 
@@ -76,8 +78,8 @@ class Register:
 
     @property
     def hidden(self) -> str:
-        """Return the sockets without results, because their half is unknown, with the reasons; or
-        ""."""
+        """Return the sockets that have no results because their half is unknown, with the reasons;
+        "" if there are none."""
         sockets = sorted(self._sockets.items())
         words = [f"{path}: {one.hidden}" for path, one in sockets if one.hidden]
         more = [f"{len(words) - 3} more sockets"] if len(words) > 3 else []
@@ -107,7 +109,7 @@ class Register:
         return results
 
     def _noted(self, target: Target, found: Examination) -> Entry:
-        """Return the entry of the socket after the examination, not stored yet."""
+        """Return the socket's entry as updated by the examination, without storing it."""
         entry = self.ledger.socket(target.path)
         facts, process = found.facts, found.behind.process
         now = int(self._now())
@@ -126,11 +128,11 @@ class Register:
         )
 
     def _is_leftover(self, target: Target, entry: Entry) -> bool:
-        """Return whether that socket is no longer expected: dead for long, and found by a glob
-        only.
+        """Return whether that socket is no longer expected: dead for longer than ``gc_threshold``,
+        and found only by a glob.
 
-        It is reported once more after a restart of the agent, since only reported instances can
-        leave.
+        After a restart of the agent, such a socket is reported once more if it has not left yet,
+        since only reported instances can leave.
         """
         if target.named or not entry.dead_since:
             return False
@@ -169,7 +171,7 @@ class Register:
     def _store(self, one: Socket, found: Examination, entry: Entry, assigned: Assignment) -> None:
         layout = one.target.layout
         if layout and one.id == layout.alloc_id:
-            self.ledger.note(one.target.path, entry)  # a substitute for an ID is not kept
+            self.ledger.note(one.target.path, entry)  # the ID is a mere stand-in: not stored
             return
         roles = assigned.roles if assigned.certain else entry.roles
         self.ledger.note(one.target.path, replace(entry, id=one.id, roles=roles))
@@ -205,14 +207,15 @@ class Register:
         return results or ({} if served is None else self._unknown(one, found, assigned))
 
     def _unknown(self, one: Socket, found: Examination, assigned: Assignment) -> Results:
-        """Return the result for a driver that serves no half, or whose halves are unknown."""
+        """Return the result for a driver that serves neither half, or whose halves are unknown."""
         problem = found.problem or "the driver has neither the Controller nor the Node service"
         sick = replace(found, problem=problem)
         return {(one.id, ANY_ROLE): self._fingerprint(one, sick, "", standby=assigned.standby)}
 
     def _kept(self, one: Socket, roles: Roles, among: list[Socket]) -> Roles:
-        """Return the halves that the socket had before and that are another's now, until the core
-        knows the other's: taken away any earlier, they would be reported as gone on purpose."""
+        """Return the halves that the socket had before and that now belong to another socket, until
+        the core has the other's results. Halves that were removed any earlier would be reported as
+        gone on purpose."""
         others = [other.delivered for other in among if other is not one]
         return frozenset(
             role
@@ -240,7 +243,8 @@ class Register:
     def _succession(self, one: Socket, *, standby: bool) -> Mapping[str, Any]:
         """Return the rank of the socket among others of its ID and role.
 
-        As in Nomad the newest counts that was ever healthy, and an older one once that is gone.
+        As in Nomad, the newest socket that was ever healthy counts, and an older one once the
+        newest is gone.
         """
         entry = self.ledger.socket(one.target.path)
         rank = (

@@ -1,4 +1,4 @@
-"""The two halves of a CSI plugin and what each is called on the wire."""
+"""The two halves of a CSI plugin, and their names on the wire."""
 
 from __future__ import annotations
 

@@ -4,7 +4,7 @@ It is for trying plugind out, and for its tests.
 """
 
 # mypy: allow-untyped-calls
-# The code that grpcio-tools makes has no types.
+# The code that grpcio-tools generates has no types.
 
 from __future__ import annotations
 
@@ -44,12 +44,13 @@ _NODE_CAN = (_NodeCan.STAGE_UNSTAGE_VOLUME, _NodeCan.GET_VOLUME_STATS)
 
 
 def serve(path: str, behaviour: Behaviour, *, exit_with_stdin: bool) -> None:
-    """Serve at the socket ``path`` until SIGTERM, SIGINT or, if so asked, the end of input.
+    """Serve at the socket ``path`` until SIGTERM, SIGINT or, with ``exit_with_stdin``, the end of
+    standard input.
 
     Raise PlugindError when that is impossible.
     """
-    # The signals are waited for below, so no thread may take them. A signal that is ignored, as
-    # SIGINT is in a shell's background, would never arrive, so each has a handler.
+    # The signals are awaited below, so no thread may handle them. A signal that is ignored, as
+    # SIGINT is in a shell's background jobs, would never arrive, so each signal gets a handler.
     for number in _SIGNALS:
         signal.signal(number, lambda *_: None)
     signal.pthread_sigmask(signal.SIG_BLOCK, _SIGNALS)
@@ -71,7 +72,7 @@ def serve(path: str, behaviour: Behaviour, *, exit_with_stdin: bool) -> None:
 class Sample(
     csi_pb2_grpc.IdentityServicer, csi_pb2_grpc.ControllerServicer, csi_pb2_grpc.NodeServicer
 ):
-    """The three services, behaving as the last command says."""
+    """The three services of CSI, which behave as the last command demanded."""
 
     def __init__(self, behaviour: Behaviour) -> None:
         self._behaviour = behaviour
@@ -131,8 +132,8 @@ class Sample(
         )
 
     def _pace(self, context: Any, role: str = "") -> Behaviour:
-        """Wait as the behaviour demands, then return it. Abort a call of a half that the driver
-        lacks."""
+        """Wait as the behaviour demands, then return the behaviour. Abort a call to a half that the
+        driver lacks."""
         context.add_callback(self._wake)
         with self._changed:
             self._changed.wait_for(
@@ -154,8 +155,8 @@ class Sample(
 def _make_room(path: str) -> None:
     """Remove a socket that a killed driver left behind.
 
-    Raise PlugindError for one that is served, for another kind of file, and for a path that is too
-    long.
+    Raise PlugindError for a socket that a process serves, for another kind of file, and for a path
+    that is too long.
     """
     if len(os.fsencode(control_path(path))) > PATH_MAXIMUM:
         most = PATH_MAXIMUM - len(control_path(""))
@@ -188,7 +189,7 @@ def _start(path: str, driver: Sample) -> Any:
 
 
 class _Control(socketserver.ThreadingUnixStreamServer):
-    """Takes commands: one line in, and one line out, empty or with the problem."""
+    """Takes commands: reads one line, and answers with one line, empty or with the problem."""
 
     daemon_threads = True
     driver: Sample
@@ -207,7 +208,7 @@ class _Control(socketserver.ThreadingUnixStreamServer):
 
 
 def _control(path: str, driver: Sample) -> ExitStack:
-    """Take commands until the end of the context that it returns."""
+    """Take commands until the returned context ends."""
     until_end = ExitStack()
     place = control_path(path)
     _remove(place)

@@ -58,8 +58,8 @@ def csi_sample(
 ) -> None:
     """Run a small real CSI driver, to try things out.
 
-    It has no volumes and serves until SIGTERM or Ctrl-C. "plugind csi-tell" makes it fail, hang or
-    behave in other ways meanwhile.
+    It has no volumes and serves until SIGTERM or Ctrl-C. While it runs, "plugind csi-tell" makes it
+    fail, hang or behave in other ways.
     """
     behaviour = Behaviour(
         name=name,
@@ -75,7 +75,7 @@ def csi_sample(
         delay=parse_delay(slow),
         hang=hang,
     )
-    # By name: this module is imported by every plugind command, and gRPC takes its time.
+    # By name, because every plugind command imports this module, and gRPC is slow to import.
     serve = resolve_name("plugin_types.csi.sample:serve")
     serve(os.path.abspath(path), behaviour, exit_with_stdin=exit_with_stdin)
 

@@ -23,11 +23,11 @@ def _flag() -> Flag:
 
 _made = cache(
     lambda schema: schema()
-)  # to make a schema takes ten times as long as to load with it
+)  # because making a schema takes ten times as long as loading with it
 
 
 def _zeros(schema: type[WireSchema]) -> dict[str, Any]:
-    """Return an object that was never reported, as clients see it: zeros, never null."""
+    """Return what clients see in place of an object that was never reported: zeros, never null."""
     loaded: dict[str, Any] = _made(schema).load({})
     return loaded
 
@@ -65,7 +65,7 @@ class ControllerInfoSchema(WireSchema):
 
 
 class NodeInfoSchema(WireSchema):
-    """The Node service's account of its machine, and its capabilities."""
+    """What the Node service reports about its machine, and its capabilities."""
 
     ID = Text(load_default="")
     MaxVolumes = Number(load_default=0)
@@ -94,17 +94,17 @@ class NodeFingerprintSchema(_FingerprintSchema):
 
 
 class RowSchema(WireSchema):
-    """The fields of a list's row beyond the core's."""
+    """The fields of a row in a list, in addition to the core's."""
 
     Provider = Text(load_default="")
     ControllerRequired = _flag()
 
 
 class BodySchema(RowSchema):
-    """The fields of a read beyond the core's.
+    """The fields of a read, in addition to the core's.
 
-    Nomad's server sends ControllerRequired where its document has ControllersRequired; a read has
-    both.
+    Nomad's server sends ControllerRequired, but its documentation has ControllersRequired; a read
+    has both.
     """
 
     Version = Text(load_default="")

@@ -14,7 +14,7 @@ from plugin_types.csi.roles import ROLES
 from plugind.fields import BlocksByRole, Duration, Identifier, Text
 from plugind.plugin_type import Schedule, ScheduleSchema, Settings, SettingsSchema
 
-# The usual places of data_dir on Nomad's clients: those of its packages and of its guides.
+# The usual paths of data_dir on Nomad's clients, from its packages and its guides.
 _NOMAD_DATA = ("/var/lib/nomad", "/opt/nomad/data", "/opt/nomad")
 
 DEFAULT_SOCKETS = (
@@ -31,8 +31,8 @@ _DAY = 86_400.0
 
 @dataclass(frozen=True)
 class NamedInstance(Schedule):
-    """A driver in the configuration: its socket's path, its only role here if given, and its
-    schedule."""
+    """A driver that the configuration names: the path of its socket, its only role on this machine
+    (None: it is found out), and its schedule."""
 
     endpoint: str
     role: str | None = None
@@ -42,8 +42,8 @@ class NamedInstance(Schedule):
 class CsiSettings(Settings):
     """The settings of the block.
 
-    ``instance`` has the blocks of each plugin ID, one or one for each role; ``refresh_interval``
-    and ``gc_threshold`` are in seconds.
+    ``instance`` has the blocks of each plugin ID: a single one, or one for each role.
+    ``refresh_interval`` and ``gc_threshold`` are in seconds.
     """
 
     sockets: tuple[str, ...]
@@ -69,7 +69,7 @@ class SocketGlobs(fields.List[str]):
 
 
 class Endpoint(Text):
-    """``unix:///PATH``, as CSI drivers take it themselves (CSI_ENDPOINT), loaded to the path."""
+    """``unix:///PATH``, as CSI drivers themselves expect it (CSI_ENDPOINT), loaded to the path."""
 
     def _deserialize(self, value: Any, attr: str | None, data: Any, **kwargs: Any) -> str:
         text = super()._deserialize(value, attr, data, **kwargs)

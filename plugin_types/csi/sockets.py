@@ -1,5 +1,4 @@
-"""The facts about a socket that follow from its path: its plugin's ID, and why it is
-unreachable."""
+"""Finds out, from a socket's path, the ID of its plugin, and why the socket is unreachable."""
 
 from __future__ import annotations
 
@@ -12,7 +11,7 @@ import stat
 from plugind.fields import ID_PATTERN
 
 PATH_MAXIMUM = 107
-"""Bytes of a socket's path: sun_path, less the closing zero (unix(7))."""
+"""Bytes of a socket's path: sun_path, less the terminating null byte (unix(7))."""
 
 
 def plugin_id(name: str) -> str:
@@ -27,16 +26,17 @@ def plugin_id(name: str) -> str:
 
 
 def too_long(path: str) -> str:
-    """Return a problem when no socket can be reached by a path of that length; "" otherwise."""
+    """Return a problem if the path is too long to reach any socket by it; "" otherwise."""
     if len(os.fsencode(path)) <= PATH_MAXIMUM:
         return ""
     return f"the path {path} is longer than the {PATH_MAXIMUM} bytes that a socket's may have"
 
 
 def hangs(path: str) -> str:
-    """Return a problem when the listener on a socket takes no more connections; "" if it does.
+    """Return a problem if the listener on a socket accepts no more connections; "" otherwise.
 
-    Its backlog is full: the process lives, but has stopped accepting. The path is not ``too_long``.
+    Then its backlog is full: the process is alive, but has stopped accepting. The path must not be
+    ``too_long``.
     """
     with socket.socket(socket.AF_UNIX, socket.SOCK_STREAM | socket.SOCK_NONBLOCK) as probe:
         try:
@@ -51,7 +51,7 @@ def hangs(path: str) -> str:
 def unreachable(path: str) -> str:
     """Return why no process can be reached at a socket, for operators; "" if one can.
 
-    The path is not ``too_long``.
+    The path must not be ``too_long``.
     """
     with socket.socket(socket.AF_UNIX, socket.SOCK_STREAM | socket.SOCK_NONBLOCK) as probe:
         try:

@@ -14,8 +14,8 @@ def summarise(fingerprints: Mapping[str, Collection[Fingerprint]]) -> dict[str, 
     """Return the values of the row and the body, in one pass; the order of fingerprints does not
     matter.
 
-    Where instances disagree (an upgrade under way), Provider and Version are those of the healthy
-    instance that was updated last; without a healthy one, of the last that reported any.
+    If instances disagree (during an upgrade), Provider and Version are those of the healthy
+    instance that was updated last; if none is healthy, those of the last that reported any.
     """
     said = (
         (one.healthy, one.updated, provider, one.details.get("ProviderVersion", ""))
@@ -34,7 +34,7 @@ def summarise(fingerprints: Mapping[str, Collection[Fingerprint]]) -> dict[str, 
 
 
 def _needs_controller(fingerprint: Fingerprint) -> bool:
-    """Return Nomad's rule: volumes are attached by a controller, so one has to be there."""
+    """Return whether a controller is required; by Nomad's rule, it is if it attaches volumes."""
     info = fingerprint.details.get("ControllerInfo", {})
     return bool(
         fingerprint.details.get("RequiresControllerPlugin")

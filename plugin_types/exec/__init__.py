@@ -1,7 +1,7 @@
 """The exec plugin type: any program is a prober, by configuration alone.
 
-Checks of Nagios and of the Monitoring Plugins project run unchanged; a program that checks several
-things prints a line of JSON for each.
+Checks for Nagios, and those of the Monitoring Plugins project, run unchanged. A program that checks
+several things prints a line of JSON for each.
 """
 
 from __future__ import annotations
@@ -53,8 +53,8 @@ class ExecType(PluginType):
 
 
 def _current_status(fingerprint: Fingerprint) -> str:
-    """Return the last status of a check; UNKNOWN for a good status of a check that is not heard of
-    now."""
+    """Return the last status of a check; UNKNOWN if that was good but the check is not heard from
+    any more."""
     status = str(fingerprint.details.get("Status", ""))
     return UNKNOWN if not fingerprint.healthy and status in ("", OK, WARNING) else status
 

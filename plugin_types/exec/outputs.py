@@ -1,6 +1,6 @@
-"""Reads the output of a check as fingerprints: in the way of Nagios, or as lines of JSON.
+"""Reads the output of a check as fingerprints: in the format of Nagios, or as lines of JSON.
 
-The former is described in the guidelines of the Monitoring Plugins project
+The format of Nagios is described in the guidelines of the Monitoring Plugins project
 (https://www.monitoring-plugins.org/doc/guidelines.html).
 """
 
@@ -31,17 +31,17 @@ from plugind.toolbox.programs import Ended
 Results = dict[tuple[str, str], dict[str, Any]]
 
 WORDS_MAXIMUM = 4_000
-"""Characters of a check's own words that are passed on."""
+"""Characters of a check's own text that are passed on."""
 
 _BY_EXIT = dict(enumerate(STATUSES))
 
 _KEY_MAXIMUM = 64
 _PERF_DATA = re.compile(r"\s*(?:'(?:[^']|'')+'|[^\s='|]+)=\S")
-"""The beginning of performance data: a label, in single quotes where it has blanks, and a value."""
+"""The beginning of performance data: a label, in single quotes if it has blanks, and a value."""
 
 
 def read_nagios(id: str, ended: Ended) -> Results:
-    """Return the one fingerprint of a check that prints as Nagios' plugins do."""
+    """Return the one fingerprint of a check that prints in the format of Nagios."""
     if ended.signal:
         return failed(id, f"it was ended by {ended.signal}")
     words, perf = _parted(_lines(ended.output))
@@ -60,9 +60,10 @@ def read_nagios(id: str, ended: Ended) -> Results:
 def _parted(lines: Iterable[str]) -> tuple[str, str]:
     """Return the description in a check's output and all of its performance data.
 
-    The description is the first line that has text in front of its bar. Performance data stands
-    behind the bar of any line. From the first bar after the first line on, it also fills whole
-    lines, as in the plugin API of Nagios 3; text between such lines is no performance data.
+    The description is the text before the bar (``|``) in the first line that has such text. What
+    follows the bar is performance data, in any line. After the first bar in a later line than the
+    first, whole lines may be performance data, as in the plugin API of Nagios 3; other text between
+    such lines is not.
     """
     words, perf, may_fill_lines = "", [], False
     for number, line in enumerate(filter(str.strip, lines)):
@@ -77,12 +78,12 @@ def _parted(lines: Iterable[str]) -> tuple[str, str]:
 
 
 def failed(id: str, reason: str) -> Results:
-    """Return the fingerprint of a check that gave no answer."""
+    """Return the fingerprint of a check that gave no result."""
     return {(id, CHECK): {"Healthy": False, "HealthDescription": reason, "Status": UNKNOWN}}
 
 
 def read_json(ended: Ended) -> Results:
-    """Return the fingerprints in lines of JSON, one for each.
+    """Return the fingerprints in an output of JSON lines, one per line.
 
     Raise ProbeFailed for any mistake, because instances that are left out would count as gone.
     """
@@ -151,7 +152,7 @@ def _refuse(constant: str) -> NoReturn:
 
 def _object(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
     """Return a JSON object, given its members. Raise ProbeFailed when two have the same key,
-    because it is unknown which of them counts."""
+    because it is unclear which of them counts."""
     found: dict[str, Any] = {}
     for key, value in pairs:
         if key in found:
@@ -197,8 +198,8 @@ def _first(printed: bytes) -> str:
 
 
 def _lines(printed: bytes) -> list[str]:
-    """Return the lines of an output. Only LF and CRLF end one: str.splitlines would also cut at
-    form feeds, vertical tabs and Unicode's separators, which are characters of a check's text."""
+    """Return the lines of an output. Only LF and CRLF end a line: str.splitlines would also split
+    at form feeds, vertical tabs and Unicode separators, which may be part of a check's text."""
     return [line.removesuffix("\r") for line in printed.decode(errors="replace").split("\n")]
 
 

@@ -14,7 +14,7 @@ from plugind.plugin_type import Prober, Schedule
 from plugind.toolbox.programs import Program
 
 OUTPUT_MAXIMUM = 1 << 19
-"""Bytes that a check may print. Its fingerprints must fit a message of the prober's, 1 MiB."""
+"""Bytes that a check may print. Its fingerprints must fit into one message of the prober, 1 MiB."""
 
 _NUMBER = re.compile(
     r"""
@@ -33,7 +33,7 @@ _NUMBER = re.compile(
 
 
 class ExecProber(Prober):
-    """Each check is a target of its own; the core runs them side by side."""
+    """Each check is a target of its own; the core runs them in parallel."""
 
     def __init__(self, settings: ExecSettings) -> None:
         self._runners = {
@@ -72,15 +72,16 @@ class Runner:
             found = outputs.read_nagios(self._id, self._program.run(self._timeout))
         except ProbeFailed as error:
             found = outputs.failed(self._id, str(error))
-        # Most of Nagios' checks print other numbers each time. If those counted as changes, no time
-        # would be older than the last probe, and every probe would wake all blocking queries.
+        # Most Nagios checks print different numbers each time. If those counted as changes, every
+        # update time would be that of the last probe, and every probe would wake all blocking
+        # queries.
         if self.check.report_numbers or _without_numbers(found) != _without_numbers(self._last):
             self._last = found
         return self._last
 
 
 def _without_numbers(found: Results) -> dict[tuple[str, str], dict[str, Any]]:
-    """Return the results with the same number in place of every number in their texts."""
+    """Return the results with every number in their texts replaced by 0."""
     return {
         key: {
             name: _NUMBER.sub("0", value) if isinstance(value, str) else value

@@ -11,7 +11,7 @@ CHECK = "check"
 ROLES = {CHECK: "Checks"}
 
 OK, WARNING, CRITICAL, UNKNOWN = STATUSES = ("OK", "WARNING", "CRITICAL", "UNKNOWN")
-"""The statuses in the order of their exit statuses, from 0."""
+"""The statuses in the order of the exit statuses that stand for them, from 0."""
 
 PERF_DATA_MAXIMUM = 8_192
 DETAILS_MAXIMUM = 64
@@ -32,6 +32,6 @@ class CheckFingerprintSchema(WireSchema):
 
 
 class SummarySchema(WireSchema):
-    """The part of a row and a body: the worst status of all nodes."""
+    """The type's part of a row and a body: the worst status on any node."""
 
     Status = Text(load_default="")

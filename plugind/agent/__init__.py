@@ -2,8 +2,8 @@
 
 driver -> prober (plugin type, in a process of its own) -> supervisor -> report -> server.
 
-It is imported when it is first asked for, since a server without the client role needs nothing of
-it. ``__init__.pyi`` has the types.
+The names below are imported on first use, since a server without the client role needs none of
+them. ``__init__.pyi`` has the types.
 """
 
 from plugind.lazy import lazy_attributes

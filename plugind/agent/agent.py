@@ -28,7 +28,7 @@ from plugind.wire import addresses
 STOP_TIMEOUT = 10.0
 
 STATE_FOLDER = "types"
-"""The folder below ``data_dir`` that has a folder for the state of each plugin type's prober."""
+"""The folder in ``data_dir`` with one subfolder per plugin type, for the state of its prober."""
 
 _log = logs.get("agent")
 
@@ -36,12 +36,12 @@ _log = logs.get("agent")
 class Agent:
     """Watches over this machine's plugins and reports them as node ``name``.
 
-    ``servers`` are addresses, one or more, used in turn. ``advertise`` is the node's own address,
+    ``servers`` are one or more addresses, used in turn. ``advertise`` is the node's own address,
     HOST or HOST:PORT; by default it is the address from which the node reaches the server. ``port``
-    is added to an address without one. ``types`` maps each plugin type to its settings block as
-    configuration has it: JSON values, which the type's own process loads. That process logs with
-    ``log_level`` and ``log_json``. ``command`` returns the command line that starts it, given the
-    type's name (``prober_command`` when None).
+    is added to an address without one. ``types`` maps each plugin type to its settings block as it
+    is in the configuration: JSON values, which the type's own process loads. That process logs with
+    ``log_level`` and ``log_json``. ``command`` returns the command line that starts the process,
+    given the type's name (``prober_command`` when None).
     """
 
     def __init__(
@@ -82,10 +82,10 @@ class Agent:
         self._identity: Identity | None = None
         self._reporter: Reporter | None = None
         self.threads: list[OwnedThread] = []
-        """Threads of others that health reports with the agent's own."""
+        """Threads of other components, which health reports along with the agent's own."""
 
     def start(self) -> None:
-        """Start to watch and to report, in threads and processes of the agent's own; once only.
+        """Start to watch and report, in the agent's own threads and processes; call it only once.
 
         Raise IdentityError when ``data_dir`` cannot be used, or another agent uses it.
         """
@@ -108,11 +108,10 @@ class Agent:
         _log.info("watching", node=self._identity.node_id, types=",".join(self._supervisors))
 
     def reload(self, types: Mapping[str, Mapping[str, Any]]) -> None:
-        """Watch exactly these types with these blocks from now on; leave alone those that did not
-        change.
+        """Watch exactly these types, with these blocks, from now on; leave unchanged types alone.
 
         A type that changed is shown as before until its new process answers. Instances that a block
-        no longer has, and those of a type that was removed, have left on purpose.
+        no longer has, and all instances of a removed type, count as having left on purpose.
         """
         with self._lock:
             self._refused = ""
@@ -147,9 +146,9 @@ class Agent:
     def stop(self, timeout: float = STOP_TIMEOUT, *, leave: bool = False) -> None:
         """End the probers and all threads; do nothing when called again.
 
-        With ``leave`` report to a server that this node leaves, and its instances with it;
-        otherwise they stay expected. A prober that hangs is killed after GRACE seconds. A server
-        that hangs is waited for until ``timeout`` seconds are over.
+        With ``leave``, report to a server that this node leaves, along with its instances;
+        otherwise they stay expected. A prober that hangs is killed after GRACE seconds. The wait
+        for a server that hangs ends after ``timeout`` seconds.
         """
         with self._lock:
             if self._identity is None or self._reporter is None:
@@ -183,9 +182,9 @@ class Agent:
         return Health(ok and threads.ok, (*results, *threads.findings))
 
     def troubles(self) -> dict[str, str]:
-        """Return by plugin type why it cannot be reported in full; "" when it can.
+        """Return, for each plugin type, why it cannot be reported in full; "" when it can.
 
-        None of it is the agent's own: the other types go on.
+        Such a problem concerns only its type, not the agent: the other types continue.
         """
         troubles = {}
         for type, each in sorted(self._supervisors.items()):
@@ -211,7 +210,8 @@ class Agent:
     def _successor(self, type: str, block: Mapping[str, Any] | None) -> Supervisor:
         """Return the supervisor that continues with the known state of a type.
 
-        Without a block it is only to report that all instances left; it is not to be started.
+        Without a block, the supervisor only reports that all instances left, and must not be
+        started.
         """
         known = self._supervisors.get(type)
         if known is None:
@@ -267,7 +267,7 @@ class Agent:
         return {**whole, "Plugins": plugins, "Allocations": allocations}
 
     def _probes(self) -> dict[str, dict[str, int]]:
-        """Return the probes since the start, by plugin type, as a server takes them."""
+        """Return the numbers of probes since the start, by plugin type, as servers expect them."""
         found = {type: each.probes for type, each in self._supervisors.items()}
         return {
             type: {"Count": each.number, "Failures": each.failures, "Time": each.time}
@@ -279,7 +279,7 @@ class Agent:
         for type, supervisor in self._supervisors.items():
             left = report.left(reported, type)
             supervisor.acknowledged(left)
-            if left and supervisor.state.left:  # there was no room for more of it
+            if left and supervisor.state.left:  # the report had no room for all that left
                 self._changed()
 
 

@@ -10,10 +10,10 @@ PROCESS = "Process"
 
 
 class Allocations:
-    """The processes on a node, each once, under IDs that no other process has on any node.
+    """The processes on a node, each listed once, under an ID that no process of any node shares.
 
-    The ID is that of the allocation that the process belongs to by its own account, or one derived
-    from the node and the process.
+    The ID is that of the allocation that the process says it belongs to, or else one derived from
+    the node and the process.
     """
 
     def __init__(self, node_id: str) -> None:
@@ -21,8 +21,8 @@ class Allocations:
         self._described: dict[str, dict[str, Any]] = {}
 
     def take(self, fingerprint: Mapping[str, Any]) -> dict[str, Any]:
-        """Return the fingerprint as a server takes it: with the ID of its process in place of the
-        details."""
+        """Return the fingerprint as a server expects it: with the ID of its process instead of the
+        process's details."""
         rest = {key: value for key, value in fingerprint.items() if key != PROCESS}
         if (process := fingerprint.get(PROCESS)) is None:
             return rest

@@ -16,11 +16,11 @@ _ARCHITECTURES: Mapping[str, str] = {
     "armv6l": "arm",
     "armv7l": "arm",
 }
-"""Go's names, which Nomad uses, where they are not the kernel's."""
+"""Go's names of architectures, which Nomad uses, if they differ from the kernel's."""
 
 
 def attributes() -> dict[str, str]:
-    """Return the attributes of this machine, without those that it does not report."""
+    """Return the attributes of this machine; those that it does not report are left out."""
     kernel = platform.uname()
     release: Mapping[str, str] = {}
     with suppress(OSError):

@@ -5,12 +5,12 @@ from __future__ import annotations
 import random
 from dataclasses import dataclass
 
-_DOUBLINGS_MAXIMUM = 16  # beyond any longest wait that makes sense, and far from overflowing
+_DOUBLINGS_MAXIMUM = 16  # enough to reach any sensible longest wait, and far from overflowing
 
 
 @dataclass(frozen=True, slots=True)
 class Backoff:
-    """From ``shortest`` to ``longest`` seconds, doubling with every failure in a row."""
+    """Delays from ``shortest`` to ``longest`` seconds, doubled with each failure in a row."""
 
     shortest: float
     longest: float

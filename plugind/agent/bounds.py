@@ -1,7 +1,7 @@
-"""The bounds of what one plugin type, and a node as a whole, may report.
+"""The limits on what one plugin type, and a node as a whole, may report.
 
-A type that floods must not harm another. A prober's process keeps within ``Room``; whatever it
-does, ``fit`` keeps a report within what a server takes.
+A type that reports too much must not harm the others. A prober's process limits itself with
+``Room``; whatever the probers do, ``fit`` keeps a report within what a server accepts.
 """
 
 from __future__ import annotations
@@ -24,7 +24,7 @@ SIZE_MAXIMUM = 4 * MEBIBYTE
 """Bytes of all fingerprints of one type, as JSON."""
 
 REPORT_SIZE_MAXIMUM = 7 * MEBIBYTE
-"""Bytes of a node's plugins in a report: less than the 8 MiB that a server takes for all of it."""
+"""Bytes of a node's plugins in a report: a server accepts up to 8 MiB for the whole report."""
 
 _FRAME = 64  # bytes around a fingerprint, or an allocation with its ID: quotes, braces and commas
 
@@ -45,8 +45,8 @@ class _Measured(NamedTuple):
 class Room:
     """The room that all targets of a type share: ``instances``, of ``size`` bytes in total.
 
-    An instance that has a place keeps it. One that comes when all places are taken gets none until
-    one is free. Safe for threads.
+    An instance that has a place keeps it. An instance that comes when all places are taken gets
+    none until one is free. Thread-safe.
     """
 
     def __init__(self, instances: int, size: int = SIZE_MAXIMUM) -> None:
@@ -59,7 +59,8 @@ class Room:
         self._lock = threading.Lock()
 
     def admit(self, outcome: Found | Failed) -> Found | Failed:
-        """Return what may be reported of a target: all of it, or as much as there is room for."""
+        """Return the part of an outcome that may be reported: all of it, or what there is room
+        for."""
         with self._lock:
             self._hidden.pop(outcome.target, None)
             if isinstance(outcome, Found):
@@ -108,8 +109,8 @@ class Room:
         return replace(outcome, instances={key: wanted[key] for key in taken}, beyond=beyond)
 
     def _sizes(self, target: str, wanted: Mapping[Key, Mapping[str, Any]]) -> dict[Key, int]:
-        """Return the bytes of each fingerprint; those that are the same objects as the last time
-        are not measured again."""
+        """Return the size of each fingerprint in bytes; a fingerprint that is the same object as
+        last time is not measured again."""
         last = self._measured.get(target, {})
         measured = {
             key: found
@@ -124,11 +125,11 @@ class Room:
 def fit(
     plugins: Plugins, allocations: Mapping[str, Any] = _NONE
 ) -> tuple[dict[str, dict[str, dict[str, Any]]], dict[str, int]]:
-    """Return the plugins that a server takes in one report, and by type how many instances do not
-    fit.
+    """Return the plugins that fit into one report, and by type how many instances do not fit.
 
     ``plugins`` are by type, ID and role. The ``allocations`` that they name count towards the size.
-    When it is too much, types with few instances keep all, and the others get equal shares.
+    If not everything fits, types with few instances keep all of them, and the others get equal
+    shares.
     """
     sizes = {
         type: {
@@ -143,7 +144,7 @@ def fit(
     fitting: dict[str, dict[str, dict[str, Any]]] = {}
     left_out: dict[str, int] = {}
     for type, of_type in plugins.items():
-        # Those that left on purpose come last: they can be reported later.
+        # Instances that left on purpose come last, because they can be reported later.
         keys = sorted(sizes[type], key=lambda key: (of_type[key[0]][key[1]] is None, key))
         kept = within(keys, sizes[type], space[type])[: places[type]]
         fitting[type] = {}
@@ -155,7 +156,7 @@ def fit(
 
 
 def named(allocations: Mapping[str, Any], plugins: Plugins) -> dict[str, Any]:
-    """Return those of the allocations that the plugins name."""
+    """Return the allocations that the plugins name."""
     ids = {
         alloc_id(fingerprint)
         for of_type in plugins.values()
@@ -166,9 +167,9 @@ def named(allocations: Mapping[str, Any], plugins: Plugins) -> dict[str, Any]:
 
 
 def alloc_id(fingerprint: Mapping[str, Any] | None) -> str:
-    """Return the ID of the allocation that a fingerprint names, "" where it names none.
+    """Return the ID of the allocation that a fingerprint names; "" if it names none.
 
-    A type may have put any value there.
+    The value comes from the plugin type, so it may be of any kind.
     """
     id = fingerprint.get("AllocID") if fingerprint else None
     return id if isinstance(id, str) else ""
@@ -180,9 +181,9 @@ def _size_named(fingerprint: Mapping[str, Any] | None, allocations: Mapping[str,
 
 
 def shares(wanted: Mapping[str, int], budget: int) -> dict[str, int]:
-    """Return each one's share of a budget: as much as it wants, or else an equal part.
+    """Return the share of a budget that each name gets: as much as it wants, or an equal part.
 
-    Those that want less than the equal part leave the rest to the others.
+    Names that want less than an equal part leave the rest to the others.
     """
     got: dict[str, int] = {}
     for number, name in enumerate(sorted(wanted, key=lambda name: (wanted[name], name))):
@@ -191,7 +192,7 @@ def shares(wanted: Mapping[str, int], budget: int) -> dict[str, int]:
 
 
 def within(keys: Iterable[Key], sizes: Mapping[Key, int], space: int) -> list[Key]:
-    """Return those of the keys, in their order, that fit into ``space`` bytes."""
+    """Return the keys, in their order, that fit into ``space`` bytes."""
     kept: list[Key] = []
     for key in keys:
         if sizes[key] <= space:

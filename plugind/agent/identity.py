@@ -1,7 +1,7 @@
-"""The node's identity: its ID and its secret, kept in ``data_dir`` and never drawn a second time.
+"""The node's identity: its ID and its secret, generated only once and kept in ``data_dir``.
 
-The first report pins the secret to the ID. An agent that lost one of them, or shares them with
-another agent, therefore has to stop with an error rather than draw new ones.
+The first report pins the secret to the ID. An agent that has lost one of them, or shares them with
+another agent, must therefore stop with an error rather than generate new ones.
 """
 
 from __future__ import annotations
@@ -27,22 +27,23 @@ _SECRET = re.compile(r"[A-Za-z0-9_-]{43}")
 
 @dataclass(frozen=True, slots=True)
 class Identity:
-    """A node's ID (a UUID) and its secret, held as long as ``lock`` (a file) is open."""
+    """A node's ID (a UUID) and its secret, held while ``lock`` (a file descriptor) is open."""
 
     node_id: str
     secret: str = field(repr=False)
     lock: int
 
     def release(self) -> None:
-        """Let another agent use the data_dir; once only."""
+        """Let another agent use the data_dir; call it only once."""
         os.close(self.lock)
 
 
 def hold(data_dir: Path) -> Identity:
-    """Return the identity kept in ``data_dir``, drawn when there is none, locked for this process.
+    """Return the identity kept in ``data_dir``, locked for this process; generate it if there is
+    none.
 
-    Raise IdentityError when another agent has it, or when one of its files is damaged or cannot be
-    used.
+    Raise IdentityError when another agent holds it, or when one of its files is damaged or cannot
+    be used.
     """
     try:
         data_dir.mkdir(parents=True, exist_ok=True)
@@ -72,9 +73,9 @@ def _lock(data_dir: Path) -> int:
 
 
 def _read_or_draw(data_dir: Path, lock: int) -> Identity:
-    """Return the identity, drawing the parts that are missing.
+    """Return the identity; generate the parts that are missing.
 
-    The secret is written first, so that an ID without one means that the secret was lost, not that
+    The secret is written first, so an ID without a secret means that the secret was lost, not that
     an earlier start was interrupted.
     """
     check(data_dir)
@@ -116,7 +117,7 @@ def _kept(file: Path, is_good: Callable[[str], bool]) -> str:
 
 
 def _write(file: Path, text: str, mode: int) -> None:
-    """Write a whole file or none, also when the machine loses power during the call."""
+    """Write a whole file or none, even if the machine loses power during the call."""
     part = file.with_name(f"{file.name}.part")
     handle = os.open(part, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, mode)
     try:

@@ -1,4 +1,4 @@
-"""Services of the kernel that outlast a process or end it, requested by prctl(2)."""
+"""Kernel features that end a process with its parent, or adopt orphans, requested by prctl(2)."""
 
 from __future__ import annotations
 
@@ -15,8 +15,8 @@ _libc = ctypes.CDLL(None, use_errno=True)
 def end_with_parent() -> None:
     """Have the kernel kill this process when the thread that started it ends.
 
-    No code of this process takes part in that, so it also ends a process that hangs. The parent may
-    have ended before this call: compare ``os.getppid()`` afterwards. Raise OSError.
+    No code of this process takes part in that, so it works even if the process hangs. The parent
+    may have ended before this call: compare ``os.getppid()`` afterwards. Raise OSError.
     """
     _prctl(_PR_SET_PDEATHSIG, signal.SIGKILL)
 

@@ -1,6 +1,6 @@
 """The protocol in which a prober's process reports to the agent: lines of JSON.
 
-One message a line::
+One message per line::
 
     {"targets": [NAME, ...]}                                all targets, when they changed
     {"targets": [NAME, ...], "dropped": [NAME, ...]}        and those that a reload took away
@@ -12,7 +12,7 @@ One message a line::
     {"target": NAME, "time": NS, "failure": TEXT}           a probe raised, or did not answer
     {"target": NAME, "time": NS, "failure": TEXT, "named": [[ID, ROLE], ...]}
                                                             and these are the target's instances,
-                                                            where no probe has succeeded yet
+                                                            if no probe has succeeded yet
     {"trouble": TEXT}                                       a problem of the type itself; "" when
                                                             it is over
     {"alive": N}                                            every second
@@ -47,8 +47,8 @@ class BadLine(PlugindError):
 class Targets:
     """The names of all targets that exist now; any other target is gone.
 
-    ``dropped`` are not among them because configuration no longer has them. ``configured`` are
-    those that configuration names one by one.
+    ``dropped`` are targets that are gone because the configuration no longer has them.
+    ``configured`` are targets that the configuration names one by one.
     """
 
     names: frozenset[str]
@@ -60,7 +60,7 @@ class Targets:
 class Found:
     """The result of a target's probe at ``time`` (nanoseconds since the epoch).
 
-    ``beyond`` is the number of further instances that exceed what the type may report.
+    ``beyond`` is the number of instances left out because they exceed what the type may report.
     """
 
     target: str
@@ -91,8 +91,8 @@ class Trouble:
 
 @dataclass(frozen=True, slots=True)
 class Alive:
-    """The process runs, and has said so ``count`` times before; ``probes`` are those since its
-    start."""
+    """The process runs, and has sent ``count`` of these messages before; ``probes`` counts the
+    probes since its start."""
 
     count: int
     probes: Probes = NO_PROBES
@@ -107,7 +107,7 @@ Message = Targets | Found | Failed | Trouble | Alive | Idle
 
 
 def encode(message: Message) -> bytes:
-    """Return the line of a message, with its newline. Raise BadLine when it is too long."""
+    """Return the line for a message, with its newline. Raise BadLine when it is too long."""
     line = json.dumps(
         _value(message), separators=(",", ":"), ensure_ascii=False, allow_nan=False, sort_keys=True
     ).encode(errors="replace")
@@ -140,7 +140,7 @@ def _value(message: Message) -> dict[str, Any]:
 
 
 def decode(line: bytes) -> Message:
-    """Return the message of a line, given without its newline. Raise BadLine when it is not a
+    """Return the message in a line, given without its newline. Raise BadLine when it is not a
     message."""
     if len(line) > LINE_MAXIMUM:
         raise BadLine(f"a line is longer than {LINE_MAXIMUM:,} bytes")

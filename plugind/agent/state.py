@@ -1,6 +1,6 @@
 """The state of the instances of one type on this machine, derived from its prober's messages.
 
-These are values: each message, and each death of the prober, makes a new state out of the last one.
+States are immutable: each message, and each death of the prober, makes a new state from the last.
 """
 
 from __future__ import annotations
@@ -15,16 +15,16 @@ from plugind.plugin_type import ANY_ROLE
 from plugind.wire.fields import ID_PATTERN
 
 GONE_MAXIMUM = 1_000
-"""Targets that disappeared and whose instances are remembered."""
+"""Targets that have disappeared and whose instances are still remembered."""
 
 LEFT_MAXIMUM = 4_096
-"""Instances that left on purpose and that no server knows of yet. Further ones are forgotten, so
-that a server reports them as missing."""
+"""Instances that left on purpose and that no server knows about yet. Any more are forgotten, so
+a server reports them as missing."""
 
 
 @dataclass(frozen=True, slots=True)
 class Shown:
-    """A fingerprint, without its time, and since when (nanoseconds) it has been unchanged."""
+    """A fingerprint, without its time, and since when it has been unchanged (in nanoseconds)."""
 
     fingerprint: Mapping[str, Any]
     updated: int
@@ -32,10 +32,10 @@ class Shown:
 
 @dataclass(frozen=True, slots=True)
 class Target:
-    """One target: the result of its last good probe, and the fingerprints that are shown of it now.
+    """One target: the result of its last good probe, and its fingerprints as they are shown now.
 
     ``had`` are the instances that were shown and have not left on purpose. ``hidden`` is the reason
-    of its failure, where there is no instance to show it on.
+    why the target fails, if there is no instance to show it on.
     """
 
     given: Mapping[Key, Mapping[str, Any]] = field(default_factory=dict)
@@ -44,17 +44,17 @@ class Target:
     hidden: str = ""
 
     def found(self, message: Found) -> tuple[Target, frozenset[Key]]:
-        """Return the target after a good probe, and the instances that left on purpose with it.
+        """Return the target after a good probe, and the instances that have thus left on purpose.
 
-        A role that an earlier probe returned and this one does not has left, unless this one covers
-        all roles of its plugin.
+        A role that an earlier probe returned and this probe does not return has left, unless this
+        probe has one instance for all roles of the plugin.
         """
         now = message.instances
-        # An instance in any role has become one in a definite role, once that is known.
+        # An instance with ANY_ROLE becomes one with a definite role once that role is known.
         kept = frozenset(key for key in self.had if _is_back(key, now) or (key[0], ANY_ROLE) in now)
         standing = frozenset(key for key in kept if key[1] != ANY_ROLE)
         shown = _stamped(now, self.shown, message.time)
-        if message.beyond:  # an instance without room has not left, as far as it is remembered
+        if message.beyond:  # an instance without room has not left; remember it, up to a limit
             had = self.had | now.keys()
             had = had if len(had) <= LEFT_MAXIMUM else frozenset(now)
             return Target(now, shown, had), frozenset()
@@ -65,9 +65,9 @@ class Target:
     ) -> Target:
         """Return the target after a probe that returned nothing.
 
-        Every instance that its last probe returned, or that it had when it disappeared, is
-        unhealthy. Where no probe has succeeded yet these are the instances that its type ``named``,
-        else one with the target's name as the plugin's ID, where it is valid as one.
+        Every instance that the last good probe returned, or that the target had when it
+        disappeared, is unhealthy. If no probe has succeeded yet, these are the instances that the
+        type ``named``, or else one whose plugin ID is the target's name, if that is a valid ID.
         """
         given = self.given or {key: {} for key in self.had or named}
         if not given and ID_PATTERN.fullmatch(name):
@@ -81,10 +81,10 @@ class Target:
 class TypeState:
     """All targets of a type by name; ``names`` is None until the prober first reported which exist.
 
-    ``configured`` are the names of targets that configuration names one by one. ``left`` are
-    instances that left on purpose, until a server knows. ``gone`` has by name the instances of
-    targets that disappeared, the last GONE_MAXIMUM of them: a driver that is upgraded takes its
-    socket away and brings it back, and the roles that it no longer has then have left on purpose.
+    ``configured`` are the names of targets that the configuration names one by one. ``left`` are
+    instances that left on purpose, until a server knows it. ``gone`` has, by name, the instances of
+    the last GONE_MAXIMUM targets that disappeared: a driver that is upgraded removes its socket and
+    creates it again, and roles that it then no longer has count as having left on purpose.
     """
 
     names: frozenset[str] | None = None
@@ -100,14 +100,14 @@ class TypeState:
 
     @property
     def nameless(self) -> Mapping[str, str]:
-        """Return by name why a target fails whose plugin's ID is unknown, so that no instance shows
-        it."""
+        """Return the reasons of failures that no instance shows because the plugin's ID is unknown,
+        by the target's name."""
         return {name: one.hidden for name, one in self.targets.items() if one.hidden}
 
     @property
     def hidden(self) -> str:
-        """Return the first of those targets with its reason and the number of the others; "" if
-        none."""
+        """Return the first ``nameless`` target with its reason, and the number of the others; "" if
+        there are none."""
         failing = self.nameless
         if not failing:
             return ""
@@ -130,15 +130,16 @@ class TypeState:
         return self
 
     def retired(self) -> TypeState:
-        """Return the state after configuration dropped the type: all instances left on purpose."""
+        """Return the state once the configuration has dropped the type: all instances have left on
+        purpose."""
         everything = self.targets.keys() | self.gone.keys()
         return TypeState(frozenset(), left=self.left.union(*map(self._had, everything)))
 
     def after_death(self, reason: str, time: int) -> TypeState:
-        """Return the state while there is no prober: no instance that is shown can be called
-        healthy.
+        """Return the state while there is no prober: every instance that is shown is unhealthy.
 
-        A target whose first probe ended the process is shown too, where its name is valid as an ID.
+        A target that has no result yet, because its first probe may have ended the process, is
+        shown too if its name is a valid ID.
         """
         state = self
         for name in sorted((self.names or frozenset()) - self.targets.keys()):
@@ -156,7 +157,7 @@ class TypeState:
         return replace(self, left=self.left.difference(left))
 
     def shown(self) -> dict[Key, dict[str, Shown]]:
-        """Return by instance the fingerprint that each of its targets shows, by the target's name,
+        """Return, for each instance, the fingerprints that its targets show, by the target's name,
         sorted."""
         all: dict[Key, dict[str, Shown]] = {}
         for name, target in sorted(self.targets.items()):
@@ -165,15 +166,15 @@ class TypeState:
         return all
 
     def healthy(self) -> Iterator[Found]:
-        """Yield, as a probe finds it, each target that has a healthy instance and shows all its
-        instances."""
+        """Yield a ``Found``, as from a probe, for each target that has a healthy instance and shows
+        all its instances."""
         for name, target in self.targets.items():
             found = {key: one.fingerprint for key, one in target.shown.items()}
             if target.had <= found.keys() and any(one["Healthy"] for one in found.values()):
                 yield Found(name, 0, found)
 
     def _among(self, message: Targets) -> TypeState:
-        """Return the state with no other targets than those of the message."""
+        """Return the state with only the targets of the message."""
         kept = {name: one for name, one in self.targets.items() if name in message.names}
         went = {name: one.had for name, one in self.targets.items() if name not in message.names}
         gone = _last({**self.gone, **went})
@@ -227,8 +228,7 @@ def _is_back(key: Key, now: Collection[Key]) -> bool:
 def _stamped(
     now: Mapping[Key, Mapping[str, Any]], before: Mapping[Key, Shown], time: int
 ) -> dict[Key, Shown]:
-    """Return the fingerprints as they are shown; one that equals the fingerprint before keeps its
-    time."""
+    """Return the fingerprints as they are shown; one that equals its predecessor keeps its time."""
     return {
         key: before[key]
         if key in before and before[key].fingerprint == fingerprint

@@ -16,7 +16,7 @@ from plugind.model import (
 )
 
 Plugins = Mapping[str, Mapping[str, Mapping[str, Any]]]
-"""By type, plugin ID and role: a fingerprint as it is reported, or None for what left."""
+"""By type, plugin ID and role: a fingerprint as reported, or None for an instance that left."""
 
 
 def transitions(

@@ -1,7 +1,8 @@
 """The HTTP client that the command line and the agent use.
 
-All that needs the package ``requests`` is imported when it is first asked for: a server, which only
-knows the names, starts sooner without it, and is smaller. ``__init__.pyi`` has the types.
+Everything that needs the package ``requests`` is imported on first use: a server, which needs only
+the constants in ``names``, starts sooner and takes less memory without it. ``__init__.pyi`` has the
+types.
 """
 
 from plugind.client.names import DEFAULT_ADDRESS, NODE_SECRET_HEADER

@@ -31,19 +31,19 @@ ACKNOWLEDGEMENT_MAXIMUM = 1 << 24
 """Bytes of a response to a write: a server that sends more is not plugind."""
 
 PAGES = 100
-"""Pages of history that are read at most, to find transitions that the token may read."""
+"""Pages of history that are read, at most, to find transitions that the token may read."""
 
 ERROR_MAXIMUM = 500
 """Characters of an error's text that are kept."""
 
 _WAIT_SLACK = 1 / 16
-"""The share that a server may add to a blocking query's wait."""
+"""The fraction of a blocking query's wait that a server may add to it."""
 
 
 @dataclass(frozen=True, slots=True)
 class Answer:
-    """A decoded response, its index (0 where the endpoint has none), and the token of what comes
-    behind it, "" where nothing does."""
+    """A decoded response, its index (0 if the endpoint has none), and the token of the next page
+    ("" if there is none)."""
 
     value: Any
     index: int
@@ -54,7 +54,8 @@ class Client:
     """A client of the server at ``address`` (``http://HOST:PORT``), for one thread at a time.
 
     ``timeout`` is in seconds, for connecting and for each pause within a response; a blocking query
-    adds its wait. ``tls`` names the files for an https server, which each connection reads again.
+    adds its wait. ``tls`` names the files for an https server; they are read again for each
+    connection.
     """
 
     def __init__(
@@ -99,8 +100,8 @@ class Client:
         """Close the connection, if one is open; the next call opens another."""
         self._session.close()
 
-    # Reads. With an index above 0 they block until the resource has a greater one, ``wait``
-    # seconds at most.
+    # Reads. With an index above 0 they block until the resource has a greater index, for at most
+    # ``wait`` seconds.
 
     def plugin_types(self) -> Answer:
         """Return the plugin types of the server, each with its name, title and roles."""
@@ -178,7 +179,7 @@ class Client:
         return self._call("GET", f"/v1/node/{_segment(node_id)}/availability")
 
     def problems(self) -> Answer:
-        """Return all that is wrong now, grouped, as far as the token may read it."""
+        """Return the current problems that the token may read, grouped."""
         return self._call("GET", "/v1/problems")
 
     def health(self) -> Answer:
@@ -202,10 +203,10 @@ class Client:
     ) -> Mapping[str, Any]:
         """Keep a node alive; raise Refused with status 409 when the server needs the whole report.
 
-        ``probes`` are those since the agent's start, by plugin type.
+        ``probes`` has the numbers of probes since the agent's start, by plugin type.
 
         The connection is closed afterwards: the next request is usually seconds away, and thousands
-        of idle connections would use up what the server may have open.
+        of idle connections would use up the number that the server may have open.
         """
         path = f"/v1/node/{_segment(node_id)}/heartbeat"
         more = {"RunID": run_id, "Probes": dict(probes)}
@@ -229,8 +230,8 @@ class Client:
         return self._call("GET", path, query, patience=wait * (1 + _WAIT_SLACK))
 
     def _history(self, path: str, since: str, index: int, wait: float) -> Answer:
-        """Return the newest transitions. A page of them may be short, or empty, and have a next
-        one; a query that blocked is answered with its first."""
+        """Return the newest transitions. A page may be short, or even empty, although another page
+        follows. For a blocking query, only the first page is read."""
         query = {"since": since} if since else {}
         answer = self._read(path, dict(query), index, wait)
         rows, pages = answer.value, 1
@@ -274,7 +275,7 @@ class Client:
                 stream=True,
             )
             content = transport.read(response, maximum)
-        # Errors of requests are OSErrors, of urllib3 ValueErrors.
+        # Errors of requests are OSErrors; errors of urllib3 are ValueErrors.
         except (OSError, ValueError) as error:
             raise self._unreached(error) from error
         if reason := transport.certificate_refusal(response, content):
@@ -325,7 +326,8 @@ class Client:
 def _check(address: str, token: str) -> None:
     """Raise Unreachable for a bad address, ClientError for a text that cannot be a token.
 
-    The error for an address with an @ does not repeat it, for a password may stand before the @.
+    The error for an address with an @ does not repeat the address, because a password may precede
+    the @.
     """
     if "@" in address:
         raise Unreachable("remove the user and password from the server's address; use --token")
@@ -343,7 +345,7 @@ def _check(address: str, token: str) -> None:
 
 
 def _error_text(response: requests.Response, content: bytes) -> str:
-    """Return the text of an error in one line: its body, or its reason where the body is a page."""
+    """Return the text of an error in one line: its body, or its reason if the body is a page."""
     body = "" if transport.is_page(response, content) else content.decode(errors="replace")
     return one_line(body, ERROR_MAXIMUM) or one_line(response.reason or "", ERROR_MAXIMUM)
 
@@ -351,7 +353,7 @@ def _error_text(response: requests.Response, content: bytes) -> str:
 def _segment(text: str) -> str:
     """Return a segment of a path, quoted.
 
-    Lone surrogates, as from arguments that are not UTF-8, become bytes that no ID has, so that the
+    Lone surrogates, as from arguments that are not UTF-8, become bytes that no ID has, so the
     server answers 404.
     """
     return quote(text, "", errors="surrogatepass")

@@ -1,7 +1,7 @@
 """Translate a plugin's body from a server with ``wire = "document"`` into the shape of other
 servers.
 
-Such a server answers as the samples of Nomad's API document do
+Such a server answers like the samples in Nomad's API documentation
 (https://developer.hashicorp.com/nomad/api-docs/plugins): a list of one object without the expected
 counts, whose topologies are flat maps.
 """
@@ -13,15 +13,15 @@ from typing import Any
 
 
 def is_document(body: Any) -> bool:
-    """Return whether a decoded body is a list of one object, as only the document has it."""
+    """Return whether a decoded body is a list of one object, as only such a server sends it."""
     return isinstance(body, list) and len(body) == 1 and isinstance(body[0], dict)
 
 
 def as_nomad(body: list[dict[str, Any]], row: Mapping[str, Any]) -> dict[str, Any]:
     """Return the plugin in the shape of Nomad's servers.
 
-    ``row`` is the plugin's row in the list, which has counts and indexes that the body lacks. When
-    it is empty, as many instances are expected as the body has.
+    ``row`` is the plugin's row in the list, which has counts and indexes that the body lacks. If
+    ``row`` is empty, the expected counts are the numbers of instances in the body.
     """
     plugin: dict[str, Any] = {"Allocations": [], **row, **body[0]}
     if "ControllersRequired" in plugin:

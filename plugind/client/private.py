@@ -1,4 +1,4 @@
-"""Files of secrets: whether other users of the machine can read or change them."""
+"""Files with secrets: whether other users of the machine can read or change them."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ from pathlib import Path
 
 
 def is_open_to_others(path: Path) -> bool:
-    """Return whether every user could read or change a file, or its group change it.
+    """Return whether every user could read or change a file, or its group could change it.
 
     A pipe, such as a shell's <(...), counts as closed, and so does a file that is gone.
     """

@@ -22,8 +22,8 @@ _KEY = re.compile(rb"^-----BEGIN (?:[A-Z0-9]+ )*PRIVATE KEY-----", re.MULTILINE)
 class Tls:
     """The certificates to verify https servers with, and the certificate and key to show them.
 
-    All are in PEM form. Without ``ca_file`` the certificates count that the environment names, or
-    that requests brings.
+    All are in PEM form. Without ``ca_file``, the certificates that the environment names are
+    trusted, or else those that come with requests.
     """
 
     ca_file: Path | None = None
@@ -43,11 +43,12 @@ class Tls:
         return str(self.cert_file), str(self.key_file)
 
     def why_unusable(self) -> str:
-        """Return the first of the mistakes in one line, "" for none."""
+        """Return the first of the mistakes in one line; "" if there are none."""
         return next((f"{field} {reason}" for field, reason in self.mistakes()), "")
 
     def mistakes(self) -> Iterator[tuple[str, str]]:
-        """Yield what keeps the files from being used: the name of a field, and its path and why."""
+        """Yield each mistake that keeps the files from being used: the name of a field, and its
+        path with the reason."""
         if self.ca_file and (reason := _no_certificates(self.ca_file)):
             yield "ca_file", f"{self.ca_file} {reason}"
         cert, key = self.cert_file, self.key_file
@@ -64,7 +65,7 @@ class Tls:
 
 
 class _IsEncrypted(Exception):
-    """A key is encrypted: raised where OpenSSL would ask for its passphrase."""
+    """A key is encrypted: raised when OpenSSL would ask for its passphrase."""
 
 
 def _no_certificates(path: Path) -> str:
@@ -92,7 +93,7 @@ def _no_key(path: Path) -> str:
 
 
 def _unreadable(path: Path) -> str:
-    """Return why a file cannot be read at every connection, as a pipe could not; "" when it can."""
+    """Return why a file cannot be read for every connection (a pipe cannot); "" when it can."""
     try:
         is_regular = stat.S_ISREG(path.stat().st_mode)
     except OSError as error:

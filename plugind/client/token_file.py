@@ -13,8 +13,8 @@ TOKEN_MAXIMUM = 4_096
 
 
 class TokenFile:
-    """Reads a token again only when its file was written or replaced; without a path there is
-    none."""
+    """Reads a token again only when its file was written or replaced; without a path there is no
+    token."""
 
     def __init__(self, path: Path | None) -> None:
         self._path = path
@@ -27,7 +27,7 @@ class TokenFile:
 
     def read(self) -> str:
         """Return the token, "" without a file. Raise TokenError when the file is missing, holds no
-        token, or could be written by others than root where this process runs as root."""
+        token, or could be written by users other than root while this process runs as root."""
         if self._path is None:
             return ""
         try:

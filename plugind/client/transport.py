@@ -1,4 +1,4 @@
-"""The way of requests to a server: the proxy in between, and the errors on the way."""
+"""How requests reach a server: the proxy in between, and the errors on the way."""
 
 from __future__ import annotations
 
@@ -34,8 +34,8 @@ _GATEWAY_ERRORS = (407, 502, 504)
 def proxies_for(address: str) -> Mapping[str, str]:
     """Return the proxies that the environment sets for a server, by scheme, as requests takes them.
 
-    A server on this machine is reached directly whatever the environment says, for no proxy on
-    another machine could reach it; NO_PROXY names more such hosts.
+    A server on this machine is reached directly whatever the environment says, because no proxy on
+    another machine could reach it; NO_PROXY names more hosts that are reached directly.
     """
     if is_loopback(urlsplit(address).hostname or ""):
         return {}
@@ -53,7 +53,7 @@ def proxy_name(address: str, proxies: Mapping[str, str]) -> str:
 
 
 def is_loopback(host: str) -> bool:
-    """Return whether a host, as it stands in a URL, is this machine (RFC 6761, section 6.3)."""
+    """Return whether a host, as written in a URL, is this machine (RFC 6761, section 6.3)."""
     name = host.lower().rstrip(".")
     if name == "localhost" or name.endswith(".localhost"):
         return True
@@ -66,7 +66,7 @@ def is_loopback(host: str) -> bool:
 
 
 def trusted_certificates(ca_file: str | None) -> str | bool:
-    """Return the file of certificates to trust, or True for those that requests brings."""
+    """Return the file of certificates to trust, or True for those that come with requests."""
     variables = ("REQUESTS_CA_BUNDLE", "CURL_CA_BUNDLE")
     return ca_file or next(filter(None, map(os.environ.get, variables)), True)
 
@@ -74,8 +74,9 @@ def trusted_certificates(ca_file: str | None) -> str | bool:
 def is_from_proxy(response: requests.Response, content: bytes) -> bool:
     """Return whether an error came from a proxy between here and the server.
 
-    plugind answers with no HTML. Its own 503 has the Cache-Control of all its answers. A page with
-    status 404 may come from another program at a wrong address, so it is not counted.
+    plugind's own errors are not HTML, and its 503 has the same Cache-Control as all its responses.
+    A response with status 404 may come from another program at a wrong address, so it does not
+    count.
     """
     if response.status_code < 400 or response.status_code == 404:
         return False
@@ -87,10 +88,10 @@ def is_from_proxy(response: requests.Response, content: bytes) -> bool:
 
 
 def certificate_refusal(response: requests.Response, content: bytes) -> str:
-    """Return why nginx refuses the client's certificate, or that it wants one; "" for any other
+    """Return why nginx refuses the client's certificate, or that nginx wants one; "" for any other
     response.
 
-    It completes the handshake and answers each request with a page of status 400.
+    nginx completes the handshake first, and then answers each request with a page of status 400.
     """
     if response.status_code != 400 or not is_page(response, content):
         return ""
@@ -105,7 +106,7 @@ def certificate_alert(error: BaseException) -> str:
     """Return why a server ended the handshake because of the client's certificate; "" for any
     other reason.
 
-    Alerts come from the other side only, so they cannot be about the server's certificate.
+    Alerts come only from the other side, so they cannot be about the server's certificate.
     """
     for cause in _causes(error):
         alert = cause.reason if isinstance(cause, ssl.SSLError) else ""
@@ -123,9 +124,9 @@ def is_page(response: requests.Response, content: bytes) -> bool:
 
 
 def retry_after(response: requests.Response) -> int | None:
-    """Return the seconds of the header Retry-After, of 429 and 503 alone; None where it has none.
+    """Return the seconds of the header Retry-After of a 429 or 503; None if there are none.
 
-    It may also be a date (RFC 9110, section 10.2.3), which plugind never sends.
+    The header may also be a date (RFC 9110, section 10.2.3), which plugind never sends.
     """
     text = response.headers.get("Retry-After", "")
     if response.status_code not in (429, 503) or not _SECONDS.fullmatch(text):
@@ -134,7 +135,7 @@ def retry_after(response: requests.Response) -> int | None:
 
 
 def read(response: requests.Response, maximum: int) -> bytes:
-    """Return the body; of a longer one only a little more than ``maximum`` bytes."""
+    """Return the body; if it is longer than ``maximum`` bytes, only a little more than that."""
     content = bytearray()
     with response:
         for part in response.iter_content(1 << 16):
@@ -145,7 +146,7 @@ def read(response: requests.Response, maximum: int) -> bytes:
 
 
 def lacks_tls(error: BaseException) -> bool:
-    """Return whether a call over https failed because the server does not speak it."""
+    """Return whether a call over https failed because the server does not speak https."""
     return any(
         isinstance(cause, ssl.SSLEOFError | ssl.SSLZeroReturnError)
         or (isinstance(cause, ssl.SSLError) and cause.reason in _NOT_TLS)

@@ -1,7 +1,7 @@
 """The wire shapes of allocations, as agents report them and as Nomad's tools decode them.
 
 An allocation is Nomad's word for a workload on a node; here it is the process of a driver. Fields
-that only a scheduler could know have their values for a workload that was never scheduled, because
+that only a scheduler could know have the values of a workload that was never scheduled, because
 clients dereference them.
 """
 
@@ -97,7 +97,7 @@ class AllocationStubSchema(AllocationSchema):
 
 
 class NodeAllocationSchema(AllocationSchema):
-    """One allocation of a node, which has its job and resources."""
+    """One allocation of a node, with its job and resources."""
 
     AllocModifyIndex = fields.Constant(0)
     AllocatedResources: fields.Field[Any] = fields.Constant(None)
@@ -154,7 +154,7 @@ def allocation_document(key: InstanceKey, node: Node, shown: Fingerprint) -> dic
     """Return the values that the schemas dump for the process behind an instance."""
     allocation = shown.allocation
     assert allocation is not None
-    # "failed" is a process that ended by itself.
+    # "failed" means that the process ended by itself.
     status = "running" if allocation.runs else "failed"
     return {
         "ID": shown.alloc_id,
@@ -174,8 +174,8 @@ def allocation_document(key: InstanceKey, node: Node, shown: Fingerprint) -> dic
 def allocation_body(key: InstanceKey, node: Node, shown: Fingerprint) -> dict[str, Any]:
     """Return the values that ``AllocationBodySchema`` dumps.
 
-    They are those of the stub, with the process as the one task of its group, which Nomad's tools
-    look up by name in the job and in the states.
+    They are those of ``allocation_document``, with the process as the only task of its group:
+    Nomad's tools look up the task by name in the job and in the states.
     """
     allocation = shown.allocation
     assert allocation is not None

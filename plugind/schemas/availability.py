@@ -9,13 +9,13 @@ from plugind.wire import fields as wire
 
 
 class WindowSchema(WireSchema):
-    """The availability over one span of time, ``Since`` to ``Until``. Nothing is known of what was
-    before ``KnownSince``.
+    """The availability over one span of time, ``Since`` to ``Until``. Nothing is known about the
+    time before ``KnownSince``.
 
-    ``Observed`` is in seconds times expected instances, while a server ran; ``Healthy``,
-    ``Unhealthy`` and ``NodeDown`` are its parts, and ``Unknown`` is beside it. ``Availability`` is
+    ``Observed`` is the time while a server ran, in seconds times expected instances. Its parts are
+    ``Healthy``, ``Unhealthy`` and ``NodeDown``; ``Unknown`` is not part of it. ``Availability`` is
     the share of ``Healthy`` in ``Observed``; ``AnyHealthy`` is the share of the time in which at
-    least one instance was healthy. Both are null where nothing was observed.
+    least one instance was healthy. Both are null if nothing was observed.
     """
 
     Window = fields.String()
@@ -33,7 +33,7 @@ class WindowSchema(WireSchema):
 
 class AvailabilitySchema(WireSchema):
     """The availability of a plugin in one role, or of the instances of a type in one role on a
-    node (``ID`` is ``""`` then)."""
+    node (then ``ID`` is ``""``)."""
 
     Type = fields.String()
     ID = fields.String()

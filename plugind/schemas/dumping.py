@@ -1,4 +1,4 @@
-"""Dumps what schemas of the core dump, in a fraction of the time."""
+"""Dumps documents as the core's schemas do, in a fraction of the time."""
 
 from __future__ import annotations
 
@@ -14,11 +14,11 @@ _UNCHANGED = (fields.String, fields.Integer, Text, Number, Flag)
 
 
 class Dumper:
-    """Dumps documents as ``schema.dump`` does. Each of their values has the type that its field is
-    for, and none is missing.
+    """Dumps documents as ``schema.dump`` does. Each value must have the type that its field is for,
+    and none may be missing.
 
-    marshmallow asks each field for each value. A list has thousands of rows, and most of their
-    fields are constants or change nothing.
+    marshmallow calls each field for each value. A list has thousands of rows, and most of their
+    fields are constants or do not change the value.
     """
 
     def __init__(self, schema: Schema) -> None:

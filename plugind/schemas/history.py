@@ -1,4 +1,4 @@
-"""The wire shape of history: what became of instances, nodes and declarations."""
+"""The wire shape of history: the transitions of instances, nodes and declarations."""
 
 from __future__ import annotations
 
@@ -12,14 +12,14 @@ from plugind.wire import fields as wire
 
 
 class TransitionSchema(WireSchema):
-    """One transition. ``Event`` is its kind, ``Time`` when it was stored, and ``Since`` when it
-    began as far as known. ``Seq`` grows by one with each transition of the server.
+    """One transition. ``Event`` is its kind, ``Time`` is when it was stored, and ``Since`` is when
+    it began, as far as known. ``Seq`` grows by one with each transition of the server.
 
-    ``Before`` and ``After`` are what changed: health (``down`` on a node that is down), reasons,
-    versions, a node's status, expected numbers. ``Healthy`` is the health shown after it.
-    ``Version`` is that of the instance. ``Count``, ``HealthySeconds`` and ``Until`` are of
-    ``flapping``: for how many changes the row stands, how long the instance was healthy, and when
-    the last of these changes was (null for other rows).
+    ``Before`` and ``After`` have what changed: health (``down`` on a node that is down), reasons,
+    versions, a node's status, expected numbers. ``Healthy`` is the health shown after the
+    transition. ``Version`` is that of the instance. ``Count``, ``HealthySeconds`` and ``Until``
+    are for ``flapping``: how many changes the row stands for, how long the instance was healthy,
+    and when the last of these changes happened (null for other rows).
     """
 
     Index = fields.Integer()

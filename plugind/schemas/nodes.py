@@ -1,7 +1,7 @@
 """The wire shapes of nodes, as agents report them and as Nomad's tools decode them.
 
-Fields that only a scheduler could know have their values for a node that runs no jobs, because
-clients dereference them.
+Fields that only a scheduler could know have the values of a node that runs no jobs, because clients
+dereference them.
 """
 
 from __future__ import annotations
@@ -27,14 +27,14 @@ INSTANCES_MAXIMUM = 4096
 """Instances in one report."""
 
 LABELS_MAXIMUM = 256
-"""Entries that a node's attributes and meta have together."""
+"""Entries of a node's attributes and meta together."""
 
 LABELS_SIZE_MAXIMUM = 64 * 2**10
-"""Bytes, as UTF-8, that these entries have together."""
+"""Bytes of these entries together, as UTF-8."""
 
 META_MAXIMUM = 128
 META_SIZE_MAXIMUM = 32 * 2**10
-"""Bytes of an agent's configured meta, so that there is room for its attributes."""
+"""Bytes of an agent's configured meta, which leaves room for its attributes."""
 
 META_KEY_MAXIMUM = 128
 META_VALUE_MAXIMUM = 4096
@@ -43,7 +43,7 @@ ADDRESS_MAXIMUM = 260
 REASONS_MAXIMUM = 16
 TYPES_MAXIMUM = 256
 NAME_MAXIMUM = 64
-"""Characters that are shown of a name in a client's request."""
+"""Characters of a name in a client's request that are shown."""
 
 _REASON_MAXIMUM = 512
 _SHARES = {"Cpu": {"CpuShares": 0}, "Memory": {"MemoryMB": 0}, "Disk": {"DiskMB": 0}}
@@ -54,11 +54,11 @@ _OS = "os."
 
 @dataclass(frozen=True, slots=True)
 class Report:
-    """A node's whole report. Its envelope is validated, the contents of ``plugins`` and
-    ``allocations`` are not yet.
+    """A node's whole report. Its envelope is validated; the contents of ``plugins`` and
+    ``allocations`` are not validated yet.
 
-    ``plugins`` is type -> plugin ID -> role -> fingerprint, with None for one that is gone on
-    purpose; ``allocations`` describes by ID the processes that fingerprints name.
+    ``plugins`` is type -> plugin ID -> role -> fingerprint, with None for an instance that left on
+    purpose; ``allocations`` describes, by ID, the processes that fingerprints name.
     """
 
     name: str
@@ -97,7 +97,7 @@ def size_of_labels(labels: Mapping[str, str]) -> int:
 def instances_in(plugins: Any) -> int:
     """Return how many instances the ``Plugins`` of a report may have, by type, ID and role.
 
-    A value that is empty or not an object counts as one, because it has to be looked at.
+    A value that is empty or not an object counts as one, because it has to be checked, too.
     """
     found = 0
     for of_type in _values(plugins):
@@ -124,7 +124,7 @@ class ProbesSchema(Record):
 
 
 def _probes() -> fields.Field[Any]:
-    """Return the field with which agents say how many probes there were, by plugin type."""
+    """Return the field in which agents report how many probes there were, by plugin type."""
     return fields.Dict(
         Text(maximum=128),
         fields.Nested(ProbesSchema),
@@ -173,7 +173,8 @@ class ReportSchema(Record):
 
 
 def _bound_labels(data: Mapping[str, Any]) -> None:
-    """Raise ValidationError for a report whose labels are too many, or too large."""
+    """Raise ValidationError for a report with too many labels, or with labels that are too large
+    together."""
     attributes, meta = data["attributes"], data["meta"]
     if len(attributes) + len(meta) > LABELS_MAXIMUM:
         text = f"must have at most {LABELS_MAXIMUM} entries together."
@@ -198,7 +199,7 @@ _QUICK: Mapping[type[Schema], Quick] = {
     ReportSchema: Quick(ReportSchema(), _bound_labels),
     HeartbeatSchema: Quick(HeartbeatSchema()),
 }
-"""The schemas of what agents send again and again."""
+"""Quick loaders, by schema, of the bodies that agents send again and again."""
 
 
 class NodeStubSchema(StampedSchema):
@@ -234,7 +235,7 @@ class NodeRowSchema(NodeStubSchema):
 
 
 class Wanted(NamedTuple):
-    """The fields that a client wants of nodes in a list beside those that are always sent."""
+    """The optional fields that a client wants for nodes in a list; the others are always sent."""
 
     os: bool = False
     resources: bool = False
@@ -257,12 +258,12 @@ def row_schema(wanted: Wanted) -> Schema:
 
 
 class NodeSchema(NodeStubSchema):
-    """One node, read by itself; its instances are joined to it under the types' own keys."""
+    """One node, read by itself; its instances are added to it under the types' own keys."""
 
     Attributes = fields.Dict(fields.String(), fields.String())
     meta = fields.Dict(
         fields.String(), fields.String(), data_key="Meta"
-    )  # marshmallow reads a class by the name of Meta
+    )  # in a schema, marshmallow reserves the name Meta for its options
     StatusUpdatedAt = fields.Integer()
     HTTPAddr = fields.String()
     Links = fields.Constant(None)
@@ -299,7 +300,7 @@ def node_document(node: Node, description: str) -> dict[str, Any]:
 def _addresses(reported: str) -> tuple[str, str]:
     """Return the host, and HOST:PORT, of the address that an agent reports.
 
-    Where it gives no port Nomad's own is used; an invalid address has no HTTPAddr.
+    If the address has no port, Nomad's port is used; an invalid address has no HTTPAddr.
     """
     try:
         host, port = addresses.split(reported)
@@ -309,8 +310,8 @@ def _addresses(reported: str) -> tuple[str, str]:
 
 
 def load_quickly(schema: Schema, document: Any) -> Any:
-    """Return what ``load`` does, for a document that quickly shows to have no mistake; None for any
-    other, where to name the mistakes may take a hundred times as long."""
+    """Return what ``load`` returns, if a quick check finds no mistake in the document; None
+    otherwise, because naming the mistakes may take a hundred times as long."""
     quick = _QUICK.get(type(schema))
     return quick.load(document) if quick is not None else None
 
@@ -318,7 +319,7 @@ def load_quickly(schema: Schema, document: Any) -> Any:
 def load(schema: Schema, document: Any) -> Any:
     """Return the object that a schema loads from a request's body.
 
-    Raise BadRequest that names the fields.
+    Raise BadRequest, which names the invalid fields.
     """
     if not isinstance(document, dict):
         raise BadRequest("the body must be a JSON object")
@@ -332,8 +333,8 @@ def load(schema: Schema, document: Any) -> Any:
 
 
 def reasons_of(error: ValidationError) -> list[tuple[str, str]]:
-    """Return the path of each invalid field ("NodeInfo.MaxVolumes") with its problem; of very many
-    the first ones."""
+    """Return the path of each invalid field ("NodeInfo.MaxVolumes") with its problem; if there are
+    more than REASONS_MAXIMUM, only the first ones and the number of the others."""
     found = _flatten("", error.messages)
     more = len(found) - REASONS_MAXIMUM
     return found if more <= 0 else [*found[:REASONS_MAXIMUM], ("", f"and {more} more mistakes.")]
@@ -344,7 +345,7 @@ def _flatten(path: str, messages: Any) -> list[tuple[str, str]]:
         return [(path, " ".join(tame(str(message), _REASON_MAXIMUM) for message in messages))]
     found: list[tuple[str, str]] = []
     for key, inner in messages.items():
-        # "_schema" holds the problems of the whole, "key" and "value" are marshmallow's own.
+        # "_schema" has the problems of the whole object; "key" and "value" come from marshmallow.
         name = "" if key in ("_schema", "key", "value") else tame(str(key), NAME_MAXIMUM)
         found += _flatten(".".join(part for part in (path, name) if part), inner)
     return found

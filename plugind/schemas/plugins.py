@@ -29,7 +29,7 @@ class _CoreSchema(WireSchema):
 
 
 class FingerprintSchema(_CoreSchema):
-    """The fields of the fingerprints of all types as they are reported; only Healthy is
+    """The fields that fingerprints of all types have when they are reported; only Healthy is
     required."""
 
     UpdateTime = Time(load_default=None)
@@ -41,8 +41,7 @@ class FingerprintSchema(_CoreSchema):
 
 
 class ShownSchema(_CoreSchema):
-    """The fields of the fingerprints of all types as they are answered: by then the time is
-    known."""
+    """The fields that fingerprints of all types have in responses; by then the time is known."""
 
     UpdateTime = Time()
 
@@ -73,10 +72,10 @@ class PluginSchemas:
     """The schemas of one plugin type.
 
     ``reported`` loads a whole reported fingerprint of a role and ``details`` dumps the type's part
-    of it. ``body`` dumps all of a body but the maps of instances, which are joined from the
-    instances' own bytes. For the API's description: ``whole`` is a body with them, ``node_maps``
-    are those in a node's body, ``plugin_report`` is the part of a report about one plugin.
-    ``quick`` loads the fingerprints of roles whose schemas have no code of their own.
+    of it. ``body`` dumps a body except for the maps of instances, which are joined from the
+    instances' own bytes. Three are for the API's description: ``whole`` is a body with these maps,
+    ``node_maps`` are the maps in a node's body, and ``plugin_report`` is the part of a report about
+    one plugin. ``quick`` loads the fingerprints of roles whose schemas have no code of their own.
     """
 
     type: PluginType
@@ -90,9 +89,9 @@ class PluginSchemas:
     quick: Mapping[str, Quick]
 
     def read(self, role: str, raw: Any) -> tuple[Mapping[str, Any], dict[str, Any]]:
-        """Return a reported fingerprint as it is loaded, and the details that are stored of it.
+        """Return a reported fingerprint as it is loaded, and its details as they are stored.
 
-        Raise ValidationError, and whatever the code of the type raises.
+        Raise ValidationError, and any exception that the code of the type raises.
         """
         if (quick := self.quick.get(role)) and (loaded := quick.load(raw)) is not None:
             return loaded, {name: loaded[name] for name in self.details[role].dump_fields}
@@ -139,7 +138,7 @@ class PluginSchemas:
 
 
 def _quick(own: Mapping[str, type[Schema]], whole: Mapping[str, type[Schema]]) -> dict[str, Quick]:
-    """Return what loads fingerprints quickly, by role, where details are stored as they come."""
+    """Return the quick loaders of fingerprints whose details are stored as reported, by role."""
     found = {}
     for role, schema in own.items():
         details, quick = Quick.of(schema()), Quick.of(whole[role]())
@@ -169,13 +168,13 @@ def _plugin_report(type_: PluginType, schemas: Mapping[str, type[Schema]]) -> Sc
 
 
 def _join(name: str, *schemas: type[Schema]) -> type[Schema]:
-    """Return one schema with the fields of all; the first one's count where two have the same
-    name."""
+    """Return one schema with the fields of all; if two have a field of the same name, the first
+    one's counts."""
     return type(name, schemas, {})
 
 
 def node_keys(type_: PluginType) -> dict[str, str]:
-    """Return for each role the key under which a node's answer has its instances of a type."""
+    """Return, for each role, the key under which a node's body has its instances of a type."""
     made = {role: f"{type_.name.capitalize()}{role.capitalize()}Plugins" for role in type_.roles}
     return {**made, **type_.node_keys}
 

@@ -1,4 +1,4 @@
-"""The wire shape of the problems of now."""
+"""The wire shape of current problems."""
 
 from __future__ import annotations
 
@@ -23,9 +23,9 @@ class ProblemSchema(WireSchema):
     ``plugin`` (instances are unhealthy for one reason), or ``missing`` (fewer instances are known
     than are declared).
 
-    ``Severity`` is ``ok`` where the plugin has as many healthy instances as are expected all the
-    same. ``Type``, ``ID`` and ``Roles`` are those of its plugin. ``Nodes`` has the first of
-    ``NodeCount`` nodes. ``Since`` is the earliest time, null where that is not known.
+    ``Severity`` is ``ok`` if the plugin nevertheless has as many healthy instances as are expected.
+    ``Type``, ``ID`` and ``Roles`` are those of the problem's plugin. ``Nodes`` has the first of
+    ``NodeCount`` nodes. ``Since`` is the earliest time, null if it is not known.
     """
 
     Kind = fields.String(validate=OneOf(("node", "clone", "plugin", "missing")))
@@ -41,8 +41,8 @@ class ProblemSchema(WireSchema):
 
 
 class ProblemsSchema(WireSchema):
-    """All that is wrong now and that the caller may read: the first of ``ProblemCount`` problems,
-    the worst and then the newest first.
+    """The current problems that the caller may read: the first of ``ProblemCount`` problems, sorted
+    by severity, the worst first, and then by time, the newest first.
 
     A plugin is degraded when fewer instances are healthy than are expected, and down when none is.
     The numbers of nodes are null for a caller that may not read nodes.

@@ -1,8 +1,8 @@
-"""Loads documents that are as they have to be, without marshmallow.
+"""Loads valid documents without marshmallow.
 
-A schema of marshmallow says how they have to be, and a type of msgspec is made from it, which
-checks a document in C, many times faster. Where that finds anything that it does not know to be
-right, nothing is loaded: the schema then decides, and names the fields.
+A marshmallow schema defines which documents are valid. A msgspec type is made from the schema, and
+checks a document in C, many times faster. If this check finds anything that it does not know to be
+valid, nothing is loaded: the schema then decides, and names the invalid fields.
 """
 
 from __future__ import annotations
@@ -28,11 +28,11 @@ _typed_dict: Any = TypedDict
 class Quick:
     """Loads what a ``schema`` loads, or nothing.
 
-    ``check`` is given the values by their names, and does what the schema's hooks do; a schema
-    without it may have none. Raise TypeError for a schema that has, or has fields of other kinds
-    than those of ``plugind.fields``, dictionaries and lists of these, and nested schemas.
+    ``check`` is called with the values by their names, and does what the schema's hooks do; without
+    ``check``, the schema may have no hooks. Raise TypeError if it has, or if it has fields of other
+    kinds than those of ``plugind.fields``, dictionaries and lists of these, and nested schemas.
 
-    ``is_plain``: to dump what was loaded gives the same again.
+    ``is_plain`` says that dumping a loaded document gives the same document again.
     """
 
     def __init__(self, schema: Schema, check: Check | None = None) -> None:
@@ -57,14 +57,14 @@ class Quick:
 
     @classmethod
     def of(cls, schema: Schema) -> Quick | None:
-        """Return what loads a schema quickly; None where nothing does."""
+        """Return the quick loader of a schema; None if the schema cannot have one."""
         try:
             return cls(schema)
         except TypeError:
             return None
 
     def load(self, document: object) -> Any:
-        """Return what the schema loads from a document; None where the schema has to decide."""
+        """Return what the schema loads from a document; None if the schema has to decide."""
         try:
             found = msgspec.convert(document, self.type)
             values = self._made(found)
@@ -74,7 +74,7 @@ class Quick:
         return values
 
     def _made(self, found: Mapping[str, Any]) -> Any:
-        """Return what the schema loads, of a document whose values are of the right types."""
+        """Return what the schema loads from a document whose values have the right types."""
         values = {}
         for name, key, default in self._defaults:
             if key in found:
@@ -149,7 +149,7 @@ _OF_ANY_CLASS = frozenset(vars(type("Empty", (Schema,), {"__annotations__": {}})
 
 
 def _has_fields_only(schema: type[Schema]) -> bool:
-    """Return whether a class of schemas has no code of its own."""
+    """Return whether a schema class has no code of its own."""
     own = [each for each in schema.__mro__ if each not in (Record, *Schema.__mro__)]
     return all(
         name in _OF_ANY_CLASS or name in ("Meta", "record") for each in own for name in vars(each)

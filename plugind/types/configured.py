@@ -34,7 +34,7 @@ def load_settings(
 ) -> tuple[Settings, Registry]:
     """Return the configuration, and the plugin types and stores that it enables.
 
-    ``folder`` is the working directory when the process started, which may have been removed since.
+    ``folder`` was the working directory when the process started; it may have been removed since.
     Raise ConfigError.
     """
     folder = folder or working_folder()
@@ -45,7 +45,7 @@ def load_settings(
         chosen.append(installed.choose(choice.enabled, choice.disabled))
         return chosen[-1]
 
-    with stdout_to_stderr():  # the settings of a type are its package's code
+    with stdout_to_stderr():  # loading the settings of a type runs its package's code
         settings = load(
             paths,
             environ=environ,

@@ -1,21 +1,22 @@
 """Calls the code of a plugin type: in one thread per type, timed, with every exception caught.
 
-A type is other people's code. It may raise, return nonsense, or not return at all, and a call in
-Python cannot be ended. So its calls are made by a thread of the guard's, one after the other, and
-the thread that wants their results watches. Once a call hangs, the guard answers with what the
-calls gave last, and the type is not called until that call returns or the server restarts. What
-returns late is kept, so that the next reader has it.
+A type is third-party code. It may raise, return nonsense, or not return at all, and a call in
+Python cannot be ended. So a thread of the guard makes the calls, one after another, while the
+thread that wants the results watches. Once a call hangs, the guard answers with the last results
+that it has, and the type is not called until that call returns or the server restarts. A result
+that comes late is kept for the next reader.
 
-To hang is not to starve. On a busy machine the guard's thread may wait long for a processor, and in
-a busy server for the interpreter lock, through no fault of the type's. So a call is charged, at
-each look at it, every ``TICK`` seconds:
-1. the processor time that it used: an endless loop is charged all of it;
-2. the time in which it did not run although it could have: when it did not wait in the kernel's
-   run queue (``/proc/self/task/TID/schedstat``), and no other thread of the process ran, which may
-   have had the interpreter lock. At most ``TICK`` of it at each look: a thread that looks late is
-   starved itself.
-A call hangs when it is charged with ``PATIENCE``, or with ``LONGEST`` of plain time outside the run
-queue. Code that keeps the interpreter lock (in C) stops the whole process and cannot be guarded.
+A thread that gets no processor time does not hang. On a busy machine the guard's thread may wait
+long for a processor, and in a busy server for the interpreter lock, through no fault of the type.
+So the watching thread checks a call every ``TICK`` seconds, and each check charges the call with:
+1. the processor time that it used: an endless loop is charged with all of its time;
+2. the time in which it did not run although it could have. It could have run when it was not
+   waiting in the kernel's run queue (``/proc/self/task/TID/schedstat``), and no other thread of the
+   process ran, which might have held the interpreter lock. At each check this is at most ``TICK``,
+   because a thread that checks late is short of processor time itself.
+A call hangs when it has been charged with ``PATIENCE`` seconds, or has taken ``LONGEST`` seconds of
+elapsed time outside the run queue. Code that keeps the interpreter lock (in C) stops the whole
+process, and nothing can guard against it.
 """
 
 from __future__ import annotations
@@ -36,20 +37,20 @@ from plugind.health.threads import OwnedThread
 from plugind.model.times import time_text
 
 PATIENCE = 0.05
-"""Seconds of its own that a single call may take."""
+"""Seconds that a single call may be charged with."""
 
 LONGEST = 0.5
 """Seconds that a single call may take in a process that is busy with other work."""
 
 LARGE = 256
-"""Calls from which on a job leaves much of the interpreter to other threads."""
+"""A job of more calls than this leaves much of the interpreter's time to other threads."""
 
 SLICE = 0.02
-"""Seconds after which a job lets those that wait go first: a list of thousands of plugins takes
-seconds, and one plugin a millisecond."""
+"""Seconds after which a job lets waiting jobs go first: a list of thousands of plugins takes
+seconds, but one plugin takes a millisecond."""
 
 TICK = 0.01
-"""Seconds between two looks at a call."""
+"""Seconds between two checks of a call."""
 
 RETRY = 5.0
 """Seconds after which a call that failed is made again, if its result is still wanted."""
@@ -61,7 +62,8 @@ _log = logs.get("types")
 
 
 class Mark(NamedTuple):
-    """When an answer lacked something, as the guard counts: calls that returned late, seconds."""
+    """When an answer was made: how many hung calls had returned by then, and the monotonic time
+    in seconds."""
 
     returned: int
     at: float
@@ -69,8 +71,8 @@ class Mark(NamedTuple):
 
 @dataclass(frozen=True, slots=True)
 class Answer(Generic[K, R]):
-    """What calls gave. ``failed`` are those that gave nothing of their version: in ``values`` these
-    have what they gave last, if anything. ``mark`` is for ``Guard.is_current``."""
+    """The results of calls. ``failed`` are the keys without a result for the wanted version: for
+    these, ``values`` has the last result, if any. ``mark`` is for ``Guard.is_current``."""
 
     values: Mapping[K, R]
     failed: Collection[K]
@@ -79,7 +81,7 @@ class Answer(Generic[K, R]):
 
 @dataclass(eq=False, slots=True)
 class _Job:
-    """Calls to make; ``left`` are the keys and versions of those not made yet."""
+    """Calls to make; ``left`` are the keys and versions of the calls not made yet."""
 
     what: str
     left: Iterator[tuple[Any, Hashable]]
@@ -90,9 +92,9 @@ class _Job:
 
 
 class Guard:
-    """Guards the code of the plugin type ``type_`` that ``package`` brings. Safe for threads.
+    """Guards the code of the plugin type ``type_`` that ``package`` provides. Thread-safe.
 
-    ``close`` ends its thread, but for a call that hangs.
+    ``close`` ends its thread, unless a call hangs.
     """
 
     def __init__(self, type_: str, package: str) -> None:
@@ -107,9 +109,9 @@ class Guard:
         self._kinds: set[str] = set()
         self._logged: set[tuple[str, str]] = set()
         self._is_calling = False
-        self._bounds = 0  # beginnings and ends of calls
+        self._bounds = 0  # the number of beginnings and ends of calls
         self._hung_since = 0  # nanoseconds since the epoch; 0 while no call hangs
-        self._returned = 0  # calls that hung and returned
+        self._returned = 0  # the number of calls that hung and then returned
         self.thread = OwnedThread(f"type {type_}", self._run, restarts=True)
         self.thread.start()
 
@@ -130,12 +132,12 @@ class Guard:
     def call(
         self, what: str, wanted: Mapping[K, Hashable], make: Callable[[K], R], *, keeps: bool = True
     ) -> Answer[K, R]:
-        """Call ``make`` with each key, unless its result is there, and return what they gave.
+        """Call ``make`` with each key whose result is not known yet, and return all results.
 
-        ``wanted`` has, by key, the version of what the call is made from: the same version gives
-        the same result. ``what`` names the kind of call, for the log too. Results are kept, for
-        the next call and as the last good ones, until ``forget``; without ``keeps`` only those that
-        come too late, until the next call.
+        ``wanted`` has, by key, the version of the data that the call uses: the same version gives
+        the same result. ``what`` names the kind of call, also in the log. Results are kept until
+        ``forget``, for the next call and as the last good ones. Without ``keeps``, only results
+        that come too late are kept, and only until the next call.
         """
         with self._lock:
             self._kinds.add(what)
@@ -149,7 +151,7 @@ class Guard:
         if missing:
             self._watch(job)
         with self._lock:
-            job.abandoned = True  # nothing more of it is wanted, if it has not been made by now
+            job.abandoned = True  # calls that have not been made by now are not wanted any more
             known = self._good
             values = {key: known[what, key][1] for key in wanted if (what, key) in known}
             failed = [key for key, each in missing.items() if self._lacks(what, key, each)]
@@ -159,18 +161,18 @@ class Guard:
             return Answer(values, failed, Mark(self._returned, time.monotonic()))
 
     def last(self, what: str, key: Hashable) -> Any:
-        """Return what a call gave last, of whatever version; None where nothing is kept."""
+        """Return the last result of a call, whatever its version; None if none is kept."""
         return self._good.get((what, key), (None, None))[1]
 
     def is_current(self, mark: Mark) -> bool:
-        """Return whether calls that failed would fail again, as far as is known, so that what was
-        made without them need not be made again yet."""
+        """Return whether calls that failed would probably fail again, so that anything made without
+        their results need not be made again yet."""
         if mark.returned != self._returned:
             return False
         return bool(self._hung_since) or time.monotonic() < mark.at + RETRY
 
     def forget(self, key: Hashable) -> None:
-        """Forget what a key refers to: there is no such plugin any more."""
+        """Forget all results for a key, because its plugin no longer exists."""
         with self._lock:
             for what in self._kinds:
                 self._good.pop((what, key), None)
@@ -205,8 +207,8 @@ class Guard:
             self._hung_since = time.time_ns()
             for job in self._jobs:
                 job.abandoned = True
-        # Not by ``traceback``, which reads files: after each system call this thread would wait for
-        # the interpreter, which the call holds as long as it may.
+        # ``traceback`` is not used because it reads files: after each system call, this thread
+        # would wait for the interpreter lock, which the hung call keeps as long as it may.
         stack: list[str] = []
         frame = sys._current_frames().get(self.thread.ident or 0)
         while frame is not None:
@@ -227,8 +229,8 @@ class Guard:
                     job.done.set()
 
     def _work(self, job: _Job) -> bool:
-        """Make the calls of a job. Return False where others wait after a SLICE of time: the rest
-        of this one comes after them."""
+        """Make the calls of a job. Return False if other jobs wait after SLICE seconds: the rest of
+        this job comes after them."""
         until = time.monotonic() + SLICE
         for key, version in job.left:
             with self._lock:
@@ -257,7 +259,7 @@ class Guard:
             self._bounds += 1
         try:
             value = job.make(key)
-        except BaseException as error:  # SystemExit too: it is meant for nobody here
+        except BaseException as error:  # SystemExit too: a type must not end this thread
             kind = type(error).__name__
             with self._lock:
                 self._failing[what, key] = kind
@@ -282,7 +284,7 @@ class Guard:
             _log.warning("a call that hung returned", type=self._type, seconds=seconds)
 
     def _log(self, what: str, kind: str, text: str, **details: object) -> None:
-        """Log a failure, the first of its kind."""
+        """Log a failure if it is the first of its kind."""
         with self._lock:
             is_known = (what, kind) in self._logged
             self._logged.add((what, kind))
@@ -291,7 +293,7 @@ class Guard:
 
 
 def _formatted(error: BaseException) -> str:
-    """Return the traceback of an exception of other people's, whose text may raise itself."""
+    """Return the traceback of a third-party exception; making its text may itself raise."""
     try:
         return "".join(traceback.format_exception(error)).rstrip()
     except BaseException as another:
@@ -299,16 +301,16 @@ def _formatted(error: BaseException) -> str:
 
 
 class _Charge:
-    """What a call is charged with, since this was made; ``native_id`` is its thread's.
+    """The charge for a call since this object was made; ``native_id`` is that of its thread.
 
-    A call that computes holds the interpreter, which a look at a file gives away with each system
-    call. So files are read only where the thread did something else for most of the time.
+    With each system call, a thread that reads a file gives up the interpreter lock, which a call
+    that computes then holds. So files are read only if the call did not run for most of the time.
     """
 
     def __init__(self, native_id: int | None) -> None:
         self._folder = Path(f"/proc/self/task/{native_id}")
-        # The kernel's clock of a thread by its ID, as pthread_getcpuclockid(3) makes it; that may
-        # not be called for a thread that has ended.
+        # The ID of a thread's CPU clock, as pthread_getcpuclockid(3) makes it from the thread's ID;
+        # that function must not be called for a thread that has ended.
         self._clock = ~(native_id or 0) << 3 | 6
         self._charged = 0.0
         self._took = 0.0
@@ -316,7 +318,7 @@ class _Charge:
         self._queued: float | None = None
 
     def is_exceeded(self) -> bool:
-        """Charge for the time since the last look; return whether that is too much by now."""
+        """Charge for the time since the last check; return whether the total is too much by now."""
         now = self._clocks()
         wall, ran, process = (a - b for a, b in zip(now, self._before, strict=True))
         self._before = now
@@ -335,12 +337,12 @@ class _Charge:
         return time.monotonic(), ran, time.process_time()
 
     def _elsewhere(self, seconds: float) -> float:
-        """Return for how many of the ``seconds`` in which it did not run the thread did not wait
-        for a processor either."""
-        # How long a thread was in the run queue is known once it has left it (proc(5), stat).
+        """Return for how many of ``seconds``, in which the thread did not run, it did not wait for
+        a processor either."""
+        # The time in the run queue is known once the thread has left the queue (proc(5), stat).
         if _read(self._folder / "stat").rpartition(")")[2].split()[:1] == ["R"]:
             return 0.0
-        found = _read(self._folder / "schedstat").split()[1:2]  # where the kernel has it
+        found = _read(self._folder / "schedstat").split()[1:2]  # if the kernel has it
         before, self._queued = self._queued, int(found[0]) / 1e9 if found else 0.0
         return 0.0 if before is None else max(0.0, seconds - (self._queued - before))
 

@@ -1,8 +1,8 @@
 """Finds the plugin types and stores of installed packages, and validates them.
 
 Packages name a module in the entry point group ``plugind``; its hooks (``plugind.plugin_type``)
-return the rest. Each is loaded in a try of its own, so that a broken package is reported and does
-not affect others (pluggy's own loader stops at the first).
+return the types and stores. Each package is loaded in its own try block, so a broken package is
+reported and does not affect others (pluggy's own loader stops at the first).
 """
 
 from __future__ import annotations
@@ -46,9 +46,9 @@ class Origin(NamedTuple):
 
 @dataclass(frozen=True, slots=True)
 class Standing:
-    """A plugin type, store or entry point by its name: whether it is used, and why not.
+    """A plugin type, store or entry point by its name: whether it is used, and if not, why.
 
-    It is DISABLED by configuration, and BROKEN where it cannot be used.
+    It is DISABLED by the configuration, or BROKEN if it cannot be used.
     """
 
     name: str
@@ -66,9 +66,9 @@ class Standing:
 class Registry:
     """The plugin types and stores that can be used, and the others.
 
-    ``types`` and ``stores`` are by name; ``installed`` has the types that are not used as well.
-    ``origins`` names the distribution of each of them; ``unused`` has those that are not used;
-    ``receivers`` are the implementations of ``plugind_changed``, by the package's name.
+    ``types`` and ``stores`` are by name; ``installed`` also has the types that are not used.
+    ``origins`` names the distribution of each type and store; ``unused`` has those that are not
+    used; ``receivers`` are the implementations of ``plugind_changed``, by the package's name.
     """
 
     types: Mapping[str, PluginType] = field(default_factory=dict)
@@ -80,7 +80,7 @@ class Registry:
 
     @property
     def problems(self) -> Mapping[str, str]:
-        """Return the reason by the name of each type or store that is not available.
+        """Return, by name, the reason why a type or store is not available.
 
         Entries of ``unused`` under the name of an active type or store are left out.
         """
@@ -143,7 +143,7 @@ class Packages:
             self._load(entry_point)
 
     def _load(self, entry_point: EntryPoint) -> None:
-        """Register one package under a name of its own, or note why that cannot be done."""
+        """Register one package under a unique name, or note why it cannot be registered."""
         dist = entry_point.dist
         known = (dist.name or entry_point.value, dist.version) if dist else ("", "")
         origin = Origin(*known)
@@ -216,8 +216,8 @@ class Packages:
         """Choose the owner of each name, and note the others.
 
         plugind's own type or store always keeps its name: installing a package must not take a
-        built-in one out of service. Where two other packages claim one name neither gets it, since
-        it is unknown which of them was meant.
+        built-in one out of service. If two other packages claim the same name, neither gets it,
+        since it is unknown which of them was meant.
         """
         chosen: dict[str, tuple[Origin, T]] = {}
         for name, found in claims.items():
@@ -253,10 +253,10 @@ class Packages:
         take: Callable[[Origin, Any], None] | None = None,
         **arguments: Any,
     ) -> None:
-        """Call one hook of each package by itself, and ``take(origin, answer)`` with its answer.
+        """Call one hook of each package separately, and ``take(origin, answer)`` with its answer.
 
-        A package whose hook raises, or returns None or something else where ``take`` needs an
-        answer, is noted and passed over.
+        A package is noted and skipped if its hook raises, or if it returns None or something else
+        that ``take`` cannot use.
         """
         everyone = self._manager.get_plugins()
         for plugin in sorted(everyone, key=lambda plugin: str(self._manager.get_name(plugin))):

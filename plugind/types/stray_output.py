@@ -22,7 +22,7 @@ _depth = 0
 def stdout_to_stderr() -> Iterator[None]:
     """Send everything that is printed while the block lasts to standard error.
 
-    That holds for ``print`` and for writes to file descriptor 1, as by C code and child processes.
+    This includes ``print`` and writes to file descriptor 1, as by C code and child processes.
     Blocks may be nested and may run in several threads; the first to begin redirects and the last
     to end restores. The lock is never held while the block runs.
     """
@@ -50,7 +50,7 @@ def _redirect(undo: ExitStack) -> None:
         os.dup2(2, 1)
     if sys.stderr is not None:
         undo.enter_context(redirect_stdout(sys.stderr))
-    undo.callback(_flush)  # undone first, while the descriptor still leads to standard error
+    undo.callback(_flush)  # called first, while the descriptor still leads to standard error
 
 
 def _flush() -> None:

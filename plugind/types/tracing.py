@@ -1,4 +1,4 @@
-"""Traces the calls of hooks to the log, where ``PLUGIND_TRACE_HOOKS=1`` asks for it."""
+"""Logs the calls of hooks if ``PLUGIND_TRACE_HOOKS=1`` is set in the environment."""
 
 from __future__ import annotations
 
@@ -18,9 +18,9 @@ _log = logs.get("hooks")
 
 
 def trace_hooks(manager: pluggy.PluginManager) -> None:
-    """Log every call of a hook from here on; do nothing unless the variable is set.
+    """Log every call of a hook from now on; do nothing unless the variable is set.
 
-    Each entry names the package that is called and has what it returned or raised.
+    Each entry names the package that is called, and says what its hook returned or raised.
     """
     if os.environ.get(VARIABLE, "") not in ("", "0", "false"):
         manager.add_hookcall_monitoring(_before, _after)

@@ -1,6 +1,6 @@
 """Validation of the hooks, plugin types and stores of a package.
 
-Each function returns why the object cannot be used, "" when it can.
+Each function returns why the object cannot be used; "" when it can.
 """
 
 from __future__ import annotations
@@ -21,10 +21,10 @@ _PLURAL = re.compile(r"[A-Z][A-Za-z0-9]{0,63}")
 
 
 def problem_of_hooks(module: object, marked: Collection[str]) -> str:
-    """Return the problem of the hooks of a package's module, "" when there is none.
+    """Return the problem with the hooks of a package's module; "" when there is none.
 
-    ``marked`` are the names of the hooks that it implements. A function without the mark is never
-    called, and pluggy does not report it.
+    ``marked`` are the names of the hooks that it implements. A function without ``@hookimpl`` is
+    never called, and pluggy does not report it.
     """
     hooks = [name for name in vars(Hooks) if not name.startswith("__")]
     unmarked = [
@@ -65,7 +65,7 @@ def problem_of(type_: PluginType) -> str:
 
 
 def _version_problem(type_: PluginType) -> str:
-    """Return the problem of the version of the contract that a type was made for."""
+    """Return the problem with the version of the contract that a type was made for."""
     name, made_for = type(type_).__name__, getattr(type_, "plugind_api", None)
     if made_for is None:
         return (
