@@ -93,7 +93,7 @@ def read_policies(
             diagnostics.add(place, f'"{shown(file.name)}" {text}')
         elif not _NAME_IN_NOMAD.fullmatch(name):
             diagnostics.warn(place, _odd_name(name, file.suffix))
-        elif name in named:
+        if name in named:
             diagnostics.add(
                 place, f'policy "{name}" is in {named[name]} already; remove one of them'
             )

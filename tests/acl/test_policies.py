@@ -225,6 +225,15 @@ def test_all_mistakes_of_all_files_at_once(tmp_path: Path) -> None:
     ]
 
 
+@pytest.mark.parametrize("name", ["ops", "team_ops", "ops.v2"])
+def test_a_policy_in_two_files_is_refused_whatever_its_name(tmp_path: Path, name: str) -> None:
+    files = {f"{name}.hcl": 'node { policy = "read" }', f"{name}.json": "{}"}
+    with pytest.raises(ConfigError) as raised:
+        load_acl(write(tmp_path, files), None, TYPES)
+    (mistake,) = mistakes_of(raised)
+    assert mistake.startswith(f'{name}.json: policy "{name}" is in {name}.hcl already')
+
+
 def test_a_folder_that_is_not_there(tmp_path: Path) -> None:
     with pytest.raises(ConfigError) as raised:
         load_acl(tmp_path / "none", None, TYPES)
