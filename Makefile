@@ -1,10 +1,10 @@
-# The commands of plugind's developers. Only Python 3.11 or later, make and git are needed,
-# and wrk for make bench.
+# Commands for plugind's developers. They need only Python 3.11 or later, make and git, and wrk
+# for make bench.
 VENV := .venv
 PYTHON ?= $(shell command -v python3.11 || command -v python3)
 BIN := $(VENV)/bin
 
-# Where it is set, each of the suite's many processes would compile plugind again.
+# If it were set, each of the many processes of the tests would compile plugind again.
 unexport PYTHONDONTWRITEBYTECODE
 
 .PHONY: run test test-long soak bench bench-all check format proto screenshots clean
@@ -23,10 +23,10 @@ test-long: $(VENV)/tested  ## the rest of the suite
 soak: $(VENV)/tested  ## the long runs: random faults, kills at every sync, fuzzing
 	$(BIN)/pytest -m soak --timeout 600
 
-bench: $(VENV)/tested  ## measures plugind beside its yardsticks: minutes, on a machine that is idle
+bench: $(VENV)/tested  ## measures plugind against its yardsticks: minutes, on an idle machine
 	@$(BIN)/python -m benchmarks $(BENCH)
 
-bench-all: $(VENV)/tested  ## the same with long figures, and the pictures in docs/performance
+bench-all: $(VENV)/tested  ## the same, also the figures that take long, and the charts in docs/performance
 	@$(BIN)/python -m benchmarks --all --pictures docs/performance $(BENCH)
 
 check: $(VENV)/tested  ## style and types
@@ -47,13 +47,13 @@ $(VENV)/tested: $(VENV)/installed
 	$(BIN)/pip install --quiet --disable-pip-version-check -e '.[test]'
 	@touch $@
 
-proto: $(VENV)/tested  ## makes the stubs of CSI's services and of etcd's anew, and those of the example
+proto: $(VENV)/tested  ## generates the stubs for CSI's and etcd's services and for the example again
 	$(BIN)/python -m grpc_tools.protoc -I. --python_out=. --pyi_out=. --grpc_python_out=. \
 		plugin_types/csi/csi.proto plugind/store/etcd/rpc.proto
 	cd examples/grpc-health && $(CURDIR)/$(BIN)/python -m grpc_tools.protoc -I. --python_out=. \
 		--pyi_out=. --grpc_python_out=. plugind_grpc_health/health.proto
 
-screenshots: $(VENV)/tested  ## makes the pictures of the web page in docs/ anew
+screenshots: $(VENV)/tested  ## makes the pictures of the web page in docs/ again
 	$(BIN)/python tools/screenshots.py
 
 clean:

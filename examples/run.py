@@ -1,7 +1,7 @@
-"""Run what ``make run`` shows: a server, an agent and two sample drivers, until Ctrl-C.
+"""Run the demonstration of ``make run``: a server, an agent and two sample drivers, until Ctrl-C.
 
-Every part is a process of its own, as on a real machine, and all of them end with this one. Once
-the server lists both drivers, what to try in another terminal is printed.
+The server and the agent share one process, each driver has its own, and all of them end with this
+one. Once the server lists both drivers, commands to try in another terminal are printed.
 """
 
 from __future__ import annotations
@@ -66,7 +66,7 @@ def main() -> int:
             )
             for id_, options in DRIVERS.items()
         ]
-        for driver in drivers:  # each prints one line once it serves
+        for driver in drivers:  # each prints one line once it is ready
             assert driver.stdout is not None
             print(driver.stdout.readline(), end="", flush=True)
         environ = {**os.environ, "PLUGIND_PLUGIN_TYPE_CSI_SOCKETS": str(folder / "*.sock")}
@@ -74,7 +74,7 @@ def main() -> int:
             [plugind, "agent", "--dev", *sys.argv[1:]], env=environ, stderr=subprocess.PIPE
         )
         agents.append(agent)
-        if asked:  # before there was an agent to end
+        if asked:  # a signal came before the agent was there to be ended
             agent.terminate()
         assert agent.stderr is not None
         threading.Thread(target=pass_on, args=(agent.stderr, plugind, folder), daemon=True).start()
@@ -107,7 +107,7 @@ def hint(address: str, plugind: Path, folder: Path) -> None:
                 if DRIVERS.keys() <= {row["ID"] for row in answer.value}:
                     break
                 index = answer.index
-        except ClientError:  # it ends already, or has ACLs: then the hint would not work
+        except ClientError:  # the server is ending, or has ACLs: the hint would not work
             return
     elsewhere = "" if address.endswith(":4646") else f"\n  export PLUGIND_ADDR={address}"
     words = {"address": address, "plugind": plugind, "folder": folder, "elsewhere": elsewhere}

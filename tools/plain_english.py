@@ -1,7 +1,7 @@
-"""Count how plain the code reads: rooms, private helpers, imperative docstrings, dialect words.
+"""Measure how plain the code reads: rooms, private helpers, imperative docstrings, dialect words.
 
-``python tools/plain_english.py [--list] [PATH ...]`` prints the figures of the product and its
-documents, or of the given files and folders; ``--list`` adds the places behind them.
+``python tools/plain_english.py [--list] [PATH ...]`` prints the figures for the product and its
+documents, or for the given files and folders; ``--list`` adds the places that were counted.
 """
 
 from __future__ import annotations
@@ -22,8 +22,8 @@ DOCUMENTS = ("docs", "README.md", "CHANGELOG.md")
 LONGEST = 10
 THIS = Path(__file__).resolve()
 
-# Words of the dialect that the code was first written in, as regular expressions, with the word to
-# use instead. Case does not matter.
+# Words of the dialect that the code was first written in, as regular expressions, each with the
+# words to use instead. Case does not matter.
 DIALECT = {
     r"(?<!csi-)(told|tell|tells|telling)": "report, say, notify",
     r"whoever|whomever": "the caller, the client, the author",
@@ -49,23 +49,23 @@ DIALECT = {
     r"deaf|mourns?|house": "a word of the field",
 }
 
-# The same in names of functions, arguments, variables, attributes and classes.
+# Dialect words in names of functions, arguments, variables, attributes and classes.
 DIALECT_NAMES = {
     "told", "tell", "tells", "telling", "whoever", "somebody", "stranger", "strangers", "judge",
     "judges", "judged", "judging", "flaw", "flaws", "silent", "findings", "holdings", "mourn",
 }  # fmt: skip
 
-# The verbs that a docstring may open with, one a line; add to them.
+# The verbs that a docstring may open with. The file has one verb per line; add missing ones.
 VERBS = frozenset((ROOT / "tools" / "verbs.txt").read_text().split())
 
-# A word of the list that is followed by one of these is a noun: "Name of", "State is".
+# A verb of the list that is followed by one of these words is a noun: "Name of", "State is".
 _NOUN_FOLLOWERS = {"of", "is", "are", "was", "has"}
 _PREFIX = re.compile(r"^(re|un|de|pre)-?(?=\w{3})")
 
 
 @dataclass(frozen=True)
 class Place:
-    """A place in a file, with what it is about."""
+    """A place in a file, and a text that describes it."""
 
     path: Path
     line: int
@@ -77,7 +77,7 @@ class Place:
 
 @dataclass
 class Figures:
-    """What was counted over a set of files."""
+    """The counts over a set of files."""
 
     rooms: set[str] = field(default_factory=set)
     functions: int = 0
@@ -89,15 +89,16 @@ class Figures:
 
 
 def shown(path: Path) -> Path:
-    """Return a path as it is printed: relative to the repository where it lies inside."""
+    """Return a path as it is printed: relative to the repository if it is inside."""
     return path.relative_to(ROOT) if path.is_relative_to(ROOT) else path
 
 
 def is_imperative(docstring: str) -> bool:
     """Return whether a docstring opens with an imperative verb.
 
-    The first word must be a verb of ``VERBS``, or such a verb with a prefix ("re-read"), without
-    an ending, and not be used as a noun: "Name the node" is imperative, "Name of the node" is not.
+    The first word must be a verb of ``VERBS`` without an ending, possibly with a prefix
+    ("re-read"), and not be used as a noun: "Name the node" is imperative, "Name of the node" is
+    not.
     """
     words = docstring.split()
     if not words or not words[0][0].isupper():
@@ -109,7 +110,7 @@ def is_imperative(docstring: str) -> bool:
 
 
 def dialect_in(text: str) -> Iterator[tuple[str, int]]:
-    """Yield each dialect word of a text with the number of the line, from 0, that it begins in."""
+    """Yield each dialect word of a text, with the number, from 0, of the line it begins in."""
     for pattern in DIALECT:
         spaced = pattern.replace(" ", r"[\s#]+")
         for match in re.finditer(rf"\b({spaced})\b", text, re.IGNORECASE):
@@ -118,9 +119,9 @@ def dialect_in(text: str) -> Iterator[tuple[str, int]]:
 
 
 def measure(paths: Sequence[Path]) -> Figures:
-    """Return the figures of files and folders; generated files and caches are left out.
+    """Return the figures for files and folders; generated files and caches are left out.
 
-    Raises SyntaxError for a Python file that does not parse.
+    Raise SyntaxError for a Python file that does not parse.
     """
     figures = Figures()
     for path in sorted(files(paths)):
@@ -133,7 +134,7 @@ def measure(paths: Sequence[Path]) -> Figures:
 
 
 def files(paths: Sequence[Path]) -> Iterator[Path]:
-    """Yield the Python files and Markdown documents among paths and below folders."""
+    """Yield the Python files and Markdown documents among the paths and inside the folders."""
     for path in paths:
         inside = [path] if path.is_file() else path.rglob("*")
         for each in inside:
@@ -176,7 +177,7 @@ def _room(path: Path) -> str:
 
 
 def _length(node: ast.FunctionDef | ast.AsyncFunctionDef) -> int:
-    """Return the lines of a function from its def on, without those of its docstring."""
+    """Return the number of a function's lines from its def on, without its docstring."""
     lines = (node.end_lineno or node.lineno) - node.lineno + 1
     if ast.get_docstring(node) is None:
         return lines
@@ -187,11 +188,11 @@ def _length(node: ast.FunctionDef | ast.AsyncFunctionDef) -> int:
 def _called_once(
     path: Path, tree: ast.Module, functions: Sequence[ast.FunctionDef | ast.AsyncFunctionDef]
 ) -> Iterator[Place]:
-    """Yield the private functions that are called from one place of their module only.
+    """Yield the private functions that are called from only one place in their module.
 
-    Functions of the same name, as in two classes, share the places of that name. A function that
-    is handed over (to a thread, as a callback) needs a name and does not count, and neither does a
-    method that only calls that of its base class: it overrides a hook of a library.
+    Functions with the same name, as in two classes, are counted together. A function that is passed
+    on (to a thread, or as a callback) needs a name and does not count. Neither does a method whose
+    only call is the one that it makes to its base class: it overrides a hook of a library.
     """
     used: Counter[str] = Counter()
     called: Counter[str] = Counter()
@@ -246,12 +247,12 @@ def _add_dialect(figures: Figures, path: Path, kind: str, text: str, line: int) 
 
 
 def share(part: int, whole: int) -> str:
-    """Return a share in percent, with its numbers."""
+    """Return a share in percent, with the two numbers behind it."""
     return f"{100 * part / whole if whole else 0:.1f} % ({part} of {whole})"
 
 
 def report(figures: Figures, *, list_all: bool) -> Iterator[str]:
-    """Yield the lines of the report on figures; with ``list_all`` with the places behind them."""
+    """Yield the lines of a report on the figures; ``list_all`` adds the places counted."""
     once, other = figures.called_once, figures.not_imperative
     yield f"rooms: {len(figures.rooms)}"
     yield f"functions: {figures.functions}"
@@ -272,7 +273,7 @@ def report(figures: Figures, *, list_all: bool) -> Iterator[str]:
 
 
 def main() -> None:
-    """Print the figures that the command line asks for."""
+    """Print the figures that the command line requests."""
     parser = argparse.ArgumentParser(description=__doc__.partition("\n")[0])
     parser.add_argument("--list", action="store_true", help="print the places, too")
     parser.add_argument("paths", nargs="*", type=Path, help="files and folders to count")

@@ -1,4 +1,4 @@
-"""Make the pictures of the web page in docs/ from a server that runs, with its sample drivers.
+"""Make the pictures of the web page in docs/ from a running server with sample drivers.
 
 Run it with ``make screenshots``; it needs Debian's chromium and chromium-driver.
 """
@@ -83,14 +83,14 @@ def chromium() -> Iterator[Chrome]:
 
 
 def picture(browser: Chrome, url: str, name: str, scheme: str, text: str) -> None:
-    """Write ``docs/ui-NAME.png`` of a page, once it shows a text."""
+    """Write a picture of a page to ``docs/ui-NAME.png``, once the page shows a text."""
     features = [{"name": "prefers-color-scheme", "value": scheme}]
     browser.execute_cdp_cmd("Emulation.setEmulatedMedia", {"features": features})
     browser.get(url)
     WebDriverWait(browser, PATIENCE).until(
         lambda running: text in running.find_element(By.TAG_NAME, "main").text
     )
-    time.sleep(2)  # until the times beside it are those of a reader, not of the first moment
+    time.sleep(2)  # so that the times shown are not all those of the first moment
     size = {"width": 1200, "height": 760, "deviceScaleFactor": 1, "mobile": False}
     browser.execute_cdp_cmd("Emulation.setDeviceMetricsOverride", size)
     browser.save_screenshot(str(ROOT / f"docs/ui-{name}.png"))

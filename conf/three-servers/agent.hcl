@@ -1,4 +1,4 @@
-# The agent of a machine: it reports to one of the servers, and to the next one when that is gone.
+# The agent of a machine: it reports to one of the servers, or to the next if that one is down.
 
 data_dir = "/var/lib/plugind"
 

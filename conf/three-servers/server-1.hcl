@@ -1,4 +1,4 @@
-# What differs on machine 1 of three.
+# The settings that differ on machine 1 of 3.
 
 name      = "server-1"
 bind_addr = "127.0.46.1"

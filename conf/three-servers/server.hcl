@@ -1,24 +1,24 @@
-# A server of three on one catalogue, which etcd keeps: docs/scaling.md. The same on each machine;
-# server-1.hcl, server-2.hcl and server-3.hcl have what differs.
+# One of three servers that share a catalogue in etcd: docs/scaling.md. This file is the same on each
+# machine; server-1.hcl, server-2.hcl and server-3.hcl have the settings that differ.
 #
 #   plugind agent --config conf/three-servers/server.hcl --config conf/three-servers/server-1.hcl
 
-# Of this server alone: a copy of the history, which it can make again.
+# This server's own data: a copy of the history, which it can rebuild.
 data_dir = "/var/lib/plugind"
 
-# Lines of JSON, for programs that gather logs.
+# Whether log lines are JSON, for programs that collect logs.
 # log_json = false
 
 server {
   enabled = true
 
-  # Of all servers together: a node that none of them heard for so long is down.
+  # For all servers together: a node that none of them has heard from for this time is down.
   # heartbeat_ttl = "30s"
 
-  # Processes of this server. Their limits are those of each.
+  # The number of this server's processes. Limits hold for each of them.
   # workers = 1
 
-  # How many blocking queries may wait at once in a process; more are answered 429.
+  # How many blocking queries may wait at once in a process; further ones are answered 429.
   # max_parked = 200
 }
 
@@ -26,8 +26,8 @@ history {
   # keep = "720h"
 }
 
-# All servers name the same members and the same prefix. Between machines use TLS, and a user of
-# etcd for plugind alone:
+# All servers name the same members and the same prefix. Between machines use TLS, and an etcd user
+# that only plugind uses:
 #
 #   endpoints     = ["https://etcd-1:2379", "https://etcd-2:2379", "https://etcd-3:2379"]
 #   ca_file       = "etcd-ca.pem"

@@ -1,8 +1,8 @@
 """Posts changes of plugind's catalogue to a webhook.
 
-An example of the hook ``plugind_changed``: plugind finds it by its entry point, and nothing else is
-needed. It has no plugin type, hence no block in plugind's configuration; the URL is taken from the
-environment of the server, as secrets often are.
+An example of the hook ``plugind_changed``: plugind finds the package by its entry point, and
+nothing else is needed. The package has no plugin type and so no block in plugind's configuration;
+it takes the URL from the server's environment, as is common for secrets.
 """
 
 from __future__ import annotations
@@ -20,13 +20,13 @@ TIMEOUT = 5.0
 
 
 class NotTaken(Exception):
-    """The reason why a change could not be posted, without the URL: anyone who knows it may post
-    there."""
+    """The reason why a change could not be posted. It never contains the URL, because anyone who
+    knows the URL can post to it."""
 
 
 @hookimpl
 def plugind_changed(change: CatalogueChange) -> None:
-    """Post the change as JSON. plugind logs an exception and counts it in its health."""
+    """Post the change as JSON. plugind logs exceptions and counts them in its health."""
     if not (url := os.environ.get(URL)):
         return
     try:

@@ -2,7 +2,7 @@
 
 ``conformance`` checks a registered type against every rule, as ``plugind type check`` does;
 ``plugind.testing.fixtures`` does so with pytest. ``registered`` registers a class without a
-package, ``live_server`` and ``run_agent`` run the real ones in the test's process.
+package; ``live_server`` and ``run_agent`` run a real server and agent in the test's process.
 """
 
 from plugind.testing.conformance import RULES, conformance

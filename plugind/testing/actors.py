@@ -1,7 +1,7 @@
-"""The company of a prober on trial: five targets that misbehave and one that does not.
+"""The actors in a prober's trial: five targets that misbehave and one that does not.
 
-Every call of the type's own prober is noted, in a file of lines of JSON: one when it begins and one
-when it ends.
+They run in the process of the type's own prober. Every call of that prober is noted in a file with
+lines of JSON: one line when the call begins and one when it ends.
 """
 
 from __future__ import annotations
@@ -45,7 +45,7 @@ _SCHEDULE = Schedule(probe_interval=0.1, probe_timeout=0.3, unhealthy_after=1)
 
 
 class Pen:
-    """Writes notes to a file, each at once and whole."""
+    """Writes notes to a file, each immediately and in one piece."""
 
     def __init__(self, file: Path) -> None:
         self._file = os.open(file, os.O_WRONLY | os.O_APPEND | os.O_CREAT)
@@ -79,7 +79,7 @@ class Pen:
 class Actor:
     """A target that misbehaves from its second probe on (a cold one from its first), or never.
 
-    ``well`` has by role its results while it does not misbehave.
+    ``well`` has its results, by role, for as long as it behaves well.
     """
 
     behaviour: str
@@ -108,7 +108,7 @@ class Actor:
 
 
 def on_trial(type_: PluginType, pen: Pen) -> PluginType:
-    """Return the type, changed so that its prober has the actors for company."""
+    """Return the type, changed so that its prober also has the actors as targets."""
     make = type_.prober
     schemas = PluginSchemas.of(type_)
     well = {role: {"Healthy": True, **details(schemas, role, PLAIN)} for role in type_.roles}
@@ -223,7 +223,7 @@ class Accompanied(Prober):
 
 
 def _one_line(error: BaseException) -> str:
-    """Return an exception, and the place where it was raised."""
+    """Return in one line an exception and the place where it was raised."""
     *_, (frame, line) = traceback.walk_tb(error.__traceback__)
     place = f"{Path(frame.f_code.co_filename).name}:{line}"
     return f"{type(error).__name__}: {error} ({place})"

@@ -1,7 +1,7 @@
-"""A prober's process on trial: ``python -m plugind.testing.child TYPE NOTES``.
+"""The process for a prober's trial: ``python -m plugind.testing.child TYPE NOTES``.
 
-It runs the type's own prober as an agent's child does, beside targets of other kinds
-(``plugind.testing.actors``), and notes what happens in the file NOTES.
+It runs the type's own prober as an agent's child process does, together with the actors
+(``plugind.testing.actors``), and notes the prober's calls in the file NOTES.
 """
 
 from __future__ import annotations

@@ -15,10 +15,10 @@ RULES: tuple[Rule, ...] = (*schema_rules.table, *prober_rules.table)
 def conformance(
     name: str, block: Mapping[str, Any] | None = None, rules: Iterable[Rule] = RULES
 ) -> list[Verdict]:
-    """Return how the plugin type of that name does by each rule.
+    """Return the verdict of each rule on the plugin type of that name.
 
-    ``block`` are its settings while its prober is on trial, as plain values; best are settings with
-    which it finds a target. Raise RegistryError where no package provides such a type.
+    ``block`` has its settings for the trial of its prober, as plain values; choose settings with
+    which the prober finds a target. Raise RegistryError when no package provides such a type.
     """
     with Subject(name, block) as subject:
         return [subject.check(rule) for rule in rules]

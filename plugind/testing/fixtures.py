@@ -25,13 +25,13 @@ from plugind.testing.serving import LiveServer, live_server
 
 @pytest.fixture(scope="session")
 def plugind_type() -> str:
-    """Return the name of the plugin type under test; every suite has its own."""
+    """Return the name of the plugin type under test; every suite overrides this fixture."""
     raise NotImplementedError("write a fixture plugind_type that returns your plugin type's name")
 
 
 @pytest.fixture(scope="session")
 def plugind_block() -> Mapping[str, Any] | None:
-    """Return the settings while the prober is on trial; best are some with which it finds a
+    """Return the settings for the trial of the prober; choose some with which it finds a
     target."""
     return None
 
@@ -47,7 +47,7 @@ def plugind_subject(
 
 @pytest.fixture(params=RULES, ids=str)
 def plugind_verdict(request: pytest.FixtureRequest, plugind_subject: Subject) -> Verdict:
-    """Return how the type does by a rule; a test that asks for it is run for each rule."""
+    """Return the verdict of one rule; a test that uses this fixture is run once for each rule."""
     return plugind_subject.check(request.param)
 
 

@@ -1,4 +1,4 @@
-"""The rules for a plugin type's prober, run in a real process beside real trouble."""
+"""The rules for a plugin type's prober, which runs in a real process with misbehaving targets."""
 
 from __future__ import annotations
 
@@ -34,8 +34,8 @@ _SERVED = (
 
 @rules.after(*_TRIAL)
 def answers_in_time(subject: Subject) -> Iterator[str]:
-    """Require that its prober is made, discovers, probes and closes within probe_timeout each
-    time."""
+    """Require that each call to make its prober, to discover, to probe or to close takes at most
+    probe_timeout."""
     evidence = subject.evidence
     for call in evidence.calls:
         if not call.ended and not evidence.ends and call.took > evidence.limit - SLACK:
@@ -46,8 +46,8 @@ def answers_in_time(subject: Subject) -> Iterator[str]:
 
 @rules.after(*_TRIAL)
 def probe_results(subject: Subject) -> Iterator[str]:
-    """Require valid results of its prober: targets and their names, IDs, roles, fingerprints of
-    fields that its schemas declare; or ProbeFailed."""
+    """Require valid results from its prober: targets and their names, IDs, roles, and fingerprints
+    with fields that its schemas declare; or ProbeFailed."""
     evidence = subject.evidence
     raised = [call for call in evidence.calls if call.error]
     if evidence.ends and not any(call.name == "prober" for call in raised):
@@ -66,8 +66,8 @@ def probe_results(subject: Subject) -> Iterator[str]:
 
 @rules.after(*_SERVED)
 def cold_start(subject: Subject) -> Iterator[str]:
-    """Require that targets are shown though no probe of them ever succeeded: by the target's name
-    where it is valid as a plugin's ID, else as instances_of returns; () where only a probe can find
+    """Require that targets are shown even if no probe of them has ever succeeded: by the target's
+    name if it is valid as a plugin's ID, else as instances_of returns; () if only a probe can find
     them."""
     evidence = subject.evidence
     nameless = [note["target"] for note in evidence.noted("named") if not note["named"]]
@@ -76,7 +76,7 @@ def cold_start(subject: Subject) -> Iterator[str]:
             f"{target}: would not be shown if its first probe failed, because its name is not a"
             " plugin ID and instances_of does not name it"
         )
-        return  # the others of the same prober are of the same kind
+        return  # the prober's other targets are of the same kind
     yield from _misbehaving(subject, COLD)
 
 
@@ -100,7 +100,8 @@ def hanging_probe(subject: Subject) -> Iterator[str]:
 
 @rules.after(*_SERVED)
 def flooding_probe(subject: Subject) -> Iterator[str]:
-    """Require that a probe that returns thousands of plugins makes only its own unhealthy."""
+    """Require that a probe that returns thousands of plugins makes only its own plugins
+    unhealthy."""
     yield from _misbehaving(subject, FLOODING)
 
 
@@ -113,7 +114,7 @@ def _raised(calls: Sequence[Call]) -> Iterator[str]:
 
 
 def _rejected(evidence: Evidence) -> Iterator[str]:
-    """Yield one line for each reason for which a server rejects fields, however many it rejects."""
+    """Yield one line for each reason why a server rejects fields, however many it rejects."""
     items = [item for item in evidence.rejected if not item["ID"].startswith(PREFIX)]
     seen = set()
     for item in items:
@@ -143,7 +144,8 @@ def _misbehaving(subject: Subject, behaviour: str) -> Iterator[str]:
 
 
 def _answered(subject: Subject, body: Any, actor: str, *, healthy: bool) -> Iterator[str]:
-    """Yield the problems of a server's answer about an actor; a text is a problem itself."""
+    """Yield the problems of a server's answer about an actor; an answer that is a text is itself
+    the problem."""
     if isinstance(body, str):
         yield body
         return

@@ -30,8 +30,8 @@ def plugind_plugin_types():
 def registered(type_: type[PluginType]) -> Iterator[str]:
     """Register a plugin type while the block lasts, for this process and those that it starts.
 
-    Yields its name. The type is registered as pip would do it, with a module and its entry point,
-    in a temporary folder; a class that an installed package provides needs neither. Raise
+    Yield its name. The type is registered as pip would do it, with a module and its entry point, in
+    a temporary folder; neither is needed for a class that an installed package provides. Raise
     RegistryError for a class that another process could not import.
     """
     if type(load_registry().installed.get(type_.name)) is type_:
@@ -60,7 +60,7 @@ def _install(folder: Path, type_: type[PluginType]) -> None:
 
 
 def _set_path(path: str | None) -> None:
-    """Set the path from which processes that start from here on import."""
+    """Set PYTHONPATH for processes that start from now on; None removes it."""
     if path is None:
         os.environ.pop("PYTHONPATH", None)
     else:

@@ -1,7 +1,7 @@
 """Rules for plugin types, and the subject that they are checked on.
 
-Each rule is a function that yields shortfalls; its name is the rule's, its docstring is the rule's
-demand.
+Each rule is a function that yields the type's shortfalls. The function's name becomes the rule's
+name, and its docstring the rule's demand.
 """
 
 from __future__ import annotations
@@ -34,8 +34,8 @@ USABLE = "usable"
 class Rule:
     """A demand on every plugin type. ``check`` yields the shortfalls.
 
-    ``after`` are the rules whose breach would break this one as well. Where one of them was found
-    broken this one is not checked, so that one mistake is reported once.
+    ``after`` names the rules whose breach would break this rule as well. If one of them is broken,
+    this rule is not checked, so that each mistake is reported only once.
     """
 
     name: str
@@ -60,7 +60,7 @@ class Rules:
         return self.after()(check)
 
     def after(self, *names: str) -> Callable[[Check], Check]:
-        """Return a decorator for a rule that is checked only where those rules are not broken."""
+        """Return a decorator for a rule that is checked only if none of those rules is broken."""
 
         def add(check: Check) -> Check:
             name = check.__name__.strip("_").replace("_", "-")
@@ -73,7 +73,7 @@ class Rules:
 
 @dataclass(frozen=True, slots=True)
 class Verdict:
-    """The result of one rule; ``note`` is the reason why something was not seen or not checked."""
+    """The result of one rule; ``note`` says why the rule was not checked, or proved nothing."""
 
     rule: Rule
     shortfalls: tuple[str, ...] = ()
@@ -91,8 +91,8 @@ class Verdict:
 class Subject:
     """A plugin type under test, by its name; use it in a ``with`` block.
 
-    ``block`` are its settings while its prober is on trial; by default those for ``--dev``, where
-    everything lives in an empty folder. Raises RegistryError where no package provides such a type.
+    ``block`` has its settings for the trial of its prober; by default those for ``--dev``, with
+    everything in an empty folder. Raise RegistryError when no package provides such a type.
     """
 
     def __init__(self, name: str, block: Mapping[str, Any] | None = None) -> None:
@@ -138,7 +138,7 @@ class Subject:
 
     @cached_property
     def block(self) -> Mapping[str, Any]:
-        """Return the settings on trial, as plain values."""
+        """Return the settings for the trial, as plain values."""
         if self._block is not None:
             return self._block
         block = self.type.dev_settings(self.folder)
@@ -147,19 +147,19 @@ class Subject:
 
     @cached_property
     def evidence(self) -> Evidence:
-        """Return the evidence of the prober's trial, which takes place once."""
+        """Return the evidence of the prober's trial, which takes place only once."""
         settings = self.type.settings_schema().load(self.block)
         return try_out(self.type, self.block, settings.probe_timeout, self.folder)
 
     def load(self, dev_folder: Path | None) -> Iterator[str]:
-        """Yield the problems of the type's settings where configuration has none of them."""
+        """Yield the problems in loading the type's settings when the configuration sets none."""
         try:
             load_settings([], {"plugin_types_enabled": self.name}, dev_folder, environ={})
         except ConfigError as error:
             yield from (mistake.text for mistake in error.mistakes)
 
     def check(self, rule: Rule) -> Verdict:
-        """Return how the type does by a rule.
+        """Return the verdict of a rule on the type.
 
         A shortfall that an earlier rule has reported is not reported again.
         """

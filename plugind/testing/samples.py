@@ -48,7 +48,7 @@ def loaded(schemas: PluginSchemas, role: str, kind: str) -> Any:
 def fingerprints(
     schemas: PluginSchemas, kinds: Iterable[str] = KINDS
 ) -> dict[str, list[Fingerprint]]:
-    """Return by role one fingerprint of each kind, healthy ones and others."""
+    """Return by role a healthy and an unhealthy fingerprint of each kind."""
     return {
         role: [
             Fingerprint(healthy, "a sample", number, details=details(schemas, role, kind))
@@ -62,7 +62,7 @@ def fingerprints(
 def undeclared(
     schemas: PluginSchemas, found: Mapping[tuple[str, str], Mapping[str, Any]]
 ) -> list[str]:
-    """Return the fields of a probe's results that no schema declares, so that they are never
+    """Return the fields of a probe's results that no schema declares, and that are therefore never
     shown."""
     texts = {
         f"{role}: a fingerprint has {name}, which fingerprint_schemas does not declare"
@@ -79,7 +79,7 @@ _CORES_OWN = {PROCESS, SUCCESSION}
 
 
 def _unknown(schemas: Sequence[Schema], values: Mapping[str, Any], path: str = "") -> set[str]:
-    """Return the names in ``values``, and below, that none of the schemas loads."""
+    """Return the names in ``values``, at any depth, that none of the schemas loads."""
     unknown: set[str] = set()
     for name, value in values.items():
         known = [
@@ -97,7 +97,7 @@ def _unknown(schemas: Sequence[Schema], values: Mapping[str, Any], path: str = "
 
 
 def of_schema(schema: Schema, kind: str, depth: int = _NESTING) -> dict[str, Any]:
-    """Return a value for each field that can be loaded, as it is on the wire."""
+    """Return a value, in wire form, for each field that can be loaded."""
     if depth == 0:
         return {}
     return {

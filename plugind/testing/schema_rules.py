@@ -34,7 +34,7 @@ def usable(subject: Subject) -> Iterator[str]:
 
 @rules
 def documented(subject: Subject) -> Iterator[str]:
-    """Require a title, a docstring, and a help for every setting."""
+    """Require a title, a docstring, and help for every setting."""
     if not subject.type.title:
         yield "title is empty"
     if not (type(subject.type).__doc__ or "").strip():
@@ -45,8 +45,8 @@ def documented(subject: Subject) -> Iterator[str]:
 
 @rules
 def settings_load(subject: Subject) -> Iterator[str]:
-    """Require that its settings load where configuration has none of them, and those for --dev
-    too."""
+    """Require that its settings load when the configuration sets none of them, and also those for
+    --dev."""
     yield from subject.load(None)
     yield from (f"dev_settings: {text}" for text in subject.load(subject.folder))
     loaded = subject.type.settings_schema().load({})
@@ -73,7 +73,8 @@ def described(subject: Subject) -> Iterator[str]:
 
 @rules
 def names(subject: Subject) -> Iterator[str]:
-    """Require that its names clash with none of the core's, of its own, or of other types."""
+    """Require that its names clash neither with each other nor with those of the core or of other
+    types."""
     yield from _clashing_plurals(subject.type)
     yield from _clashing_fields(subject.type)
     keys = node_keys(subject.type)
@@ -89,8 +90,8 @@ def names(subject: Subject) -> Iterator[str]:
 
 @rules
 def load_defaults(subject: Subject) -> Iterator[str]:
-    """Require a load_default for every field of its fingerprint schemas: a value that is not known
-    yet is shown with it."""
+    """Require a load_default for every field of its fingerprint schemas: it is shown while the
+    value is not known yet."""
     for role, schema in subject.type.fingerprint_schemas.items():
         for path in _without_default(schema()):
             yield f"{role}: {path} has no load_default"
@@ -98,8 +99,8 @@ def load_defaults(subject: Subject) -> Iterator[str]:
 
 @rules
 def schemas_round_trip(subject: Subject) -> Iterator[str]:
-    """Require that its schemas load again, unchanged, the values that they dump, and that these fit
-    JSON."""
+    """Require that its schemas load the values that they dump without changing them, and that JSON
+    can represent these values."""
     schemas = subject.schemas
     for role in subject.type.roles:
         bare = set(_without_default(schemas.details[role]))  # reported already
@@ -121,8 +122,8 @@ def schemas_round_trip(subject: Subject) -> Iterator[str]:
 
 @rules
 def rows_serialize(subject: Subject) -> Iterator[str]:
-    """Require that rows and bodies have every field of their schemas, as JSON, in both shapes of
-    the wire."""
+    """Require that rows and bodies have every field of their schemas, as JSON, in both wire
+    formats."""
     yield from _rendered(subject, samples.fingerprints(subject.schemas, [samples.PLAIN]))
 
 
@@ -134,8 +135,8 @@ def summary_of_nothing(subject: Subject) -> Iterator[str]:
 
 @rules
 def summary_without_details(subject: Subject) -> Iterator[str]:
-    """Require that summary accepts unhealthy fingerprints without details, as of a plugin that
-    never answered."""
+    """Require that summary accepts unhealthy fingerprints without details, such as those of a
+    plugin that never answered."""
     bare = Fingerprint(False, "nothing is known of it", 0)
     yield from _rendered(subject, {role: [bare] for role in subject.type.roles})
 
@@ -232,8 +233,8 @@ _COUNTS = ("Healthy", "Expected")
 def _lacking(
     schemas: PluginSchemas, row: Mapping[str, Any], body: Mapping[str, Any]
 ) -> Iterator[str]:
-    """Yield the fields that summary leaves out; of the body only those that the row does not
-    show."""
+    """Yield the fields that summary leaves out of the row and of the body; a field that both lack
+    is reported for the row only."""
     in_row = _keys(schemas.row) - row.keys()
     in_body = _keys(schemas.body) - body.keys() - in_row
     for what, lacking in {"row": in_row, "body": in_body}.items():
@@ -244,7 +245,7 @@ def _lacking(
 def _unfit(type_: PluginType, row: Mapping[str, Any], body: Mapping[str, Any]) -> Iterator[str]:
     """Yield the values of summary that the type's own schemas would not load.
 
-    They are dumped without being validated, and clients rely on the schemas.
+    Dumping does not validate them, but clients rely on the schemas.
     """
     seen: set[tuple[str, str]] = set()
     for what, schema, made in (("row", type_.row_schema, row), ("body", type_.body_schema, body)):

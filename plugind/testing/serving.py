@@ -1,4 +1,4 @@
-"""A live server and an agent for the tests of plugin types: real ones, on free ports."""
+"""A real server and a real agent for the tests of plugin types, on free ports."""
 
 from __future__ import annotations
 
@@ -46,8 +46,8 @@ def live_server(
 
     ``config`` is the text of a configuration file, ``settings`` are further settings by name
     (``server_heartbeat_ttl="2s"``), ``checks`` are health checks of other parts of the process.
-    ``http`` is the kind of its HTTP server; ``shared``: it is one of several processes on the data.
-    Its data is in ``data_dir``, or in a folder that is removed at the end.
+    ``http`` is the kind of its HTTP server; ``shared`` makes it one of several processes on the
+    same data. Its data is in ``data_dir``, or in a folder that is removed at the end.
     """
     with ExitStack() as until_end:
         folder = data_dir or Path(until_end.enter_context(TemporaryDirectory(prefix="plugind-")))
@@ -68,8 +68,8 @@ def live_server(
 def run_agent(server: str, config: str = "", *, types: str, **settings: str) -> Iterator[Agent]:
     """Run an agent that reports to the server at that address, while the block lasts.
 
-    It probes for the plugin ``types``, by name with commas between, each in a process of its own,
-    as an agent does; ``config`` and ``settings`` are as for ``live_server``.
+    It probes for the plugin types that ``types`` names, separated by commas, each in a process of
+    its own, as any agent does; ``config`` and ``settings`` are as for ``live_server``.
     """
     with TemporaryDirectory(prefix="plugind-") as folder:
         given = {"client_enabled": "true", "plugin_types_enabled": types, **settings}
@@ -96,7 +96,8 @@ def run_agent(server: str, config: str = "", *, types: str, **settings: str) -> 
 
 
 def load(folder: Path, config: str, settings: Mapping[str, str]) -> tuple[Settings, Registry]:
-    """Return a configuration that is given as text, with data in ``folder``. Raise ConfigError."""
+    """Return the settings and the registry for a configuration file with the text ``config``, with
+    data in ``folder``. Raise ConfigError when it is invalid."""
     file = folder / "config.hcl"
     file.write_text(config)
     return load_settings([file], {"data_dir": str(folder), **settings}, None)

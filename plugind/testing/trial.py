@@ -1,7 +1,7 @@
 """Puts a plugin type's prober on trial: in the process that an agent would start, with a server.
 
-Its targets have five that misbehave and one that does not for company (``plugind.testing.actors``).
-The outcome is evidence for the rules.
+The actors join the prober's own targets: five that misbehave and one that does not
+(``plugind.testing.actors``). The outcome is evidence for the rules.
 """
 
 from __future__ import annotations
@@ -30,16 +30,16 @@ from plugind.testing.actors import BEHAVIOURS, PREFIX, STEADY
 from plugind.testing.serving import LiveServer, live_server
 
 PATIENCE = 10.0
-"""Seconds that a trial may take beyond what a probe of the type's own may."""
+"""Seconds that a trial may take in addition to the time limit of one of the type's own probes."""
 
 _LOOK_EVERY = 0.05
-_ENDS_MAXIMUM = 2  # a process that ends again after a restart will go on like that
+_ENDS_MAXIMUM = 2  # a process that ends again after a restart will keep ending
 _BACKOFF = Backoff(0.05, 0.1)
 
 
 @dataclass(frozen=True)
 class Call:
-    """One call of the prober, with the seconds that it took so far or until it ended."""
+    """One call of the prober. ``took`` are the seconds until it ended, or so far."""
 
     name: str
     target: str
@@ -54,9 +54,9 @@ class Call:
 @dataclass(frozen=True)
 class Evidence:
     """The outcome of a trial: the state of the type's targets, the notes of its process, how often
-    that ended, and the server's answers.
+    the process ended, and the server's answers.
 
-    ``taken`` is the time of the monotonic clock; ``limit`` is how many seconds a call may take.
+    ``taken`` is the monotonic time of this evidence; ``limit`` is how many seconds a call may take.
     """
 
     state: TypeState
@@ -97,7 +97,7 @@ class Evidence:
 
 
 def try_out(type_: PluginType, block: Mapping[str, Any], timeout: float, folder: Path) -> Evidence:
-    """Return the evidence of a registered type with that block of settings.
+    """Return the evidence from a trial of a registered type with that block of settings.
 
     Its probes may take ``timeout`` seconds.
     """
@@ -111,10 +111,10 @@ def try_out(type_: PluginType, block: Mapping[str, Any], timeout: float, folder:
 
 
 def _watched(supervisor: Supervisor, notes: Path, limit: float) -> Evidence:
-    """Return the evidence once the trial is over, or the time for it.
+    """Return the evidence once the trial is over or has used up its time.
 
-    That time begins when the prober is made, because a busy machine takes its time to start a
-    process.
+    The time counts from the moment when the prober is made, because a busy machine may take long to
+    start a process.
     """
     pids: set[int] = set()
     deadline = time.monotonic() + START_MAXIMUM
@@ -156,7 +156,7 @@ def _is_over(evidence: Evidence) -> bool:
 
 
 def _reported(type_: PluginType, evidence: Evidence, server: LiveServer) -> Evidence:
-    """Return the evidence, with the server's answers to the report and to readers."""
+    """Return the evidence, with the server's answers to the report and to reads."""
     node_id = str(uuid.uuid4())
     origin = report.Origin(node_id, "on-trial", "dc1", __version__, "on-trial")
     body = report.build(origin, {type_.name: evidence.state})

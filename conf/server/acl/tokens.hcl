@@ -2,4 +2,4 @@
 #
 #   plugind acl token create --type management --name operator
 #
-# Append what it prints; the secret itself is shown only once and stands in no file.
+# Append the block that it prints. The secret itself is shown only once and is written to no file.

@@ -2,8 +2,8 @@
 (https://docs.docker.com/engine/extend/plugin_api/).
 
 A plugin is a volume, network, authorization or log driver that Docker finds by its name. This type
-finds the same ones in the same places, and asks each the first question of Docker's: what it
-implements.
+finds the same plugins in the same places, and sends each the first request that Docker sends, which
+asks what the plugin implements.
 """
 
 from __future__ import annotations
@@ -34,7 +34,7 @@ class DockerType(PluginType):
     body_schema = ImplementsSchema
 
     def summary(self, fingerprints: Mapping[str, Collection[Fingerprint]]) -> Mapping[str, Any]:
-        """Return the subsystems that any of its instances implements."""
+        """Return the subsystems that any of the plugin's instances implements."""
         reported = (one.details.get("Implements", ()) for one in fingerprints.get("node", ()))
         return {"Implements": sorted({subsystem for each in reported for subsystem in each})}
 

@@ -1,7 +1,7 @@
 """Finds the plugins that Docker would find, and their addresses.
 
-A name's socket goes before its files, NAME.EXT before NAME/NAME.EXT, earlier folders before later
-ones; later files under the same name are ignored, as by Docker.
+A socket takes precedence over other files with the same name, NAME.EXT over NAME/NAME.EXT, and
+earlier folders over later ones. As in Docker, all other files with the same name are ignored.
 """
 
 from __future__ import annotations
@@ -21,9 +21,9 @@ FILE_MAXIMUM = 65_536
 
 @dataclass(frozen=True)
 class Target:
-    """A plugin by its name, and its file: its socket, or a file that names its address.
+    """A plugin's name and its file: its socket, or a file that contains its address.
 
-    ``stamp`` changes when the file does (inode, time of its last change).
+    ``stamp`` (inode and time of last change) changes whenever the file does.
     """
 
     name: str
@@ -68,7 +68,7 @@ def find_targets(settings: DockerSettings) -> dict[str, Target]:
 
 
 def place_of(target: Target) -> Place:
-    """Return the address of a target. Raise ProbeFailed for a file that names none."""
+    """Return the address of a target. Raise ProbeFailed for a file that contains none."""
     if target.file.suffix == ".sock":
         return Place(f"unix://{target.file}", path=str(target.file))
     try:
@@ -84,8 +84,8 @@ def place_of(target: Target) -> Place:
 
 
 def _target(file: Path) -> Target | None:
-    """Return the target of a file; None for a file that Docker ignores, such as another file in a
-    socket's place."""
+    """Return the target of a file; None for a file that Docker ignores, such as a NAME.sock that is
+    not a socket."""
     try:
         status = file.stat()
         counts = file.is_socket() if file.suffix == ".sock" else file.is_file()
@@ -127,5 +127,5 @@ def _place(file: Path, address: str, tls: Tls | None) -> Place:
         raise ProbeFailed(f"{file} has no address such as unix:///PATH or tcp://HOST:PORT")
     if parts.scheme == "https" and tls is None:
         tls = Tls()
-    url = f"{parts.scheme}://{host}"  # without a user or password, which are secrets
+    url = f"{parts.scheme}://{host}"  # without any user and password, which are secrets
     return Place(f"{url}:{port}" if port else url, "", host, port or (443 if tls else 80), tls)

@@ -1,4 +1,4 @@
-"""The first request of Docker's to a plugin, and the plugin's answer: POST /Plugin.Activate."""
+"""Docker's first request to a plugin, POST /Plugin.Activate, and the plugin's answer."""
 
 from __future__ import annotations
 
@@ -78,7 +78,7 @@ def _implements(body: bytes) -> list[str]:
 
 
 def _reason(place: Place, timeout: float, error: Exception) -> str:
-    """Return why there was no answer, for operators."""
+    """Return a reason for operators why there was no answer."""
     if isinstance(error, TimeoutError):
         limit = format_duration(round(timeout * SECOND))
         return f"no answer to Plugin.Activate at {place.url} within {limit}"

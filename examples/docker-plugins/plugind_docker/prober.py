@@ -14,7 +14,7 @@ from plugind_docker.settings import DockerSettings
 
 
 class DockerProber(Prober):
-    """Each plugin is a target of its own, by its name."""
+    """Finds and probes Docker's plugins; each plugin is a target, named like the plugin."""
 
     def __init__(self, settings: DockerSettings) -> None:
         self._settings = settings

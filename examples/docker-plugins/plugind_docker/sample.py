@@ -1,6 +1,6 @@
-"""A small real plugin of Docker's kind, for tests: ``python -m plugind_docker.sample SOCKET``.
+"""A small real Docker plugin, for tests: ``python -m plugind_docker.sample SOCKET [SUBSYSTEM]...``.
 
-It listens on a unix socket, and implements the subsystems of the further arguments (VolumeDriver).
+It listens on a unix socket, and implements the given subsystems (by default VolumeDriver).
 """
 
 from __future__ import annotations

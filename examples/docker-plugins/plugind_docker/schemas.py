@@ -12,7 +12,7 @@ SUBSYSTEM_MAXIMUM = 128
 
 
 class ImplementsSchema(WireSchema):
-    """The subsystems of Docker's that it implements: VolumeDriver, NetworkDriver, authz ..."""
+    """The Docker subsystems that the plugin implements: VolumeDriver, NetworkDriver, authz ..."""
 
     Implements = fields.List(
         Text(maximum=SUBSYSTEM_MAXIMUM),

@@ -19,7 +19,7 @@ Serve = Callable[..., SamplePlugin]
 
 @pytest.fixture
 def folder() -> Iterator[Path]:
-    """Yield a folder with a short path: a socket's may have 107 bytes."""
+    """Yield a folder with a short path, because a socket's path may have at most 107 bytes."""
     with tempfile.TemporaryDirectory() as name:
         for each in ("run", "etc", "lib"):
             (Path(name) / each).mkdir()

@@ -1,4 +1,4 @@
-"""Plugins are found as Docker finds them, and asked as Docker asks them."""
+"""Plugins are found as Docker finds them, and sent the request that Docker sends."""
 
 from __future__ import annotations
 

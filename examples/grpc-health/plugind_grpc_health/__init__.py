@@ -1,8 +1,8 @@
 """The grpc plugin type: services that speak gRPC's health checking protocol.
 
-Configuration names each service in a block of its own, since nothing on a machine lists them.
-Every ``plugind`` command imports this module, so gRPC, which is slow to import, is imported where
-the prober is made: in the agent's child process only.
+The configuration names each service in a block of its own, because a machine has no list of its
+services. Every ``plugind`` command imports this module, so gRPC, which is slow to import, is
+imported only where the prober is made: in the agent's child process.
 """
 
 from __future__ import annotations
@@ -23,14 +23,14 @@ STATUSES = ("", "UNKNOWN", "SERVING", "NOT_SERVING", "SERVICE_UNKNOWN")
 
 
 class GrpcFingerprintSchema(WireSchema):
-    """The fields of a service on one node, beside its health."""
+    """The fields of a service on one node, in addition to its health."""
 
     Endpoint = Text(load_default="")
     Status = Text(load_default="", validate=validate.OneOf(STATUSES))
 
 
 class GrpcSummarySchema(WireSchema):
-    """The fields of a service over all nodes: the statuses that it last answered with."""
+    """The fields of a service on all nodes: the statuses in its latest answers."""
 
     Statuses = fields.List(Text(), load_default=list)
 

@@ -17,12 +17,12 @@ from plugind_grpc_health.health_pb2_grpc import HealthStub
 from plugind_grpc_health.settings import GrpcSettings, Service
 
 _SERVING = HealthCheckResponse.SERVING
-_WORDS_MAXIMUM = 500  # characters of a server's own words that are passed on
+_WORDS_MAXIMUM = 500  # characters of a server's own error text that are passed on
 
 _OPTIONS = (
     ("grpc.enable_http_proxy", 0),
     ("grpc.default_authority", "localhost"),  # some servers refuse a socket's path as a host
-    # A service that comes back is to be seen within seconds; by default this takes up to 120.
+    # A service that comes back must be noticed within seconds; by default gRPC takes up to 120.
     ("grpc.initial_reconnect_backoff_ms", 100),
     ("grpc.max_reconnect_backoff_ms", 1_000),
     ("grpc.use_local_subchannel_pool", 1),  # no target shares another one's connection
@@ -31,9 +31,9 @@ _OPTIONS = (
 
 @dataclass(frozen=True)
 class Target:
-    """A service by its plugin ID.
+    """A service with its plugin ID.
 
-    Targets are compared with ``==``: one whose block changed is closed and opened again.
+    Targets are compared with ``==``: one whose block has changed is closed and opened again.
     """
 
     id: str
@@ -43,8 +43,8 @@ class Target:
 class GrpcProber(Prober):
     """Keeps a channel for each service.
 
-    ``probe`` is called for each target in a thread of that target's, so shared attributes have a
-    lock.
+    ``probe`` is called for each target in the target's own thread, so a lock guards shared
+    attributes.
     """
 
     def __init__(self, settings: GrpcSettings) -> None:
@@ -62,7 +62,7 @@ class GrpcProber(Prober):
         return target.service
 
     def probe(self, target: Target) -> Mapping[tuple[str, str], Mapping[str, Any]]:
-        """Return the fingerprint; a problem is returned too and not raised, because the ID is
+        """Return the fingerprint. A problem is returned in it, not raised, because the ID is
         known."""
         found = {"Endpoint": target.service.endpoint, **self._check(target)}
         path = target.service.endpoint.removeprefix("unix:")

@@ -14,8 +14,8 @@ from plugind.plugin_type import Schedule, ScheduleSchema, Settings, SettingsSche
 
 @dataclass(frozen=True)
 class Service(Schedule):
-    """One service. ``endpoint`` is as gRPC takes it, ``service`` the name to ask about; "" asks
-    about the server as a whole."""
+    """One service. ``endpoint`` is an address in gRPC's syntax, ``service`` the name to ask about;
+    "" asks about the server as a whole."""
 
     endpoint: str
     service: str

@@ -23,7 +23,7 @@ def plugind_type() -> str:
 
 @pytest.fixture(scope="session")
 def plugind_block() -> Iterator[dict[str, Any]]:
-    with tempfile.TemporaryDirectory() as folder:  # a short path: a socket's may have 107 bytes
+    with tempfile.TemporaryDirectory() as folder:  # short: a socket's path has at most 107 bytes
         sample = Sample(f"{folder}/up.sock")
         yield {
             "service": {
@@ -55,7 +55,7 @@ def serve(folder: Path) -> Iterator[Serve]:
 
 @pytest.fixture
 def make() -> Iterator[Callable[..., GrpcProber]]:
-    """Yield a function that makes probers of services by ID; close their connections at the end."""
+    """Yield a function that makes a prober for services by ID; close all connections at the end."""
     with ExitStack() as until_end:
 
         def prober(**services: dict[str, str]) -> GrpcProber:

@@ -1,4 +1,4 @@
-"""Services are asked over gRPC, and what they say, or do not, is shown."""
+"""Services are asked over gRPC, and their answers, or the lack of one, are shown."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Changes are posted to a real HTTP server, and what goes wrong is raised without the URL."""
+"""Changes are posted to a real HTTP server, and failures are raised without the URL."""
 
 from __future__ import annotations
 

@@ -1,5 +1,5 @@
-"""For authors of stores: the contract of ``plugind.store.base`` as cases that any store can be held
-to, and faults to break a store with.
+"""For authors of stores: the contract of ``plugind.store.base`` as test cases for any store, and
+wrappers that inject faults into a store.
 
 ``CASES`` are callables with a name; each takes a fresh ``Rig``::
 

@@ -1,4 +1,4 @@
-"""Cases: what was committed is there, as it was, with its indexes and stamps."""
+"""Cases: committed values are loaded unchanged, with their indexes and stamps."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Cases: what was planned on something that has moved is not done, and all else is."""
+"""Cases: a change whose plan is outdated is not committed, and every other change is."""
 
 from __future__ import annotations
 
@@ -41,7 +41,8 @@ OUTDATED: dict[str, tuple[Change, Change, str]] = {
     "declarations": (put(declaration("a")), put(declaration("b")), "declarations"),
     "declared plugin": (put(node(2), instance(2, "a")), put(declaration("a")), "plugin/sample/a"),
 }
-"""What moves, the change that is outdated by it, and the scope that says so."""
+"""By name: a change that is committed, a change that it makes outdated, and the scope of the
+conflict."""
 
 
 def at(change: Change, base: int) -> Change:
@@ -112,7 +113,7 @@ def a_change_may_rest_on_others_of_its_batch(rig: Rig) -> None:
 
 @cases.add
 def a_batch_planned_step_by_step_counts_from_its_first_base(rig: Rig) -> None:
-    """Let later changes of a batch name indexes that another writer takes meanwhile."""
+    """Let later changes of a batch name indexes that another writer has taken in the meantime."""
     store, other = rig.open(), rig.open()
     (base,) = commit(
         store,
@@ -175,7 +176,7 @@ def a_base_before_the_log_conflicts_unless_nothing_is_read(rig: Rig) -> None:
 
 @cases.add
 def of_two_writers_none_loses_what_the_other_wrote(rig: Rig) -> None:
-    """Have two writers count in one node, and plan again after each conflict."""
+    """Have two writers increment a counter in one node, and plan again after each conflict."""
     commit(rig.open(), put(node(meta={"n": "0"})))
     stores, failures = [rig.open(), rig.open()], []
 

@@ -35,7 +35,7 @@ cases = Cases()
 
 HOUR = 3600 * 10**9
 PATIENCE = 20.0
-"""Seconds after which a follower that got nothing is wrong."""
+"""Seconds after which a follower that got nothing has failed."""
 
 
 def logged(store: Store, after: int = FIRST_INDEX) -> list[Committed]:
@@ -48,8 +48,8 @@ def ids(found: list[Committed]) -> list[str]:
 
 @contextmanager
 def following(store: Store, after: int) -> Iterator[list[Any]]:
-    """Give a list that a thread fills with what it follows, batch by batch, or with the error that
-    ended it."""
+    """Yield a list to which a thread appends the batches that it follows, and the error that ended
+    it, if any."""
     found: list[Any] = []
     stop = threading.Event()
 
@@ -348,7 +348,7 @@ def _apply(state: dict[Any, Any], change: Change) -> None:
 def a_wait_for_others_ends_with_what_they_write(rig: Rig) -> None:
     store, other = rig.open(), rig.open()
     (own,) = commit(store, put(node(1)))
-    # What it wrote itself may leave it waiting, but not for longer than that.
+    # After a change of its own the store may wait until the timeout, but not longer.
     assert store.wait_for_others(FIRST_INDEX, 0.3)
     (theirs,) = commit(other, put(node(2)))
     began = time.monotonic()

@@ -1,4 +1,4 @@
-"""Cases: history, which is bounded and newest first, and when nodes were last heard."""
+"""Cases: history, which is bounded and newest first, and the runs of server processes."""
 
 from __future__ import annotations
 

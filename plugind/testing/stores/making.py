@@ -1,4 +1,4 @@
-"""Changes to hold stores to, with the scopes and resources that follow from their steps."""
+"""Makes changes for the cases, with the scopes and resources that follow from their steps."""
 
 from __future__ import annotations
 
@@ -28,10 +28,10 @@ from plugind.model import (
 from plugind.store.base import FIRST_INDEX, Outcome, Store
 
 NOW = -1
-"""The base of changes that ``commit`` plans on the state of the store that it commits them to."""
+"""As the base of a change: ``commit`` replaces it by the current index of the store."""
 
 TIME = 1_800_000_000_000_000_000
-"""Nanoseconds; when changes are made unless they say otherwise."""
+"""The time of changes that set no other, in nanoseconds."""
 
 
 def node_id(number: int) -> str:
@@ -66,12 +66,12 @@ def session(number: int = 1) -> Session:
 
 
 def put(*values: Any, base: int = NOW, time: int = TIME, **more: Any) -> Change:
-    """Return a change after which values are there that were not before."""
+    """Return a change that adds values."""
     return change([Step(None, each) for each in values], base=base, time=time, **more)
 
 
 def drop(*values: Any, base: int = NOW, time: int = TIME, **more: Any) -> Change:
-    """Return a change after which values are gone, and so are their resources."""
+    """Return a change that removes values, and with them their resources."""
     return change([Step(each, None) for each in values], base=base, time=time, **more)
 
 
@@ -151,5 +151,5 @@ def indexes(outcomes: Sequence[Outcome]) -> list[int]:
 
 
 def last_index(store: Store) -> int:
-    """Return the store's index as its log has it."""
+    """Return the index of the last change in the store's log."""
     return max([FIRST_INDEX, *(each.index for each in store.read(FIRST_INDEX, 10_000))])

@@ -1,4 +1,4 @@
-"""What the cases of the conformance suite for stores run on."""
+"""The rig that the cases of the conformance suite for stores run on."""
 
 from __future__ import annotations
 
@@ -14,12 +14,13 @@ from plugind.store.base import Store
 from plugind.testing.stores.wrapped import Unsure
 
 PATIENCE = 20.0
-"""Seconds for what another process notices only after a while, such as the end of one."""
+"""Seconds to wait for something that another process notices only after a while, such as the end
+of a process."""
 
 
 class Rig:
     """A store of one kind in a folder of its own, to be opened several times, as by several
-    processes. Authors override the methods that their kind of store needs to be otherwise."""
+    processes. Authors override the methods that do not suit their kind of store."""
 
     def __init__(self, kind: type[Store], data_dir: Path) -> None:
         self.kind = kind
@@ -42,7 +43,7 @@ class Rig:
         store.close()
 
     def soon(self, look: Callable[[], bool]) -> bool:
-        """Return whether something is true within PATIENCE seconds."""
+        """Return whether ``look`` returns true within PATIENCE seconds."""
         deadline = time.monotonic() + PATIENCE
         while not look():
             if time.monotonic() > deadline:
@@ -51,7 +52,8 @@ class Rig:
         return True
 
     def unsure(self, store: Store, *, is_done: bool) -> Store:
-        """Return a store on which the outcome of each commit is unknown: it was done, or not."""
+        """Return a store whose commits all have an unknown outcome; ``is_done`` says whether they
+        are in fact done."""
         return Unsure(store, is_done=is_done)
 
     def restarted(self, **limits: Any) -> Store:
@@ -85,7 +87,8 @@ class Rig:
 
 @dataclass(frozen=True)
 class Case:
-    """One promise of the contract. Raises AssertionError, or what the store raises, if broken."""
+    """One promise of the contract. Calling it raises AssertionError, or an error of the store's, if
+    the promise is broken."""
 
     name: str
     run: Callable[[Rig], None]
@@ -105,12 +108,12 @@ class Cases(list[Case]):
     """The cases of one module, in its order."""
 
     def add(self, run: Callable[[Rig], None]) -> Callable[[Rig], None]:
-        """Take a function as a case."""
+        """Add a function as a case."""
         self.append(Case(run.__name__, run))
         return run
 
     def for_each(self, *values: Any) -> Callable[[Callable[[Rig, Any], None]], None]:
-        """Take a function as a case for each of some values."""
+        """Add a function as one case for each of the values."""
 
         def take(run: Callable[[Rig, Any], None]) -> None:
             for value in values:

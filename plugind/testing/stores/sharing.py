@@ -1,4 +1,4 @@
-"""Cases of what processes share on a store beside its log: its newest index, beats and the duty."""
+"""Cases: the newest index, beats and the duty, which processes share in addition to the log."""
 
 from __future__ import annotations
 
@@ -30,7 +30,7 @@ def every_process_knows_the_newest_index(rig: Rig) -> None:
 
 @cases.add
 def the_newest_index_is_known_before_a_writer_is_answered(rig: Rig) -> None:
-    """Have two write and look at each other's indexes, as fast as they can."""
+    """Have two writers write and check each other's newest index, as fast as they can."""
     stores = [rig.open(), rig.open()]
     (base,) = commit(stores[0], put(node(1)))
     late: list[tuple[int, int]] = []

@@ -1,4 +1,4 @@
-"""Cases: checks, copies and exports, and what becomes of a store that is replaced by one."""
+"""Cases: checks, backups and exports, and stores that are replaced by a backup or an export."""
 
 from __future__ import annotations
 
@@ -31,7 +31,7 @@ LISTS = [NODES, "plugins/sample"]
 
 
 def fill(rig: Rig) -> Store:
-    """Return an open store with something of everything in it."""
+    """Return an open store with at least one value of every kind in it, except a session."""
     store = rig.open()
     commit(
         store,
@@ -52,7 +52,7 @@ def write(rig: Rig, way: str, file: Path) -> None:
 
 
 def put_back(rig: Rig, way: str, file: Path) -> Restored:
-    """Replace a store that nobody has open."""
+    """Close the rig's store, and replace it by the copy in ``file``."""
     rig.close()
     if way == "backup":
         return rig.kind.restore(rig.settings(), rig.data_dir, file, LISTS)
@@ -114,7 +114,7 @@ def a_copy_has_everything(rig: Rig, way: str) -> None:
 
 @cases.for_each(*WAYS)
 def a_copy_opens_no_session_again(rig: Rig, way: str) -> None:
-    commit(fill(rig), put(session()))  # it may be ended after the copy was made
+    commit(fill(rig), put(session()))  # the session may have ended after the copy was made
     file = rig.data_dir / "copy"
     write(rig, way, file)
     put_back(rig, way, file)

@@ -1,4 +1,4 @@
-"""A store around another one, to be broken in one place and sound in all others."""
+"""A store that wraps another one, so that a subclass can break one method and keep all others."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ from plugind.store.base import (
 
 
 class Wrapped(Store):
-    """Does everything as ``inner`` does. A subclass with ``kind`` can be opened by itself."""
+    """Passes every call on to ``inner``. A subclass that sets ``kind`` can be opened directly."""
 
     kind: type[Store]
 

@@ -1,4 +1,4 @@
-# For people who run jobs in Nomad: one file may serve Nomad and plugind.
+# For people who run jobs in Nomad: the same file can be used by both Nomad and plugind.
 
 namespace "default" {
   policy       = "read"
