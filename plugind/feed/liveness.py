@@ -214,9 +214,9 @@ class Liveness:
                 mark_at = time.monotonic() + (MARK_INTERVAL if is_marked else RETRY)
             is_well = self._do(_HEAR_FAILED, self._hear)
             if is_well:
-                is_well = self._do("silent nodes could not be marked as down", self._silence_late)
+                is_well = self._do("late nodes could not be marked as down", self._silence_late)
             if time.monotonic() >= sweep_at:
-                self._do("what is lost could not be forgotten", self._collect_expired)
+                self._do("lost items could not be forgotten", self._collect_expired)
                 sweep_at = time.monotonic() + sweep_every
             if time.monotonic() >= self._save_at:
                 self._do(_SAVE_FAILED, self._save)

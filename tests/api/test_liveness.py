@@ -267,7 +267,7 @@ def test_a_fault_of_one_tick_ends_no_other() -> None:
         finally:
             watch.close()
     (failure,) = log
-    assert failure["event"] == "silent nodes could not be marked as down", "it is logged once"
+    assert failure["event"] == "late nodes could not be marked as down", "it is logged once"
 
 
 def test_nodes_that_go_down_together_are_one_change(tmp_path: Path) -> None:

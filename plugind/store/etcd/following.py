@@ -46,7 +46,7 @@ KEPT = 8_192
 KEPT_BYTES = 64 * 2**20
 """Maximum bytes of JSON of these changes."""
 
-SILENT = 2.0
+BEHIND = 2.0
 """Seconds for which the watch may be behind ``log/head`` before it is opened again."""
 
 PAUSE = 0.25
@@ -109,8 +109,8 @@ class Follower:
 
     @property
     def trouble(self) -> str:
-        """Return why the log has not been followed for SILENT seconds; "" if all is well."""
-        is_long = time.monotonic() - self._failing_since > SILENT
+        """Return why the log has not been followed for BEHIND seconds; "" if all is well."""
+        is_long = time.monotonic() - self._failing_since > BEHIND
         return self._failure if is_long else ""
 
     def start(self) -> None:
@@ -172,7 +172,7 @@ class Follower:
 
     def check(self, head: int, revision: int) -> None:
         """Note that ``log/head`` was last put at the revision ``head``, and not again up to
-        ``revision``. Have the watch opened again if it has been behind for SILENT seconds."""
+        ``revision``. Have the watch opened again if it has been behind for BEHIND seconds."""
         index, now = self._indexes.of(head), time.monotonic()
         with self._news:
             if index == self._end:
@@ -181,11 +181,11 @@ class Follower:
                 self._behind_since = None
                 return
             self._behind_since = self._behind_since or now
-            if now - self._behind_since < SILENT:
+            if now - self._behind_since < BEHIND:
                 return
             self._behind_since = None
             member = self._member
-        _log.warning("the watch on etcd is silent and is opened again")
+        _log.warning("the watch on etcd is behind and is opened again")
         if member is not None:
             member.skip()
         self._cancel()
@@ -225,7 +225,7 @@ class Follower:
                 failure = str(error)
             except grpc.RpcError as error:
                 is_ours = error.code() == grpc.StatusCode.CANCELLED
-                failure = "the watch was silent" if is_ours else summary(error)
+                failure = "the watch was behind" if is_ours else summary(error)
             if self._closed.is_set():
                 return
             if not self._failure:
