@@ -40,4 +40,4 @@ _RESOURCES = (
 TABLE = tuple(chain.from_iterable(resource.endpoints.table for resource in _RESOURCES))
 
 PARAMETERS = frozenset(QuerySchema().fields).union(*(each.parameters for each in TABLE))
-"""The query parameters that any endpoint takes."""
+"""Every query parameter that at least one endpoint takes."""

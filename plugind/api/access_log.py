@@ -1,8 +1,7 @@
-"""The access log: one line of JSON a request, fit to be an audit trail.
+"""The access log: one line of JSON per request, fit for use as an audit trail.
 
-A line has the caller, the request, the rule that decided, and how it ended. It has no header and no
-body, and only those parameters of the query that an endpoint declares, so that no secret gets into
-it.
+Each line has the caller, the request, the rule that decided, and the outcome. It has no headers, no
+body, and only those query parameters that some endpoint declares, so no secret gets into the log.
 """
 
 from __future__ import annotations
@@ -29,10 +28,10 @@ from plugind.model.times import format_time
 from plugind.wire.texts import tame
 
 INTERVAL = 0.1
-"""Seconds that a line waits to be written, about: what a process that is killed may lose."""
+"""Approximate seconds that a line waits to be written. A process that is killed loses that much."""
 
 LINES_MAXIMUM = 20_000
-"""Lines that may wait; who has one more writes them all itself."""
+"""Most lines that may wait. The thread that adds one at this number writes them all itself."""
 
 _TEXT_MAXIMUM = 512
 _MODE = 0o640
@@ -41,11 +40,11 @@ _log = logs.get("api")
 
 
 class AccessLog:
-    """Appends to ``file``, which may be moved away at any time (by logrotate, say): a later line
-    begins a new one. ``parameters`` are those of a query that are logged.
+    """Appends to ``file``, which may be moved away at any time (for example by logrotate): the next
+    line then starts a new file. ``parameters`` are the query parameters that are logged.
 
-    Lines are written by a thread within INTERVAL, many at a time, since a write for each would take
-    longer than many answers. Raises ConfigError when the file cannot be written.
+    A thread writes the lines in batches, within INTERVAL, because one write per line would take
+    longer than many answers do. Raises ConfigError if the file cannot be written.
     """
 
     def __init__(self, file: Path, parameters: Collection[str]) -> None:
@@ -64,11 +63,11 @@ class AccessLog:
 
     @property
     def trouble(self) -> str:
-        """Return why the last lines could not be written; "" when they could."""
+        """Return why the last lines could not be written; "" if they were written."""
         return self._trouble
 
     def close(self) -> None:
-        """Write the lines that wait, and close the file."""
+        """Write the waiting lines, and close the file."""
         self._ended.set()
         self._has_lines.set()
         self.thread.join()
@@ -76,8 +75,8 @@ class AccessLog:
         self._file.close()
 
     def fields(self, exchange: Exchange, status: int, index: int) -> Mapping[str, object]:
-        """Return what a line has beside its time, its address and its duration; ``index`` is 0
-        where the answer has none."""
+        """Return the fields of a line other than its time, its remote address and its duration.
+        ``index`` is 0 if the answer has none."""
         request = exchange.request
         return {
             "accessor": exchange.accessor,
@@ -91,12 +90,12 @@ class AccessLog:
         }
 
     def query(self, request: Request) -> Mapping[str, str]:
-        """Return the parameters of a request that are logged."""
+        """Return those query parameters of a request that are logged."""
         known = sorted(self._parameters & request.query.keys())
         return {name: tame(request.query[name], _TEXT_MAXIMUM) for name in known}
 
     def answered(self, remote: str, fields: Mapping[str, object], seconds: float) -> None:
-        """Log a request of the address ``remote`` whose answer took ``seconds``."""
+        """Log a request from the address ``remote`` that took ``seconds`` to answer."""
         self._lines.append(_Line(time.time_ns(), remote, fields, seconds))
         if not self._has_lines.is_set():
             self._has_lines.set()
@@ -104,7 +103,7 @@ class AccessLog:
             self.flush()
 
     def refused(self, remote: str, method: str, path: str, status: int) -> None:
-        """Log a request that the HTTP server refused itself, before it came to the application."""
+        """Log a request that the HTTP server refused before it reached the application."""
         fields = {
             "accessor": "",
             "method": tame(method, _TEXT_MAXIMUM),
@@ -118,7 +117,7 @@ class AccessLog:
         self.answered(remote, fields, 0.0)
 
     def flush(self) -> None:
-        """Write the lines that wait. Where that fails they are lost, and health says so."""
+        """Write the waiting lines. If that fails, they are lost, and health reports it."""
         with self._writing:
             lines = [self._lines.popleft() for _ in range(len(self._lines))]
             if not lines:
@@ -136,12 +135,12 @@ class AccessLog:
         while not self._ended.is_set():
             self._has_lines.wait()
             self._ended.wait(INTERVAL)
-            self._has_lines.clear()  # before the look, so that a line after it sets it again
+            self._has_lines.clear()  # before the flush, so that a later line sets it again
             self.flush()
 
 
 class _Line(NamedTuple):
-    """A request that was answered at a time (nanoseconds since 1970)."""
+    """A request that was answered at ``time``, in nanoseconds since 1970."""
 
     time: int
     remote: str
@@ -164,18 +163,18 @@ class _File:
 
     def __init__(self, path: Path) -> None:
         self._path = path
-        self._is_torn = False  # its last line has no end
+        self._is_torn = False  # whether its last line lacks a newline
         self._descriptor = self._open()
 
     def append(self, lines: bytes) -> None:
-        """Append whole lines, to a new file where the old one was moved away."""
+        """Append whole lines, to a new file if the old one was moved away."""
         if self._is_moved():
             old, self._descriptor = self._descriptor, self._open()
             os.close(old)
             self._is_torn = False
         data = b"\n" + lines if self._is_torn else lines
         done = 0
-        while done < len(data):  # a disk that is full takes a part, and the next write says so
+        while done < len(data):  # a full disk takes a part, and the next write raises
             done += os.write(self._descriptor, memoryview(data)[done:])
             self._is_torn = data[done - 1 : done] != b"\n"
 
@@ -188,7 +187,7 @@ class _File:
         return True
 
     def _open(self) -> int:
-        """Open the file. Refuse one that could make a writer wait, as a pipe without a reader."""
+        """Open the file. Refuse one that could block a writer, such as a pipe without a reader."""
         flags = os.O_WRONLY | os.O_APPEND | os.O_CREAT | os.O_CLOEXEC | os.O_NONBLOCK
         with suppress(FileNotFoundError):
             _check(os.stat(self._path).st_mode)

@@ -1,8 +1,8 @@
-"""``/v1/acl/policies``, ``/v1/acl/policy/...``, ``/v1/acl/tokens`` and ``/v1/acl/token/...``, for
-reading only.
+"""``/v1/acl/policies``, ``/v1/acl/policy/...``, ``/v1/acl/tokens`` and ``/v1/acl/token/...``:
+read-only.
 
-Policies and tokens come from files, so they have no indexes of their own: their hash, which is
-Nomad's, changes with them.
+Policies and tokens come from files, so they have no indexes of their own. Their hashes, which are
+computed as in Nomad, change when they do.
 """
 
 from __future__ import annotations
@@ -60,7 +60,7 @@ def _is_own(authorizer: Authorizer, asked: Asked) -> Decision:
 
 @endpoints.read("/v1/acl/policies", need=_has_token, answer=_STUBS, errors=(400, 403))
 def list_policies(call: Call[None]) -> Source:
-    """List the policies: a management token sees all, another one its own."""
+    """List the policies: a management token sees all, any other token its own."""
     acl, own = _acl(call), call.asked.caller.policies
     manages = call.authorizer.may_manage().allowed
     names = sorted(acl.policies if manages else acl.policies.keys() & own)
@@ -77,14 +77,14 @@ def list_own_policies(call: Call[None]) -> Source:
 
 @endpoints.read("/v1/acl/policy/<name>", need=_owns, answer=_POLICY, errors=(400, 403, 404))
 def read_policy(call: Call[None], name: str) -> Source:
-    """Read one policy; a token that does not manage may read its own."""
+    """Read one policy; a token that is not a management token may read its own."""
     policy = _acl(call).policies.get(name)
     return settled_value(_POLICY.dump(_policy(policy)) if policy else None, NOT_FOUND)
 
 
 @endpoints.read("/v1/acl/tokens", need=_has_token, answer=_TOKENS, errors=(400, 403))
 def list_tokens(call: Call[None]) -> Source:
-    """List the tokens, without their secrets: a management token sees all, another one itself."""
+    """List the tokens, without their secrets: a management token sees all, any other one itself."""
     acl, own = _acl(call), call.asked.caller.accessor
     manages = call.authorizer.may_manage().allowed
     seen = [each for each in acl.tokens.values() if manages or each.caller.accessor == own]
@@ -101,7 +101,7 @@ def read_own_token(call: Call[None]) -> Source:
 
 @endpoints.read("/v1/acl/token/<accessor>", need=_is_own, answer=_TOKEN, errors=(400, 403, 404))
 def read_token(call: Call[None], accessor: str) -> Source:
-    """Read one token, without its secret; a token that does not manage may read itself."""
+    """Read one token, without its secret; one that is not a management token may read itself."""
     tokens = (each for each in _acl(call).tokens.values() if each.caller.accessor == accessor)
     token = next(tokens, None)
     found = None if token is None else _TOKEN.dump({**_token(token), "SecretID": ""})
@@ -109,7 +109,7 @@ def read_token(call: Call[None], accessor: str) -> Source:
 
 
 def _acl(call: Call[None]) -> Acl:
-    """Return the policies and tokens that allowed the call. Raise BadRequest with ACLs off."""
+    """Return the policies and tokens that allowed the call. Raise BadRequest if ACLs are off."""
     if not call.acl.enabled:
         raise BadRequest("ACL support disabled")
     return call.acl
@@ -158,6 +158,6 @@ def _token(token: Token) -> dict[str, Any]:
 
 
 def _hash(parts: Iterable[str]) -> str:
-    """Return the hash that Nomad makes: BLAKE2b of 256 bits over the parts, one after the other."""
+    """Return the hash that Nomad computes: 256-bit BLAKE2b of the concatenated parts, in base64."""
     digest = hashlib.blake2b("".join(parts).encode(), digest_size=32).digest()
     return base64.b64encode(digest).decode()

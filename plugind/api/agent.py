@@ -29,10 +29,10 @@ _ROLES = ("server", "client")
 
 @dataclass(frozen=True, slots=True)
 class AgentParts:
-    """The parts that the endpoints of this process need.
+    """The parts that the agent endpoints need.
 
-    ``checks`` and ``stats`` are by role ("server", "client"); ``parked`` returns how many blocking
-    queries wait; ``address`` is HOST:PORT.
+    ``checks`` and ``stats`` are keyed by role ("server", "client"); ``parked`` returns the number
+    of blocking queries that wait; ``address`` is HOST:PORT.
     """
 
     settings: Settings
@@ -59,10 +59,10 @@ endpoints = Endpoints(AgentParts)
     troubles=(500,),
 )
 def health(call: Call[AgentParts]) -> Reply:
-    """Say whether the server, and the agent in the same process, do their work.
+    """Report whether the server, and the agent in the same process, are healthy.
 
-    With the `agent` policy `read` the messages name each problem, its place and its cause; without
-    it they have counts only.
+    With the `agent` policy `read` the messages name each problem, its location and its cause;
+    without it they only have counts.
     """
     only = call.request.query.get("type", "")
     if only not in ("", *_ROLES):
@@ -98,14 +98,14 @@ def servers(call: Call[AgentParts]) -> Reply:
 
 @endpoints("GET", "/v1/agent/self", need=agent_read, answer=_SELF)
 def read_self(call: Call[AgentParts]) -> Reply:
-    """Show this process: its settings, without secrets, and what it counts."""
+    """Show this process: its settings, without secrets, and its statistics."""
     parts = call.parts
     answer = {"config": _config(parts), "member": _member(parts), "stats": _stats(parts)}
     return json_reply(_SELF.dump(answer))
 
 
 def _member(parts: AgentParts) -> dict[str, Any]:
-    """Return the server as a member of Nomad's gossip; its address is that of the HTTP API."""
+    """Return the server as a member in Nomad's gossip; its address is that of the HTTP API."""
     settings, (host, port) = parts.settings, _host_and_port(parts.address)
     name = f"{settings.name}.{settings.region}"
     tags = {
@@ -131,9 +131,9 @@ def _host_and_port(address: str) -> tuple[str, int]:
 
 
 def _config(parts: AgentParts) -> dict[str, Any]:
-    """Return the settings that Nomad has, too, by its names."""
+    """Return the settings that Nomad also has, under Nomad's names."""
     settings, (_, port) = parts.settings, _host_and_port(parts.address)
-    port = settings.ports.http or port  # another may be advertised
+    port = settings.ports.http or port  # the advertised port may be another
     server, client = settings.server, settings.client
     return {
         "ACL": {"Enabled": settings.acl.enabled},
@@ -162,7 +162,7 @@ def _config(parts: AgentParts) -> dict[str, Any]:
 
 
 def _stats(parts: AgentParts) -> Mapping[str, Mapping[str, str]]:
-    """Return counts and facts of the process, by Nomad's names as far as it has them."""
+    """Return counts and facts about the process, under Nomad's names where Nomad has them."""
     uname = platform.uname()
     return {
         **{role: stats() for role, stats in parts.stats.items()},

@@ -1,7 +1,7 @@
 """``/v1/allocations`` and ``/v1/allocation/ID``: the processes behind instances, in Nomad's shapes.
 
-Nomad's command line asks for them when it is given one of the IDs that it printed with a plugin or
-a node.
+Nomad's command line requests them when it is given one of the allocation IDs that it printed for a
+plugin or a node.
 """
 
 from __future__ import annotations
@@ -25,7 +25,7 @@ _FIELDS = filtering.fields_of(AllocationStubSchema())
 
 @dataclass(frozen=True, slots=True)
 class AllocationParts:
-    """The parts that the endpoints of allocations need."""
+    """The parts that the allocation endpoints need."""
 
     catalogue: Catalogue
 
@@ -36,7 +36,8 @@ endpoints = Endpoints(AllocationParts)
 def may_see_allocations(authorizer: Authorizer, asked: Asked) -> Decision:
     """Require the `node` policy `read` or `write`, or the right to read plugins of any type.
 
-    With the right to read plugins only the processes behind plugins of those types are there.
+    With only the right to read plugins, the caller sees only processes behind plugins of those
+    types.
     """
     reads = [authorizer.may_read(type_, asked.namespace) for type_ in asked.types]
     return any_of([node_read(authorizer, asked), *reads])

@@ -1,4 +1,4 @@
-"""``/availability`` below a plugin and a node: how much of the time instances were healthy."""
+"""``/availability`` of a plugin or a node: how much of the time instances were healthy."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ from plugind.schemas.availability import AvailabilitySchema
 
 DAY = 24 * 3600 * SECOND
 WINDOWS = {"24h": DAY, "7d": 7 * DAY, "30d": 30 * DAY}
-"""The windows of an answer where the request gives none."""
+"""The windows of an answer if the request gives none."""
 
 _SHARES = 10**6
 _ROWS = AvailabilitySchema(many=True)
@@ -38,7 +38,7 @@ _PARAMETERS = {
 
 @dataclass(frozen=True, slots=True)
 class AvailabilityParts:
-    """The parts that the endpoints of availability need."""
+    """The parts that the availability endpoints need."""
 
     catalogue: Catalogue
     availability: Availability
@@ -55,9 +55,11 @@ endpoints = Endpoints(AvailabilityParts)
     errors=(404,),
 )
 def read_plugin_availability(call: Call[AvailabilityParts], type_: str, id_: str) -> Source:
-    """Read how much of the time a plugin was healthy, by role, in the last 24 hours, 7 and 30 days.
+    """Read how much of the time a plugin was healthy, by role, in the last 24 hours, 7 days and 30
+    days.
 
-    docs/history.md defines the numbers. A plugin that is gone has them as far as its history goes.
+    docs/history.md defines the numbers. For a plugin that is gone, they go back as far as the
+    history that is kept of it.
     """
     catalogue, availability = call.parts.catalogue, call.parts.availability
     key = catalogue.named(PluginKey(type_, id_))
@@ -79,9 +81,10 @@ def read_plugin_availability(call: Call[AvailabilityParts], type_: str, id_: str
 )
 def read_node_availability(call: Call[AvailabilityParts], node_id: str) -> Source:
     """Read how much of the time a node's instances were healthy, by type and role, in the last 24
-    hours, 7 and 30 days.
+    hours, 7 days and 30 days.
 
-    docs/history.md defines the numbers. A node that is gone has them as far as its history goes.
+    docs/history.md defines the numbers. For a node that is gone, they go back as far as the history
+    that is kept of it.
     """
     catalogue, availability = call.parts.catalogue, call.parts.availability
 
@@ -100,7 +103,7 @@ def _source(
     missing: str,
     id_: str = "",
 ) -> Source:
-    """Return a read of availability. Raise BadRequest."""
+    """Return the source of an availability read. Raise BadRequest for an invalid window."""
     catalogue = call.parts.catalogue
     _windows(call.asked.query, time.time_ns())
 
@@ -123,8 +126,8 @@ def last_windows(now: int) -> Mapping[str, Window]:
 
 
 def rows_of(measured: Measured, windows: Mapping[str, Window], id_: str) -> list[dict[str, Any]]:
-    """Return what was measured over windows, to be dumped; ``id_`` is that of the plugin, "" for a
-    node."""
+    """Return rows, to be dumped, of what was measured over windows. ``id_`` is the plugin's ID, ""
+    for a node."""
     return [
         {
             "Type": group.type,
@@ -140,7 +143,7 @@ def rows_of(measured: Measured, windows: Mapping[str, Window], id_: str) -> list
 
 
 def _windows(query: Mapping[str, str], now: int) -> Mapping[str, Window]:
-    """Return the windows that a request asks for. Raise BadRequest."""
+    """Return the windows that a request asks for. Raise BadRequest for an invalid one."""
     if not (query.get("since") or query.get("until")):
         return last_windows(now)
     until = moment(query, "until", now, now)
@@ -151,8 +154,8 @@ def _windows(query: Mapping[str, str], now: int) -> Mapping[str, Window]:
 
 
 def rounded_share(value: float | None) -> float | None:
-    """Return a share rounded down, so that a short failure does not show as none; a share above 0
-    is not rounded to 0."""
+    """Return a share rounded down to six decimals, so that even a short failure shows. A share
+    above 0 is never rounded to 0."""
     if value is None or value in (0, 1):
         return value
     return min(max(floor(round(value * _SHARES, 3)), 1), _SHARES - 1) / _SHARES

@@ -1,4 +1,4 @@
-"""``/v1/plugin/TYPE/ID/badge.svg``: how many instances are healthy, for pages elsewhere."""
+"""``/v1/plugin/TYPE/ID/badge.svg``: how many instances are healthy, to show on other sites."""
 
 from __future__ import annotations
 
@@ -14,9 +14,9 @@ from plugind.model import PluginKey
 from plugind.printable import one_line
 
 LABEL_MAXIMUM = 48
-"""Characters of an ID in a badge."""
+"""Most characters of an ID in a badge."""
 
-_WIDTH = 6.6  # of a character, about, in a font of 11 pixels
+_WIDTH = 6.6  # approximate pixels of a character in an 11-pixel font
 _PADDING = 12
 _GOOD, _SOME, _BAD = "#1a7040", "#8a5a00", "#b3261e"
 _SVG = """\
@@ -43,10 +43,10 @@ endpoints = Endpoints(PluginParts)
     errors=(404,),
 )
 def read_badge(call: Call[PluginParts], type_: str, id_: str) -> Source:
-    """Draw how many of a plugin's expected instances are healthy, over all its roles.
+    """Draw a badge with how many of a plugin's expected instances are healthy, over all its roles.
 
-    An `<img>` sends no token, so a page elsewhere shows it where callers without a token may read
-    the plugin.
+    An `<img>` sends no token, so a page of another site can show the badge only if callers without
+    a token may read the plugin.
     """
     catalogue = call.parts.catalogue
     key = catalogue.named(PluginKey(type_, id_))
@@ -59,8 +59,8 @@ def read_badge(call: Call[PluginParts], type_: str, id_: str) -> Source:
 
 
 def badge(id_: str, counts: Collection[tuple[int, int]]) -> bytes:
-    """Return the badge of a plugin, given how many are healthy and expected in each role; all text
-    in it is escaped."""
+    """Return a plugin's badge as SVG, with all text escaped. ``counts`` has the numbers of healthy
+    and of expected instances in each role."""
     healthy, expected = (sum(column) for column in zip(*counts, strict=True))
     is_short = any(good < wanted for good, wanted in counts)
     label, value = one_line(id_, LABEL_MAXIMUM), f"{healthy:,} of {expected:,}"

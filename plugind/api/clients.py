@@ -1,4 +1,4 @@
-"""Shares what clients may use by token, else by address."""
+"""Decides whose share a request counts towards: its token's, else its client address's."""
 
 from __future__ import annotations
 
@@ -12,9 +12,10 @@ from plugind.wire.addresses import party_of
 
 
 def holder_of(request: Request, acl: Acl, now: int) -> Holder:
-    """Return the token or address that a request counts for, at a time in nanoseconds since 1970.
+    """Return the token or address that a request counts towards. ``now`` is in nanoseconds since
+    1970.
 
-    A token that is not valid counts as none, as all do while ACLs are off.
+    An invalid token counts as no token, and so does every token while ACLs are off.
     """
     accessor = ""
     if secret := request.secret:
@@ -24,7 +25,7 @@ def holder_of(request: Request, acl: Acl, now: int) -> Holder:
 
 
 def stream_holder_of(request: Request, acl: Acl, now: int) -> Holder:
-    """Return the token or party that a stream counts for: places of streams are few, and held for
-    long, so that a client gets none more by another address of its network."""
+    """Return the token or party that a stream counts towards. Streams have few places, and hold
+    them for long, so a client gets no more of them by using other addresses of its network."""
     holder = holder_of(request, acl, now)
     return holder if holder.has_token else Holder(party_of(request.client))

@@ -1,6 +1,6 @@
-"""The cluster, for Nomad's tools: its leader, peers, regions, namespaces and node pools.
+"""The cluster as Nomad's tools see it: its leader, peers, regions, namespaces and node pools.
 
-It is one server, in one region, with the namespace and the pools that Nomad always has.
+It has one server, in one region, with the namespace and the node pools that Nomad always has.
 """
 
 from __future__ import annotations
@@ -37,7 +37,7 @@ _POOL_FIELDS = filtering.fields_of(NodePoolSchema())
 
 @dataclass(frozen=True, slots=True)
 class ClusterParts:
-    """The parts that the endpoints of the cluster need: the server's HOST:PORT, and its region."""
+    """The parts that the cluster endpoints need: the server's HOST:PORT, and its region."""
 
     address: str
     region: str
@@ -66,7 +66,7 @@ def regions(call: Call[ClusterParts]) -> Reply:
 
 @endpoints.read("/v1/namespaces", need=anyone, answer=_NAMESPACES)
 def namespaces(call: Call[ClusterParts]) -> Source:
-    """List the namespace, to those who may do anything with plugins in it."""
+    """List the namespace; the list is empty for callers without any rights to plugins in it."""
     has_rights = _may_know_namespace(call.authorizer, call.asked).allowed
     return settled_list([_NAMESPACE] if has_rights else [], _NAMESPACES, _FIELDS)
 
@@ -80,14 +80,14 @@ def _may_know_namespace(authorizer: Authorizer, asked: Asked) -> Decision:
 
 @endpoints.read("/v1/namespace/<namespace>", need=_may_know_namespace, answer=_NAMED, errors=(404,))
 def read_namespace(call: Call[ClusterParts], namespace: str) -> Source:
-    """Read one namespace; there is `default` only."""
+    """Read one namespace; there is only `default`."""
     found = _NAMED.dump(_NAMESPACE) if namespace == NAMESPACE else None
     return settled_value(found, "Namespace not found")
 
 
 @endpoints.read("/v1/node/pools", need=node_read, answer=_POOLS)
 def node_pools(call: Call[ClusterParts]) -> Source:
-    """List the pools that Nomad always has; every node is in both."""
+    """List the two node pools that Nomad always has; every node is in both."""
     return settled_list(_NODE_POOLS, _POOLS, _POOL_FIELDS)
 
 

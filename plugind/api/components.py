@@ -1,4 +1,4 @@
-"""Translates marshmallow schemas to OpenAPI: the schemas among the components of the document."""
+"""Translates marshmallow schemas to OpenAPI: the ``components.schemas`` of the document."""
 
 from __future__ import annotations
 
@@ -23,8 +23,8 @@ _TYPES = {bool: "boolean", int: "integer", float: "number", str: "string", type(
 class Components:
     """The components that shapes refer to; each is made when it is first referred to.
 
-    ``answered``: as plugind answers them, with every field; else as it takes them. A field whose
-    metadata has ``optional`` is not in every answer.
+    ``answered``: they describe answers, which have every field; otherwise they describe request
+    bodies. A field whose metadata has ``optional`` may be missing from an answer.
     """
 
     def __init__(self, schemas: Schemas, *, answered: bool) -> None:
@@ -51,7 +51,7 @@ class Components:
         self._owner = ""
 
     def of(self, shape: Shape) -> Any:
-        """Return a shape in OpenAPI's words."""
+        """Return a shape as OpenAPI describes it."""
         if callable(shape):
             shape = shape(self._schemas)
         if isinstance(shape, Schema):
@@ -59,13 +59,13 @@ class Components:
         return _deep(shape, self.of)
 
     def schemas(self) -> dict[str, Any]:
-        """Return all components that were referred to, by name."""
+        """Return all components referred to so far, by name."""
         made: dict[str, Any] = self._spec.to_dict()["components"].get("schemas", {})
         finish = _as_answered if self._answered else _as_taken
         return {name: finish(schema) for name, schema in sorted(made.items())}
 
     def _name(self, schema: Any) -> str:
-        """Return the name of a schema, which begins with its type's: no two types share one."""
+        """Return a schema's name. It begins with its plugin type's, so no two types share one."""
         class_ = schema if isinstance(schema, type) else type(schema)
         name = _camel(class_.__name__.removesuffix("Schema"))
         if not name.startswith(self._owner):
@@ -78,7 +78,7 @@ def _camel(name: str) -> str:
 
 
 def _deep(words: Any, of: Any) -> Any:
-    """Return the same words, with each schema in them replaced by the result of ``of``."""
+    """Return ``words`` with each schema in them replaced by the result of ``of``."""
     match words:
         case Mapping():
             return {key: _deep(value, of) for key, value in words.items()}
@@ -90,12 +90,12 @@ def _deep(words: Any, of: Any) -> Any:
 
 
 def _help(self: Any, field: fields.Field[Any], ret: dict[str, Any]) -> dict[str, Any]:
-    """Return the description of a setting, which is its help; apispec calls this."""
+    """Return the help of a setting as its description; apispec calls this."""
     return {"description": field.metadata["help"]} if "help" in field.metadata else {}
 
 
 def _bounds(self: Any, field: fields.Field[Any], ret: dict[str, Any]) -> dict[str, Any]:
-    """Return the bounds that a field has for its values."""
+    """Return the limits that a field sets on its values; apispec calls this."""
     match field:
         case Identifier():
             return {"pattern": f"^{ID_PATTERN.pattern}$"}
@@ -116,7 +116,7 @@ def _bounds(self: Any, field: fields.Field[Any], ret: dict[str, Any]) -> dict[st
 
 
 def _of_mapping(self: Any, field: fields.Mapping[Any], ret: dict[str, Any]) -> dict[str, Any]:
-    """Return the bounds of a mapping, whose lengths apispec takes for those of a text."""
+    """Return the limits of a mapping. Remove apispec's, which treats its length as a string's."""
     for word in ("minLength", "maxLength"):
         ret.pop(word, None)
     made: dict[str, Any] = {}
@@ -136,7 +136,7 @@ def _constant(self: Any, field: fields.Field[Any], ret: dict[str, Any]) -> dict[
 
 
 def _words_of(value: Any) -> dict[str, Any]:
-    """Return the words for a value that is always the same."""
+    """Return the OpenAPI description of a constant value."""
     match value:
         case Mapping():
             inner = {key: _words_of(each) for key, each in value.items()}
@@ -151,7 +151,7 @@ def _optional(self: Any, field: fields.Field[Any], ret: dict[str, Any]) -> dict[
 
 
 def _as_answered(schema: Mapping[str, Any]) -> dict[str, Any]:
-    """Return a schema of answers: every field is there, and further ones may be added later."""
+    """Return a schema of answers: they have every field, and more may be added later."""
     properties = {
         name: {word: value for word, value in each.items() if word not in ("default", "readOnly")}
         for name, each in schema["properties"].items()
@@ -162,7 +162,7 @@ def _as_answered(schema: Mapping[str, Any]) -> dict[str, Any]:
 
 
 def _as_taken(schema: Mapping[str, Any]) -> dict[str, Any]:
-    """Return a schema of bodies, without the fields that only plugind sets."""
+    """Return a schema of request bodies, without the fields that only plugind sets."""
     properties = {
         name: each for name, each in schema["properties"].items() if not each.get("readOnly")
     }

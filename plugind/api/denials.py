@@ -1,4 +1,4 @@
-"""The text of a 403: ``Permission denied``, as Nomad's clients expect it, and the right needed."""
+"""The text of a 403: ``Permission denied``, as Nomad's clients expect, and the right needed."""
 
 from __future__ import annotations
 
@@ -16,18 +16,18 @@ _CAPABILITY = re.compile(r"\bTYPE-([a-z]+)-plugin\b")
 def denied(need: Need, asked: Asked, types: Collection[str] = ()) -> Forbidden:
     """Return the error for a request whose ``need`` was not met.
 
-    ``types`` are the plugin types that the request is about, where its body names them.
+    ``types`` are the plugin types that the request is about, if its body names them.
     """
     return Forbidden(f"Permission denied: it needs {needed(need, asked, types)}")
 
 
 def needed(need: Need, asked: Asked, types: Collection[str] = ()) -> str:
-    """Return what a request needs in the words of its endpoint, with the plugin type and the
-    namespace that it asks for: ``the capability csi-read-plugin in namespace "default", or ...``.
+    """Return what a request needs, in the words of its endpoint's ``need`` and with the plugin type
+    and namespace of the request: ``the capability csi-read-plugin in namespace "default", or ...``.
     """
     known = sorted(types)
     type_ = asked.path.get("type_") or asked.query.get("type") or ""
-    if not known and type_ in asked.types:  # other text is not repeated
+    if not known and type_ in asked.types:  # an unknown type is not echoed
         known = [type_]
     place = "in any namespace"
     if asked.namespace != ANY_NAMESPACE:

@@ -1,7 +1,7 @@
 """Declares endpoints in one table: their parameters, answers, and the rights that they need.
 
-The table makes the routes, decides who may call them, and is what the OpenAPI document and
-``plugind acl explain`` are made from, so that none of these can drift from the others.
+The routes, the checks of rights, the OpenAPI document and ``plugind acl explain`` are all made from
+this table, so they cannot drift apart.
 """
 
 from __future__ import annotations
@@ -32,15 +32,15 @@ P = TypeVar("P")
 
 SMALL_BODY = 16 * 2**10
 LARGE_BODY = 8 * 2**20
-"""Bytes of a body: of most calls, and of a node's whole report."""
+"""Most bytes of a request body: for most calls, and for a node's whole report."""
 
 
 class Asked(Value, frozen=True):
     """The parts of a request that rights depend on: its caller, path and query.
 
-    ``types`` are the names of all plugin types. ``shows_secret``: it comes with a node's secret,
-    right or wrong. ``parameters`` are those of the query with all their values.
-    ``has_public_metrics``: the server's configuration has metrics readable by everybody.
+    ``types`` are the names of all plugin types. ``shows_secret``: the request carries a node's
+    secret, right or wrong. ``parameters`` are the query parameters with all their values.
+    ``has_public_metrics``: the server is configured to let everybody read metrics.
     """
 
     caller: Caller
@@ -59,11 +59,11 @@ class Asked(Value, frozen=True):
 class Call(Value, Generic[P], frozen=True):
     """A request that is allowed, and the ``parts`` of the server that its endpoint's group needs.
 
-    ``acl`` has the policies and tokens that it was allowed by, which a reload does not change any
-    more. ``secret`` is that of its token, "" for none. ``body_maximum`` is how many bytes its body
-    may have. ``check`` returns the same call by those in force now, and raises Forbidden or
-    TokenNotFound where the request is not allowed any more. ``turn`` is for the parts of a stream
-    that are much work, and ``signal`` makes signals for pauses of a view that waits.
+    ``acl`` has the policies and tokens that allowed it, which a later reload does not change.
+    ``secret`` is that of its token, "" for none. ``body_maximum`` is the most bytes that its body
+    may have. ``check`` returns the same call under the policies and tokens in force now, and raises
+    Forbidden or TokenNotFound if the request is no longer allowed. A stream takes its costly parts
+    in ``turn``, and a view that waits makes the signals for its pauses with ``signal``.
     """
 
     parts: P
@@ -84,23 +84,23 @@ class Call(Value, Generic[P], frozen=True):
 
     @property
     def holder(self) -> str:
-        """Return whose turn the request takes: its token's, else its client's by address."""
+        """Return who takes the request's turns: its token's accessor, else its client's address."""
         return (self.secret and self.asked.caller.accessor) or self.request.client
 
     def document(self) -> object:
-        """Return the body, as JSON. Raise BadRequest and TooLarge."""
+        """Return the body, parsed as JSON. Raise BadRequest or TooLarge."""
         return self.request.document(self.body_maximum)
 
 
 @dataclass(frozen=True, slots=True)
 class Source:
-    """The source of a read: a resource that may be waited for, and ``look``, which reads it.
+    """The source of a read: a resource that a query may wait for, and ``look``, which reads it.
 
-    ``missing`` is the text for one that does not exist; ``fields`` are those that a filter of a
-    list may use, and ``beyond`` finds the values that its rows lack. ``personal``: the answer
-    depends on the caller, so no cache may keep it. ``is_kept``: the server keeps what it makes of
-    the objects that ``look`` returns, which are the same until the resource changes. ``headers``
-    are further ones of the answer.
+    ``missing`` is the error's text if it does not exist; ``fields`` are those that a filter of a
+    list may use, and ``beyond`` finds the values that the list's rows lack. ``personal``: the
+    answer depends on the caller, so no cache may keep it. ``is_kept``: the server keeps what it
+    makes from the objects that ``look`` returns, which stay the same until the resource changes.
+    ``headers`` are additional headers of the answer.
     """
 
     resource: str
@@ -116,17 +116,18 @@ class Source:
 def settled_list(
     values: Iterable[Mapping[str, Any]], schema: Schema, fields: Fields, key: str = "Name"
 ) -> Source:
-    """Return a read of a list, sorted by ``key``, that no change touches and that depends on the
-    caller."""
+    """Return the source of a list, sorted by ``key``, that no change of the catalogue affects and
+    that depends on the caller."""
     rows = {row[key]: orjson.dumps(row, option=orjson.OPT_SORT_KEYS) for row in schema.dump(values)}
     reading = Reading(FIRST_INDEX, Listing(sorted(rows.items())))
     return Source(SETTLED, lambda: reading, fields=fields, personal=True)
 
 
 def settled_value(value: Any, missing: str) -> Source:
-    """Return a read of a value that no change touches and that depends on the caller.
+    """Return the source of a value that no change of the catalogue affects and that depends on the
+    caller.
 
-    ``missing`` is the text for None, which does not exist.
+    If ``value`` is None, it does not exist, and ``missing`` is the error's text.
     """
     body = None if value is None else orjson.dumps(value, option=orjson.OPT_SORT_KEYS)
     return Source(SETTLED, lambda: Reading(FIRST_INDEX, body), missing, personal=True)
@@ -137,7 +138,7 @@ View = Callable[Concatenate[Call[P], ...], Reply | Source | Steps[Reply]]
 
 
 def anyone(authorizer: Authorizer, asked: Asked) -> Decision:
-    """Require no right, but a token that is wrong is refused all the same."""
+    """Require no right; but a request with an invalid token is refused."""
     return ALLOWED
 
 
@@ -152,7 +153,7 @@ def management(authorizer: Authorizer, asked: Asked) -> Decision:
 
 
 def any_of(decisions: Iterable[Decision]) -> Decision:
-    """Return the first decision that allows, else the first."""
+    """Return the first decision that allows, else the first; NO_RULE if there are none."""
     return max(decisions, key=lambda decision: decision.allowed, default=NO_RULE)
 
 
@@ -174,7 +175,7 @@ def agent_read(authorizer: Authorizer, asked: Asked) -> Decision:
 
 @dataclass(frozen=True, slots=True)
 class Given:
-    """A parameter or header that a request may give, or must."""
+    """A parameter or header that a request may have, or must have."""
 
     help: str
     shape: Shape = field(default_factory=lambda: TEXT)
@@ -183,20 +184,20 @@ class Given:
 
 @dataclass(frozen=True, slots=True)
 class Endpoint:
-    """One method of one path. ``view`` is called with a Call and the path's parts by name.
+    """One method of one path. ``view`` is called with a Call, and the path's parts by name.
 
-    The call has those ``parts`` of the server that are of this type.
-    ``body_maximum`` is in bytes. The docstring of ``need`` describes the right that it requires.
-    ``content_type`` is that of an ``answer`` which is a Source.
-    ``reads``: it takes the parameters of every read. ``parameters`` are further ones, with their
-    meaning; they may be any text unless a Given says otherwise. ``errors`` are the statuses beside
-    200 and those that any endpoint may answer with; ``troubles`` are those that come with the same
-    body as 200. ``decided_later`` names the right that its view requires beside ``need``, which
-    depends on the body. ``check_size`` raises an error for a body that has too many bytes to be
-    worth reading. ``missing`` returns the rights that a caller lacks, in words, where these say
-    more than the docstring of ``need``. ``other_types`` are media types of text that may be asked
-    for instead of JSON. ``caller`` finds who sent a request, where that is not only by the token of
-    a header, given the parts. ``refused`` makes another answer of an error, for people.
+    The call has those ``parts`` of the server that are of this type. ``body_maximum`` is in bytes.
+    The docstring of ``need`` describes the right that it requires. ``content_type`` is that of an
+    ``answer`` that comes from a Source. ``reads``: it takes the parameters of every read.
+    ``parameters`` are additional ones, with their meaning; they may be any text unless a Given says
+    otherwise. ``errors`` are its error statuses, apart from those that any endpoint may answer
+    with; ``troubles`` are statuses that have the same body as 200. ``decided_later`` names a right
+    that depends on the body, which the view requires in addition to ``need``. ``check_size`` raises
+    an error if a body has too many bytes to be worth reading. ``missing`` returns the rights that a
+    caller lacks, in words, if these say more than the docstring of ``need``. ``other_types`` are
+    media types of text that clients may request instead of JSON. ``caller`` finds out who sent a
+    request, given the parts, if that is not only by a token in a header. ``refused`` turns an error
+    into another answer, for people.
     """
 
     method: str
@@ -222,12 +223,12 @@ class Endpoint:
 
     @property
     def summary(self) -> str:
-        """Return what it does, in one sentence."""
+        """Return what the endpoint does, in one sentence."""
         return _paragraphs(self.view)[0]
 
     @property
     def about(self) -> str:
-        """Return the rest of its description, "" for none."""
+        """Return the rest of the endpoint's description, "" for none."""
         return "\n\n".join(_paragraphs(self.view)[1:])
 
     @property
@@ -237,19 +238,19 @@ class Endpoint:
 
 
 def requirements(need: Need) -> list[str]:
-    """Return what a need asks for, from its docstring, without the verb; by paragraphs."""
+    """Return what a need requires: its docstring's paragraphs, without the verb."""
     first, *more = _paragraphs(need)
     first = first.removeprefix("Require ")
     return [first[:1].upper() + first[1:], *more]
 
 
 def _paragraphs(of: Callable[..., Any]) -> list[str]:
-    """Return the paragraphs of a docstring, each in one line."""
+    """Return the paragraphs of a docstring, each on one line."""
     return [" ".join(part.split()) for part in (of.__doc__ or "").split("\n\n")]
 
 
 class Endpoints(Generic[P]):
-    """A table of endpoints, filled by decorating their views, which need the same ``parts``."""
+    """A table of endpoints, filled by decorating views that all need the same ``parts``."""
 
     def __init__(self, parts: type[P]) -> None:
         self.table: list[Endpoint] = []
@@ -258,7 +259,7 @@ class Endpoints(Generic[P]):
     def __call__(
         self, method: str, path: str, *, need: Need, answer: Shape, **more: Any
     ) -> Callable[[View[P]], View[P]]:
-        """Return a decorator that declares an endpoint of its view; ``more`` are further fields."""
+        """Return a decorator that declares a view's endpoint; ``more`` has its other fields."""
 
         def declare(view: View[P]) -> View[P]:
             self.table.append(Endpoint(method, path, view, self._parts, need, answer, **more))
@@ -269,5 +270,5 @@ class Endpoints(Generic[P]):
     def read(
         self, path: str, *, need: Need, answer: Shape, **more: Any
     ) -> Callable[[View[P]], View[P]]:
-        """Declare a GET that returns a Source: it may block, and takes every read's parameters."""
+        """Declare a GET that returns a Source: it may block, and takes the parameters of reads."""
         return self("GET", path, need=need, answer=answer, reads=True, **more)

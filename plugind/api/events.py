@@ -1,4 +1,4 @@
-"""``/v1/event/stream``: what changes, as it happens, in Nomad's form or as Server-Sent Events."""
+"""``/v1/event/stream``: changes as they happen, in Nomad's format or as Server-Sent Events."""
 
 from __future__ import annotations
 
@@ -30,13 +30,13 @@ HEARTBEAT = 10.0
 """Seconds between two heartbeats of a stream."""
 
 CHECK_EVERY = 1.0
-"""Seconds after which the rights of a stream that has no events are decided again."""
+"""Seconds after which the rights of a stream without events are checked again."""
 
 TURN = 0.01
-"""Seconds of a turn, of those that a replay takes with other costly reads."""
+"""Seconds of each turn that a replay takes; it shares turns with other costly reads."""
 
 BATCH = 2**18
-"""Bytes of earlier events that are made in one turn."""
+"""Bytes of earlier events at which a turn ends."""
 
 _NDJSON = "application/json"
 SSE = "text/event-stream"
@@ -47,7 +47,7 @@ _log = logs.get("api")
 
 @dataclass(frozen=True, slots=True)
 class EventParts:
-    """The parts that event streams need; ``signal`` makes signals of the HTTP server."""
+    """The parts that event streams need; ``signal`` makes the HTTP server's signals."""
 
     broker: Broker
     signal: Callable[[], Signal]
@@ -57,18 +57,18 @@ endpoints = Endpoints(EventParts)
 
 
 def _may_follow(authorizer: Authorizer, asked: Asked) -> Decision:
-    """Require what the reads of the topics need: `TYPE-read-plugin` in the namespace, or the
-    `plugin` policy `read`, for plugins of a type, and the `node` policy `read` or `write` for
-    nodes. Without `topic`, or with `*`, it needs all of them.
+    """Require the rights to read the topics: for plugins of a type, `TYPE-read-plugin` in the
+    namespace or the `plugin` policy `read`; for nodes, the `node` policy `read` or `write`. Without
+    `topic`, or with `*`, all of these are needed.
     """
     return next((each for _, each in _decisions(authorizer, asked) if not each.allowed), ALLOWED)
 
 
 def _decisions(authorizer: Authorizer, asked: Asked) -> Iterator[tuple[str, Decision]]:
-    """Yield what each topic that is asked for needs, in words, and whether it is allowed."""
+    """Yield what each requested topic needs, in words, and whether that is allowed."""
     try:
         topics = _topics(asked)
-    except BadRequest:  # which the view answers
+    except BadRequest:  # the view reports it
         topics = Topics.of(())
     types = set()
     for key in topics.keys_of(PLUGIN):
@@ -82,7 +82,7 @@ def _decisions(authorizer: Authorizer, asked: Asked) -> Iterator[tuple[str, Deci
 
 
 def _topics(asked: Asked) -> Topics:
-    """Return the topics that are asked for. Raise BadRequest."""
+    """Return the requested topics. Raise BadRequest."""
     return Topics.of(value for name, value in asked.parameters if name == "topic")
 
 
@@ -111,12 +111,12 @@ def _missing(authorizer: Authorizer, asked: Asked) -> str:
     other_types=(SSE,),
 )
 def stream_events(call: Call[EventParts]) -> Reply:
-    """Send what changes, as it happens: a line of JSON for each index, with all its events.
+    """Send changes as they happen: one line of JSON for each index, with all its events.
 
     Topics are `Plugin` (each transition, once), `Node` and, for each plugin type, `CSIPlugin` and
     the like, whose events have the plugin as it is now. `{}` is sent at once and every 10 seconds.
-    Without an index it begins a hundred changes back (`events.replay`). A last line
-    `{"Error": "..."}` says why a stream ended.
+    Without an index the stream begins a hundred changes back (`events.replay`). The last line,
+    `{"Error": "..."}`, says why the stream ended.
     """
     request = call.request
     topics, start = _topics(call.asked), _start(call)
@@ -132,7 +132,7 @@ def stream_events(call: Call[EventParts]) -> Reply:
 
 @dataclass(frozen=True, slots=True)
 class _Form:
-    """How lines are sent: as lines of JSON, or as Server-Sent Events (HTML, section 9.2)."""
+    """The format of a stream: lines of JSON, or Server-Sent Events (HTML, section 9.2)."""
 
     is_sse: bool
 
@@ -145,7 +145,7 @@ class _Form:
         return b":\n\n" if self.is_sse else b"{}\n"
 
     def line(self, index: int, parts: Iterable[bytes]) -> Iterator[bytes]:
-        """Yield the line of an index, given in parts, as it is sent."""
+        """Yield the line of an index, as it is sent; ``parts`` are its content."""
         if self.is_sse:
             yield b"id: %d\ndata: " % index
         yield from parts
@@ -178,7 +178,7 @@ class _Sending:
         self._beat_at = time.monotonic() + HEARTBEAT
 
     def parts(self, start: int) -> Iterator[bytes | Pause]:
-        """Yield all that is sent, with pauses where nothing is; the last line is an error."""
+        """Yield everything that is sent, and pauses in between; the last line is an error."""
         try:
             yield self._form.heartbeat
             yield from self._replay(start)
@@ -196,7 +196,7 @@ class _Sending:
         yield b"\n\n" * self._is_within_line + self._form.error(text)
 
     def _replay(self, start: int) -> Iterator[bytes | Pause]:
-        """Yield what happened until now, made in turns with other costly reads."""
+        """Yield the events until now; they are made in turns with other costly reads."""
         turn, signal = self._call.turn, self._call.parts.signal()
         made = in_slices(self._earlier(start))
         is_done = False
@@ -212,10 +212,10 @@ class _Sending:
                 yield batch
             if not self._is_within_line:
                 yield from self._heartbeat()
-            yield Pause(signal, 0.0, ends_with_client=True)  # which notices that it has left
+            yield Pause(signal, 0.0, ends_with_client=True)  # raises if the client has left
 
     def _earlier(self, start: int) -> Iterator[bytes]:
-        """Yield parts of the lines of earlier events, b"" where an index has none of them."""
+        """Yield parts of the lines of earlier events; b"" for an index without such events."""
         for moment in self._call.parts.broker.earlier(self._consumer, start):
             if events := self._consumer.select(moment):
                 bodies = (each.render() for each in events)
@@ -224,11 +224,11 @@ class _Sending:
                 yield b""
 
     def _live(self) -> Iterator[bytes | Pause]:
-        """Yield the lines of events as they come, until the stream is ended. Raise Forbidden and
+        """Yield the lines of events as they come, until the stream is ended. Raise Forbidden or
         TokenNotFound."""
         while not self._consumer.ended:
             signal = self._call.parts.signal()
-            self._consumer.wake = signal.set  # before the look, so that no line goes unnoticed
+            self._consumer.wake = signal.set  # before ``take``, so that no line goes unnoticed
             lines = self._consumer.take()
             for index, line in lines:
                 self._call.check()
@@ -239,14 +239,14 @@ class _Sending:
                 yield Pause(signal, CHECK_EVERY, ends_with_client=True)
 
     def _heartbeat(self) -> Iterator[bytes]:
-        """Yield a heartbeat if it is time for one."""
+        """Yield a heartbeat if one is due."""
         if time.monotonic() >= self._beat_at:
             self._beat_at = time.monotonic() + HEARTBEAT
             yield self._form.heartbeat
 
 
 def _taken(made: Iterator[bytes]) -> tuple[bytes, bool]:
-    """Return the parts that one turn has time for, joined, and whether these were the last."""
+    """Return the parts that one turn has time for, joined, and whether they were the last."""
     parts, size, until = [], 0, time.monotonic() + TURN
     for part in made:
         parts.append(part)

@@ -16,10 +16,10 @@ from plugind.api.turns import Turn
 class Exchange:
     """A request, its turn, and the facts that are logged once it is answered.
 
-    ``acl`` has the policies and tokens that were looked up before, for the first use of them.
-    ``parked`` is for how many seconds it waited for a change.
-    ``endpoint`` is the one that the request came to, if any. ``key`` has all that the answer to a
-    read depends on, by which it may be kept; None for none. ``may_be_kept``: the answer is of a
+    ``acl`` has policies and tokens that were looked up early, to be used once. ``parked`` is how
+    many seconds the request waited for a change. ``endpoint`` is the one that it came to, if any.
+    ``key`` has every part of the request that the answer to a read depends on, and is the key that
+    the answer may be kept under; None if it may not be kept. ``may_be_kept``: the answer is of a
     kind that is kept.
     """
 

@@ -1,4 +1,4 @@
-"""The API as a WSGI application of Flask: the only module that reads Flask's current request."""
+"""The API as a WSGI application in Flask: the only module that reads Flask's current request."""
 
 from __future__ import annotations
 
@@ -26,17 +26,17 @@ from plugind.wire.addresses import Networks
 
 _EXCHANGE = "plugind.exchange"
 _REFUSAL = "plugind.refusal"
-"""The environment's keys for a request's exchange, and for why it got no turn."""
+"""Keys of the WSGI environment: a request's exchange, and the error if it got no turn."""
 
 RefusedHead = tuple[str, list[tuple[str, str]], bytes]
-"""An answer as WSGI has it: status line, headers, body."""
+"""An answer in WSGI's form: status line, headers, body."""
 
 
 class Api(Flask):
-    """Flask, without the answers that it gives by itself; every endpoint through one flow.
+    """A Flask application without Flask's automatic answers; every endpoint goes through one flow.
 
     ``repeats`` has the answers that may be given again; ``server`` parks requests; ``trusted`` are
-    the proxies whose word on addresses is believed.
+    the proxies that are trusted to report client addresses.
     """
 
     def __init__(
@@ -63,7 +63,7 @@ class Api(Flask):
         self.register_error_handler(HTTPException, _http_error)
         self.register_error_handler(Exception, self._failed)
         self.add_url_rule("/", "root", lambda: _response(root(_current().request)), methods=["GET"])
-        # Otherwise werkzeug redirects to an absolute URL, of the host that the client names.
+        # Otherwise werkzeug redirects to an absolute URL, with the host that the client names.
         self.add_url_rule("/ui", "ui", lambda: _response(TO_PAGES), methods=["GET"])
         self._endpoints: dict[str, Endpoint] = {}
         for endpoint in table:
@@ -72,7 +72,7 @@ class Api(Flask):
             self.add_url_rule(endpoint.path, name, self._view(endpoint), methods=[endpoint.method])
 
     def wsgi_app(self, environ: WSGIEnvironment, start_response: StartResponse) -> Iterable[bytes]:
-        """Answer a request; a costly one when its turn comes."""
+        """Answer a request; a costly one waits for its turn first."""
         began = time.monotonic()
         key = environ.get(KEY) or key_in(environ)
         if (repeat := self.repeats.find(key)) is not None:
@@ -90,12 +90,12 @@ class Api(Flask):
             return super().wsgi_app(environ, start_response)
         finally:
             if (when_answered := environ.get(WHEN_ANSWERED)) is not None:
-                when_answered(exchange.turn.end)  # to send a large answer is work as well
+                when_answered(exchange.turn.end)  # sending a large answer is work, too
             else:
                 exchange.turn.end()
 
     def _again(self, repeat: Repeat, start_response: StartResponse) -> Iterable[bytes]:
-        """Give an answer again."""
+        """Give a kept answer again."""
         headers = [*repeat.form(_headers), *self.repeats.contact_headers().items()]
         start_response(status_line(repeat.status), headers)
         return () if repeat.is_head else (repeat.body,)
@@ -103,8 +103,8 @@ class Api(Flask):
     def _answer_agent(
         self, exchange: Exchange, environ: WSGIEnvironment, start_response: StartResponse
     ) -> Iterable[bytes]:
-        """Answer a report or a heartbeat. A fleet sends more of these than others send anything
-        else, and Flask's way from a request to its view takes as long as a heartbeat itself."""
+        """Answer a report or a heartbeat without Flask. These are most of a server's requests, and
+        Flask takes as long to get from a request to its view as a heartbeat itself takes."""
         steps = self._direct.answer(exchange, environ.get("REQUEST_URI", ""))
         answer = self._server.run(steps, exchange.request.connection)
         assert isinstance(answer.body, bytes), "only reads are streams"
@@ -113,10 +113,10 @@ class Api(Flask):
         return [answer.body]
 
     def check_head(self, environ: dict[str, Any]) -> int | RefusedHead:
-        """Decide about a request by its head alone, before its body is read.
+        """Decide on a request from its head alone, before its body is read.
 
-        Return how many bytes the body may have, or the answer to a request that is refused, which
-        is then logged like any other.
+        Return the most bytes that the body may have or, if the request is refused, the answer,
+        which is logged like any other.
         """
         exchange = self._exchange(environ)
         with self.request_context(environ):
@@ -136,7 +136,7 @@ class Api(Flask):
                 return response.status, list(response.headers), response.get_data()
 
     def _exchange(self, environ: dict[str, Any]) -> Exchange:
-        """Begin the exchange of a request, and keep it in its environment."""
+        """Begin the exchange of a request, and store it in the request's environment."""
         exchange = self._flow.exchange(request_of(environ, self._trusted))
         environ[_EXCHANGE] = exchange
         return exchange
@@ -174,16 +174,16 @@ def _current() -> Exchange:
 
 
 def _response(reply: Reply) -> Response:
-    """Return a reply as the current request wants it."""
+    """Return a reply in the form that the current request asks for."""
     return response_of(rendered(reply, _current().request))
 
 
 def response_of(answer: Rendered) -> Response:
     """Return an answer as Flask sends it."""
-    # Flask's own phrases are all in capitals.
+    # Flask's own status phrases are all in capitals.
     response = Response(answer.body, status_line(answer.status), list(answer.headers.items()))
     if "Content-Type" not in answer.headers:
-        del response.headers["Content-Type"]  # Flask has set one of its own
+        del response.headers["Content-Type"]  # Flask sets a default
     return response
 
 
@@ -196,8 +196,8 @@ def _headers(repeat: Repeat) -> list[tuple[str, str]]:
 
 
 def _refuse() -> None:
-    """Raise why the current request got no turn, and NotFound for a path like ``//v1/plugins``:
-    servers and werkzeug take slashes from its start."""
+    """Raise the error of a request that got no turn, and NotFound for a path like ``//v1/plugins``,
+    because servers and werkzeug strip slashes from its start."""
     if (refusal := request.environ.get(_REFUSAL)) is not None:
         raise refusal
     if request.environ.get("REQUEST_URI", "").startswith("//"):

@@ -1,7 +1,7 @@
-"""``/v1/history``, and ``/history`` below a plugin and a node: what happened before.
+"""``/v1/history``, and ``/history`` of a plugin or a node: past transitions.
 
-The store has the transitions, newest first; here they are only selected. A plugin or node that is
-gone keeps its history until that is pruned (``history.keep``).
+The store returns the transitions, newest first; this module only selects from them. The history of
+a plugin or node that is gone is kept until it is pruned (``history.keep``).
 """
 
 from __future__ import annotations
@@ -41,7 +41,7 @@ from plugind.schemas.history import TransitionSchema, wire_row
 from plugind.store.paging import Select, newest_first
 
 LOOKED_AT_MAXIMUM = 10_000
-"""Transitions that one request looks at; the next page goes on behind them."""
+"""Most transitions that one request looks at; the next page continues after them."""
 
 _FIELDS = filtering.fields_of(TransitionSchema())
 
@@ -49,13 +49,13 @@ IsSeen = Callable[[StoredTransition], bool]
 
 
 def all_seen(stored: StoredTransition) -> bool:
-    """Return True: of a plugin or node that the caller may read, all is seen."""
+    """Return True: a caller that may read a plugin or node sees all of its transitions."""
     return True
 
 
 @dataclass(frozen=True, slots=True)
 class HistoryParts:
-    """The parts that the endpoints of history need; ``select`` reads the store."""
+    """The parts that the history endpoints need; ``select`` reads the store."""
 
     catalogue: Catalogue
     select: Select
@@ -78,8 +78,8 @@ def types_read(call: Call[Any]) -> set[str]:
 
 
 def seen_of(types: Collection[str], *, with_nodes: bool) -> IsSeen:
-    """Return a function that decides which transitions a caller sees that may read plugins of some
-    ``types``, and nodes or not."""
+    """Return a function that decides whether a caller sees a transition. The caller may read
+    plugins of these ``types`` and, if ``with_nodes``, nodes."""
     seen = {*types, ""} if with_nodes else frozenset(types)
     return lambda one: one.transition.type in seen
 
@@ -93,9 +93,10 @@ def seen_of(types: Collection[str], *, with_nodes: bool) -> IsSeen:
 def read_history(call: Call[HistoryParts]) -> Source:
     """Read what happened to all plugins, nodes and declarations, newest first.
 
-    The answer has what happened to plugins of the types that the caller may read, and to nodes
-    where the caller may read these; `Seq` counts all. It has 1,000 transitions at most;
-    X-Nomad-NextToken has the token of the next page. A page may be empty and have a next one.
+    The answer has the transitions of plugins whose type the caller may read and, if the caller may
+    read nodes, those of nodes; `Seq` also counts the others. An answer has 1,000 transitions at
+    most; X-Nomad-NextToken has the token of the next page. A page may be empty even if there is a
+    next one.
     """
     with_nodes = call.authorizer.may_read_nodes().allowed
     is_seen = seen_of(types_read(call), with_nodes=with_nodes)
@@ -142,8 +143,8 @@ def _source(
     missing: str,
     is_seen: IsSeen = all_seen,
 ) -> Source:
-    """Return a read of the transitions that ``asked`` selects and that are seen. Raise
-    BadRequest."""
+    """Return the source of a read of the transitions that ``asked`` selects and that are seen.
+    Raise BadRequest for an invalid query."""
     query, parts = call.query, call.parts
     if query.prefix or query.reverse:
         raise BadRequest("prefix and reverse are not for history: use filter, since and until")
@@ -164,7 +165,7 @@ def _source(
 
 @dataclass(frozen=True, slots=True)
 class _Page:
-    """Rows, newest first, and the token of what comes behind those that were looked at."""
+    """Rows, newest first, and the token of the next page if a limit ended the search for rows."""
 
     rows: list[Row]
     next_token: str = ""
@@ -173,7 +174,7 @@ class _Page:
 def _page(
     select: Select, first: HistoryQuery, query: Query, since: int, until: int, is_seen: IsSeen
 ) -> _Page:
-    """Return the rows that a query asks for, and one more where there is a page behind them."""
+    """Return the rows that a query asks for, and one more if there is a next page."""
     matches = filtering.compile(query.filter, _FIELDS) if query.filter else None
     wanted = query.per_page + 1 if query.per_page else HISTORY_LIMIT
     rows: list[Row] = []
@@ -195,12 +196,12 @@ def _page(
 
 
 def _token(seq: int) -> str:
-    """Return what names a transition in ``next_token``; the newest come first in its order."""
+    """Return the ``next_token`` of a transition; tokens of newer ones sort first."""
     return f"{INT64_MAX - seq:019d}"
 
 
 def _before(token: str) -> int | None:
-    """Return the ``seq`` behind the transition that a page begins with. Raise BadRequest."""
+    """Return the ``seq`` that a page's transitions are below, None for any. Raise BadRequest."""
     if not token:
         return None
     if not (re.fullmatch("[0-9]{1,19}", token) and int(token) <= INT64_MAX):

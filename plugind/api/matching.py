@@ -25,10 +25,10 @@ class Paths:
     def match(self, method: str, path: str) -> tuple[Endpoint, Mapping[str, str]]:
         """Return the endpoint, and the parts of the path by name, as a server finds them.
 
-        Raise NotFound and MethodNotAllowed.
+        Raise NotFound or MethodNotAllowed.
         """
         try:
-            if path.startswith("//"):  # werkzeug takes slashes from its start
+            if path.startswith("//"):  # werkzeug strips leading slashes
                 raise NoPath
             at, parts = self._map.bind("").match(path, method)
         except NoMethod as error:

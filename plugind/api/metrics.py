@@ -1,4 +1,4 @@
-"""``/v1/metrics``: what Prometheus scrapes, and the same in the JSON of Nomad's servers."""
+"""``/v1/metrics``: what Prometheus scrapes, and the same as JSON in Nomad's format."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ _FORMATS = {**TEXT, "enum": [PROMETHEUS]}
 
 
 class GaugeSchema(Schema):
-    """A metric as it is now."""
+    """The current value of a metric."""
 
     Name = fields.String()
     Labels = fields.Dict(fields.String(), fields.String())
@@ -27,7 +27,7 @@ class GaugeSchema(Schema):
 
 
 class AggregateSchema(Schema):
-    """What happened in the last full 10 seconds. Rate is Sum by the second."""
+    """A metric over the last full 10 seconds. Rate is Sum per second."""
 
     Name = fields.String()
     Labels = fields.Dict(fields.String(), fields.String())
@@ -41,7 +41,7 @@ class AggregateSchema(Schema):
 
 
 class MetricsSchema(Schema):
-    """All metrics; Timestamp is when the 10 seconds of Counters and Samples began."""
+    """All metrics; Timestamp is the start of the 10 seconds of Counters and Samples."""
 
     Timestamp = fields.String()
     Gauges = fields.List(fields.Nested(GaugeSchema))
@@ -52,7 +52,7 @@ class MetricsSchema(Schema):
 
 @dataclass(frozen=True, slots=True)
 class MetricsParts:
-    """The part that the endpoint of metrics needs."""
+    """The part that the metrics endpoint needs."""
 
     metrics: Metrics
 
@@ -78,9 +78,9 @@ def may_read_metrics(authorizer: Authorizer, asked: Asked) -> Decision:
 def read_metrics(call: Call[MetricsParts]) -> Reply:
     """Read the metrics of the server and of all plugins.
 
-    Where they are public, a caller that may not read the agent gets totals by plugin type, without
-    names of plugins, instances and nodes. To others they show these names, whatever plugins and
-    nodes the caller may read.
+    If metrics are public, a caller that may not read the agent gets totals by plugin type, without
+    the names of plugins, instances and nodes. Any other caller sees these names, even those of
+    plugins and nodes that it may not read.
     """
     form, metrics = call.request.query.get("format", ""), call.parts.metrics
     has_names = call.authorizer.may_read_agent().allowed

@@ -1,4 +1,4 @@
-"""The parameters ``since`` and ``until``: a time, or a span that ended now."""
+"""The parameters ``since`` and ``until``: a time, or a time span before now."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ SINCE_UNTIL = {
 
 
 def moment(query: Mapping[str, str], name: str, now: int, default: int) -> int:
-    """Return the time that a parameter gives, in nanoseconds. Raise BadRequest."""
+    """Return the time that a parameter gives, in nanoseconds since 1970. Raise BadRequest."""
     text = query.get(name, "")
     if not text:
         return default

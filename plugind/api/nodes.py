@@ -1,4 +1,4 @@
-"""``/v1/nodes``, ``/v1/node/NODE_ID``, and agents' reports: PUT on the node and its heartbeat."""
+"""``/v1/nodes`` and ``/v1/node/NODE_ID``, with the reports and heartbeats that agents PUT there."""
 
 from __future__ import annotations
 
@@ -91,8 +91,8 @@ _SECRET = {
 
 @dataclass(frozen=True, slots=True)
 class NodeParts:
-    """The parts that the endpoints of nodes need. ``fields`` are those of a whole node, and
-    ``rejected`` counts what was not taken of reports, by plugin type. ``probes`` counts those that
+    """The parts that the node endpoints need. ``fields`` are those of a whole node. ``rejected``
+    counts the rejected items of reports, by plugin type, and ``probes`` counts the probes that
     agents report.
     """
 
@@ -112,8 +112,9 @@ endpoints = Endpoints(NodeParts)
 def _may_register(authorizer: Authorizer, asked: Asked) -> Decision:
     """Require the capability `TYPE-register-plugin` in any namespace, or the `node` policy `write`.
 
-    A heartbeat needs it for any type. A report needs it for each type that it has: the
-    answer lists those that the token may not register. A report that has only such is refused.
+    A heartbeat needs it for at least one type. A report needs it for each type that it contains:
+    the answer lists the types that the token may not register. A report with no other types is
+    refused.
     """
     decisions = [authorizer.may_register(type_, ANY_NAMESPACE) for type_ in asked.types]
     return any_of([*decisions, authorizer.may_write_nodes()])
@@ -125,7 +126,7 @@ def _may_forget(authorizer: Authorizer, asked: Asked) -> Decision:
 
 
 def fields_of_nodes(schemas: Iterable[PluginSchemas]) -> filtering.Fields:
-    """Return what a filter may ask of a node: all that a read of it shows, instances included."""
+    """Return the fields that a filter of nodes may use: all that a read shows, with instances."""
     parts = [NodeSchema(), *(each.node_maps for each in schemas)]
     fields = [filtering.fields_of(part).by_name for part in parts]
     return filtering.Fields({name: kind for each in fields for name, kind in each.items()})
@@ -159,7 +160,7 @@ def read_node(call: Call[NodeParts], node_id: str) -> Source:
     "/v1/node/<node_id>/allocations", need=node_read, answer=NodeAllocationSchema(many=True)
 )
 def list_allocations(call: Call[NodeParts], node_id: str) -> Source:
-    """List the processes behind a node's instances; of a node that does not exist, none."""
+    """List the processes behind a node's instances; none if the node does not exist."""
     catalogue = call.parts.catalogue
     return Source(
         node_of(node_id), lambda: catalogue.allocations(node_id), fields=_ALLOCATION_FIELDS
@@ -181,7 +182,7 @@ def list_allocations(call: Call[NodeParts], node_id: str) -> Source:
     decided_later="the right to register one of the plugin types that the report has",
 )
 def report(call: Call[NodeParts], node_id: str) -> Steps[Reply]:
-    """Take a node's whole report; only agents call this."""
+    """Accept a node's whole report; only agents call this."""
     secret = _checked_secret(call, node_id)
     parts, accessor = call.parts, call.asked.caller.accessor
     parts.intake.check_secret(node_id, secret)
@@ -193,14 +194,14 @@ def report(call: Call[NodeParts], node_id: str) -> Steps[Reply]:
         raise
     except (StoreError, Busy, ReportInWork, UnknownOutcome):
         if parts.catalogue.has_node(node_id):
-            parts.liveness.beat(node_id)  # it was heard of, whatever becomes of the report
+            parts.liveness.beat(node_id)  # the agent lives, whatever becomes of the report
         raise
     for item in accepted.rejected:
         parts.rejected.add((item.type if item.type in call.asked.types else "",))
     if limits := {item.limit for item in accepted.rejected if item.limit}:
         for limit in limits:
             parts.hits.add(limit, node_id=node_id, accessor=accessor)
-        # There may be room the next time, so the next heartbeat asks for the whole report.
+        # There may be room next time, so the next heartbeat must lead to another whole report.
         accepted = replace(accepted, digest="")
     return (yield from _heard_of(call, node_id, accepted, run))
 
@@ -208,8 +209,8 @@ def report(call: Call[NodeParts], node_id: str) -> Steps[Reply]:
 def _take(
     call: Call[NodeParts], node_id: str, secret: str, entry: Entry
 ) -> Steps[tuple[Accepted, str]]:
-    """Take the report in the body, and let go of what it is parsed into. Return the answer to it,
-    and the RunID of its agent."""
+    """Process the report in the body, whose parsed form is freed on return. Return the answer, and
+    the RunID of the report's agent."""
     if call.request.content_length > LARGE_BYTES:
         yield from _become_large(call, entry)
     given = load(_REPORT, call.document())
@@ -218,7 +219,7 @@ def _take(
     refused, accessor = _not_permitted(call, given.plugins), call.asked.caller.accessor
     parts, holder = call.parts, call.holder
     pending = parts.intake.begin(node_id, secret, given, refused, accessor, holder)
-    if entry.is_large:  # it takes breaks in this very thread
+    if entry.is_large:  # its breaks belong to this thread, so it waits here
         accepted = pending.result(pending.timeout)
     else:
         signal = call.signal()
@@ -230,14 +231,14 @@ def _take(
 
 
 def _become_large(call: Call[NodeParts], entry: Entry) -> Steps[None]:
-    """Let a report go on as a large one once its turn has come; again does nothing. Raise Busy."""
+    """Continue a report as a large one, if it is not one yet, when its turn comes. Raise Busy."""
     if not entry.is_large:
         yield from _before_long(call)
         entry.become_large()
 
 
 def _before_long(call: Call[NodeParts]) -> Steps[None]:
-    """Continue in a thread in which work may take long or wait."""
+    """Continue in a thread where work may take long or block."""
     signal = call.signal()
     signal.set()
     yield Pause(signal, is_before_long=True, keeps_place=True)
@@ -253,8 +254,8 @@ def _before_long(call: Call[NodeParts]) -> Steps[None]:
     errors=(*_WRITE_ERRORS, 409),
 )
 def heartbeat(call: Call[NodeParts], node_id: str) -> Steps[Reply]:
-    """Keep a node alive, or take it back; 409 asks for the whole report."""
-    # All before the first pause may run in the event loop of a server: nothing there may block.
+    """Keep a node alive, or bring it back; 409 asks for the whole report."""
+    # The code before the first pause may run in a server's event loop, so it must not block.
     secret = _checked_secret(call, node_id)
     document = call.document()
     beat = load_quickly(_HEARTBEAT, document)
@@ -262,7 +263,7 @@ def heartbeat(call: Call[NodeParts], node_id: str) -> Steps[Reply]:
         yield from _before_long(call)
         beat = load(_HEARTBEAT, document)
     digest, _, known = beat["Digest"].rpartition(".")
-    if known != _rights(call):  # the whole report is taken, or refused, in part
+    if known != _rights(call):  # other rights accept other parts of the report
         digest = ""
     accepted = call.parts.intake.heartbeat_at_once(node_id, secret, digest, beat["RunID"])
     if accepted is None:
@@ -289,9 +290,9 @@ def heartbeat(call: Call[NodeParts], node_id: str) -> Steps[Reply]:
 def forget_node(call: Call[NodeParts], node_id: str) -> Reply:
     """Forget a node and its instances.
 
-    Where only the node's secret is shown, the node leaves by itself, and its ID stays reserved for
-    the agent with that secret for `server.node_secret_keep`. A management token frees the ID, also
-    that of a node that was removed before.
+    With only the node's secret, the node itself leaves, and its ID stays reserved for the agent
+    with that secret for `server.node_secret_keep`. A management token frees the ID, even if the
+    node was removed before.
     """
     secret = call.request.header(NODE_SECRET_HEADER)
     proof = None if call.authorizer.may_manage().allowed else secret
@@ -312,15 +313,15 @@ def forget_node(call: Call[NodeParts], node_id: str) -> Reply:
     "DELETE", "/v1/node/<node_id>/secret", need=management, answer=FORGOTTEN, errors=(404, 503)
 )
 def unpin_secret(call: Call[NodeParts], node_id: str) -> Reply:
-    """Unpin a node's secret: the next report pins another.
+    """Unpin a node's secret: the next report pins a new one.
 
-    Of a node that was removed this frees the ID.
+    If the node was removed, this frees its ID.
     """
     return json_reply({"Index": call.parts.intake.unpin(node_id)})
 
 
 def _heard_of(call: Call[NodeParts], node_id: str, accepted: Accepted, run: str) -> Steps[Reply]:
-    """Note that a node was heard, and return the answer to its report or heartbeat."""
+    """Note that a node was heard from, and return the answer to its report or heartbeat."""
     if (connection := call.request.connection) is not None:
         connection.verified_node()
     ttl, was_late = call.parts.liveness.beat(node_id, run)
@@ -339,7 +340,7 @@ def _heard_of(call: Call[NodeParts], node_id: str, accepted: Accepted, run: str)
 
 
 def _rights(call: Call[NodeParts]) -> str:
-    """Return a digest of the types that the call may register: a report's effect depends on it."""
+    """Return a digest of the types that the call may register; a report's effect depends on it."""
     refused = _refused(call, call.asked.types)
     return _digest_of(tuple(sorted(set(call.asked.types) - refused)))
 
@@ -350,8 +351,8 @@ def _digest_of(types: tuple[str, ...]) -> str:
 
 
 def _not_permitted(call: Call[NodeParts], plugins: Mapping[str, object]) -> frozenset[str]:
-    """Return the types of a report that its token may not register. Raise Forbidden when it may
-    register none of those that the server has."""
+    """Return the types of a report that its token may not register. Raise Forbidden if the token
+    may register none of the report's types that the server has."""
     known = [name for name in plugins if name in call.asked.types]
     refused = _refused(call, known)
     if known and len(refused) == len(known):

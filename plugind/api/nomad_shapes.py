@@ -1,4 +1,4 @@
-"""The shapes that Nomad's tools read beside plugins and nodes, as its SDK decodes them."""
+"""The shapes, other than plugins and nodes, that Nomad's tools read, as its SDK decodes them."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from plugind.wire.fields import Text, Time
 
 NAME_MAXIMUM = 128
 FUZZY_MINIMUM = 2
-"""Characters of a text that is searched for anywhere in names, as in Nomad."""
+"""Least characters of the text of a fuzzy search, as in Nomad."""
 
 
 class PolicyStubSchema(StampedSchema):
@@ -29,7 +29,7 @@ class LevelSchema(Schema):
 
 
 class LabelledSchema(LevelSchema):
-    """A rule about what its label names."""
+    """A rule with a label, which is its Name."""
 
     Name = fields.String()
     Capabilities = fields.List(fields.String(), allow_none=True)
@@ -44,7 +44,7 @@ def _rules() -> fields.List[Any]:
 
 
 class RulesSchema(Schema):
-    """The rules of a policy, by kind; null where it has none."""
+    """The rules of a policy, by kind; null for a kind without rules."""
 
     Agent = _rule()
     HostVolumes = _rules()
@@ -78,7 +78,7 @@ class TokenStubSchema(StampedSchema):
 
 
 class TokenSchema(TokenStubSchema):
-    """A token, read by itself; its secret stands only in the answer to its holder, who sent it."""
+    """A token, read by itself; only the answer to its holder, who sent the secret, contains it."""
 
     SecretID = fields.String()
 
@@ -124,7 +124,7 @@ class FuzzySchema(Schema):
 
 
 class FuzzyMatchSchema(Schema):
-    """One match: its name, and what identifies it beside the name."""
+    """One match: its name, and what else identifies it."""
 
     ID = fields.String()
     Scope = fields.List(fields.String(), allow_none=True)
@@ -143,7 +143,7 @@ class FuzzyFoundSchema(Schema):
 
 
 class MemberSchema(Schema):
-    """One server. The numbers of protocols are those that Nomad's tools expect."""
+    """One server. The protocol numbers are those that Nomad's tools expect."""
 
     Name = fields.String()
     Addr = fields.String()
@@ -183,7 +183,7 @@ class NamespaceSchema(StampedSchema):
     Hash = fields.String()
     Quota = fields.Constant("")
     Capabilities = fields.Constant(None)
-    meta = fields.Constant(None, data_key="Meta")  # marshmallow reads a class by the name of Meta
+    meta = fields.Constant(None, data_key="Meta")  # marshmallow reads a class named Meta as options
 
 
 class NodePoolSchema(StampedSchema):

@@ -1,7 +1,7 @@
-"""``/v1/openapi.json``: the API in OpenAPI's words, made from the code that answers requests.
+"""``/v1/openapi.json``: the API as an OpenAPI document, made from the code that answers requests.
 
-Its only sources are the table of endpoints and the schemas of query parameters and bodies, so that
-it cannot describe another API.
+Its only sources are the table of endpoints and the schemas of query parameters and bodies, so it
+always describes the actual API.
 """
 
 from __future__ import annotations
@@ -26,10 +26,11 @@ from plugind.wire.fields import ID_PATTERN
 VERSION = "3.1.0"
 
 COMPONENTS = "plugind.api.components:Components"
-"""What describes schemas, imported for the first document: few servers are asked for one."""
+"""The class that describes schemas. It is only imported for the first document, because few servers
+are asked for one."""
 
 PART = re.compile(r"<(\w+?)(_?)>")
-"""A variable part of a path; names that Python has itself end in ``_``."""
+"""A variable part of a path; names that would hide a builtin of Python end in ``_``."""
 
 _INTRODUCTION = """\
 A superset of Nomad's Plugins API.
@@ -93,7 +94,7 @@ _READS = {
     name: Given(field.metadata["description"], field.metadata["schema"])
     for name, field in QuerySchema().fields.items()
 }
-_PRETTY = {"pretty": _READS["pretty"]}  # every answer may be had so
+_PRETTY = {"pretty": _READS["pretty"]}  # any answer can be requested in this form
 _IF_NONE_MATCH = Given("an ETag: 304 and no body where it is still the same")
 _NODE_ID = {**TEXT, "format": "uuid", "example": "2f8d0c5e-6f7b-4e0a-9a53-1f6f4f0c8a11"}
 _PLUGIN_ID = {**TEXT, "pattern": f"^{ID_PATTERN.pattern}$", "example": "ebs0"}
@@ -112,7 +113,7 @@ _PATH_PARTS = {
 
 @dataclass(frozen=True, slots=True)
 class DocumentParts:
-    """The part that the document needs: the document, as JSON."""
+    """The part that the endpoint needs: a function that returns the document as JSON."""
 
     document: Callable[[], bytes]
 
@@ -127,7 +128,7 @@ def openapi(call: Call[DocumentParts]) -> Reply:
 
 
 def template_of(path: str) -> str:
-    """Return the path of an endpoint as documents write it: ``/v1/plugin/{type}/{id}``."""
+    """Return the path of an endpoint as OpenAPI writes it: ``/v1/plugin/{type}/{id}``."""
     return PART.sub(r"{\1}", path)
 
 

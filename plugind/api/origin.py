@@ -1,7 +1,7 @@
-"""Where a browser's request comes from, by its own word and that of trusted proxies.
+"""Finds out where a browser's request comes from, from its headers and those of trusted proxies.
 
-A proxy that is trusted may say which host, scheme and prefix the browser sees. All else is taken
-from the request itself.
+A trusted proxy may report which host, scheme and path prefix the browser sees. Everything else is
+taken from the request itself.
 """
 
 from __future__ import annotations
@@ -20,8 +20,8 @@ _PREFIX = re.compile(r"(/[A-Za-z0-9._~-]{1,64}){1,8}")
 
 
 def _forwarded(request: Request, name: str, trusted: Networks) -> str:
-    """Return what a trusted proxy says in a header, "" where none does. Of several proxies the
-    nearest has the last word."""
+    """Return the value that a trusted proxy put in ``X-Forwarded-NAME``, "" if there is none. Of
+    several proxies' values, that of the nearest proxy counts."""
     if not (trusted and is_within(request.remote, trusted)):
         return ""
     return request.header(f"X-Forwarded-{name}").rpartition(",")[2].strip()
@@ -30,12 +30,12 @@ def _forwarded(request: Request, name: str, trusted: Networks) -> str:
 def cookie_attributes(request: Request, trusted: Networks) -> str:
     """Return the attributes of a cookie that depend on how the browser reaches the server.
 
-    Without Path a browser takes the folder of the form's own path, which is ``<prefix>/ui`` for a
-    form directly below it: so a prefix counts that no header names.
+    Without Path a browser uses the folder of the form's own path, which is ``<prefix>/ui`` for a
+    form directly below it. So this also works with a prefix that no header names.
     """
     prefix = _forwarded(request, "Prefix", trusted).rstrip("/")
     path = f"; Path={prefix}/ui" if _PREFIX.fullmatch(prefix) else ""
-    # The form's own origin says https where a proxy that is not trusted takes TLS off.
+    # If a proxy that is not trusted terminates TLS, the form's own origin still says https.
     is_secure = _forwarded(request, "Proto", trusted).lower() == "https" or request.header(
         "Origin"
     ).lower().startswith("https://")
@@ -43,8 +43,8 @@ def cookie_attributes(request: Request, trusted: Networks) -> str:
 
 
 def check_origin(request: Request, trusted: Networks) -> None:
-    """Raise Forbidden for a request that another site sends (RFC 6454): the host and port of its
-    origin are not those that the browser asks."""
+    """Raise Forbidden for a request that another site sent (RFC 6454): the host and port of its
+    origin are not those that the browser sent it to."""
     host = _host(request, trusted)
     origin = request.header("Origin")
     site = request.header("Sec-Fetch-Site")
@@ -61,7 +61,7 @@ def check_origin(request: Request, trusted: Networks) -> None:
 
 def check_known_host(request: Request, trusted: Networks, names: Collection[str]) -> None:
     """Raise Forbidden for a host that is neither an IP address, nor localhost, nor one of the
-    server's names: a name of any site may be made to lead to an address behind a firewall."""
+    server's names: any site can make its own name resolve to an address behind a firewall."""
     host, _ = _split(_host(request, trusted))
     known = {"localhost", *(name.lower() for name in names if name)}
     if host not in known and not _is_address(host):
@@ -72,15 +72,15 @@ def check_known_host(request: Request, trusted: Networks, names: Collection[str]
 
 
 def check_write(request: Request, trusted: Networks, names: Collection[str]) -> None:
-    """Raise Forbidden for a write of a browser, unless it is from a page of a host that is known.
-    Agents and tools send no Origin."""
+    """Raise Forbidden for a write from a browser, unless a page of a known host sent it. Writes
+    without Origin pass: agents and tools send none."""
     if request.method not in ("GET", "HEAD") and request.header("Origin"):
         check_origin(request, trusted)
         check_known_host(request, trusted, names)
 
 
 def _host(request: Request, trusted: Networks) -> str:
-    """Return the host and port that the browser asks."""
+    """Return the host and port that the browser sent the request to."""
     return (_forwarded(request, "Host", trusted) or request.header("Host")).strip().lower()
 
 

@@ -30,9 +30,9 @@ NOT_FOUND = "plugin not found"
 
 @dataclass(frozen=True, slots=True)
 class PluginParts:
-    """The parts that the endpoints of plugins need.
+    """The parts that the plugin endpoints need.
 
-    ``row_fields`` are by plugin type; ``type_rows`` returns the rows that describe the types.
+    ``row_fields`` is keyed by plugin type; ``type_rows`` returns the rows that describe the types.
     """
 
     catalogue: Catalogue
@@ -48,8 +48,8 @@ def _may_list(authorizer: Authorizer, asked: Asked) -> Decision:
     """Require the capability `TYPE-list-plugin` in the namespace, or the `plugin` policy `list` or
     `read`.
 
-    A request without `type` needs nothing: its answer is empty. An unknown type needs the right to
-    list one of the known types.
+    A request without `type` needs no right: its answer is empty. A request for an unknown type
+    needs the right to list one of the known types.
     """
     type_ = asked.query.get("type", "")
     if not type_:
@@ -96,20 +96,21 @@ def list_plugins(call: Call[PluginParts]) -> Source:
 def read_plugin(call: Call[PluginParts], type_: str, id_: str) -> Source:
     """Read one plugin with all its instances.
 
-    Nomad's command line prints IDs cut at 8 characters, or at 36, and asks for them so: a text of
-    that length which is no plugin's ID stands for the only one whose ID begins with it.
+    Nomad's command line cuts the IDs that it prints to 8 or 36 characters, and sends them like
+    that. So an ID of that length that no plugin has stands for the plugin whose ID begins with it,
+    if there is only one.
     """
     catalogue = call.parts.catalogue
     if type_ not in call.asked.types:
         return _settled(call, None)
     key = catalogue.named(PluginKey(type_, id_))
-    # What an abbreviation means may change without a change of the plugin.
+    # Which plugin an abbreviated ID stands for may change while that plugin does not.
     is_whole = key.id == id_
     return Source(key.resource, lambda: catalogue.plugin(key), NOT_FOUND, is_kept=is_whole)
 
 
 def _settled(call: Call[PluginParts], body: bytes | None) -> Source:
-    """Return a read of a body that no change touches; None does not exist."""
+    """Return the source of a body that never changes; ``body`` is None if it does not exist."""
     return Source(SETTLED, lambda: Reading(call.parts.catalogue.index, body), NOT_FOUND)
 
 
@@ -125,7 +126,7 @@ def forget_plugin(call: Call[PluginParts], type_: str, id_: str) -> Reply:
 def list_types(call: Call[PluginParts]) -> Reply:
     """List the plugin types that the server has.
 
-    `Schemas` are JSON Schemas, each by itself: of a row of the list, of a read of one plugin, and
-    of the type's block of settings.
+    `Schemas` has self-contained JSON Schemas: of a row of the list, of a single plugin, and of the
+    type's block of settings.
     """
     return json_reply(call.parts.type_rows())

@@ -1,4 +1,4 @@
-"""``/v1/problems``: all that is wrong now."""
+"""``/v1/problems``: all current problems."""
 
 from __future__ import annotations
 
@@ -15,14 +15,14 @@ from plugind.schemas.problems import ProblemsSchema
 from plugind.state.problems import Overview, Problem, Wrong, overview
 
 MAXIMUM = 500
-"""Problems of an answer."""
+"""Most problems in an answer."""
 
 _ANSWER = ProblemsSchema()
 
 
 @dataclass(frozen=True, slots=True)
 class ProblemParts:
-    """The parts that the endpoint of problems needs."""
+    """The parts that the endpoint for problems needs."""
 
     catalogue: Catalogue
 
@@ -38,11 +38,11 @@ endpoints = Endpoints(ProblemParts)
     parameters={"namespace": "the namespace whose capabilities count; * for any"},
 )
 def list_problems(call: Call[ProblemParts]) -> Reply:
-    """List the problems of now, grouped, as far as the caller may read them.
+    """List the current problems that the caller may read, grouped.
 
-    A node that is down is one problem, with the number of its instances. Instances of a plugin that
-    are unhealthy for the same reason are one, with the number of their nodes; so are those with the
-    rarer ones of more than 5 reasons.
+    A node that is down is one problem, with the number of its instances. A plugin's instances that
+    are unhealthy for the same reason are one problem, with the number of their nodes. Reasons
+    beyond the plugin's 5 most frequent ones are one problem together.
     """
     call.parts.catalogue.refresh()
     state = call.parts.catalogue.state

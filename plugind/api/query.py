@@ -20,14 +20,14 @@ OF_LISTS = frozenset({"filter", "next_token", "per_page", "prefix", "reverse"})
 
 WAIT_DEFAULT = 300.0
 WAIT_MAXIMUM = 600.0
-_WAIT_SPREAD = 1 / 16  # of the wait, added at random so that clients do not come back all at once
+_WAIT_SPREAD = 1 / 16  # of the wait, the most added at random: clients do not all come back at once
 _UINT64_MAX = 2**64 - 1
 
 
 class Parameter(fields.Field[Any]):
-    """A parameter read by a function, which raises ValueError, with one text for any mistake.
+    """A parameter that ``read`` converts; ``error`` is the message for any ValueError it raises.
 
-    ``schema`` describes it in OpenAPI's words.
+    ``schema`` describes the parameter as OpenAPI does.
     """
 
     def __init__(
@@ -77,12 +77,12 @@ def text(help: str) -> Parameter:
 
 
 def flag(name: str, help: str) -> Parameter:
-    """Return a parameter that is true or false; its name alone means true."""
+    """Return a boolean parameter; its name alone means true."""
     return Parameter(_bool, False, help, _FLAG, _no_flag(name))
 
 
 def read_flag(arguments: Mapping[str, str], name: str) -> bool:
-    """Return the value of an endpoint's own parameter that is true or false. Raise BadRequest."""
+    """Return the value of a boolean parameter of an endpoint's own. Raise BadRequest."""
     try:
         return _bool(arguments.get(name, "false"))
     except ValueError as error:
@@ -112,7 +112,7 @@ class Query:
 
     @property
     def timeout(self) -> float:
-        """Return for how many seconds to wait this time."""
+        """Return how many seconds to wait, with a new random part each time."""
         return self.wait + random.uniform(0, self.wait * _WAIT_SPREAD)
 
 
@@ -160,7 +160,7 @@ _SCHEMA = QuerySchema()
 
 
 CACHED_LENGTH = 256
-"""Characters of the longest query that is kept for the next request that has the same."""
+"""Characters of the longest query that is kept, once parsed, for requests with the same query."""
 
 
 def read_query(arguments: Mapping[str, str], region: str) -> Query:

@@ -1,6 +1,6 @@
 """Describes the API in Markdown, from the same document that ``/v1/openapi.json`` answers with.
 
-``docs/api.md`` is what ``api_reference`` returns; make it again with
+``docs/api.md`` is what ``api_reference`` returns; to regenerate it, run
 ``python -c "from plugind.api.reference import api_reference as r; print(r(), end='')"``.
 """
 
@@ -143,7 +143,7 @@ def _meaning(words: Words) -> Iterator[str]:
 
 
 def _kind(words: Words) -> str:
-    """Return the type of a value, for people."""
+    """Return the type of a value, in words for readers."""
     match words:
         case {"$ref": ref}:
             name = ref.rpartition("/")[2]
@@ -174,7 +174,7 @@ _NAMES = {
 
 
 def _curl(method: str, path: str, operation: Words, whole: Words) -> str:
-    """Return a call of the endpoint with curl, with examples of its parameters."""
+    """Return a curl command that calls the endpoint, with examples of its parameters."""
     given: dict[str, dict[str, str]] = {"path": {}, "query": {}, "header": {}}
     for each in operation["parameters"]:
         schema = each["schema"]
@@ -191,7 +191,7 @@ def _curl(method: str, path: str, operation: Words, whole: Words) -> str:
 
 
 def _example(words: Words, whole: Words) -> Any:
-    """Return a small value of this shape."""
+    """Return a small example of a schema's values."""
     match words:
         case {"example": value} | {"enum": [value, *_]}:
             return value

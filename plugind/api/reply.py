@@ -1,4 +1,4 @@
-"""Replies, which views return, and how one is sent."""
+"""The replies that views return, and how they are rendered for sending."""
 
 from __future__ import annotations
 
@@ -21,36 +21,37 @@ from plugind.model.values import Value
 from plugind.printable import ascii_line, one_line
 
 CACHE_CONTROL = "private, no-cache"
-"""Of every answer that says no other: by it, clients know plugind's own 503 from a proxy's."""
+"""Sent with every answer that sets no other. It lets clients distinguish plugind's own 503 from a
+proxy's."""
 
 JSON = "application/json"
 KNOWN_LEADER, LAST_CONTACT = "X-Nomad-KnownLeader", "X-Nomad-LastContact"
 _TEXT = "text/plain; charset=utf-8"
 PHRASES = {each.value: each.phrase for each in HTTPStatus} | {499: "Client Closed Request"}
-"""What each status is called."""
+"""The reason phrase of each status."""
 
 
 def status_line(status: int) -> str:
-    """Return the line of a status as WSGI has it."""
+    """Return the status line in WSGI's form."""
     return f"{status} {PHRASES.get(status, 'Unknown')}"
 
 
 class Keep(Protocol):
-    """A function that returns a view of ``base``, kept or made."""
+    """A function that returns a view of ``base``: a kept one, or a new one from ``make``."""
 
     def __call__(self, base: object, view: Hashable, make: Callable[[], V], /) -> V: ...
 
 
 def made_now(base: object, view: Hashable, make: Callable[[], V]) -> V:
-    """Make a view; none is kept."""
+    """Make a view, and do not keep it."""
     return make()
 
 
 @dataclass(frozen=True, slots=True)
 class Terms:
-    """The terms on which an answer may be given again: while ``resource`` is of this ``index``,
-    these policies and tokens are in force, and before the caller's token ``expires`` (nanoseconds
-    since 1970; None: never). ``stale``: also where other servers may have changed the resource."""
+    """The terms on which an answer may be given again: ``resource`` has this ``index``, ``acl`` is
+    in force, and the caller's token has not reached ``expires`` (nanoseconds since 1970; None:
+    never). ``stale``: even if other servers may have changed the resource."""
 
     resource: str
     index: int
@@ -60,13 +61,13 @@ class Terms:
 
 
 class Reply(Value, frozen=True):
-    """An answer: a body of ``content_type``, and the index it is from (None: it has none).
+    """An answer: a body of ``content_type``, and the index that it is from (None: it has none).
 
-    The body is whole, or parts that are made while it is sent, or a stream.
-    ``accessor`` is that of a token which only the view found, for the access log.
-    ``version`` identifies the body's sources, for the ETag; "" for none. ``keep`` returns other
-    forms of the body, kept for other clients. ``terms`` are those on which the same request may get
-    the same answer again; None where it may not.
+    The body is whole, or parts that are made while it is sent, or a stream. ``accessor`` is that of
+    a token that only the view found, for the access log. ``version`` identifies the body's sources,
+    for the ETag; "" for none. ``keep`` returns other forms of the body, and keeps them for other
+    clients. ``terms`` are those on which the same request may get this answer again; None if it may
+    not.
     """
 
     body: bytes | Listing | Iterable[bytes] | Stream
@@ -81,20 +82,20 @@ class Reply(Value, frozen=True):
 
 
 def json_reply(value: Any, index: int | None = None) -> Reply:
-    """Return an answer of a value, with sorted keys and no spaces."""
+    """Return a value as a JSON answer, with sorted keys and no spaces."""
     return Reply(orjson.dumps(value, option=orjson.OPT_SORT_KEYS), index=index)
 
 
 def error_reply(
     text: str, status: int, index: int | None = None, headers: Mapping[str, str] | None = None
 ) -> Reply:
-    """Return an error: one line of text."""
+    """Return an error's answer: one line of text."""
     body = one_line(text).encode()
     return Reply(body, status, index, _TEXT, headers or {})
 
 
 class Rendered(NamedTuple):
-    """An answer as it is sent; a body of parts is made while it is sent."""
+    """An answer as it is sent; a body in parts is made while it is sent."""
 
     status: int
     headers: Mapping[str, str]
@@ -102,11 +103,11 @@ class Rendered(NamedTuple):
 
 
 def rendered(reply: Reply, request: Request, contact: Contact = IN_CONTACT) -> Rendered:
-    """Return a reply in the form that a request wants: pretty, packed, or without a body where the
-    client has it already (RFC 9110, sections 12.5.3 and 13.1.2).
+    """Return a reply in the form that a request asks for: pretty, packed with gzip, or without the
+    body if the client has it already (RFC 9110, sections 12.5.3 and 13.1.2).
 
-    A body of parts is sent as it comes, and neither indented nor packed. ``contact`` is that to the
-    store which the index is from.
+    A body in parts is sent as it is, neither indented nor packed. ``contact`` is the server's
+    contact with the store that the index is from.
     """
     headers = {"Vary": "Accept-Encoding", "Cache-Control": CACHE_CONTROL}
     if reply.index is not None:
@@ -116,7 +117,7 @@ def rendered(reply: Reply, request: Request, contact: Contact = IN_CONTACT) -> R
     body = reply.body
     assert not isinstance(body, Stream), "a server makes parts of a stream before it is sent"
     is_whole = isinstance(body, bytes | Listing)
-    # As Nomad reads it: "pretty" alone will do, and 0 takes it back.
+    # As in Nomad: "pretty" alone is enough, and 0 turns it off.
     is_pretty = is_whole and reply.content_type == JSON and request.query.get("pretty", "0") != "0"
     accepted = request.header("Accept-Encoding")
     is_packed = (
@@ -141,7 +142,7 @@ def rendered(reply: Reply, request: Request, contact: Contact = IN_CONTACT) -> R
 
 
 def contact_headers(contact: Contact) -> dict[str, str]:
-    """Return what an answer says of the store that its index is from."""
+    """Return the headers about the server's contact with the store that the index is from."""
     return {
         KNOWN_LEADER: "true" if contact.is_known else "false",
         LAST_CONTACT: str(round(contact.age * 1000)),
@@ -149,7 +150,7 @@ def contact_headers(contact: Contact) -> dict[str, str]:
 
 
 def _formed(body: bytes | Listing, keep: Keep, is_pretty: bool, is_packed: bool) -> bytes:
-    """Return a body in the form that is wanted."""
+    """Return a body in the requested form."""
     if is_packed:
         made = partial(_formed, body, keep, is_pretty, False)
         return keep(body, ("gzip", is_pretty), lambda: gzipped(made()))

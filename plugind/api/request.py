@@ -1,4 +1,4 @@
-"""A request as the API sees it, from whichever server it comes, and how it waits there."""
+"""A request as the API sees it, whichever HTTP server received it, and how it waits there."""
 
 from __future__ import annotations
 
@@ -23,22 +23,22 @@ class Connection(Protocol):
     """The connection that a request came over."""
 
     def verified_node(self) -> None:
-        """Note that an agent proved on the connection which node it is."""
+        """Note that an agent has proved on this connection which node it is."""
 
     def on_close(self, call: Callable[[], None] | None) -> None:
-        """Call ``call`` once the client has left, from any thread; None takes that back."""
+        """Call ``call`` once the client has left, from any thread; None cancels that."""
 
     def waits(self) -> None:
         """Note that the request waits, so that another one may be answered meanwhile."""
 
 
 class Request(Value, frozen=True, eq=False):
-    """A request: its head, and ``read`` for as many bytes of its body as are left, at most.
+    """A request: its head, and ``read``, which returns at most a given number of the body's bytes.
 
     ``path`` is decoded; ``query`` has the first value of each parameter, and ``parameters`` has
-    every name and value in their order. ``remote`` is the address
-    at the other end of the connection, ``client`` the one that the request comes from by the word
-    of trusted proxies. ``has_left`` returns whether the client went away, in any thread.
+    every name and value in their order. ``remote`` is the address at the other end of the
+    connection, ``client`` the one that the request comes from, as trusted proxies report it.
+    ``has_left`` returns whether the client has left; any thread may call it.
     """
 
     method: str
@@ -54,11 +54,11 @@ class Request(Value, frozen=True, eq=False):
     has_left: Callable[[], bool] = lambda: False
 
     def __repr__(self) -> str:
-        """Return a text without the headers, for some are secrets."""
+        """Return a text without the headers, because some are secrets."""
         return f"Request({self.method!r}, {self.path!r})"
 
     def header(self, name: str) -> str:
-        """Return the value of a header, "" where it is missing."""
+        """Return the value of a header, "" if it is missing."""
         return self.headers.get(name, "")
 
     @property
@@ -72,7 +72,7 @@ class Request(Value, frozen=True, eq=False):
         return secret_in(self.header("X-Nomad-Token"), self.header("Authorization"))
 
     def document(self, maximum: int) -> object:
-        """Return the body, as JSON of at most ``maximum`` bytes. Raise BadRequest and TooLarge."""
+        """Return the parsed JSON body, at most ``maximum`` bytes. Raise BadRequest or TooLarge."""
         body = self.read(maximum + 1)
         if len(body) > maximum:
             raise TooLarge(f"the body is larger than {maximum} bytes")
@@ -80,9 +80,9 @@ class Request(Value, frozen=True, eq=False):
 
 
 def secret_in(token: str, authorization: str) -> str:
-    """Return the secret of a token in Nomad's header, or else in a bearer's (RFC 6750).
+    """Return a token's secret: from Nomad's header, else from ``Authorization: Bearer`` (RFC 6750).
 
-    The arguments are the values of the headers; "" stands for none.
+    The arguments are the values of these headers; "" stands for none.
     """
     if token := token.strip():
         return token
@@ -91,20 +91,21 @@ def secret_in(token: str, authorization: str) -> str:
 
 
 class Signal(Protocol):
-    """What a server has of its own for a request to wait for, such as an event of its threads."""
+    """What a request waits for. Each server has its own kind, such as a ``threading.Event``."""
 
     def set(self) -> None:
-        """End the wait; may be called from any thread, at any time, and does not block."""
+        """End the wait. Any thread may call this at any time, and it does not block."""
 
 
 @dataclass(frozen=True, slots=True)
 class Pause:
-    """A wait of a request for its signal, for ``timeout`` seconds at most (None: no limit).
+    """A request's wait for its signal, for ``timeout`` seconds at most (None: no limit).
 
-    ``ends_with_client``: once the client has left the server raises ClientGone where the request
-    waits. Other waits are short, and go on. ``is_before_long``: what follows takes long or blocks,
-    so a server with few threads goes on with it in others. ``keeps_place``: the request counts as
-    being in work meanwhile, so that those that wait for its place still do.
+    ``ends_with_client``: if the client leaves, the server raises ClientGone where the request
+    waits. Other waits are short, and continue without the client. ``is_before_long``: the work that
+    follows takes long or blocks, so a server with few threads continues it in other threads.
+    ``keeps_place``: the request still counts as being in work while it waits, so that no other
+    request takes its place.
     """
 
     signal: Signal
@@ -115,12 +116,12 @@ class Pause:
 
 
 Steps = Generator[Pause, None, T]
-"""Work on a request that pauses. Its server goes on with it after each pause, until it returns."""
+"""Work on a request, with pauses. The server resumes it after each pause, until it returns."""
 
 
 @dataclass(frozen=True, slots=True)
 class Stream:
-    """A body that is sent part by part, as the parts come, with pauses between them.
+    """A body that is sent part by part, as the parts become available, with pauses between them.
 
     A pause ends with its timeout like any other. ``close`` is called when the answer ends, for
     whatever reason, and may be called twice.
@@ -137,7 +138,7 @@ class Server(Protocol):
         """Return a signal that is not set."""
 
     def run(self, steps: Steps[T], connection: Connection | None) -> T:
-        """Take steps, with their pauses, and return what they return."""
+        """Run steps, with their pauses, and return what they return."""
 
     def send(self, stream: Stream, connection: Connection | None) -> Iterable[bytes]:
-        """Return the parts of a stream as a body of WSGI, which ends when the client leaves."""
+        """Return the parts of a stream as a WSGI body, which ends when the client leaves."""

@@ -18,14 +18,14 @@ Scope = Mapping[str, Any]
 _TOKEN, _AUTHORIZATION = b"x-nomad-token", b"authorization"
 _ENCODING, _MATCH = b"accept-encoding", b"if-none-match"
 _NODE_SECRET = NODE_SECRET_HEADER.lower().encode()
-_SHORT = 16 * 2**10  # bytes of headers, which every server takes
+_SHORT = 16 * 2**10  # bytes of headers that every server accepts
 _OF_BODY = frozenset({b"content-length", b"transfer-encoding"})
 _OF_KEY = frozenset({_TOKEN, _AUTHORIZATION, _ENCODING, _MATCH, _NODE_SECRET}) | _OF_BODY
 
 
 def key_in(scope: Scope) -> Hashable:
-    """Return what the answer to a read is kept by; None for no read, for a body, for headers that
-    come twice, and for a head that may be too long to be answered."""
+    """Return the key that the answer to a read is kept under. Return None if the request is not a
+    read, has a body, has one of the headers of the key twice, or may have too long a head."""
     found: dict[bytes, bytes] = {}
     size = 0
     for name, value in scope["headers"]:
@@ -50,7 +50,7 @@ def key_in(scope: Scope) -> Hashable:
 
 
 class Headers:
-    """The headers of a request; those that came more than once are joined by commas."""
+    """The headers of a request; the values of one that came more than once are joined by commas."""
 
     __slots__ = ("_texts",)
 
@@ -69,17 +69,17 @@ class Headers:
 def remote_of(scope: Scope) -> str:
     """Return the address at the other end of the connection, "" for a Unix socket."""
     client = scope.get("client")
-    # On "::" a client that came over IPv4 has a mapped address (RFC 4291, section 2.5.5.2).
+    # A server on "::" sees IPv4 clients by mapped addresses (RFC 4291, section 2.5.5.2).
     return ((client and client[0]) or "").removeprefix("::ffff:")
 
 
 def forwarded_in(scope: Scope) -> str:
-    """Return the header X-Forwarded-For, by which proxies name their clients."""
+    """Return the header X-Forwarded-For, in which proxies name their clients."""
     return Headers(scope["headers"]).get("x-forwarded-for")
 
 
 class Body:
-    """A body that was read."""
+    """A body that has already been received."""
 
     __slots__ = ("_at", "_content")
 
@@ -88,7 +88,7 @@ class Body:
         self._at = 0
 
     def read(self, size: int) -> bytes:
-        """Return the next bytes, ``size`` at most."""
+        """Return the next bytes, at most ``size``."""
         part = self._content[self._at : self._at + size]
         self._at += len(part)
         return part
@@ -98,9 +98,9 @@ class Head:
     """The head of a request.
 
     ``target`` is the path as the client sent it. ``remote`` is the address at the other end of the
-    connection, "" for a Unix socket. ``size`` is in bytes, about. ``has_two_lengths``: it has both
-    Content-Length and Transfer-Encoding, so that clients and proxies may disagree about where it
-    ends (RFC 9112, section 6.1).
+    connection, "" for a Unix socket. ``size`` is in bytes, roughly. ``has_two_lengths``: it has
+    both Content-Length and Transfer-Encoding, so clients and proxies may disagree about where the
+    request ends (RFC 9112, section 6.1).
     """
 
     __slots__ = (
@@ -121,7 +121,7 @@ class Head:
     def __init__(self, scope: Scope, trusted: Networks = ()) -> None:
         self.method: str = scope["method"]
         raw: bytes = scope.get("raw_path") or scope["path"].encode()
-        raw = raw.partition(b"?")[0]  # a server may leave the query at its end
+        raw = raw.partition(b"?")[0]  # some servers leave the query at its end
         self.target = raw.decode("latin1")
         self._path = "/" + unquote_to_bytes(raw).decode(errors="replace").lstrip("/")
         self._parameters = parameters_of(scope["query_string"].decode("latin1"))
@@ -147,11 +147,11 @@ class Head:
         return self._path
 
     def request(self, body: bytes | None, connection: Connection) -> Request:
-        """Return the request, with its whole body (None: it was not read yet)."""
+        """Return the request, with its whole body (None: not read yet)."""
         return Request(
             method=self.method,
             path=self._path,
-            query=dict(reversed(self._parameters)),  # of each the first
+            query=dict(reversed(self._parameters)),  # the first value of each
             headers=self.headers,
             parameters=self._parameters,
             remote=self.remote,

@@ -1,4 +1,4 @@
-"""``/v1/search`` and ``/v1/search/fuzzy``: search by a prefix of IDs, and by a text in names."""
+"""``/v1/search`` and ``/v1/search/fuzzy``: search by ID prefix, and by a text in names."""
 
 from __future__ import annotations
 
@@ -19,11 +19,11 @@ from plugind.catalogue import Catalogue
 from plugind.schemas.nodes import load
 
 LIMIT = 20
-"""Matches of a context that are answered."""
+"""Most matches of each context in an answer."""
 
 ALL, PLUGINS, NODES, ALLOCS = "all", "plugins", "nodes", "allocs"
 FOREIGN = ("deployment", "evals", "jobs", "volumes")
-"""Nomad's contexts in which plugind has nothing to find."""
+"""Nomad's contexts in which plugind never finds anything."""
 
 _NEEDS = {PLUGINS: may_list_any, NODES: node_read, ALLOCS: may_see_allocations}
 _ASKED = SearchSchema()
@@ -57,8 +57,8 @@ def _may_search(authorizer: Authorizer, asked: Asked) -> Decision:
 @endpoints("PUT", "/v1/search", need=_may_search, answer=_FOUND, body=_ASKED, **_TAKES)
 @endpoints("POST", "/v1/search", need=_may_search, answer=_FOUND, body=_ASKED, **_TAKES)
 def search(call: Call[SearchParts]) -> Reply:
-    """Find plugins, nodes and allocations by how their IDs begin, in the Context plugins, nodes,
-    allocs or all."""
+    """Find plugins, nodes and allocations by ID prefix; the Context is plugins, nodes, allocs or
+    all."""
     asked = load(_ASKED, call.document())
     call.parts.catalogue.refresh()
     index = call.parts.catalogue.index
@@ -81,11 +81,11 @@ def search(call: Call[SearchParts]) -> Reply:
     "POST", "/v1/search/fuzzy", need=_may_search, answer=_FUZZY_FOUND, body=_FUZZY_ASKED, **_TAKES
 )
 def fuzzy_search(call: Call[SearchParts]) -> Reply:
-    """Find plugins by their IDs, nodes and allocations by their names, which contain the Text in
-    any case.
+    """Find plugins whose IDs, and nodes and allocations whose names, contain the Text, in upper or
+    lower case.
 
     The best match comes first: the one that has the text nearest to its beginning. Scope has what
-    the name alone does not say: the ID of a node, the namespace and the ID of an allocation.
+    the name alone does not say: the ID of a node, or the namespace and the ID of an allocation.
     """
     asked = load(_FUZZY_ASKED, call.document())
     call.parts.catalogue.refresh()
@@ -104,7 +104,7 @@ def _contexts(call: Call[SearchParts], context: str) -> list[str]:
     """Return the contexts to look in. Raise Forbidden for one that the caller may not list."""
     allowed = [name for name, need in _NEEDS.items() if need(call.authorizer, call.asked).allowed]
     if context == ALL:
-        # Nomad names every context in its answer.
+        # As in Nomad, the answer has every context.
         nothing = [name for name in (*FOREIGN, ALLOCS) if name not in allowed]
         return [*nothing, *allowed]
     if context in _NEEDS and context not in allowed:
@@ -113,8 +113,8 @@ def _contexts(call: Call[SearchParts], context: str) -> list[str]:
 
 
 def _ids(call: Call[SearchParts], context: str, prefix: str) -> list[str] | None:
-    """Return the IDs in a context that begin with a prefix, in order, at most one more than are
-    answered; None where there can be none."""
+    """Return the IDs in a context that begin with a prefix, in order, at most LIMIT + 1; None if
+    the context can have none for this caller."""
     catalogue = call.parts.catalogue
     if context == NODES:
         ids = [id_ for id_, _ in catalogue.nodes().rows]
@@ -140,7 +140,7 @@ def _plugins(call: Call[SearchParts]) -> list[str]:
 
 
 def _named(call: Call[SearchParts], context: str) -> Iterable[tuple[str, list[str] | None]]:
-    """Return the name and the scope of everything in a context, in no order."""
+    """Return the name and the scope of everything in a context, in no particular order."""
     if context == PLUGINS:
         return [(id_, None) for id_ in _plugins(call)]
     if context == NODES:
@@ -153,8 +153,8 @@ def _named(call: Call[SearchParts], context: str) -> Iterable[tuple[str, list[st
 
 
 def _containing(named: Iterable[tuple[str, list[str] | None]], text: str) -> list[dict[str, Any]]:
-    """Return the matches: those that have the text nearest to their beginning first, the shorter
-    one of two alike."""
+    """Return the matches: those with the text nearest to their beginning first and, among equals,
+    the shorter ones first."""
     wanted = text.lower()
     found = [
         (at, len(name), name, scope or [])

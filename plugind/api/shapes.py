@@ -1,7 +1,7 @@
 """The shapes of bodies that have no schema elsewhere: for dumping, and for OpenAPI.
 
-A shape is a marshmallow schema, or OpenAPI's own words with schemas in them, or a function that
-makes either from the schemas of all plugin types.
+A shape is a marshmallow schema, or a part of an OpenAPI document with such schemas in it, or a
+function that makes either from the schemas of all plugin types.
 """
 
 from __future__ import annotations
@@ -28,7 +28,7 @@ TEXTS: Words = {"type": "array", "items": TEXT}
 
 
 class RejectedSchema(Schema):
-    """One item of a report that was not taken."""
+    """One rejected item of a report."""
 
     Type = fields.String(attribute="type")
     ID = fields.String(attribute="id")
@@ -47,13 +47,13 @@ class AcceptedSchema(Schema):
 
 
 class IndexSchema(Schema):
-    """The answer to a write: the index that it made, or found where nothing changed."""
+    """The answer to a write: the index that it made, or the last one if nothing changed."""
 
     Index = fields.Integer()
 
 
 class TypeSchemasSchema(Schema):
-    """JSON Schemas of what a plugin type adds; {} for one that cannot be put into words."""
+    """JSON Schemas of what a plugin type adds; {} for one that cannot be described."""
 
     Row = fields.Dict()
     Body = fields.Dict()
@@ -61,7 +61,7 @@ class TypeSchemasSchema(Schema):
 
 
 class PluginTypeSchema(Schema):
-    """One plugin type, and the distribution that brings it."""
+    """One plugin type, and the distribution that provides it."""
 
     Name = fields.String()
     Title = fields.String()
@@ -73,14 +73,14 @@ class PluginTypeSchema(Schema):
 
 
 class RoleHealthSchema(Schema):
-    """How one role of the process is."""
+    """The health of one role of the process."""
 
     ok = fields.Boolean()
     message = fields.String()
 
 
 class EventSchema(Schema):
-    """One event. ``Payload`` is a plugin, a node or a transition, by the topic."""
+    """One event. ``Payload`` is a plugin, a node or a transition, depending on the topic."""
 
     Topic = fields.String()
     Type = fields.String()
@@ -92,7 +92,7 @@ class EventSchema(Schema):
 
 
 class EventsSchema(Schema):
-    """A line of an event stream. A heartbeat has neither field, a last line may have ``Error``."""
+    """A line of an event stream. A heartbeat has no fields; the last line may have ``Error``."""
 
     Index = fields.Integer(metadata={"optional": True})
     Events = fields.List(fields.Nested(EventSchema), metadata={"optional": True})
@@ -130,7 +130,7 @@ def node_body(schemas: Schemas) -> Schema:
 
 
 def report_body(schemas: Schemas) -> Schema:
-    """Return the shape of a node's report; the answer lists what a type's own schema refuses."""
+    """Return the shape of a node's report; its answer lists what a type's own schema rejects."""
     by_type: dict[str, fields.Field[Any]] = {
         name: fields.Dict(Identifier(), fields.Nested(type(each.plugin_report)))
         for name, each in schemas.items()
@@ -145,7 +145,7 @@ def report_body(schemas: Schemas) -> Schema:
 
 
 def _any_of(shapes: Sequence[Schema | Words], otherwise: Words) -> Schema | Words:
-    """Return the shape of one of several; OpenAPI has no word for one of none."""
+    """Return the shape of any of several, or ``otherwise`` for none: ``anyOf`` needs one."""
     if len(shapes) == 1:
         return shapes[0]
     return {"anyOf": shapes} if shapes else otherwise

@@ -1,6 +1,6 @@
 """The rows of ``/v1/plugin-types``: each plugin type, and JSON Schemas of the fields that it adds.
 
-The schemas are JSON Schema 2020-12 and stand by themselves, for forms, checks and generated code.
+The schemas are self-contained JSON Schema 2020-12, for forms, validation and generated code.
 """
 
 from __future__ import annotations
@@ -49,7 +49,7 @@ def _row(registry: Registry, name: str, schemas: PluginSchemas) -> Mapping[str, 
 
 
 def _made(name: str, what: str, make: Callable[[], Mapping[str, Any]]) -> Mapping[str, Any]:
-    """Return a schema; one that allows everything where a type's cannot be described."""
+    """Return a schema, or one that allows everything if the type's own cannot be described."""
     try:
         return make()
     except Exception:
@@ -58,9 +58,9 @@ def _made(name: str, what: str, make: Callable[[], Mapping[str, Any]]) -> Mappin
 
 
 def json_schema(schema: Schema, *, answered: bool) -> Mapping[str, Any]:
-    """Return a marshmallow schema as a JSON Schema by itself.
+    """Return a marshmallow schema as a self-contained JSON Schema.
 
-    ``answered``: of plugind's answers, with every field; else of the bodies that it takes.
+    ``answered``: it describes answers, which have every field; otherwise request bodies.
     """
     components = resolve_name(COMPONENTS)({}, answered=answered)
     name = components.of(schema)["$ref"].removeprefix(_COMPONENTS)
@@ -70,7 +70,7 @@ def json_schema(schema: Schema, *, answered: bool) -> Mapping[str, Any]:
 
 
 def _moved(words: Any, root: str) -> Any:
-    """Return the same words with references to definitions of their own, or to the root."""
+    """Return ``words`` with references to the schema's own definitions, or to its root."""
     match words:
         case {"$ref": str(target)}:
             name = target.removeprefix(_COMPONENTS)

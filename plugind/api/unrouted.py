@@ -1,4 +1,4 @@
-"""The answers to requests that come to no endpoint: the root, wrong paths and wrong methods."""
+"""The answers to requests that match no endpoint: the root, wrong paths and wrong methods."""
 
 from __future__ import annotations
 
@@ -21,18 +21,18 @@ TO_PAGES = Reply(
     content_type="",
     headers={**_BY_ACCEPT, "Cache-Control": "no-store", "Location": "ui/"},
 )
-"""The way to the pages; a router would redirect to a URL of the host that the client names."""
+"""The relative redirect to the pages; a router's would name the host that the client sends."""
 
 NO_PATH = error_reply("no such path; /v1/openapi.json lists those of the API", 404)
 
 
 def root(request: Request) -> Reply:
-    """Return the way to the pages for a browser, and for any other client what to ask for."""
+    """Return a redirect to the pages for browsers, and a hint about paths for other clients."""
     wants_page = "text/html" in request.header("Accept").lower()
     return TO_PAGES if wants_page else _ROOT
 
 
 def no_method(methods: Iterable[str]) -> Reply:
-    """Return the answer for a path that has other methods only."""
+    """Return the answer for a path that only has other methods."""
     allow = {"Allow": ", ".join(sorted(methods))}
     return error_reply("Invalid method", 405, headers=allow)

@@ -15,26 +15,27 @@ from plugind.client import NODE_SECRET_HEADER
 from plugind.wire.addresses import Networks, client_of
 
 CONNECTION = "plugind.connection"
-"""The environment's key for the connection of a request, where the server has one to offer."""
+"""The environment's key for the connection of a request, if the server provides it."""
 
 KEY = "plugind.key"
-"""The environment's key for what the answer to a read is kept by, where the server has found it."""
+"""The environment's key for the key that a read's answer is kept under, if the server found it."""
 
 WHEN_ANSWERED = "plugind.when_answered"
-"""The key for what takes a function to be called once the answer is queued to be sent."""
+"""The environment's key for a function that takes a callback, to be called once the answer is
+queued for sending."""
 
 
 _NODE_SECRET = "HTTP_" + NODE_SECRET_HEADER.upper().replace("-", "_")
 
 
 def request_of(environ: dict[str, Any], trusted: Networks = ()) -> Request:
-    """Return the request of an environment; ``trusted`` are the proxies to be believed."""
+    """Return the request of an environment; ``trusted`` are the trusted proxies."""
     remote = environ.get("REMOTE_ADDR", "")
     parameters = parameters_of(environ.get("QUERY_STRING", ""))
     return Request(
         method=environ["REQUEST_METHOD"],
         path="/" + decoded(environ.get("PATH_INFO", "")).lstrip("/"),
-        query=dict(reversed(parameters)),  # of each the first
+        query=dict(reversed(parameters)),  # the first value of each
         headers=EnvironHeaders(environ),
         parameters=parameters,
         remote=remote,
@@ -47,11 +48,11 @@ def request_of(environ: dict[str, Any], trusted: Networks = ()) -> Request:
 
 
 def key_in(environ: dict[str, Any]) -> Hashable:
-    """Return what the answer to a read is kept by; None for no read, and where a body follows."""
+    """Return the key that a read's answer is kept under; None if it is no read, or has a body."""
     get = environ.get
     if get("CONTENT_LENGTH", "0") not in ("", "0") or get("HTTP_TRANSFER_ENCODING"):
         return None
-    target = ("SCRIPT_NAME", "PATH_INFO", "REQUEST_URI")  # not every server has all
+    target = ("SCRIPT_NAME", "PATH_INFO", "REQUEST_URI")  # not every server sets all
     return key_of(
         environ["REQUEST_METHOD"],
         repr([get(name, "") for name in target]),
@@ -65,12 +66,12 @@ def key_in(environ: dict[str, Any]) -> Hashable:
 
 
 def decoded(text: str) -> str:
-    """Return a text of the environment, which has a character for each byte, as UTF-8."""
+    """Decode a text of the environment, which has one character for each byte, as UTF-8."""
     return text if text.isascii() else text.encode("latin1").decode(errors="replace")
 
 
 def parameters_of(query: str) -> list[tuple[str, str]]:
-    """Return the parameters of a query in their order; bytes that are no UTF-8 stay quoted."""
+    """Return the parameters of a query in their order; bytes that are not UTF-8 stay quoted."""
     if not query:
         return []
     return parse_qsl(decoded(query), keep_blank_values=True, errors="werkzeug.url_quote")
