@@ -40,7 +40,7 @@ endpoints: Endpoints[None] = Endpoints(type(None))
 
 
 def _has_token(authorizer: Authorizer, asked: Asked) -> Decision:
-    """Require a token, of whatever rights."""
+    """Require any valid token."""
     return NO_RULE if asked.caller.accessor == ANONYMOUS else ALLOWED
 
 

@@ -53,7 +53,7 @@ endpoints = Endpoints(AgentParts)
     answer=HEALTH,
     parameters={
         "type": Given("only this role of the process", {**TEXT, "enum": _ROLES}),
-        "verbose": "asks for details, which callers that may read the agent get in any case",
+        "verbose": "asks for details; callers that may read the agent always get them",
     },
     errors=(400,),
     troubles=(500,),

@@ -31,7 +31,7 @@ WINDOWS = {"24h": DAY, "7d": 7 * DAY, "30d": 30 * DAY}
 _SHARES = 10**6
 _ROWS = AvailabilitySchema(many=True)
 _PARAMETERS = {
-    "since": Given("one window that begins then (RFC 3339), or so long ago, as 24h", TIME),
+    "since": Given("one window from this time (RFC 3339), or so far back, such as 24h", TIME),
     "until": Given("one window that ends then; without since it has 24 hours", TIME),
 }
 

@@ -11,8 +11,8 @@ from plugind.model.times import parse_duration, parse_time
 
 TIME = {**TEXT, "example": "24h"}
 SINCE_UNTIL = {
-    "since": Given("only transitions from this time on (RFC 3339), or for so long, as 24h", TIME),
-    "until": Given("only transitions before this time, or before so long ago", TIME),
+    "since": Given("only transitions since this time (RFC 3339), or in a span such as 24h", TIME),
+    "until": Given("only transitions before this time, or older than a span such as 24h", TIME),
 }
 
 

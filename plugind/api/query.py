@@ -142,18 +142,18 @@ class QuerySchema(Record):
     per_page = Parameter(
         _unsigned,
         0,
-        "rows a page; X-Nomad-NextToken has the next_token of the page after it",
+        "rows per page; X-Nomad-NextToken has the next_token of the next page",
         _UNSIGNED,
         "Invalid per_page: it is a whole number",
     )
     reverse = flag("reverse", "from the last row to the first")
     consistent = text("accepted as Nomad does; every answer is consistent")
     next_token = text("the page that begins with this ID")
-    prefix = text("only rows whose ID begins so")
+    prefix = text("only rows whose ID begins with this")
     filter = text("only rows that this expression is true of")
     namespace = text("the namespace whose capabilities count; * for any")
     region = text("the server's region; another is refused")
-    pretty = text("indent the answer; 0 takes it back")
+    pretty = text("indent the answer; 0 turns this off")
 
 
 _SCHEMA = QuerySchema()

@@ -25,8 +25,7 @@ _OF_READS = {*QuerySchema().fields, "If-None-Match"}
 _HEAD = """\
 # The HTTP API
 
-`GET /v1/openapi.json` answers with what stands here as an OpenAPI document, with the plugin types
-that the server has.
+`GET /v1/openapi.json` is the same as an OpenAPI document, with the plugin types of the server.
 
 {description}
 ## Reads
@@ -139,7 +138,7 @@ def _meaning(words: Words) -> Iterator[str]:
     if "maxLength" in words:
         yield f"at most {words['maxLength']} characters"
     if words.get("default") is not None:
-        yield f"`{json.dumps(words['default'])}` where it is left out"
+        yield f"`{json.dumps(words['default'])}` if omitted"
 
 
 def _kind(words: Words) -> str:

@@ -92,7 +92,7 @@ def history_(client: Client, id: str, since: str, watching: bool, as_json: bool)
     "--older-than",
     type=age,
     metavar="DURATION",
-    help="With --down: only those down for so long, as 7d.",
+    help="With --down: only those down for at least this long, such as 7d.",
 )
 @click.option("--datacenter", metavar="NAME", help="Forget the nodes of this datacenter.")
 @click.option("--dry-run", is_flag=True, help="Print what would be forgotten, and forget nothing.")

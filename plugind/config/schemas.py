@@ -69,7 +69,7 @@ class ServerSchema(ServerProcessesSchema):
         minimum=1,
         load_default=ServerSettings.heartbeat_ttl,
         metadata={
-            "help": "a node not heard for so long is down; at most 20 % more may pass. It is "
+            "help": "a node not heard from for this long is down, at most 20 % later; the time is "
             "longer with many nodes: see max_heartbeats_per_second"
         },
     )

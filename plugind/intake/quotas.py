@@ -35,8 +35,8 @@ class Room(NamedTuple):
     def reached(self) -> str:
         unit = _UNITS[self.part]
         return (
-            f"the limit server.{self.setting} of {self.maximum:,} {unit} is reached: forget what "
-            "is gone, or raise it"
+            f"the limit server.{self.setting} of {self.maximum:,} {unit} is reached: forget "
+            "plugins and nodes that are gone, or raise it"
         )
 
     def without(self, growth: Amount) -> Room:

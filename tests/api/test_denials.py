@@ -59,7 +59,7 @@ DENIED: list[tuple[str, str, Any, str]] = [
         'the capability TYPE-list-plugin of any type in namespace "default", '
         f"or the plugin policy list or read, or to find nodes and allocations {NODES}",
     ),
-    ("GET", "/v1/acl/policies", None, "a token, of whatever rights"),
+    ("GET", "/v1/acl/policies", None, "any valid token"),
     ("GET", "/v1/acl/policy/x", None, "a token that has the policy, or a management token"),
     ("GET", "/v1/agent/members", None, NODES),
     ("GET", "/v1/agent/self", None, AGENT),
