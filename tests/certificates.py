@@ -20,7 +20,7 @@ class Pair:
     key: Path
 
     def encrypt(self, passphrase: str = "a passphrase") -> None:
-        """Encrypt the key where it is."""
+        """Write the key back encrypted with the passphrase."""
         encrypted = self.key.with_suffix(".encrypted")
         words = ("pkey", "-aes256", "-in", self.key, "-out", encrypted)
         _openssl(*words, "-passout", f"pass:{passphrase}")

@@ -1,4 +1,4 @@
-"""Rules for every test, and two checks after all of them: for processes, and for secrets."""
+"""Fixtures for every test, and two checks after all of them: leftover processes, leaked secrets."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ def pytest_runtest_setup(item: pytest.Item) -> None:
 
 @pytest.hookimpl(trylast=True)
 def pytest_sessionfinish(session: pytest.Session) -> None:
-    """Look for leftovers once, in the process that gathers what others ran."""
+    """Look for leftovers once, in the process that collects the results of all workers."""
     if hasattr(session.config, "workerinput"):
         return
     folder = session.config._tmp_path_factory.getbasetemp()  # type: ignore[attr-defined]

@@ -1,4 +1,4 @@
-"""Servers of several worker processes for tests, and connections to a certain worker."""
+"""Servers of several worker processes for tests, and connections to a particular worker."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ SMALL = {
     "server_max_reports": "8",
     "server_heartbeat_ttl": "1h",
 }
-"""Settings with which a worker has few threads, and no node goes down."""
+"""Settings that give a worker few threads, and under which no node goes down."""
 
 
 class Connection:
@@ -72,11 +72,11 @@ class Crew:
         return [each for each in sorted(self.process.children) if _is_worker(each)]
 
     def replaced(self, worker: int, count: int = 2) -> None:
-        """Wait until a worker is gone and there are as many as before."""
+        """Wait until a worker has ended and there are as many workers as before."""
         eventually(lambda: worker not in (now := self.workers) and len(now) == count)
 
     def connection(self, worker: int) -> Connection:
-        """Return a connection that a certain worker has accepted."""
+        """Return a connection that a given worker has accepted."""
         (made,) = self._connections([worker])
         return made
 
@@ -85,7 +85,8 @@ class Crew:
         return self._connections(self.workers)
 
     def _connections(self, workers: list[int]) -> list[Connection]:
-        """Return a connection to each of these: new ones, until each has accepted one."""
+        """Return a connection to each of these workers: open new ones until each worker has
+        accepted one."""
         found: dict[int, Connection] = {}
         deadline = time.monotonic() + PATIENCE
         while len(found) < len(workers):
@@ -133,7 +134,7 @@ def health(connection: Connection, headers: Mapping[str, str] | None = None) -> 
 
 
 def counted(connection: Connection, name: str, *labels: str) -> dict[tuple[str, ...], float]:
-    """Return the values of a metric, a counter's without ``_total``, by some of its labels."""
+    """Return the values of a metric by the given labels; name a counter without ``_total``."""
     answer = connection.call("GET", "/v1/metrics?format=prometheus")
     assert answer.status == 200
     return values(families(answer)[name], *labels)

@@ -1,4 +1,5 @@
-"""A small fleet of real processes with random faults and repairs, and checks of its answers."""
+"""A small fleet of real processes with random faults and repairs, and checks of the server's
+answers."""
 
 from __future__ import annotations
 
@@ -26,8 +27,8 @@ TTL = "3s"
 
 @dataclass
 class Driver:
-    """A driver's process, and how it is: well, slow (and well), failing, hung (stopped), dead, or
-    gone with its socket."""
+    """A driver's process and its state: well, slow (still healthy), failing, hung (stopped), dead,
+    or gone together with its socket."""
 
     process: Process
     roles: frozenset[str]
@@ -53,8 +54,8 @@ class Driver:
 
 @dataclass
 class Agent:
-    """An agent's process: running, stopped (with its prober) or dead; and the halves of each
-    driver that it has seen in its life."""
+    """An agent's process: running, stopped (with its prober) or dead; and the halves of each driver
+    that the agent has seen during its life."""
 
     process: Process
     state: str = "running"
@@ -63,10 +64,10 @@ class Agent:
 
 @dataclass
 class Fleet:
-    """A server, an agent for each of NODES, and up to a driver a node for each of PLUGINS.
+    """A server, an agent on each of NODES, and at most one driver per node for each of PLUGINS.
 
-    ``known`` has by node and plugin the halves that the server must have, ``forgotten`` those that
-    stay away while they are not healthy.
+    For each node and plugin, ``known`` has the halves that the server must have, and ``forgotten``
+    the halves that stay away while they are not healthy.
     """
 
     machine: Machine
@@ -93,14 +94,14 @@ class Fleet:
     # The events.
 
     def round(self) -> None:
-        """Have something happen on each node, perhaps to the server too, in any order."""
+        """Make something happen on each node, and perhaps on the server, in random order."""
         happenings = [partial(self._something_on, node) for node in NODES]
         if self.random.random() < 0.3:
             happenings.append(self.restart_server)
         self.random.shuffle(happenings)
         for happen in happenings:
             happen()
-        # A stopped agent first reports its old state when it goes on, forgotten or not.
+        # A stopped agent first reports its old state when it resumes, forgotten or not.
         is_stopped = any(agent.state == "stopped" for agent in self.agents.values())
         if self.random.random() < 0.2 and not is_stopped:
             self.settle()
@@ -165,7 +166,7 @@ class Fleet:
         driver.state = "well"
 
     def upgrade_driver(self, node: str, id_: str) -> None:
-        """Replace a driver by another version, now and then one that lacks a half."""
+        """Replace a driver by another version, sometimes by one that lacks a half."""
         self.break_driver(node, id_, "gone")
         self.start_driver(node, id_, self.random.choice((BOTH, frozenset({"node"}))))
 
@@ -196,14 +197,14 @@ class Fleet:
             self.agents[node] = Agent(self.machine.agent(node, self.client.address))
 
     def restart_server(self) -> None:
-        """Kill the server at any moment, and start it again on its port."""
+        """Kill the server at an arbitrary moment, and start it again on the same port."""
         self._note("server killed")
         time.sleep(self.random.uniform(0, 0.3))
         self.server.kill()
         self.server, self.client = self._serve()
 
     def forget(self, id_: str) -> None:
-        """Forget a plugin, which leaves its healthy instances."""
+        """Forget a plugin; its healthy instances remain."""
         self._note("forget", id_)
         with suppress(Refused):
             self.client.forget_plugin("csi", id_)
@@ -220,10 +221,10 @@ class Fleet:
     # What readers must see.
 
     def settle(self) -> None:
-        """Wait, as a watcher does, until the list is true; then check that all else is.
+        """Wait for the list to become correct, as a watcher does; then check everything else.
 
-        The list is asked for without an index once only: a change that does not wake the watcher is
-        never seen.
+        The list is read without an index only once, so if a change fails to wake the watcher, that
+        change is never seen.
         """
         for node, agent in self.agents.items():
             if agent.state == "running":
@@ -243,7 +244,8 @@ class Fleet:
         self._check_history()
 
     def _check_history(self) -> None:
-        """Check that the history ends in what is shown, and that the stream has the same rows."""
+        """Check that the history ends in the state that is shown, and that the stream has the same
+        rows."""
         rows = [row for id_ in PLUGINS for row in self._history(id_)]
         health: dict[str, dict[tuple[str, str], bool]] = {id_: {} for id_ in PLUGINS}
         for row in sorted(rows, key=lambda row: int(row["Seq"])):
@@ -300,7 +302,7 @@ class Fleet:
             yield answer
 
     def _look_round(self, node: str, agent: Agent) -> None:
-        """Update what a running agent has reported once all has settled."""
+        """Update the record of what a running agent has reported, once the fleet has settled."""
         for id_ in PLUGINS:
             driver = self.drivers.get((node, id_))
             if driver is None or not driver.has_socket:
@@ -327,7 +329,7 @@ class Fleet:
         )
 
     def _true_body(self, id_: str) -> dict[str, dict[str, str]]:
-        """Return the healthy versions by role and node's name, "" where none is healthy."""
+        """Return the version of each instance by role and node name, "" where it is not healthy."""
         return {
             role: {
                 node: self.drivers[node, id_].version if self._is_well(node, id_, role) else ""

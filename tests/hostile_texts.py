@@ -26,14 +26,15 @@ HOSTILE = {
     "markup": "</text></script><img src=x onerror=alert(1)>\"'&{{7*7}}<!--",
     "formula": '=HYPERLINK("http://192.0.2.1")',
 }
-"""By what each does: to a terminal, a log, a page, a drawing or a spreadsheet."""
+"""Hostile texts, named by what each one attacks: a terminal, a log, a page, a drawing or a
+spreadsheet."""
 
 SENDABLE = {name: text for name, text in HOSTILE.items() if name != "surrogate"}
-"""Those that are valid Unicode, so that a server takes them in a report."""
+"""The hostile texts that are valid Unicode, so a server accepts them in a report."""
 
 
 def unsafe(text: str) -> list[str]:
-    """Return the characters of a text, of lines or one, that a terminal must not be given."""
+    """Return the characters of a text, or of several lines, that must not be sent to a terminal."""
     return [
         each
         for each in text

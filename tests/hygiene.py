@@ -1,6 +1,6 @@
-"""Keep one test's leftovers from harming another: find them when that test ends, and end them.
+"""Keep one test's leftovers from harming another: find them when that test ends, and remove them.
 
-Fixtures and hooks; tests/conftest.py makes them count for every test.
+These are fixtures and hooks; tests/conftest.py applies them to every test.
 """
 
 from __future__ import annotations
@@ -20,22 +20,22 @@ import pytest
 from tests.promises import PATIENCE
 
 MARK = "SUITE_RUN"
-"""The environment variable by which the processes of one run of the suite are known."""
+"""The environment variable that identifies the processes of one run of the suite."""
 
 _ENDING = float(os.environ.get("SUITE_ENDING", "10"))
-"""Seconds in which a child process that a test has ended may still be seen."""
+"""Seconds for which a child process may still be visible after a test has ended it."""
 
 
 def mark_run() -> None:
-    """Mark this process, and what it will start, as one run of the suite."""
+    """Mark this process, and every process that it will start, as part of one run of the suite."""
     os.environ.setdefault(MARK, uuid.uuid4().hex)
 
 
 def heed_interrupts() -> None:
-    """Take SIGINT as Python does by default.
+    """Restore Python's default handling of SIGINT.
 
-    A shell script starts what it puts into the background (``make test &``) with SIGINT ignored,
-    and every process that the tests start would inherit that.
+    A shell script starts its background jobs (``make test &``) with SIGINT ignored, and every
+    process that the tests start would inherit that.
     """
     if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
         signal.signal(signal.SIGINT, signal.default_int_handler)
@@ -57,8 +57,10 @@ def _runs(pid: int) -> bool:
 
 
 def status_of(stat: Path) -> list[str]:
-    """Return the state and all that follows it in the status of a process or a thread (proc(5)).
-    Raise OSError where it has ended."""
+    """Return the state of a process or thread and all fields after it in its status (proc(5)).
+
+    Raise OSError if it has ended.
+    """
     # A name may be cut within a character.
     return stat.read_text(errors="replace").rpartition(")")[2].split()
 
@@ -78,11 +80,11 @@ def leaves_no_process() -> Iterator[None]:
 
 @pytest.fixture(autouse=True)
 def leaves_no_handle() -> Iterator[None]:
-    """Find a file, socket or connection that a test did not close while it is still that test's.
+    """Find files, sockets and connections that a test did not close, before the next test begins.
 
     Objects in reference cycles are freed at the next collection, with a ResourceWarning; without
-    this that would be in the middle of another test. What exists before is frozen, so that the
-    collection looks only at what the test made.
+    this fixture that could happen in the middle of another test. Objects that existed before the
+    test are frozen, so the collection looks only at objects that the test made.
     """
     gc.freeze()
     yield
@@ -109,7 +111,7 @@ def _is_orphan(process: psutil.Process) -> bool:
 
 
 def end_leftovers() -> list[str]:
-    """Kill the run's processes that no test owns, and return what they were."""
+    """Kill the run's processes that no test owns, and return their descriptions."""
     deadline = time.monotonic() + _ENDING
     while (found := leftovers()) and time.monotonic() < deadline:
         time.sleep(0.05)

@@ -1,6 +1,7 @@
-"""Find secrets in what tests left behind, without knowing them.
+"""Find secrets in files that tests left behind, without knowing the secrets.
 
-Whatever plugind keeps of a secret is its SHA-256, so a word whose hash is in some file is one.
+All that plugind ever stores of a secret is its SHA-256, so a word whose hash appears in some file
+is a secret.
 """
 
 from __future__ import annotations
@@ -20,10 +21,10 @@ _FILE_MAXIMUM = 16 * 2**20
 
 
 def leaks(folder: Path) -> list[str]:
-    """Return the files below the folder that have a secret in them.
+    """Return the files below the folder that contain a secret.
 
-    Files that only their owner may read and that are there for a secret do not count (an agent's
-    ``node-secret``, a ``token_file``).
+    Files meant to hold a secret (an agent's ``node-secret``, a ``token_file``) do not count if only
+    their owner can read them.
     """
     hashes: set[bytes] = set()
     places: dict[bytes, Path] = {}

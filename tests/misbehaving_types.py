@@ -1,6 +1,6 @@
 """A third-party package with four plugin types that each misbehave in a different way.
 
-It is installed as pip would do it, into a folder for PYTHONPATH.
+It is installed as pip would install it, into a folder for PYTHONPATH.
 """
 
 from __future__ import annotations

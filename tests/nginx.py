@@ -21,14 +21,14 @@ SERVER, HEALTH, CLIENT_CERTIFICATES = re.findall(
 )
 NGINX = "/usr/sbin/nginx"
 LOG = "nginx-access.log"
-"""Each line has the subject of the client's certificate, and the request."""
+"""nginx's access log: each line has the subject of the client's certificate, and the request."""
 
 
 @contextmanager
 def nginx(folder: Path, server: str, *, extra: str) -> Iterator[str]:
-    """Run nginx in front of the server at that address; yield its own address with the prefix.
+    """Run nginx in front of the server at that address; yield nginx's own address with the prefix.
 
-    Its certificate is ``plugind.crt`` in the folder. ``extra`` ends its block ``server``.
+    Its certificate is ``plugind.crt`` in the folder. ``extra`` is appended to its ``server`` block.
     """
     needs(NGINX, "nginx-light")
     with reserved_port() as port:
@@ -43,7 +43,7 @@ def nginx(folder: Path, server: str, *, extra: str) -> Iterator[str]:
 
 
 def _configuration(folder: Path, port: int, server: str, extra: str) -> Path:
-    """Write the document's blocks, with this test's port, files and server in them."""
+    """Write the document's blocks, with this test's port, files and server filled in."""
     certificate(folder, "plugind", "-addext", "subjectAltName=IP:127.0.0.1")
     text = SERVER.rstrip().removesuffix("}") + extra + "}\n"
     for old, new in {

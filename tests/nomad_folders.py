@@ -1,4 +1,4 @@
-"""Drivers as Nomad starts them, in each of its layouts, without a Nomad."""
+"""Drivers started the way Nomad starts them, in each of its layouts, but without Nomad."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ _MOUNT = (
 
 @dataclass
 class Allocation:
-    """One allocation of a driver's job: its folder outlives a restart of its task."""
+    """One allocation of a driver's job: its folder survives a restart of its task."""
 
     nomad: Nomad
     layout: str

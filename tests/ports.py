@@ -9,11 +9,12 @@ from contextlib import contextmanager
 
 @contextmanager
 def reserved_port() -> Iterator[int]:
-    """Keep a free port of 127.0.0.1; yield its number.
+    """Reserve a free port of 127.0.0.1; yield its number.
 
-    A port that a server had and let go can be another process's a moment later, on a machine where
-    many tests run at once. This keeps it by a socket that is bound and does not listen: clients are
-    refused, and a server can bind and listen beside it, since both set SO_REUSEADDR (socket(7)).
+    On a machine where many tests run at once, another process can take a port the moment a server
+    releases it. The port is therefore held by a socket that is bound but does not listen: clients
+    are refused, and a server can still bind and listen on it, since both set SO_REUSEADDR
+    (socket(7)).
     """
     with socket.socket() as sock:
         sock.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)

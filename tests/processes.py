@@ -27,7 +27,7 @@ PLUGIND = Path(sys.executable).with_name("plugind")
 
 @dataclass
 class Process:
-    """A child process whose standard error goes to a file of its own."""
+    """A child process whose standard error goes to its own file."""
 
     popen: subprocess.Popen[bytes]
     log: Path
@@ -55,7 +55,7 @@ class Process:
         self.popen.send_signal(number)
 
     def send_all(self, number: signal.Signals) -> None:
-        """Send a signal to it and to the processes that it started: an agent with its probers."""
+        """Send a signal to the process and to its children: to an agent and its probers."""
         if self.popen.poll() is None:
             os.killpg(self.pid, number)
 
@@ -64,7 +64,7 @@ class Process:
         self.popen.wait(PATIENCE)
 
     def stop(self, number: signal.Signals = signal.SIGTERM) -> int:
-        """End it with a signal; return its exit status."""
+        """End the process with a signal; return its exit status."""
         self.popen.send_signal(number)
         return self.popen.wait(PATIENCE)
 
@@ -78,7 +78,7 @@ class Machine:
     places: ExitStack = field(default_factory=ExitStack)
 
     def port(self) -> int:
-        """Return a port for a server that is started on it again and again."""
+        """Reserve a port for a server that is restarted on it; return the port."""
         return self.places.enter_context(reserved_port())
 
     def start(
@@ -89,7 +89,8 @@ class Machine:
         folder: Path | None = None,
         program: Path = PLUGIND,
     ) -> Process:
-        """Start a plugind command, by way of a wrapper that executes it, or another program."""
+        """Start a plugind command (through a wrapper that executes it, if given), or another
+        program."""
         log = self.folder / f"{len(self.started)}.log"
         with log.open("wb") as stream:
             popen = subprocess.Popen(
@@ -113,9 +114,9 @@ class Machine:
         environ: Mapping[str, str] | None = None,
         **settings: str,
     ) -> tuple[Process, Client]:
-        """Start a server with its own data; return it, and a client of it, once it answers.
+        """Start a server with its own data; once it answers, return it and a client for it.
 
-        ``settings`` are by name (``server_heartbeat_ttl="2s"``).
+        ``settings`` are given by name (``server_heartbeat_ttl="2s"``).
         """
         process = self.start(
             "agent",
@@ -128,9 +129,9 @@ class Machine:
         return process, Client(address[1])
 
     def agent(self, name: str, server: str, *sockets: str, **settings: str) -> Process:
-        """Start an agent of a name, which finds sockets by globs below ``sockets/NAME``.
+        """Start a named agent, which finds sockets by globs below ``sockets/NAME``.
 
-        ``settings`` are by name (``client_datacenter="dc2"``).
+        ``settings`` are given by name (``client_datacenter="dc2"``).
         """
         globs = ",".join(
             str(self.folder / "sockets" / name / each) for each in sockets or ["*.sock"]
@@ -147,7 +148,7 @@ class Machine:
         )
 
     def agent_with(self, name: str, server: str, type: str, block: str, **settings: str) -> Process:
-        """Start an agent of one plugin type with that block; ``settings`` are by name."""
+        """Start an agent with the given block of one plugin type; pass ``settings`` by name."""
         file = self.folder / f"{name}.hcl"
         file.write_text(f'plugin_type "{type}" {{\n{block}\n}}\n')
         return self.start(
@@ -159,7 +160,7 @@ class Machine:
         )
 
     def driver(self, socket: str, *options: str) -> Process:
-        """Start a sample driver on ``sockets/SOCKET``, and wait until it takes commands."""
+        """Start a sample driver on ``sockets/SOCKET``, and wait until it accepts commands."""
         path = self.folder / "sockets" / socket
         process = self.start("csi-sample", "--socket", path, *options)
         for place in (str(path), control_path(str(path))):
@@ -193,7 +194,7 @@ def machine(folder: Path) -> Iterator[Machine]:
 
 
 def stopped(pid: int) -> bool:
-    """Return whether a process is paused, with all its threads: a signal takes its time."""
+    """Return whether all threads of a process are stopped; a signal takes a moment to act."""
     states = set()
     for each in Path(f"/proc/{pid}/task").glob("*/stat"):
         with suppress(OSError):  # the thread has ended meanwhile
@@ -202,7 +203,7 @@ def stopped(pid: int) -> bool:
 
 
 def alive(pid: int) -> bool:
-    """Return whether a process runs; one that ended and was not reaped yet does not."""
+    """Return whether a process is running; an ended process that was not reaped yet is not."""
     try:
         return status_of(Path(f"/proc/{pid}/stat"))[0] != "Z"
     except OSError:

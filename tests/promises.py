@@ -1,9 +1,9 @@
-"""Measure promises of seconds, such as "a killed driver shows within 1 s", on busy machines too.
+"""Measure promised times, such as "a killed driver shows within 1 s", even on busy machines.
 
-The kernel counts the time in which a task that could run had to wait for a processor
-(/proc/pressure/cpu, PSI). That time is the machine's delay and not plugind's, so it is subtracted
-from what a promise took. At most ``CREDIT`` times the promise is subtracted: however busy the
-machine is, a promise can be broken.
+The kernel measures how long tasks that could run had to wait for a processor (/proc/pressure/cpu,
+PSI). That delay is the machine's and not plugind's, so it is subtracted from the time that was
+measured. At most ``CREDIT`` times the promised time is subtracted, so a broken promise is detected
+however busy the machine is.
 """
 
 from __future__ import annotations
@@ -20,19 +20,20 @@ import pytest
 CREDIT = 3.0
 
 PATIENCE = 60.0
-"""Seconds to wait for what has to happen, but is promised by no time: none of them are spent when
-things work, and a slow machine may need them."""
+"""Seconds to wait for something that must happen but has no promised time. None of them are spent
+when things work, and a slow machine may need them."""
 
 SOON = 20.0
-"""The shortest bound on the time of what a test does beside others: many times what it takes on a
-busy machine, and much less than what it must not wait for. A shorter one is a promise of seconds,
-and holds only for tests that are marked ``alone`` or ``soak``, beside which nothing else runs."""
+"""The shortest time limit that a test may set while other tests run: many times what the operation
+takes on a busy machine, and much less than the delay that the test must rule out. A shorter limit
+is a promised time, which only tests marked ``alone`` or ``soak`` may check, as nothing runs beside
+them."""
 
 COMMAND_MAXIMUM = 240.0
-"""Seconds that a command may take: less than a test, so that its own output is shown."""
+"""Seconds that a command may take: less than its test may, so the test can show its output."""
 
 REFERENCE = 0.028
-"""Seconds of the processor that ``_work`` takes on the machine that the limits were chosen on."""
+"""Seconds of processor time that ``_work`` takes on the machine on which limits were chosen."""
 
 SLOWEST = 3.0
 
@@ -43,9 +44,9 @@ _TOTAL = re.compile(r"^some .*total=(\d+)", re.MULTILINE)
 
 
 def stalled() -> float:
-    """Return the seconds since boot in which any task waited for a processor.
+    """Return the seconds since boot during which any task waited for a processor.
 
-    Return 0.0 where the kernel does not count them.
+    Return 0.0 if the kernel does not measure them.
     """
     try:
         found = _TOTAL.search(_PRESSURE.read_text())
@@ -55,15 +56,16 @@ def stalled() -> float:
 
 
 class Neighbours:
-    """Whether other tests may run beside the present one."""
+    """Whether other tests may run at the same time as this one."""
 
     def __init__(self) -> None:
         self.are_there = False
 
     def allow(self, seconds: float) -> None:
-        """Fail where a bound on time is too short for a test that runs beside others.
+        """Fail if a time limit is too short for a test that runs beside others.
 
-        This is no AssertionError, which some tests expect of a fault that they have made.
+        The failure is not an AssertionError, because some tests expect an AssertionError from a
+        fault that they injected.
         """
         if seconds < SOON and self.are_there:
             pytest.fail(
@@ -76,29 +78,32 @@ neighbours = Neighbours()
 
 
 class Watch:
-    """Measures time from now on, the machine's own delay not counted."""
+    """Measure time from now on, without the machine's own delay."""
 
     def __init__(self) -> None:
         self._started, self._stalled = time.monotonic(), stalled()
 
     def is_over(self, seconds: float) -> bool:
-        """Return whether that much time is over, but for the delay."""
+        """Return whether that many seconds have passed, without the delay."""
         neighbours.allow(seconds)
         return is_longer(*self.read(), seconds)
 
     def read(self) -> tuple[float, float]:
-        """Return how many seconds are over by the clock, and the delay among them."""
+        """Return the seconds that have passed by the clock, and the delay included in them."""
         return time.monotonic() - self._started, stalled() - self._stalled
 
 
 def is_longer(took: float, delay: float, seconds: float) -> bool:
-    """Return whether something took that many seconds, but for the delay."""
+    """Return whether something took at least that many seconds, without the delay."""
     return took - min(delay, CREDIT * seconds) >= seconds
 
 
 def slowness() -> float:
-    """Return how many times as long as the machine of REFERENCE this one takes now for the same
-    work of the processor: from 1 to SLOWEST. A neighbour on the same host makes a machine slow."""
+    """Return how many times slower this machine is now than the one of REFERENCE, from 1 to
+    SLOWEST.
+
+    The same processor work is timed on both. A neighbour on the same host makes a machine slow.
+    """
     began = time.process_time()
     _work()
     return min(max(1.0, (time.process_time() - began) / REFERENCE), SLOWEST)
@@ -112,7 +117,7 @@ def _work() -> None:
 
 @contextmanager
 def promised(seconds: float) -> Iterator[None]:
-    """Fail unless the block ends within ``seconds``, the machine's own delay not counted."""
+    """Fail unless the block ends within ``seconds``, not counting the machine's own delay."""
     neighbours.allow(seconds)
     watch = Watch()
     yield
@@ -131,8 +136,8 @@ def eventually(
 ) -> T:
     """Return the first true value of ``look``.
 
-    Fail with its last value, and with ``what`` then is, after ``within`` seconds, the machine's own
-    delay not counted.
+    After ``within`` seconds, not counting the machine's own delay, fail with the last value and the
+    result of ``what``.
     """
     neighbours.allow(within)
     watch = Watch()

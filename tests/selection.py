@@ -1,9 +1,10 @@
-"""Which tests are long: ``make test`` leaves them to ``make test-long``, so that it takes minutes.
+"""Which tests are long: ``make test`` skips them, so that it takes minutes; ``make test-long`` runs
+them.
 
-``make test`` runs what finds most faults in its time: all that needs one process, the API in
-process and on one live server, and a test or two with each kind of store, HTTP server, process and
-tool. Long are the rest: processes that are started, killed and restarted, hundreds of examples, and
-the same tests again on other servers and stores.
+``make test`` runs the tests that find most faults for their time: all that need one process, the
+API in process and on one live server, and a test or two with each kind of store, HTTP server,
+process and tool. The others are long: tests that start, kill and restart processes, that run
+hundreds of examples, or that repeat a test on other servers and stores.
 """
 
 from __future__ import annotations
@@ -18,8 +19,8 @@ from plugind.serve.front import GRANIAN, UVICORN
 TESTS = Path(__file__).parent
 
 AGAIN = {GRANIAN, UVICORN, "shared", "etcd", "several", "document"}
-"""The parameters by which a test does again what it does without them: on another HTTP server, on
-another store, on several servers, and with the other form of answers."""
+"""Parameters that make a test repeat what it does without them: on another HTTP server, on another
+store, on several servers, or with the other form of answers."""
 
 LONG = {
     *("attacks", "consistency", "model", "store/etcd", "testing"),
@@ -81,7 +82,7 @@ CORE = {
     "testing/test_conformance.py::test_storage_drivers_keep_the_rules",
     "ui/test_browser.py::test_an_open_page_shows_changes_without_a_reload",
 }
-"""Exceptions: those of each kind that ``make test`` runs, whatever their parameters are."""
+"""Exceptions: the tests of each kind that ``make test`` runs, whatever their parameters are."""
 
 
 def mark_long(items: list[pytest.Item]) -> None:
@@ -100,7 +101,7 @@ def _is_long(item: pytest.Item) -> bool:
 
 
 def _places(item: pytest.Item) -> Iterator[str]:
-    """Yield the names that a test may have in the sets, that of the test first."""
+    """Yield the names by which a test may be listed in the sets, its own name first."""
     if item.path.is_relative_to(TESTS):
         module = item.path.relative_to(TESTS)
         yield f"{module}::{getattr(item, 'originalname', item.name)}"

@@ -1,4 +1,4 @@
-"""What tests share: servers in process and live, reports, and waiting."""
+"""Shared helpers: servers in process and live, reports, and waiting."""
 
 from __future__ import annotations
 
@@ -30,7 +30,7 @@ SECRET = "a secret of the first node's agent"
 
 @dataclass(frozen=True)
 class Answer:
-    """An HTTP answer, however it was got; header names in lower case."""
+    """An HTTP answer, however it was obtained; header names are in lower case."""
 
     status: int
     headers: Mapping[str, str]
@@ -100,10 +100,10 @@ class Live:
 
 
 def on_etcd(data_dir: Path, config: str) -> str:
-    """Return a configuration with the store that the environment names, where it has no other.
+    """Return a configuration with the store that the environment names, unless it names one itself.
 
-    ``TEST_ETCD=127.0.0.1:2379 pytest tests/api`` runs the servers of tests on that etcd, each
-    ``data_dir`` with a prefix of its own.
+    ``TEST_ETCD=127.0.0.1:2379 pytest tests/api`` runs the servers of tests on that etcd, with a
+    prefix of its own for each ``data_dir``.
     """
     address = os.environ.get("TEST_ETCD")
     if not address or "store " in config:
@@ -112,7 +112,7 @@ def on_etcd(data_dir: Path, config: str) -> str:
 
 
 def etcd_block(folder: Path, *addresses: str) -> str:
-    """Return the block of a store on etcd, with a prefix that is the folder's own."""
+    """Return the block of a store on etcd, with a prefix unique to the folder."""
     prefix = f"test/{hashlib.blake2b(bytes(folder), digest_size=8).hexdigest()}"
     endpoints = ", ".join(f'"{each}"' for each in addresses)
     return f'store "etcd" {{\n  endpoints = [{endpoints}]\n  prefix = "{prefix}"\n}}\n'
@@ -129,14 +129,14 @@ def serving(
     shared: bool = False,
     **flags: str,
 ) -> Iterator[Api]:
-    """Serve from ``data_dir``, in process or live, by an HTTP server of the kind ``http``;
-    ``shared`` as one of several processes, as all servers are where TEST_SHARED is set.
+    """Serve from ``data_dir``, in process or live, on an HTTP server of the kind ``http``.
 
+    With ``shared``, serve as one of several processes, as every server does if TEST_SHARED is set.
     ``flags`` are settings by name (``server_max_parked="3"``), ``checks`` the health checks of
-    other parts of its process.
+    other parts of the process.
 
-    Nodes that no agent keeps alive stay up for an hour, however slow the machine is, unless a
-    time to live is given.
+    Unless a time to live is given, nodes that no agent keeps alive stay up for an hour, however
+    slow the machine is.
     """
     if "heartbeat_ttl" not in config:
         flags = {"server_heartbeat_ttl": "1h", **flags}
@@ -158,7 +158,7 @@ def serving(
 
 @dataclass
 class FakeAgent:
-    """An agent of one node whose requests the test makes."""
+    """The agent of one node; the test makes its requests."""
 
     api: Api
     node_id: str = field(default_factory=lambda: str(uuid.uuid4()))
@@ -167,7 +167,7 @@ class FakeAgent:
     digest: str = ""
     token: str = ""
     index: int = 0
-    """The index of its last report."""
+    """The index of the agent's last report."""
 
     @property
     def headers(self) -> dict[str, str]:
@@ -188,22 +188,23 @@ class FakeAgent:
 
 
 def taken(intake: Intake, *arguments: Any, **options: Any) -> Accepted:
-    """Have a report written, and wait for that; the arguments are those of ``Intake.begin``."""
+    """Send a report to the intake and wait until it is written, with arguments as of
+    ``Intake.begin``."""
     pending = intake.begin(*arguments, **options)
     return pending.result(pending.timeout)
 
 
 def follows(api: Api, later: int, earlier: int, changes: int = 1) -> bool:
-    """Return whether an index is the one that so many changes after another lead to.
+    """Return whether one index follows another after that number of changes.
 
-    SQLite counts changes; the indexes of etcd grow by its revisions, which others move too.
+    SQLite counts changes; with etcd, indexes are its revisions, which other writers advance, too.
     """
     grown = later - earlier
     return grown >= changes if api.services.store.has_other_servers else grown == changes
 
 
 def second(time: str) -> str:
-    """Return an RFC 3339 time as sentences give it."""
+    """Return an RFC 3339 time in the format that messages use."""
     return time_text(parse_time(time))
 
 
@@ -218,7 +219,7 @@ def down(reason: str = "disk on fire", **details: Any) -> dict[str, Any]:
 
 
 def needs(path: str, package: str) -> None:
-    """Skip the test where a program of that Debian package is missing; in CI none may be."""
+    """Skip the test if a program of that Debian package is missing; in CI none may be missing."""
     if not os.path.exists(path):
         text = f"{path} is missing: apt-get install {package}"
         pytest.fail(text) if os.environ.get("CI") else pytest.skip(text)

@@ -1,4 +1,4 @@
-"""The import of a package as if another one were not installed."""
+"""Importing a package as if another one were not installed."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""``plugind acl explain`` says what a server does, and which rule decides."""
+"""``plugind acl explain`` predicts what a server does, and names the rule that decides."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The admission of reports: which may be in work at once."""
+"""The admission of reports: which may be processed at the same time."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""An agent that runs as root: what it must not run, read or connect to, and how it reports that."""
+"""An agent running as root: what it must not run, read or connect to, and how it reports that."""
 
 from __future__ import annotations
 

@@ -82,7 +82,7 @@ def test_a_server_that_was_away_gets_the_latest_state_once(here: Machine) -> Non
 
 @pytest.mark.alone
 def test_agents_that_were_stopped_report_the_true_state_in_the_end(here: Machine) -> None:
-    """Stopped agents report the true state once they go on, with or without stopped probers."""
+    """Check that stopped agents report the true state once they resume, prober stopped or not."""
     _, client = here.server(server_heartbeat_ttl="1s")
     agents = {name: here.agent(name, client.address) for name in ("one", "two")}
     for name in agents:
@@ -100,7 +100,7 @@ def test_agents_that_were_stopped_report_the_true_state_in_the_end(here: Machine
     for pid in stopped:
         os.kill(pid, signal.SIGCONT)
 
-    def refused() -> int:  # not in all of the body, for allocations say it too
+    def refused() -> int:  # not in the whole body: allocations contain the word, too
         return str(client.plugin("csi", "dies").value["Nodes"]).count("refused")
 
     eventually(lambda: refused() == 2)

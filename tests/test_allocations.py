@@ -1,4 +1,4 @@
-"""A real driver's process, from the socket that it listens on to what Nomad's tools are shown."""
+"""A real driver's process, from the socket that it listens on to what Nomad's tools show."""
 
 from __future__ import annotations
 
@@ -31,7 +31,7 @@ def stub(client: Client) -> dict[str, Any]:
 
 
 def check(client: Client, driver: Process) -> str:
-    """Fail unless the plugin's allocation is the driver's process; return its ID."""
+    """Check that the plugin's allocation is the driver's process; return its ID."""
     known, one = of_pid(driver.pid), instance(client, "nfs")
     assert known is not None
     shown = stub(client)

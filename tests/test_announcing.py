@@ -1,4 +1,4 @@
-"""Packages are notified of changes in order, off the write path, and learn of every loss."""
+"""Packages are notified of changes in order, outside the write path, and learn of every loss."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The processes that listen on sockets, and the units and containers that they are part of."""
+"""The processes that listen on sockets, and the units and containers that they belong to."""
 
 from __future__ import annotations
 
@@ -113,7 +113,7 @@ def test_systemds_own_hierarchy_counts_most(others: list[str], name: str) -> Non
 
 @pytest.fixture
 def path() -> Iterator[Path]:
-    """Yield a path short enough for a socket."""
+    """Yield a path that is short enough for a socket."""
     with tempfile.TemporaryDirectory() as folder:
         yield Path(folder) / "s.sock"
 
@@ -183,7 +183,7 @@ def test_an_id_that_was_used_again_is_another_process(path: Path) -> None:
 
 @pytest.mark.parametrize("pid", [-1, 0, 1, 2**31 - 1])
 def test_pids_that_count_as_none(pid: int) -> None:
-    """PIDs 0 (another PID namespace) and 1 (systemd, which has activated sockets) are ignored."""
+    """Ignore PIDs 0 (another PID namespace) and 1 (systemd, which created the activated socket)."""
     assert of_pid(pid) is None
 
 

@@ -1,6 +1,6 @@
-"""The benchmarks keep working: their parts alone, and figures tried out with small fleets.
+"""The benchmarks keep working: their parts alone, and benchmarks run with small fleets.
 
-No time is asserted here: what is measured is for people to read, on a machine that is idle.
+No test asserts times: measurements are for people to read, made on an idle machine.
 """
 
 from __future__ import annotations
@@ -167,7 +167,7 @@ def test_a_fleet_is_what_its_reports_would_make(tmp_path: Path) -> None:
         nodes = api.call("GET", "/v1/nodes").json
         assert {node["Name"] for node in nodes} == set(map(fleets.node_name, range(8)))
 
-        # The same report again changes nothing, and has the digest that was worked out.
+        # The same report again changes nothing, and has the computed digest.
         index = api.services.feed.state.index
         agent = FakeAgent(api, fleets.node_id(5), secret=fleets.SECRET)
         sent = fleets.report(5, dict.fromkeys(fleet.plugins_on(5), fleets.FINGERPRINT))
@@ -200,7 +200,7 @@ def test_requests_say_how_long_they_are_once_they_are_filled_in() -> None:
 
 
 def run(*options: str, folder: Path) -> subprocess.CompletedProcess[str]:
-    """Try figures out with small fleets, in a folder that pytest removes."""
+    """Run benchmarks with small fleets, in a folder that pytest removes."""
     command = [sys.executable, "-m", "benchmarks", "--quick", "--folder", str(folder), *options]
     return subprocess.run(command, cwd=ROOT, capture_output=True, text=True, timeout=280)
 

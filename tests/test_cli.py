@@ -82,7 +82,7 @@ def agent(api: Live) -> FakeAgent:
 
 
 def test_the_operator_at_night(api: Live, agent: FakeAgent) -> None:
-    """One call shows which storage driver is down, where, why and since when."""
+    """Check that one call shows which storage driver is down, where, why and since when."""
     done = plugind("plugin", "status", address=api.address)
     assert (done.returncode, done.stderr) == (0, "")
     lines = [line.split() for line in done.stdout.splitlines()]
@@ -248,7 +248,7 @@ def test_invalid_addresses(address: str) -> None:
 
 
 def test_something_else_that_answers(tmp_path: Path) -> None:
-    """The address of a web server, which has pages and no plugins, is an error of one line."""
+    """Check that the address of another web server gives a one-line error."""
     (tmp_path / "v1").mkdir()
     (tmp_path / "v1/plugin-types").write_text("<html>hello</html>")
     server = subprocess.Popen(

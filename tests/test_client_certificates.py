@@ -1,6 +1,6 @@
 """Client certificates, which nginx requires as docs/exposing.md shows.
 
-Servers that refuse a certificate during the handshake are small ones of Python's ssl.
+The servers that refuse a certificate during the handshake are small ones made with Python's ssl.
 """
 
 from __future__ import annotations
@@ -37,7 +37,8 @@ NOT_ACCEPTED = "it does not accept the client certificate"
 
 @dataclass
 class Proxy:
-    """nginx that requires certificates of an authority: "member" has one, "other" another's."""
+    """nginx that requires certificates of an authority: "member" has one, "other" one of another
+    authority."""
 
     address: str
     folder: Path
@@ -229,7 +230,7 @@ def test_files_that_are_none(pair: Pair, tmp_path: Path) -> None:
 
 @contextmanager
 def strict_server(shown: Pair, accepted: Path) -> Iterator[str]:
-    """Answer one handshake and require a certificate of ``accepted``; yield the address."""
+    """Answer one handshake, requiring a certificate of ``accepted``; yield the address."""
     context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
     context.load_cert_chain(shown.cert, shown.key)
     context.load_verify_locations(accepted)
@@ -242,7 +243,7 @@ def strict_server(shown: Pair, accepted: Path) -> Iterator[str]:
                 connection.settimeout(PATIENCE)
                 _refuse(connection, context)
                 connection.shutdown(socket.SHUT_WR)
-                while connection.recv(1 << 16):  # so that no reset overtakes the alert
+                while connection.recv(1 << 16):  # read all, or a reset might overtake the alert
                     pass
 
         thread = threading.Thread(target=shake)
@@ -252,7 +253,7 @@ def strict_server(shown: Pair, accepted: Path) -> Iterator[str]:
 
 
 def _refuse(connection: socket.socket, context: ssl.SSLContext) -> None:
-    """Shake hands until the client's certificate fails, and send the alert."""
+    """Run the handshake until the client's certificate is rejected, and send the alert."""
     incoming, outgoing = ssl.MemoryBIO(), ssl.MemoryBIO()
     session = context.wrap_bio(incoming, outgoing, server_side=True)
     while True:

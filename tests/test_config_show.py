@@ -1,4 +1,4 @@
-"""``plugind config show``, as a command."""
+"""The command ``plugind config show``."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The targets of plugind's own types that count as named by the agent's configuration."""
+"""Which targets of plugind's own types count as named by the agent's configuration."""
 
 from __future__ import annotations
 

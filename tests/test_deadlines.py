@@ -1,4 +1,4 @@
-"""A node goes down within the time to live of its last answer and a fifth more."""
+"""A node goes down within 1.2 times the time to live of its last answer."""
 
 from __future__ import annotations
 
@@ -26,11 +26,12 @@ from tests.support import FakeAgent, eventually, serving, up
 
 PROMISE = 1.2
 BEATS_PER_TTL = 3
-"""As agents beat."""
+"""The number of heartbeats that an agent sends within its time to live."""
 
 
 class Fleet:
-    """Nodes that beat by a clock of their own, and a watch that looks as often as liveness does."""
+    """Nodes that send heartbeats by a simulated clock, and a watch that looks as often as liveness
+    does."""
 
     def __init__(self, seed: int, ttls: dict[str, float], until: float) -> None:
         self.random = random.Random(seed)
@@ -58,7 +59,7 @@ class Fleet:
             look += self.pause
 
     def beat(self, node_id: str, now: float) -> float:
-        """Answer a node; return after how many seconds it beats again."""
+        """Answer a node's heartbeat; return the seconds until its next one."""
         ttl = self.ttls[node_id]
         self.deadlines.heard(node_id, Beat(round(now * SECOND), round(ttl * SECOND)), now)
         self.answered[node_id] = now
@@ -110,7 +111,7 @@ def test_the_promise_holds_while_the_time_to_live_grows_and_shrinks(
 @settings(max_examples=10, deadline=None)
 @given(st.integers(0, 2**32), st.integers(1, 1000), st.sampled_from([5.0, 20.0, 50.0]))
 def test_heartbeats_stay_below_the_rate(seed: int, nodes: int, rate: float) -> None:
-    """The rate counts once each node has had an answer after all of them came."""
+    """Check the rate from the time at which each node has had an answer with all nodes present."""
     fleet = GrowingFleet(seed, nodes, rate)
     fleet.ends = dict.fromkeys(fleet.ends, 1e9)
     window = 2 * scaled_ttl(SHORTEST, nodes, rate)
@@ -139,7 +140,7 @@ def test_the_time_to_live_is_scaled_by_the_nodes_that_are_not_down(tmp_path: Pat
 
 
 def test_a_node_whose_last_answer_was_not_written_gets_the_time_to_live_of_many() -> None:
-    """A server killed before it wrote an answer may have given a longer time than it stored."""
+    """Allow for a server that was killed before it stored the longer time to live of its answer."""
     marked: dict[str, float] = {}
     nodes = {f"n{number}": Beat(5, number * SECOND // 100) for number in range(10)}
     begun = time.monotonic()
@@ -192,9 +193,9 @@ def test_beats_are_kept_once_and_again_when_that_failed() -> None:
 
 @pytest.mark.alone
 def test_a_node_without_heartbeats_is_down_in_time_on_a_live_server(tmp_path: Path) -> None:
-    """A node without heartbeats is down in the promised time, which each answer gives.
+    """Check that a node without heartbeats is down within the promised time, given in each answer.
 
-    The test has several nodes, for one thread of a busy machine may sleep a moment too long.
+    The test has several nodes, because one thread may sleep a moment too long on a busy machine.
     """
     took: list[float] = []
     late: list[bool] = []
@@ -219,7 +220,8 @@ def test_a_node_without_heartbeats_is_down_in_time_on_a_live_server(tmp_path: Pa
 
 
 def test_the_time_to_live_of_the_last_answer_counts_across_a_restart() -> None:
-    """A server that now gives a shorter time to live keeps to the longer one of its last answer."""
+    """Check that a server restarted with a shorter time to live honours the longer one it last
+    gave."""
     marked: list[str] = []
 
     def silence(node_ids: Collection[str], last_heard: Callable[[str], int | None]) -> None:
@@ -236,8 +238,8 @@ def test_the_time_to_live_of_the_last_answer_counts_across_a_restart() -> None:
 
 
 class Away:
-    """A store that cannot be read while a node's deadline passes; what another process heard just
-    before that is kept a moment after it can be read again."""
+    """A store that cannot be read while a node's deadline passes. Shortly after the store can be
+    read again, it holds the heartbeat that another process received just before the deadline."""
 
     def __init__(self) -> None:
         self.begun = time.monotonic()
@@ -291,7 +293,7 @@ def test_when_a_node_was_last_heard_outlives_the_server(tmp_path: Path) -> None:
     time.sleep(1.0)
     with serving(tmp_path, live=False, server_heartbeat_ttl="1s") as api:
         assert api.services.catalogue.index == index, "a beat is no change"
-        # The node is given the hour of its last answer again.
+        # The node keeps the time to live of its last answer, an hour.
         contents = api.services.store.load()
         (beat,) = contents.beats.values()
         assert before <= beat.heard <= heard

@@ -1,7 +1,7 @@
-"""The documents show what happens: every command in them is run and its output compared.
+"""The documents show what really happens: every command in them is run and its output compared.
 
-A ```console block has commands behind "$ " and what they print. A ```sh block is for what cannot be
-run in a test; each is in UNTESTED with who runs it instead.
+A ```console block has commands after "$ " and their output. A ```sh block is for commands that
+cannot be run in a test; each is in UNTESTED, with what runs it instead.
 """
 
 from __future__ import annotations
@@ -107,7 +107,7 @@ def blocks(kind: str) -> list[tuple[str, str]]:
 
 
 def shell_sessions() -> Iterator[tuple[str, str, str]]:
-    """Yield document, command and output of everything shown, in the order of reading."""
+    """Yield the document, command and output of every command shown, in reading order."""
     for name, text in blocks("console"):
         for part in re.split(r"^\$ ", text, flags=re.MULTILINE)[1:]:
             command, _, output = part.partition("\n")
@@ -116,7 +116,7 @@ def shell_sessions() -> Iterator[tuple[str, str, str]]:
 
 @pytest.fixture(scope="module")
 def environ(tmp_path_factory: pytest.TempPathFactory) -> Iterator[dict[str, str]]:
-    """Start what ``make run`` starts, and yield the variables to use it with."""
+    """Start what ``make run`` starts, and yield the environment variables for using it."""
     folder = tmp_path_factory.mktemp("run")
     output = folder / "output"
     with output.open("wb") as stream:
@@ -171,7 +171,7 @@ def test_every_command_shown_prints_what_is_shown(environ: dict[str, str]) -> No
     assert len(sessions) >= 6
     for document, command, output in sessions:
         wanted = plain(output)
-        # A driver that got a command shows its effect at the next probe.
+        # The effect of a command to a driver shows at the next probe.
         watch = Watch()
         while (got := printed(command, environ)) != wanted and not watch.is_over(PATIENCE):
             time.sleep(0.2)
@@ -192,12 +192,12 @@ def test_commands_that_are_not_run_are_listed() -> None:
 def test_configuration_shown_is_valid(tmp_path: Path) -> None:
     shown = blocks("hcl")
     assert shown
-    (tmp_path / "acl/policies").mkdir(parents=True)  # some name these
+    (tmp_path / "acl/policies").mkdir(parents=True)  # some configurations name these files
     (tmp_path / "acl/tokens.hcl").touch()
     shutil.copy(certifi.where(), tmp_path / "ca.pem")
     certificate(tmp_path, "agent")
     (tmp_path / "agent.token").write_text("a-token")
-    base = tmp_path / "base.hcl"  # the whole that the shown part belongs to
+    base = tmp_path / "base.hcl"  # completes the part that is shown
     base.write_text('data_dir = "data"\nports { http = 0 }\nserver { enabled = true }\n')
     for number, (name, text) in enumerate(shown):
         assert parse_text(text, Place(name))
@@ -212,7 +212,7 @@ def test_configuration_shown_is_valid(tmp_path: Path) -> None:
 
 
 def test_the_plugin_type_of_the_readme_works(tmp_path: Path) -> None:
-    """The type is installed as pip would leave it, and found by the command line."""
+    """Check the type as pip would install it, and that the command line finds it."""
     (source,) = [text for _, text in blocks("python")]
     (tmp_path / "my_package").mkdir()
     (tmp_path / "my_package/my_module.py").write_text(source)

@@ -1,4 +1,4 @@
-"""The packages in examples/ at work, installed beside plugind like any third-party package."""
+"""The packages in examples/ in use, installed next to plugind like any third-party package."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ PACKAGES = ("docker-plugins", "grpc-health", "webhook")
 
 @pytest.fixture(scope="module")
 def installed(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """Install the packages with pip from a copy, since building leaves files behind."""
+    """Install the packages with pip from a copy, because building leaves files behind."""
     folder = tmp_path_factory.mktemp("examples")
     for name in PACKAGES:
         shutil.copytree(ROOT / "examples" / name, folder / name)
@@ -106,7 +106,7 @@ def test_docker_and_the_webhook_at_work(
         (one,) = client.plugin("docker", "flocker").value["Nodes"].values()
         return str(one["HealthDescription"])
 
-    # A probe that was in work as the plugin was killed says otherwise.
+    # A probe that was running when the plugin was killed gives another reason.
     eventually(lambda: "connection refused (is the plugin running?)" in described())
     eventually(lambda: len(documents) >= 2)
     kinds = [each["kind"] for document in documents for each in document["instances"]]
@@ -118,7 +118,7 @@ def test_docker_and_the_webhook_at_work(
 
 
 def test_grpc_at_work(here: Machine, installed: Path) -> None:
-    """A service that is configured is shown from the start, though nothing listens yet."""
+    """Check that a configured service is shown from the start, though nothing listens yet."""
     socket = here.folder / "billing.sock"
     config = here.folder / "agent.hcl"
     config.write_text(
@@ -155,7 +155,7 @@ def test_grpc_at_work(here: Machine, installed: Path) -> None:
 
 @pytest.mark.parametrize("name", PACKAGES)
 def test_they_use_the_public_modules_only(name: str) -> None:
-    """The examples use public modules only, and their tests plugind.testing as well."""
+    """Check that examples import public modules only, and their tests plugind.testing as well."""
     folder = ROOT / "examples" / name
     tests = {path for path in folder.rglob("*.py") if "tests" in path.relative_to(folder).parts}
     used = {

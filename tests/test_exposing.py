@@ -1,4 +1,4 @@
-"""docs/exposing.md: its configuration of nginx is run as it stands, and plugind through it."""
+"""docs/exposing.md: its nginx configuration is run unchanged, with plugind behind it."""
 
 from __future__ import annotations
 
@@ -24,7 +24,8 @@ from tests.test_cli import plugind
 
 @dataclass
 class Proxy:
-    """nginx in front of a server: its address with the prefix, and the certificate it shows."""
+    """nginx in front of a server: its address with the prefix, and the certificate that it
+    presents."""
 
     address: str
     ca_file: Path

@@ -1,4 +1,4 @@
-"""The order in which requests come to the writer."""
+"""The order in which requests reach the writer."""
 
 from __future__ import annotations
 

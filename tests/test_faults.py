@@ -1,4 +1,4 @@
-"""After any fault, the answers come to match the state of the machine."""
+"""After any fault, the answers eventually match the state of the machine."""
 
 from __future__ import annotations
 
@@ -42,7 +42,7 @@ def test_random_faults_for_minutes(tmp_path: Path) -> None:
 
 @pytest.mark.alone
 def test_promises_with_ten_drivers_beside(tmp_path: Path) -> None:
-    """On default settings a killed driver shows within 1 s, a hung one and a return within 5 s."""
+    """Check that on default settings a kill shows within 1 s, a hang and a return within 5 s."""
     others = [f"other{n}" for n in range(10)]
     with machine(tmp_path) as made:
         _, client = made.server()

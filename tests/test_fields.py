@@ -1,4 +1,4 @@
-"""Durations as Go has them, times with nanoseconds, and fields that are what they seem."""
+"""Durations in Go's format, times with nanoseconds, and fields that accept only their own type."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The structure of plugind: which room may import which, and which libraries stay apart."""
+"""The structure of plugind: which room may import which, and where some libraries may be used."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ from plugind.types.registry import load_registry
 
 ROOT = Path(__file__).parent.parent
 
-# A room may import the rooms of lower floors, and those named before it on its own.
+# A room may import the rooms of lower floors, and those listed before it on its own floor.
 FLOORS = [
     [
         "absent",
@@ -46,10 +46,10 @@ FLOORS = [
 ]
 HEIGHTS = {room: number for number, room in enumerate(chain.from_iterable(FLOORS))}
 
-# What plugind promises to those who write plugin types.
+# The public modules for authors of plugin types.
 PUBLIC_FACE = {"plugin_type", "errors", "model", "fields", "logs", "toolbox"}
 
-# And their tests may have.
+# Their tests may import this module as well.
 AUTHORS_FACE = PUBLIC_FACE | {"testing"}
 
 _RESOLVED_BY_NAME = re.compile(r"(plugind|plugin_types)(\.\w+)+:\w+")
@@ -60,7 +60,7 @@ def modules(folder: str) -> list[Path]:
 
 
 def imports(tree: ast.AST) -> Iterator[str]:
-    """Yield the imports of a module by dotted name, and names that are resolved later."""
+    """Yield the imports of a module by dotted name, including names that are resolved later."""
     for node in ast.walk(tree):
         if isinstance(node, ast.Import):
             yield from (alias.name for alias in node.names)
@@ -146,7 +146,7 @@ def test_plugin_types_use_the_public_face_only(path: Path) -> None:
 
 
 def test_code_shown_to_authors_uses_public_modules_only() -> None:
-    """The templates of "plugind type new" and the document for authors use the public modules."""
+    """Check the templates of "plugind type new" and the document for authors of plugin types."""
     templates = [path.read_text() for path in ROOT.glob("plugind/cli/new_type/*.py.tmpl")]
     shown = [*templates, (ROOT / "docs/plugin-types.md").read_text()]
     found = {room for text in shown for room in re.findall(r"from plugind\.(\w+)", text)}
@@ -181,7 +181,7 @@ def test_modules_stay_short() -> None:
 
 
 def test_what_only_clients_need_is_imported_when_it_is_needed() -> None:
-    """A server without the client role is smaller, and starts sooner, without it."""
+    """Import the client role only when needed: a server without it is smaller and starts sooner."""
     shown = (
         "print(*sorted(name for name in ('requests', 'plugind.agent.agent') if name in modules))"
     )
@@ -200,10 +200,10 @@ HEAVY = {
     *("requests", "rich", "werkzeug"),
     *("plugind.agent.agent", "plugind.api", "plugind.serve.services", "plugind.ui"),
 }
-"""Modules that take much memory, or much time to import."""
+"""Modules that use much memory, or take long to import."""
 
 AGENT = "import plugind.cli.agent"
-"""All that a process has at its start: the parent of worker processes needs no more of a server."""
+"""Everything that a process loads at its start; a parent of worker processes needs nothing else."""
 
 IN_THIS_PROCESS = f"{AGENT}; from plugind import serve; serve.create_app, serve.waitress_server"
 WORKER = "import plugind.cli.worker; from plugind import serve; serve.create_asgi"
@@ -239,7 +239,7 @@ def test_names_that_are_imported_later_have_types(package: str) -> None:
 
 
 def test_one_module_knows_flask() -> None:
-    """One module imports flask, so that all others can serve another HTTP server."""
+    """Allow flask in one module only, so all others can serve another HTTP server."""
     found = {
         path.name
         for path in modules("plugind")
@@ -251,7 +251,7 @@ def test_one_module_knows_flask() -> None:
 
 @pytest.mark.parametrize("path", modules("plugind/catalogue"), ids=lambda path: path.name)
 def test_the_catalogue_has_no_thread_and_parks_no_request(path: Path) -> None:
-    """The catalogue only has locks, since any thread calls it; servers park requests."""
+    """Allow the catalogue locks only, since any thread calls it; the HTTP servers park requests."""
     tree = ast.walk(ast.parse(path.read_text()))
     names = {node.attr for node in tree if isinstance(node, ast.Attribute)}
     assert names.isdisjoint({"Thread", "Event", "Condition", "sleep", "Timer", "Queue"})

@@ -48,7 +48,7 @@ def declare(api: Api, *ids: str) -> None:
 
 
 def settles(agent: FakeAgent, plugins: dict[str, Any]) -> None:
-    """Fail unless the agent is asked for one report at most, and then moves no index."""
+    """Fail unless the agent is asked for at most one report, and no index changes after that."""
     answer = agent.report(plugins)
     assert answer.status == 200
     assert agent.beat().status == 200
@@ -114,7 +114,7 @@ def test_a_missing_instance_stays_forgotten_and_costs_no_report(api: Api) -> Non
 
 
 def test_all_roles_stand_for_those_that_were_forgotten(api: Api) -> None:
-    """ "*" stands for the forgotten roles: a new agent does not know a dead driver's halves."""
+    """Accept "*" for all forgotten roles: a new agent does not know a dead driver's halves."""
     agent = FakeAgent(api)
     agent.report({"ebs0": {"controller": down()}})
     forget(api)
@@ -139,7 +139,7 @@ def test_a_node_that_is_forgotten_starts_afresh(api: Api, agent: FakeAgent) -> N
 
 
 def test_an_instance_that_was_missing_for_too_long_does_not_flap(api: Api) -> None:
-    """An instance that was missing for too long stays away though a new agent reports it."""
+    """Keep an instance that was missing for too long away, even if a new agent reports it."""
     agent, services = FakeAgent(api), api.services
     agent.report(SICK)
     agent.report({})
@@ -230,7 +230,7 @@ def test_after_a_month_it_counts_as_never_known(
 
 
 def test_each_reason_has_its_own_time(api: Api) -> None:
-    """An instance is unhealthy since the first of its reasons, whatever comes later."""
+    """Check that an instance is unhealthy since the first of its reasons, whatever comes later."""
     agent, services = FakeAgent(api), api.services
     agent.report({"ebs0": {"node": down("fire", UpdateTime="2026-01-02T03:04:05.678Z")}})
     agent.report({})
@@ -252,7 +252,7 @@ def test_each_reason_has_its_own_time(api: Api) -> None:
 
 
 def test_nothing_is_so_since_a_time_to_come(api: Api) -> None:
-    """A report from the future, of an agent whose clock is ahead, counts from now."""
+    """Use the current time for a report from an agent whose clock is ahead."""
     agent = FakeAgent(api)
     agent.report({"ebs0": {"node": down("fire", UpdateTime="2200-01-01T00:00:00Z")}})
     body = api.call("GET", PATH).json

@@ -1,4 +1,4 @@
-"""How long large work rests, by how much it and other threads ran."""
+"""How long large work pauses, depending on how much it and other threads ran."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from plugind import handover
 
 
 class Clocks:
-    """Clocks of a thread and its process, in the place of ``time``; ``slept`` are the pauses."""
+    """Clocks of a thread and its process, in place of ``time``; ``slept`` records the pauses."""
 
     def __init__(self) -> None:
         self.mine = self.others = 0.0
@@ -35,7 +35,7 @@ def clocks(monkeypatch: pytest.MonkeyPatch) -> Clocks:
 
 
 def rests(clocks: Clocks, mine: float, others: float, *, is_modest: bool) -> list[float]:
-    """Return the rests of large work in three steps, in each of which it and others ran."""
+    """Return the pauses of large work in three steps, given how long it and others ran in each."""
     with handover.large(is_modest=is_modest):
         clocks.slept.clear()
         for _ in range(3):

@@ -1,4 +1,4 @@
-"""The parts of ``/v1/agent/health`` that each caller is shown."""
+"""The parts of ``/v1/agent/health`` that each kind of caller sees."""
 
 from __future__ import annotations
 
@@ -65,7 +65,7 @@ def test_without_acls_everyone_is_shown_the_details(tmp_path: Path) -> None:
 def test_nothing_of_a_servers_troubles_is_for_everyone(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """Callers without rights see no detail of a store's, log's, clone's or reload's trouble."""
+    """Hide details of trouble with a store, log, clone or reload from callers without rights."""
     folder = tmp_path / "secret-folder"
     folder.mkdir()
     made = gate(tmp_path, "agent-read", anonymous="")

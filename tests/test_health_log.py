@@ -1,4 +1,4 @@
-"""The server's log of changes of health: one line each, with names, and bounded in a flood."""
+"""The server's log of health changes: one line each, with names, and limited during a flood."""
 
 from __future__ import annotations
 

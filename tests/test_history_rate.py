@@ -1,4 +1,4 @@
-"""What the history costs: reports at the full rate with and without it, in turns, for a minute."""
+"""What the history costs: reports at the full rate with and without it, by turns, for a minute."""
 
 from __future__ import annotations
 
@@ -14,10 +14,10 @@ from plugind.model import HistoryQuery
 from tests.support import FakeAgent, Live, down, serving, up
 
 CLIENTS = 4
-NODES = 800  # so many that no instance changes often enough to count as flapping
+NODES = 800  # enough that no instance changes often enough to count as flapping
 PLUGINS = 10
 FLIPPED = 3
-"""Of the plugins of a report, so that there are more than 1,000 transitions a second."""
+"""The number of plugins in a report that change, which gives over 1,000 transitions a second."""
 
 TURN = 5.0
 TURNS = 24
@@ -29,7 +29,7 @@ store "sqlite" {{ log_max_size = 2097152 }}
 
 
 class Flipper:
-    """Has some plugins of one node after the other fail and come back."""
+    """Make some plugins of one node after another fail and recover."""
 
     def __init__(self, api: Live, number: int) -> None:
         names = range(number, NODES, CLIENTS)
@@ -37,7 +37,7 @@ class Flipper:
         self._turns = cycle(product((up(), down()), agents))
 
     def run(self, until: float) -> int:
-        """Report until a time; return how many reports there were."""
+        """Report until the given time; return the number of reports."""
         count = 0
         while time.monotonic() < until:
             fingerprint, agent = next(self._turns)

@@ -1,4 +1,4 @@
-"""``plugind.asgi:app`` and ``plugind.wsgi:app`` in servers started by their own commands."""
+"""``plugind.asgi:app`` and ``plugind.wsgi:app`` in servers started with their own commands."""
 
 from __future__ import annotations
 
@@ -40,7 +40,7 @@ def pool() -> Iterator[ThreadPoolExecutor]:
 
 
 def command(kind: str, *listen: str) -> list[str]:
-    """Return the command of a server with one worker, as docs/servers.md has it."""
+    """Return the command for a server with one worker, as docs/servers.md gives it."""
     if kind == "granian":
         options = ["--interface", "asgi", "--http", "1", "--backpressure", "2300"]
         return [*options, *listen, "plugind.asgi:app"]
@@ -50,7 +50,7 @@ def command(kind: str, *listen: str) -> list[str]:
 
 
 def on_port(kind: str, port: int) -> list[str]:
-    """Return the options with which a server listens on a port."""
+    """Return the options that make a server listen on a port."""
     if kind in ASGI:
         return ["--host", "127.0.0.1", "--port", str(port)]
     return [f"--listen=127.0.0.1:{port}"]
@@ -59,7 +59,7 @@ def on_port(kind: str, port: int) -> list[str]:
 def start(
     made: Machine, kind: str, config: str = "", options: Sequence[str] = ()
 ) -> tuple[Process, str]:
-    """Start a server with more options; return it and its URL."""
+    """Start a server with additional options; return it and its URL."""
     port, file = made.port(), made.folder / "server.hcl"
     file.write_text(
         config
@@ -73,7 +73,7 @@ def start(
 
 
 def served(made: Machine, kind: str, *options: str) -> tuple[Process, str]:
-    """Start a server with more options; return it and its URL once it answers."""
+    """Start a server with additional options; return it and its URL once it answers."""
     process, url = start(made, kind, options=options)
     eventually(lambda: process.popen.poll() is not None or _answers(url))
     assert process.popen.poll() is None, process.logged
@@ -94,7 +94,7 @@ def report(url: str) -> int:
 
 
 def park(pool: ThreadPoolExecutor, url: str, count: int) -> list[Future[requests.Response]]:
-    """Send queries that wait; return once all do."""
+    """Send blocking queries; return once all are waiting."""
     query = f"{url}{LIST}&index={report(url)}&wait=10m"
     asked = [pool.submit(requests.get, query, timeout=PATIENCE) for _ in range(count)]
     eventually(lambda: _parked(url) == count)
@@ -134,7 +134,7 @@ def test_a_unix_socket(made: Machine, kind: str) -> None:
 
 
 def _exchange(path: Path, data: bytes) -> bytes:
-    """Return what a server on a Unix socket answers, nothing while it does not listen."""
+    """Return the answer of a server on a Unix socket, empty while it does not listen."""
     try:
         return raw.exchange(path, data)
     except (ConnectionRefusedError, FileNotFoundError):
@@ -183,7 +183,7 @@ def test_uvicorn_reads_the_configuration_again_on_sighup(made: Machine) -> None:
 
 
 class Counted:
-    """A lock that counts who asked for it."""
+    """A lock that counts how often it was requested."""
 
     def __init__(self) -> None:
         self._lock = threading.Lock()
@@ -214,7 +214,7 @@ def test_the_later_of_two_reloads_reads_after_the_earlier_one(
             found = read()
             if len(steps) == 1:
                 pool.submit(made.reload)
-                for _ in range(2):  # this reload, and the other one
+                for _ in range(2):  # both reloads have asked for the lock
                     assert lock.asked.acquire(timeout=PATIENCE)
             return found
 

@@ -1,4 +1,4 @@
-"""TLS on granian and uvicorn, with the options that docs/servers.md names."""
+"""TLS on granian and uvicorn, with the options that docs/servers.md gives."""
 
 from __future__ import annotations
 
@@ -22,20 +22,20 @@ from tests.test_hosted import ASGI, start
 TEXT = (ROOT / "docs/servers.md").read_text()
 ROWS = re.findall(r"^\|.*\| `(--ssl.*?)`.* \| `(.*)` \|$", TEXT, re.M)
 OWN, REQUIRING = ROWS[:2], ROWS
-"""The options of the server's own certificate, and with those that require one of clients."""
+"""The options for the server's own certificate, and those that also require client certificates."""
 
 
 @dataclass
 class Place:
-    """A folder with the files that the options name, and the certificates of two clients: the
-    servers accept that of the member."""
+    """A folder with the files that the options name, and the certificates of two clients. The
+    servers accept the certificate of the member."""
 
     machine: Machine
     member: Pair
     other: Pair
 
     def serve(self, kind: str, rows: list[tuple[str, ...]]) -> str:
-        """Start a server with the options of some rows of the document; return its URL."""
+        """Start a server with the options of the given rows of the document; return its URL."""
         words = [word for row in rows for word in row[ASGI.index(kind)].split()]
         folder = self.machine.folder
         options = [str(folder / each) if "." in each else each for each in words]
@@ -56,7 +56,7 @@ class Place:
 @pytest.fixture
 def place(tmp_path: Path) -> Iterator[Place]:
     certificate(tmp_path, "plugind", "-addext", "subjectAltName=IP:127.0.0.1")
-    # granian takes no certificate of a client that could be an authority's.
+    # granian accepts no client certificate that could be a CA certificate.
     options = ("-addext", "basicConstraints=critical,CA:FALSE")
     authority, others = certificate(tmp_path, "clients-ca"), certificate(tmp_path, "other-ca")
     member = certificate(tmp_path, "member", *options, authority=authority)

@@ -1,4 +1,4 @@
-"""One table of hostile texts, through every place where plugind writes text from outside."""
+"""One table of hostile texts, sent through every place where plugind writes text from outside."""
 
 from __future__ import annotations
 
@@ -199,7 +199,7 @@ def check(api: Live, words: tuple[str, ...], **environ: str) -> None:
 
 @pytest.mark.parametrize("form", ["application/json", "text/event-stream"])
 def test_event_streams_keep_their_lines(api: Live, form: str) -> None:
-    """A text never ends a line of the stream, nor a field of an event, and arrives as it is."""
+    """Check that a text ends neither a line of the stream nor a field, and arrives unchanged."""
     last = api.call("GET", "/v1/plugins?type=csi").index
     reasons = {}
     with stream(api, "?index=1", {"Accept": form}) as found:

@@ -1,4 +1,4 @@
-"""The suite's own rules: each test cleans up, and the run finds what one did not."""
+"""The suite's own rules: each test cleans up, and the run finds what a test left behind."""
 
 from __future__ import annotations
 

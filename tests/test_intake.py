@@ -1,4 +1,4 @@
-"""The only writer: acknowledged changes are durable, and failed ones leave no trace."""
+"""The single writer: acknowledged changes are durable, and failed ones leave no trace."""
 
 from __future__ import annotations
 
@@ -42,7 +42,7 @@ NODE = "11111111-2222-4333-8444-55555555%04d"
 
 
 class Faulty(SqliteStore):
-    """The real store, which fails or waits at a test's command."""
+    """The real store, which fails or blocks when a test asks for it."""
 
     def __init__(self, data_dir: Path, fault: Exception | None = None) -> None:
         super().__init__(None, data_dir)
@@ -80,7 +80,7 @@ class FaultyType(PluginType):
 
 
 class Harness:
-    """Store, catalogue and intake, without the rest."""
+    """Store, catalogue and intake, without the other parts of a server."""
 
     def __init__(
         self,
@@ -96,7 +96,7 @@ class Harness:
         self.catalogue = Catalogue(self.feed, schemas)
         origins = dict.fromkeys(types, "another package 1")
         self.intake = Intake(self.store, self.feed, schemas, origins, limits=limits)
-        if fault is None:  # the first commit is intake's own, which shows that it can write
+        if fault is None:  # intake makes the first commit, to check that it can write
             eventually(lambda: self.store.commits)
 
     def report(self, number: int, healthy: bool = True, plugin: str = "ebs0") -> int:
@@ -253,7 +253,7 @@ def test_after_closing_nothing_is_taken_and_no_caller_hangs(tmp_path: Path) -> N
 
 
 def test_plugins_that_two_nodes_bring_and_take_in_one_commit(harness: Harness) -> None:
-    """A plugin exists as long as instances do, also within a batch."""
+    """Keep a plugin as long as it has instances, also within a batch."""
     harness.report(0, plugin="other")
     harness.store.may_commit.clear()
     with ThreadPoolExecutor(3) as pool:
@@ -345,8 +345,10 @@ def test_a_fault_of_a_plugin_type_is_its_own_instances(harness: Harness) -> None
 
 
 def test_a_report_is_planned_again_if_an_instance_changed_while_it_waited(harness: Harness) -> None:
-    """An unhealthy fingerprint keeps values of the last one, which may be newer than the one that
-    was stored when the report was validated."""
+    """Check that an unhealthy fingerprint keeps the values of the last one.
+
+    The last one may be newer than the one that was stored when the report was validated.
+    """
     secret, key = "s", PluginKey("csi", "ebs0")
 
     def report(**fingerprint: Any) -> Report:
@@ -406,7 +408,7 @@ def csi(**fingerprints: Any) -> Report:
 
 
 def test_limits_hold_for_changes_that_are_written_together(tmp_path: Path) -> None:
-    """Limits hold even for reports that were all validated while there was room."""
+    """Enforce limits even if all of the reports were validated while there was room."""
     with limited(tmp_path, max_nodes=3) as harness, ThreadPoolExecutor(6) as pool:
         harness.store.may_commit.clear()
         reports = [pool.submit(harness.report, 0)]
@@ -440,7 +442,7 @@ def test_room_that_was_taken_while_a_report_waited_is_not_given_again(tmp_path: 
 
 
 def test_a_report_is_planned_again_if_one_before_it_was_rejected(tmp_path: Path) -> None:
-    """A report that repeats the stored state is planned again if that has changed meanwhile."""
+    """Plan a report again that repeated the stored state, if that state has changed meanwhile."""
     sound = {"Healthy": True}
     large = {"Healthy": True, "HealthDescription": "x" * 3_000, "Provider": "y" * 128}
     with limited(tmp_path, max_instance_size=3_000) as harness, ThreadPoolExecutor(3) as pool:

@@ -1,4 +1,4 @@
-"""A plugin type that hangs, raises, hogs memory or floods takes no other along, nor the server."""
+"""A plugin type that hangs, raises, hogs memory or floods harms neither the server nor others."""
 
 from __future__ import annotations
 
@@ -50,7 +50,7 @@ def test_misbehaving_types_harm_nothing_else(here: Machine) -> None:
     driver = here.driver("vm/ebs0.sock")
     hung = here.driver("vm/hung.sock")
     process, client = one_process(here)
-    with promised(PROMISE + 3):  # the first report does not wait longer for the types that hang
+    with promised(PROMISE + 3):  # the first report waits no longer for types that hang
         eventually(lambda: counts(client, "ebs0") == counts(client, "hung") == (1, 1, 1, 1))
 
     def has_cni() -> bool:

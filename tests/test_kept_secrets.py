@@ -1,4 +1,4 @@
-"""The ID of a node that was removed stays that of the agent with its secret."""
+"""The ID of a removed node stays reserved for the agent that has the node's secret."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ def api(tmp_path: Path) -> Iterator[Api]:
 
 @pytest.fixture
 def agent(api: Api) -> FakeAgent:
-    """Return the agent of a node that was lost for too long."""
+    """Return the agent of a node that was lost long enough to be removed."""
     return lost(api)
 
 
@@ -46,7 +46,7 @@ def collect(api: Api, agent: FakeAgent) -> None:
 
 
 def taker(agent: FakeAgent, token: str = "") -> FakeAgent:
-    """Return another machine's agent, which reports under the same ID."""
+    """Return another machine's agent that reports under the same ID."""
     return FakeAgent(agent.api, agent.node_id, secret="another", token=token)
 
 

@@ -1,4 +1,4 @@
-"""The search that ends every run of the suite can fail."""
+"""The search for secrets at the end of each run does find secrets."""
 
 from __future__ import annotations
 

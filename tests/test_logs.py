@@ -1,4 +1,4 @@
-"""Log lines that cannot be written are lost, and nothing else is."""
+"""Log lines that cannot be written are lost, and nothing else is affected."""
 
 from __future__ import annotations
 
@@ -37,7 +37,7 @@ def test_a_line_that_cannot_be_written_is_lost(nowhere: None) -> None:
 
 
 class Calls(TextIOWrapper):
-    """A standard error that keeps what each call wrote."""
+    """A standard error that records what each call wrote."""
 
     def __init__(self, sink: BinaryIO) -> None:
         super().__init__(sink, write_through=True)
@@ -82,7 +82,7 @@ def test_a_write_that_fails_is_answered_though_it_cannot_be_logged(
 
 
 def test_a_node_goes_down_though_the_log_has_no_reader(tmp_path: Path) -> None:
-    """A node goes down though the log's reader is gone, as ``tee`` may be."""
+    """Mark a node as down even if the log's reader (``tee``, for example) has gone."""
     server = subprocess.Popen(
         [
             *(PLUGIND, "agent", "--server-enabled", "true", "--ports-http", "0"),

@@ -1,4 +1,4 @@
-"""Tables in the documents are whole: GitHub shows what a blank line cuts off as plain text."""
+"""Tables in the documents are unbroken: GitHub shows rows after a blank line as plain text."""
 
 from __future__ import annotations
 

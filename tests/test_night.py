@@ -1,4 +1,4 @@
-"""One night of real processes: what the history says of it is what was done, and when."""
+"""One night with real processes: the history records what was done, and when."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ TTL = 4
 
 
 class Night:
-    """What happened, in order: the expected events, and between which times each was noticed."""
+    """What happened, in order: the expected events, and the times between which each was seen."""
 
     def __init__(self, client: Client) -> None:
         self.client = client
@@ -28,7 +28,7 @@ class Night:
 
     @contextmanager
     def happens(self, *events: str) -> Iterator[None]:
-        """Note that the block makes events happen, the last of which it waits for."""
+        """Record that the block causes these events and waits for the last of them."""
         began = time.time_ns()
         yield
         ended = time.time_ns()
@@ -78,9 +78,9 @@ def test_the_history_of_a_night(tmp_path: Path) -> None:
             eventually(lambda: len(follower.rows) >= len(rows))
         assert follower.rows == rows, "live, and after the server was killed"
         assert follower.connections > 1
-        told = [row for row in rows if row["Event"] != "reason"]
-        check(told, night)
-        node = [row for row in client.node_history(told[0]["NodeID"]).value if not row["Type"]]
+        events = [row for row in rows if row["Event"] != "reason"]
+        check(events, night)
+        node = [row for row in client.node_history(events[0]["NodeID"]).value if not row["Type"]]
         assert [row["Event"] for row in reversed(node)] == ["down", "up"]
 
 
@@ -93,7 +93,7 @@ def check(rows: list[dict[str, Any]], night: Night) -> None:
             assert row["Reason"], row
         if event == "version":
             assert (row["Before"], row["After"]) == ("1", "2")
-    silent = [row for row in rows if row["Event"] == "unhealthy"][-1]
-    assert silent["Reason"].startswith("nothing heard of node vm")
-    heard, noticed = parse_time(silent["Since"]), parse_time(silent["Time"])
+    lost = [row for row in rows if row["Event"] == "unhealthy"][-1]
+    assert lost["Reason"].startswith("nothing heard of node vm")
+    heard, noticed = parse_time(lost["Since"]), parse_time(lost["Time"])
     assert noticed - heard >= TTL * SECOND, "it is unhealthy since it was heard last"

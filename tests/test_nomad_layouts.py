@@ -21,7 +21,7 @@ BOTH_UP = (1, 1, 1, 1)
 
 @pytest.fixture
 def here() -> Iterator[Machine]:
-    """Yield a machine whose folder has a short path: a socket's may have 107 bytes."""
+    """Yield a machine whose folder has a short path: socket paths are limited to 107 bytes."""
     with tempfile.TemporaryDirectory(prefix="nomad") as folder, machine(Path(folder)) as made:
         yield made
 
@@ -51,7 +51,7 @@ def version(client: Client, plural: str) -> str:
 
 
 def allocations(client: Client) -> tuple[str, str]:
-    """Return the allocations that are shown as the controller and as the node; "" where none is."""
+    """Return the allocations shown for the controller and the node; "" where there is none."""
     if counts(client, ID) is None:
         return "", ""
     body = client.plugin("csi", ID).value
@@ -113,7 +113,7 @@ def test_what_nomad_calls_an_allocation_is_shown(nomad: Nomad, client: Client, l
 
 @pytest.mark.parametrize("layout", [MOUNTS, ENVIRONMENT])
 def test_a_canary_and_a_rolling_update(nomad: Nomad, client: Client, layout: str) -> None:
-    """The newest allocation that was ever healthy counts, and the older one once it is gone."""
+    """Choose the newest allocation that was ever healthy, and the older one once that is gone."""
     agent(nomad, client)
     nomad.allocation(layout, "controller").start("--version", "1")
     old = nomad.allocation(layout, "node").start("--version", "1")
@@ -140,7 +140,7 @@ def test_a_canary_and_a_rolling_update(nomad: Nomad, client: Client, layout: str
 
 
 def test_an_upgrade_across_layouts(nomad: Nomad, client: Client) -> None:
-    """Leftovers of an old Nomad take nothing from the new allocations."""
+    """Check that leftovers of an old Nomad take nothing from the new allocations."""
     agent(nomad, client)
     before = [nomad.allocation(OLD, kind).start() for kind in ("controller", "node")]
     eventually(lambda: allocations(client) == (before[0].alloc_id, before[1].alloc_id))
@@ -197,7 +197,7 @@ def test_an_id_stays_when_another_plugin_comes(nomad: Nomad, client: Client, lay
 
 
 def test_blocks_by_role(nomad: Nomad, client: Client) -> None:
-    """A block's role wins over a glob that finds the same socket."""
+    """Prefer a block's role to a glob that finds the same socket."""
     first = nomad.allocation(BARE, "node")
     second = nomad.allocation(OLD, "controller")
     more = "".join(

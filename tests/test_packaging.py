@@ -1,4 +1,4 @@
-"""Installing and uninstalling with pip: the built files, and those that stay behind."""
+"""Installing and uninstalling with pip: which files are built, and which stay behind."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ def files(folder: Path) -> set[Path]:
 
 @pytest.fixture(scope="module")
 def wheel(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """Build a wheel from a copy of the sources, and check that the copy stays the same."""
+    """Build a wheel from a copy of the sources, and check that the copy is unchanged."""
     folder = tmp_path_factory.mktemp("packaging")
     clone = folder / "clone"
     clone.mkdir()

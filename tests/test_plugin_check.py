@@ -1,4 +1,4 @@
-"""``plugind plugin check`` as monitoring calls it: one line, and a status that can be believed."""
+"""``plugind plugin check`` as monitoring calls it: one line, and a reliable exit status."""
 
 from __future__ import annotations
 

@@ -1,7 +1,7 @@
-"""docs/plugin-types.md: its tutorial is done step by step, and its contract is complete.
+"""docs/plugin-types.md: its tutorial is followed step by step, and its contract is complete.
 
-Each block has its kind after its language: a file, what is typed into one terminal
-(``session``) or kept running in another (``background``), or Python to be run (``snippet``).
+After its language, each block names its kind: a file, commands for one terminal (``session``),
+commands left running in another (``background``), or Python to run (``snippet``).
 """
 
 from __future__ import annotations
@@ -32,7 +32,7 @@ from tests.testing.test_new_type import run
 
 TEXT = (ROOT / "docs/plugin-types.md").read_text()
 BLOCK = re.compile(r"^```(\w+) (\S+)\n(.*?)^```$", re.MULTILINE | re.DOTALL)
-LINES_MAXIMUM = 60  # of the finished type
+LINES_MAXIMUM = 60  # in the finished type
 
 
 class Reader:
@@ -59,7 +59,7 @@ class Reader:
             file.write_text(text)
 
     def start(self, command: str) -> None:
-        """End what ran in that terminal, and run the command there."""
+        """End the program that runs in that terminal, and start the command there."""
         self.stop()
         log = self.folder / "log"
         with log.open("wb") as stream:
@@ -80,7 +80,7 @@ class Reader:
         self.agent = None
 
     def type(self, command: str, output: str | None) -> None:
-        """Type a command; fail unless it soon prints what is shown."""
+        """Run a command; fail unless it soon prints the output shown in the document."""
         wanted = output and timeless(output)
         watch = Watch()
         got = timeless(self.run(self.install(command)))
@@ -90,7 +90,8 @@ class Reader:
         assert output is None or got == wanted, command
 
     def run(self, command: str, stdin: str = "") -> str:
-        """Run a command with its output in a file, since what it leaves running may hold a pipe."""
+        """Run a command with its output in a file, since a process that it leaves running may hold
+        a pipe."""
         printed = self.folder / "printed"
         with printed.open("w+") as stream:
             done = subprocess.run(
@@ -139,7 +140,8 @@ def do_all(reader: Reader) -> None:
 
 @pytest.mark.timeout(600)  # a dozen commands, each a process
 def test_every_step_of_the_tutorial_does_what_it_says(tmp_path: Path) -> None:
-    """Each step works, with packages installed as by "pip install -e", into the test's own path."""
+    """Run each step with the packages installed as "pip install -e" would, into the test's own
+    path."""
 
     def install(command: str) -> str:
         package = command.removeprefix("pip install -e ./")
@@ -237,7 +239,7 @@ def test_each_field_and_function_of_fields_is_in_the_document_with_an_example() 
             continue
         if inspect.isclass(one) and issubclass(one, Field):
             assert f"| `{name}(" in TEXT, name
-            nested = one is fields.BlocksByRole  # needs a schema, and so an example of its own
+            nested = one is fields.BlocksByRole  # its argument is a schema
             assert f"{name}({'PortSchema' if nested else 'load_default'}" in TEXT, name
             found += 1
         elif inspect.isfunction(one):

@@ -1,4 +1,4 @@
-"""The whole thing with real processes: a server, agents, and drivers that come, fail and go."""
+"""The whole system with real processes: a server, agents, and drivers that come, fail and go."""
 
 from __future__ import annotations
 
@@ -154,7 +154,7 @@ def test_two_sockets_in_one_role_are_reported_with_both_paths(here: Machine) -> 
 def test_a_half_that_an_upgraded_driver_no_longer_has_goes(
     here: Machine, how: signal.Signals
 ) -> None:
-    """The half goes whether the old driver removes its socket (SIGTERM) or leaves it (SIGKILL)."""
+    """Remove the half whether the old driver deletes its socket (SIGTERM) or not (SIGKILL)."""
     _, client = here.server()
     here.agent("vm", client.address)
     driver = here.driver("vm/ebs0.sock")
@@ -270,7 +270,7 @@ def short_path() -> Iterator[Path]:
 
 
 def test_make_run_shows_two_drivers_and_leaves_nothing_behind(short_path: Path) -> None:
-    """``make run`` runs in a group of its own, and ends as at Ctrl-C in a terminal."""
+    """Run ``make run`` in its own process group, and end it as Ctrl-C in a terminal does."""
     mark = f"MARK_OF_A_TEST={short_path.name}"
     environ = {**os.environ, "PLUGIND_PORTS_HTTP": "0", "TMPDIR": str(short_path)}
     output = short_path / "output"

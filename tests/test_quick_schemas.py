@@ -1,4 +1,4 @@
-"""What is loaded without marshmallow is what marshmallow loads."""
+"""Loading without marshmallow gives the same results as loading with marshmallow."""
 
 from __future__ import annotations
 
@@ -45,7 +45,7 @@ ODD: tuple[Any, ...] = (
 
 
 def outcome(schema: Schema, document: Any) -> Any:
-    """Return what marshmallow loads; None where it finds a mistake."""
+    """Return what marshmallow loads; None if it rejects the document."""
     try:
         return schema.load(document)
     except ValidationError:

@@ -1,4 +1,4 @@
-"""The limits of storage, each from both sides; none loses stored instances."""
+"""The limits of storage, each tested on both sides; reaching a limit loses no stored instances."""
 
 from __future__ import annotations
 
@@ -73,7 +73,7 @@ def rejected(answer: Any) -> list[tuple[str, str]]:
 
 
 def wide(size: int) -> dict[str, Any]:
-    """Return a healthy fingerprint of some ``size`` bytes at least."""
+    """Return a healthy fingerprint of at least about ``size`` bytes."""
     segments = {f"k{number}": "x" * 1_000 for number in range(size // 1_000)}
     return up(NodeInfo={"ID": "i", "AccessibleTopology": {"Segments": segments}})
 
@@ -117,7 +117,7 @@ def test_instances_in_all_and_stored_ones_go_on(tmp_path: Path) -> None:
         assert agent.beat().status == 409, "there may be room by now"
         again = agent.report({**plugins("b", "c"), "a": {"node": down("fire")}})
         assert (again.json["Index"], len(rejected(again))) == (index, 1)
-        # One goes and one comes, in one report.
+        # One report removes an instance and adds another.
         assert rejected(agent.report({**plugins("b", "c"), "a": {"node": None}})) == []
         assert stored(api) == {"b": True, "c": True}
         assert agent.beat().status == 200
@@ -232,7 +232,7 @@ def test_the_bytes_of_a_token(tmp_path: Path, tokens: Tokens) -> None:
         found = rejected(agent.report(full))
         assert [id_ for id_, _ in found] == ["x3"]
         assert "server.max_storage_per_token of 1,048,576 bytes" in found[0][1]
-        # A stored instance may change within its size, and a common one has some to spare.
+        # A stored instance may change within its size, and one of usual size may grow a little.
         full["b"] = {"node": down("Probe failed: a reason of some length")}
         full["a"] = {"node": {**wide(199_000), "Healthy": False}}
         assert [id_ for id_, _ in rejected(agent.report(full))] == ["x3"]
@@ -292,14 +292,14 @@ def size(**details: Any) -> int:
 def test_the_sizes_that_are_counted() -> None:
     assert size() == SIZE_MINIMUM == of_node(Node("n", "vm")).size
     assert 5_000 < size(a="x" * 5_000) < 5_100
-    # One wide character makes all of a text wide in memory, and short texts cost more than long.
+    # One wide character widens a whole text in memory; many short texts cost more than a long one.
     assert size(a="x" * 5_000 + "💾") > 20_000
     assert size(**{f"k{number}": "v" for number in range(1_000)}) > 100_000
     assert size(a=[1] * 1_000) > 60_000
 
 
 def test_a_real_fleet_fits_with_one_token(tmp_path: Path) -> None:
-    """One token has room for 10,000 nodes with ten drivers each, and with full reports on them.
+    """Check that one token has room for full reports of 10,000 nodes with ten drivers each.
 
     The controllers run on three nodes.
     """

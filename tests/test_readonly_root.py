@@ -1,4 +1,4 @@
-"""A server on a read-only root, as containers have it: only its data_dir can be written."""
+"""A server on a read-only root file system, as in containers: only its data_dir is writable."""
 
 from __future__ import annotations
 
@@ -20,8 +20,8 @@ pytestmark = pytest.mark.skipif(os.geteuid() != 0, reason="only root can mount")
 NODE = "11111111-2222-4333-8444-555555555555"
 REPORT_MAXIMUM = 8 << 20
 
-# In a mount namespace of its own: DATA is a tmpfs, all else is read-only, as are the folders that
-# programs take for temporary files.
+# In a new mount namespace: DATA is a tmpfs; all else is read-only, including the folders that
+# programs use for temporary files.
 INNER = """
 set -e
 mount --make-rprivate /
@@ -46,7 +46,7 @@ def here(tmp_path: Path) -> Iterator[Machine]:
 
 
 def report(size: int) -> bytes:
-    """Return a report of that many bytes: healthy instances, and one text that fills it up."""
+    """Return a report of that many bytes: healthy instances, and one text as padding."""
     plugins = {
         f"p{number}": {"node": {"Healthy": True, "HealthDescription": "x" * 4_000}}
         for number in range(4_000 * size // (20 << 20))

@@ -1,6 +1,6 @@
-"""Packages as they come: sound, broken in every way, and two that claim one name.
+"""Packages of every kind: sound ones, broken ones, and two that claim the same name.
 
-Each is really there: a module and its metadata in a folder of ``sys.path``, as pip leaves them.
+Each really exists: a module and its metadata in a folder of ``sys.path``, as pip leaves them.
 """
 
 from __future__ import annotations
@@ -255,7 +255,8 @@ def test_a_package_cannot_take_the_name_of_a_built_in_one(
 
 
 def test_unused_packages_are_named_by_the_list_and_by_health(installer: Installer) -> None:
-    """The list and health name a package without plugins, and one that repeats a built-in name."""
+    """Name, in the list and in health, a package without plugins and one that reuses a built-in
+    name."""
     installer.install("plugind-t-csi", "csi", SOUND.format(name="csi"))
     installer.install("plugind-t-lamp", "lamp", "x = 1")
     with machine(installer.folder) as harness:
@@ -345,7 +346,7 @@ def test_output_of_packages_goes_to_standard_error(installer: Installer) -> None
         assert words in done.stderr
     for words in ("types", "settings"):
         assert f"{words} from below" in done.stderr
-    done = ran("--help", **environ)  # which lists the commands of packages
+    done = ran("--help", **environ)  # the help lists the commands of packages
     assert "commands from below" in done.stderr
     assert done.stdout.startswith("Usage: plugind")
     done = ran("type", "check", "talk", "--json", **environ)
@@ -388,7 +389,7 @@ def test_output_may_be_kept_away_twice_and_without_any(capfd: pytest.CaptureFixt
     for thread, (began, _) in zip(threads, gates, strict=True):
         thread.start()
         began.wait()
-    for thread, (_, goes_on) in zip(threads, gates, strict=True):  # the first ends first
+    for thread, (_, goes_on) in zip(threads, gates, strict=True):  # let the threads end in order
         goes_on.set()
         thread.join()
     print("answer")
@@ -472,7 +473,7 @@ def ran(*words: str, **environ: str) -> subprocess.CompletedProcess[str]:
 
 
 def test_broken_packages_keep_no_server_from_starting(installer: Installer) -> None:
-    """A server starts without broken distributions, and says which and why."""
+    """Start a server despite broken distributions, and say which are broken and why."""
     installer.install("plugind-t-ink", "ink", "raise RuntimeError('no luck')")
     newer = SOUND.format(name="newer").replace("plugind_api = 1", "plugind_api = 2")
     installer.install("plugind-t-newer", "newer", newer)

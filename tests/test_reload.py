@@ -1,4 +1,4 @@
-"""SIGHUP: the changes of its configuration that a running process takes."""
+"""SIGHUP: which changes of its configuration a running process applies."""
 
 from __future__ import annotations
 
@@ -134,7 +134,7 @@ def test_a_working_directory_that_is_gone_does_not_matter(here: Machine) -> None
 
 
 def test_a_reload_that_fails_stops_nothing(tmp_path: Path) -> None:
-    """A reload may fail in the code of a third-party plugin type, and the process goes on."""
+    """Check that the process goes on when a third-party plugin type's code fails in a reload."""
 
     def read() -> NoReturn:
         raise RuntimeError("a fault")

@@ -1,4 +1,4 @@
-"""``plugind reload``, the files by which it finds a process, and what keeps one from starting."""
+"""``plugind reload``, the files by which it finds a process, and mistakes that prevent a start."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ BROKEN = 'namespace "default" {\n  policy = "reed"\n}\n'
 
 @pytest.fixture
 def here(tmp_path: Path) -> Iterator[Machine]:
-    """Yield a machine with the configuration of a server with ACLs, open to lists of plugins."""
+    """Yield a machine with the configuration of a server with ACLs; anyone may list plugins."""
     (tmp_path / "policies").mkdir()
     (tmp_path / "policies/anonymous.hcl").write_text('plugin { policy = "list" }\n')
     (tmp_path / "tokens.hcl").write_text("")
@@ -156,7 +156,7 @@ def test_config_validate_reads_policies_and_tokens(here: Machine) -> None:
 def test_a_mistake_in_policies_or_tokens_stops_the_start(
     here: Machine, file: str, text: str | None, problem: str
 ) -> None:
-    """A mistake stops the start, since a server without those rules might be too open."""
+    """Refuse to start: without the rules that cannot be read the server might be too open."""
     path = here.folder / file
     path.unlink() if text is None else path.write_text(text)
     process = here.start("agent", "--config", here.folder / "server.hcl")

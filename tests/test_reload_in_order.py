@@ -1,4 +1,4 @@
-"""The changes that a reload of a server may make, and their order."""
+"""Which changes a reload of a server may make, and in which order."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""A reload under load: every answer is right by the policies before or by those after it.
+"""A reload under load: every answer follows either the old or the new policies.
 
 The two sets differ in several decisions that one answer shows together, and in the token's policy;
 so an answer made from parts of both would show.
@@ -32,7 +32,7 @@ from tests.support import SECRET, eventually
 THREADS, EACH = 20, 50
 IN_FLIGHT = THREADS * EACH
 BUSY = 429
-"""The status that does not depend on policies, but on how much other clients ask."""
+"""The status that depends on the load from other clients, not on policies."""
 
 NODE_ID = "2f8d0c5e-6f7b-4e0a-9a53-1f6f4f0c8a11"
 REPORT = {"Name": "vm1", "Plugins": {"csi": {}, "exec": {}}}
@@ -62,12 +62,12 @@ class Harness:
     client: Client
 
     def put(self, name: str) -> None:
-        """Put that policy into force, and no other."""
+        """Put the given policy, and no other, into force."""
         write(self.folder, name, self.token)
         self._reload("event=reloaded")
 
     def break_(self, name: str) -> None:
-        """Write a policy with a mistake, beside another set of tokens that has none."""
+        """Write a policy with a mistake, together with another set of tokens without mistakes."""
         write(self.folder, name, self.token)
         (self.folder / "policies/broken.hcl").write_text(BROKEN)
         self._reload("the configuration has a mistake")
@@ -134,7 +134,7 @@ def flip(harness: Harness, address: str, secret: str, asking: list[Future[None]]
 
 
 def now(address: str, secret: str) -> set[str]:
-    """Return the policies by which requests that begin now are answered."""
+    """Return the policies that apply to requests that begin now."""
     return {
         policy_of(number, *eventually(partial(send, address, secret, number)))
         for number in range(len(REQUESTS))
@@ -142,7 +142,7 @@ def now(address: str, secret: str) -> set[str]:
 
 
 def ask(address: str, secret: str, stop: threading.Event, seen: Counter[str]) -> None:
-    """Send EACH requests and read the answers only when all are sent, again and again."""
+    """Send the EACH requests, and read the answers only once all are sent; repeat this."""
     while not stop.is_set():
         with ExitStack() as until_end:
             sent = []
@@ -157,7 +157,7 @@ def ask(address: str, secret: str, stop: threading.Event, seen: Counter[str]) ->
 
 
 def send(address: str, secret: str, number: int) -> tuple[int, bytes] | None:
-    """Return the status and the body of an answer; None when the server is busy."""
+    """Return the status and the body of an answer; None if the server is busy."""
     with connected(address) as sock:
         sock.sendall(request(secret, number))
         status, body = answer(sock)
@@ -186,7 +186,7 @@ def answer(sock: socket.socket) -> tuple[int, bytes]:
 
 
 def policy_of(number: int, status: int, body: bytes) -> str:
-    """Return the policy that an answer was made by, or the answer if it is of none or of both."""
+    """Return the policy that an answer follows, or the answer if it follows none or both."""
     if status != 200:
         return f"{REQUESTS[number]}: {status} {body!r}"
     value = json.loads(body)

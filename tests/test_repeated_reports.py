@@ -1,5 +1,5 @@
-"""A report costs as much as it changes: what is said again is not looked at again, and nothing that
-is new is missed."""
+"""A report costs as much as it changes: repeated parts are not examined again, and no change is
+missed."""
 
 from __future__ import annotations
 
@@ -38,7 +38,7 @@ DETAILS = {
 
 @contextmanager
 def looks(monkeypatch: pytest.MonkeyPatch) -> Iterator[list[InstanceKey]]:
-    """Give the instances that are looked at in the block, in their order."""
+    """Yield the instances that are examined in the block, in order."""
     looked: list[InstanceKey] = []
     whole = preparing.read
 
@@ -252,8 +252,7 @@ def test_a_process_that_is_described_anew_is_taken(harness: Harness) -> None:
 def test_a_report_that_was_prepared_before_a_change_is_worked_out_again(
     harness: Harness,
 ) -> None:
-    """The second report says the same as the one before the first, which was still being written
-    when the second was prepared."""
+    """Send a second report that restores the first state while the change is being written."""
     send(harness, report(a=DETAILS, b=DETAILS))
     harness.store.may_commit.clear()
     with ThreadPoolExecutor(2) as pool:

@@ -1,4 +1,4 @@
-"""No secret may show: a server, an agent and the command line are used in every way.
+"""No secret may be revealed: a server, an agent and the command line are used in every way.
 
 Everything that they wrote, answered and printed is searched afterwards.
 """
@@ -33,7 +33,7 @@ POLICIES = {
 
 
 def traces(secret: str) -> dict[str, bytes]:
-    """Return the forms in which a secret may show: itself, its halves, and its encodings."""
+    """Return the forms in which a secret may appear: itself, its halves, and its encodings."""
     raw = secret.encode()
     found = {
         "itself": raw,
@@ -49,7 +49,7 @@ def traces(secret: str) -> dict[str, bytes]:
         forms[" of its bytes"] = bytes.fromhex(secret)
         found["its bytes"] = bytes.fromhex(secret)
     for name, form in forms.items():
-        for shift in range(3):  # what stands before it moves the groups of base64
+        for shift in range(3):  # preceding bytes shift the groups of base64
             text = base64.b64encode(b"x" * shift + form).rstrip(b"=")[shift and 4 : -4]
             found[f"as base64{name}, {shift}"] = text
             found[f"as base64 for URLs{name}, {shift}"] = text.translate(
@@ -86,7 +86,7 @@ def test_the_search_finds_what_it_looks_for(draw: Callable[[int], str]) -> None:
 
 @dataclass
 class Day:
-    """The processes of a test, and all their output by its place."""
+    """The processes of a test, and all of their output by where it appeared."""
 
     here: Machine
     seen: dict[str, bytes] = field(default_factory=dict)
@@ -107,7 +107,7 @@ class Day:
     def ask(
         self, address: str, method: str, path: str, headers: dict[str, str], body: str = ""
     ) -> bytes:
-        """Send a request, keep all of the answer, and return its body."""
+        """Send a request, keep the whole answer, and return its body."""
         with closing(
             http.client.HTTPConnection(address.partition("//")[2], timeout=PATIENCE)
         ) as client:
@@ -123,7 +123,7 @@ class Day:
                 self.keep(str(file), file.read_bytes())
 
     def look_at_processes(self) -> None:
-        """Keep what processes show to others in /proc."""
+        """Keep what processes reveal to others in /proc."""
         for process in self.here.started:
             for pid in (process.pid, *process.children):
                 for name in ("cmdline", "environ"):
@@ -196,7 +196,7 @@ def serve(day: Day) -> tuple[Process, str]:
 
 
 def start_agents(day: Day, address: str, files: dict[str, Path], reader: str) -> None:
-    """Start an agent whose plugin is seen, and one that is refused."""
+    """Start one agent whose plugin is listed, and one that is refused."""
     day.here.driver("vm1/ebs0.sock")
     more = {"log_level": "DEBUG", "log_json": "true"}
     day.here.agent("vm1", address, client_token_file=str(files["agent"]), **more)
@@ -231,7 +231,7 @@ def ask_everything(day: Day, address: str, known: dict[str, str]) -> None:
     for name in ("management", "reader"):
         own = day.ask(address, "GET", "/v1/acl/token/self", {"X-Nomad-Token": known[name]})
         assert json.loads(own)["SecretID"] == known[name]
-        day.seen.popitem()  # its holder may read it
+        day.seen.popitem()  # the token's owner may read it
     manage = {"X-Nomad-Token": known["management"]}
     (node,) = json.loads(day.ask(address, "GET", "/v1/nodes", manage))
     path = f"/v1/node/{node['ID']}"

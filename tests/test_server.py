@@ -1,4 +1,4 @@
-"""A server at the limits of its process: of open files, of threads."""
+"""A server at the limits of its process: open files and threads."""
 
 from __future__ import annotations
 
@@ -31,7 +31,7 @@ def here(tmp_path: Path) -> Iterator[Machine]:
 def limited(
     folder: Path, limit: int, values: tuple[int, int], *options: str
 ) -> Iterator[tuple[subprocess.Popen[bytes], Path]]:
-    """Start a server with a limit of its process; yield it and its log."""
+    """Start a server whose process has a limit; yield the server and its log."""
     log = folder / "log"
     with log.open("wb") as stream:
         process = subprocess.Popen(
@@ -50,14 +50,14 @@ def limited(
 
 
 def cpu(pid: int) -> float:
-    """Return the seconds of processor time that a process has had."""
+    """Return the seconds of processor time that a process has used."""
     fields = Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()
     return (int(fields[11]) + int(fields[12])) / os.sysconf("SC_CLK_TCK")
 
 
 @pytest.mark.parametrize("values", [(128, 4096), (300, 300)])
 def test_more_connections_than_files_may_be_open(tmp_path: Path, values: tuple[int, int]) -> None:
-    """The soft limit is raised to the hard one; beyond that, idle connections give way."""
+    """Raise the soft limit to the hard one; above that, close idle connections."""
     with limited(tmp_path, resource.RLIMIT_NOFILE, values) as (process, log), ExitStack() as idle:
         address = eventually(lambda: re.search(r"address=(http://\S+)", log.read_text()))[1]
         parts = urlsplit(address)
@@ -152,7 +152,7 @@ def test_a_connection_that_begins_with_tls_is_closed_at_once(tmp_path: Path) -> 
 
 
 def test_that_byte_elsewhere_is_no_tls(tmp_path: Path) -> None:
-    """Only the first byte of a connection counts, and not one in a body or a later request."""
+    """Check the first byte of a connection only, and none in a body or a later request."""
     with serving(tmp_path, live=True) as api:
         assert isinstance(api, Live)
         body = b"PUT /v1/search HTTP/1.1\r\nHost: x\r\nContent-Length: 2\r\n\r\n"
@@ -163,7 +163,7 @@ def test_that_byte_elsewhere_is_no_tls(tmp_path: Path) -> None:
 
 @pytest.mark.parametrize("limit", [64, 256])
 def test_an_agent_with_few_files_reports_all_its_plugins(here: Machine, limit: int) -> None:
-    """An agent reports all plugins under a low limit, since it keeps few files open."""
+    """Check that an agent keeps few files open and so reports all plugins under a low limit."""
     _, client = here.server()
     here.drivers("vm/a.sock", "vm/b.sock")
     agent = here.start(

@@ -23,7 +23,7 @@ FEW = {"server_max_parked": "5", "server_max_reports": "5"}
 
 @pytest.fixture
 def two(tmp_path: Path) -> Iterator[tuple[Api, Api]]:
-    """Return two servers on one store, which only have the store in common."""
+    """Return two servers that have nothing but the store in common."""
     options: dict[str, Any] = {"live": False, "shared": True, **FEW}
     with serving(tmp_path, **options) as one, serving(tmp_path, **options) as other:
         yield one, other
@@ -127,7 +127,7 @@ def test_a_restarted_agent_that_changes_servers_is_no_clone(two: tuple[Api, Api]
     agent.beat(run_id="a")
     agent.api = two[1]
     agent.report({"ebs0": {"node": up()}}, RunID="b")
-    # What the first server heard comes late.
+    # The heartbeat that the first server received reaches the store late.
     two[0].services.liveness.close()
     eventually(lambda: len(two[1].services.store.heard(0).beats) >= 1)
     two[1].services.liveness.close()
@@ -136,7 +136,7 @@ def test_a_restarted_agent_that_changes_servers_is_no_clone(two: tuple[Api, Api]
 
 
 class _Away(Wrapped):
-    """A store of several servers, out of reach."""
+    """A store shared by several servers, currently unreachable."""
 
     has_other_servers = True
 

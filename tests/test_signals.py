@@ -1,4 +1,4 @@
-"""Signals from the first moment on, and the settings that a reload names as needing a restart."""
+"""Signals from the first moment on, and the settings that a reload reports as needing a restart."""
 
 from __future__ import annotations
 
@@ -59,12 +59,12 @@ def test_a_sighup_that_comes_early_is_a_reload_once_it_runs(here: Machine) -> No
 def test_probers_do_not_inherit_a_blocked_signal(here: Machine) -> None:
     agent = here.agent("vm", "http://127.0.0.1:1")
     (prober,) = eventually(lambda: agent.children)
-    eventually(lambda: not blocked(prober))  # as it is until the program is executed
+    eventually(lambda: not blocked(prober))  # blocked until the program is executed
     assert agent.stop() == 0
 
 
 def printed(code: str) -> list[str]:
-    """Return the words that a process of its own prints."""
+    """Return the words that a separate process prints."""
     done = subprocess.run(
         [sys.executable, "-c", code], capture_output=True, text=True, timeout=COMMAND_MAXIMUM
     )
@@ -119,7 +119,8 @@ def test_a_rest_ends_for_a_signal_to_stop_and_for_no_other() -> None:
 
 
 def test_a_process_that_hangs_once_it_has_taken_the_signal_ends_after_its_grace() -> None:
-    """The main thread waits for the signal and takes it; the clock must begin all the same."""
+    """Check that the grace period begins though the main thread, which takes the signal, is
+    waiting."""
     code = (
         "import os, signal, threading\n"
         "from plugind.cli.signals import Signals\n"
@@ -203,12 +204,12 @@ RELOADED = {
     "acl.tokens",
     "client.leave_on_terminate",
 }
-"""In each role. ``plugin_types`` is so on an agent only."""
+"""The settings that a reload applies in each role; an agent also reloads ``plugin_types``."""
 
 
 @pytest.mark.parametrize("roles", ["server", "client", "server client"])
 def test_every_setting_is_either_reloaded_or_named(roles: str) -> None:
-    """The settings that are reloaded are listed here, so that a new one needs a decision."""
+    """List the settings that are reloaded, so that a new setting needs a decision."""
     before = Settings()
     for role in roles.split():
         before = _set(before, (role, "enabled"), True)
@@ -247,7 +248,7 @@ SLOW = "".join(f'plugin "csi" "p{number}" {{ nodes_expected = 1 }}\n' for number
 
 
 def test_an_end_comes_before_reloads_that_wait(here: Machine) -> None:
-    """Only the reload in work is finished before the end, however many wait."""
+    """Finish only the reload in progress before the end, however many are waiting."""
     file = here.folder / "server.hcl"
     file.write_text(CONFIG.format("", SLOW))
     process = here.start("agent", "--config", file)
@@ -258,7 +259,7 @@ def test_an_end_comes_before_reloads_that_wait(here: Machine) -> None:
     one_reload = time.monotonic() - started
     for _ in range(10):
         process.send(signal.SIGHUP)
-        time.sleep(one_reload / 40)  # so that they are ten, and come while the first is in work
+        time.sleep(one_reload / 40)  # ten signals, all during the first reload
     process.send(signal.SIGTERM)
     done = process.logged.count("event=reloaded")
     assert process.popen.wait(PATIENCE) == 0

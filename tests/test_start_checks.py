@@ -24,7 +24,7 @@ SERVER = "ports { http = 0 }\nserver { enabled = true }\n"
 CLIENT = "client { enabled = true }\n"
 DATA = 'data_dir = "data"\n'
 
-# By name: the first file, the second one, changes in their folder, and the message.
+# The first file, the second file, changes to make in their folder, and the expected message.
 Case = tuple[str, str, Callable[[Path], object], str]
 
 
@@ -223,7 +223,7 @@ MISTAKES: dict[str, Case] = {
 }
 
 
-# Commands one after the other in one process, for starting one takes longer than the tests.
+# Runs all commands in one process, because starting a process takes longer than the tests.
 COMMANDS = """
 import contextlib, io, json, sys
 import click
@@ -248,7 +248,7 @@ def run(*words: str | Path) -> subprocess.CompletedProcess[str]:
 
 
 def both(folders: Iterable[Path], wrapper: Sequence[str] = ()) -> list[list[str]]:
-    """Return what both commands print for each folder, where both fail alike."""
+    """Return the output of both commands for each folder; both must fail with the same output."""
     words = [
         [command, str(folder)]
         for folder in folders
@@ -320,7 +320,7 @@ def test_a_file_system_that_takes_no_files(tmp_path: Path) -> None:
 def test_a_port_that_needs_a_capability(tmp_path: Path) -> None:
     configure(
         tmp_path, DATA + SERVER, 'bind_addr = "0.0.0.0"\nports {\n  http = 80\n}\n'
-    )  # in a network of its own, where the first such port is 1024
+    )  # a new network namespace, where ports below 1024 need the capability
     wrapper = ["unshare", "--net", "setpriv", "--bounding-set", "-net_bind_service"]
     (lines,) = both([tmp_path], wrapper)
     assert f"{tmp_path}/20.hcl:3:3: cannot listen on 0.0.0.0 port 80: Permission denied" in lines[0]

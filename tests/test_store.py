@@ -1,4 +1,4 @@
-"""The promises of every store, tested on every installed store."""
+"""The guarantees of every store, tested on every installed store."""
 
 from __future__ import annotations
 
@@ -60,7 +60,7 @@ ARRIVAL = Change(
 
 @pytest.fixture(params=["sqlite"])
 def open_store(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[Open]:
-    """Yield a function that opens the test's store, after it has closed it if it was open."""
+    """Yield a function that opens the test's store, closing it first if it is open."""
     kind = load_registry().stores[request.param]
     opened: list[Store] = []
 
@@ -200,7 +200,7 @@ def test_changes_of_any_size_are_written_and_removed_as_a_whole(
 STEPS = st.lists(
     st.tuples(st.integers(0, 2), st.sampled_from(["put", "drop", "touch"])), max_size=6
 )
-"""Changes, each of one of three plugins."""
+"""Changes, each to one of three plugins."""
 
 
 @settings(max_examples=40, deadline=None)
@@ -210,8 +210,10 @@ def test_changes_together_come_to_what_they_come_to_one_by_one(
     first: list[tuple[int, str]],
     second: list[tuple[int, str]],
 ) -> None:
-    """What a value is at the end, and when its resource was created, does not depend on which
-    changes share a commit."""
+    """Check that results do not depend on which changes share a commit.
+
+    The results are the last value of each resource, and when the resource was created.
+    """
     contents = []
     for batches in ([first, second], [[each] for each in [*first, *second]]):
         store = load_registry().stores["sqlite"](None, tmp_path_factory.mktemp("store"))

@@ -1,4 +1,4 @@
-"""JSON from clients: refused in one line where the standard leaves the meaning open."""
+"""JSON from clients: refused with a one-line error where the standard leaves the meaning open."""
 
 from __future__ import annotations
 
@@ -48,7 +48,7 @@ TOKENS = st.sampled_from(
 
 
 def outcome(read: Callable[[bytes], Any], body: bytes) -> str:
-    """Return the value that a text is read as, or the problem."""
+    """Return the value that a text is parsed as, or the problem."""
     try:
         return repr(read(body))
     except BadRequest as error:
@@ -74,7 +74,7 @@ PAIRS = st.recursive(
     ),
     max_leaves=12,
 )
-"""Values, with tuples of pairs for objects, in which keys may be there twice."""
+"""Values; objects are tuples of pairs, so that a key may appear twice."""
 
 
 def written(value: Any, ascii_: bool, indent: str) -> str:

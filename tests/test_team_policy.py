@@ -1,4 +1,4 @@
-"""The view of a person who has the policy of ``conf/server/acl/policies/team.hcl`` alone."""
+"""What a person sees who has only the policy of ``conf/server/acl/policies/team.hcl``."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ NAMED, UNNAMED = (f"{digit * 8}-2222-4333-8444-555555555555" for digit in "ab")
 
 
 class Harness:
-    """A server with two nodes, one of which reports the process behind its instance."""
+    """A server with two nodes; one of them reports the process behind its instance."""
 
     def __init__(self, api: Live, secret: str, manager: str) -> None:
         self.api = api

@@ -28,7 +28,7 @@ class Killed(BaseException):
 
 
 def kill(thread: OwnedThread) -> None:
-    """Have a thread raise Killed at the next instruction that it executes."""
+    """Make a thread raise Killed at the next instruction that it executes."""
     ident = ctypes.c_ulong(thread.ident or 0)
     assert ctypes.pythonapi.PyThreadState_SetAsyncExc(ident, ctypes.py_object(Killed)) == 1
 
@@ -59,7 +59,7 @@ def owned(server: LiveServer, name: str) -> OwnedThread:
 
 
 def next_worker(server: LiveServer) -> OwnedThread:
-    """Return the worker that gets the next request: the one that has been idle for least time."""
+    """Return the worker that gets the next request: the one that became idle last."""
 
     def found() -> OwnedThread | None:
         all_ = [each for some in server.services.conditions.threads for each in some()]
@@ -68,7 +68,7 @@ def next_worker(server: LiveServer) -> OwnedThread:
         (starter,) = (each for each in all_ if each.name == "workers")
         is_starting = frames[starter.ident or 0].f_code is not threading.Condition.wait.__code__
         if is_starting or len(workers) < SPARE:
-            return None  # one more comes, which would get the next request
+            return None  # one more is starting, and would get the next request
         waiting = [(each, frames[each.ident or 0]) for each in workers]
         idle = {
             each: frame.f_locals
@@ -95,7 +95,7 @@ def shown(server: LiveServer, name: str) -> bool:
 
 
 def flips(api: Api) -> Callable[[], bool]:
-    """Return what reports a change of a plugin's health at each call."""
+    """Return a function that reports a change of a plugin's health at each call."""
     agent = FakeAgent(api)
     state = [False]
 
@@ -107,7 +107,7 @@ def flips(api: Api) -> Callable[[], bool]:
 
 
 WORKER = "the next worker"
-"""Others may get nothing to do for long, and so do not notice that they are to die."""
+"""Whichever worker is next: others may stay idle for long, and so would not raise Killed."""
 
 
 @pytest.mark.parametrize(
@@ -133,7 +133,7 @@ def test_threads_of_the_server(server: LiveServer, name: str) -> None:
     kill(thread)
 
     def dies() -> bool:
-        with suppress(OSError):  # its connection may be the one that the thread had in hand
+        with suppress(OSError):  # the thread may have been serving this connection
             flip()
         return shown(server, thread.name)
 
@@ -141,7 +141,7 @@ def test_threads_of_the_server(server: LiveServer, name: str) -> None:
     assert server.services.condition().ok
     assert "threads that died: 1" in server.services.condition().summary
 
-    # All goes on: changes are announced to who waits and to packages, and nodes go down.
+    # All goes on: waiting clients and packages are notified of changes, and nodes go down.
     count = len(received("t_one"))
     index = server.client.plugins("csi").index
     answers = []
@@ -190,7 +190,7 @@ def agent(server: LiveServer) -> Iterator[Agent]:
 
 
 def died(agent: Agent, thread: OwnedThread) -> None:
-    """Kill a thread of an agent's, and wait until health shows it."""
+    """Kill a thread of an agent, and wait until health shows it."""
     kill(thread)
     text = f"the thread {thread.name} died once (Killed) and was restarted"
     eventually(lambda: text in agent.condition().message)

@@ -1,4 +1,4 @@
-"""Threads with an owner, whose work an exception ends."""
+"""Threads that have an owner, and what happens when an exception ends their work."""
 
 from __future__ import annotations
 

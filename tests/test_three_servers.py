@@ -1,5 +1,4 @@
-"""The example of three servers over three members of etcd starts as it stands, and survives a
-loss."""
+"""The example of three servers and three etcd members starts unchanged, and survives a loss."""
 
 from __future__ import annotations
 
@@ -27,7 +26,7 @@ Program = Callable[..., subprocess.Popen[bytes]]
 
 @pytest.fixture
 def program(tmp_path: Path) -> Iterator[Program]:
-    """Return what starts a program of the machine's, ended with the test."""
+    """Return a function that starts one of the machine's programs, which ends with the test."""
     started: list[subprocess.Popen[bytes]] = []
 
     def start(*command: str | Path) -> subprocess.Popen[bytes]:
@@ -42,7 +41,7 @@ def program(tmp_path: Path) -> Iterator[Program]:
 
 
 def etcd(program: Program, folder: Path, number: int) -> subprocess.Popen[bytes]:
-    """Start a member as it stands in the example, but for its data folder."""
+    """Start a member as the example has it, but with another data folder."""
     text = (CONF / f"etcd-{number}.yml").read_text()
     data = "data-dir: /var/lib/etcd/plugind"
     assert data in text
@@ -76,8 +75,8 @@ def nginx(program: Program, folder: Path) -> subprocess.Popen[bytes]:
 
 
 def node_at(address: str) -> tuple[str, str] | None:
-    """Return the status of the one node, and the health of its plugin; None where it is not known
-    or no server answers."""
+    """Return the status of the one node and the health of its plugin; None if it is not known or no
+    server answers."""
     try:
         with Client(address) as client:
             (node,) = client.nodes().value
@@ -108,7 +107,7 @@ def test_the_example_starts_as_it_stands(tmp_path: Path, program: Program) -> No
         for address in (*ADDRESSES, PROXY):
             eventually(lambda address=address: node_at(address) == healthy)
 
-        # The server that the agent reports to is lost, and a member of etcd.
+        # Lose the server that the agent reports to, and a member of etcd.
         servers[0].kill()
         members[2].kill()
         here.send("vm/ebs0.sock", "fail", "disk on fire")

@@ -1,4 +1,4 @@
-"""How the client reaches a server: proxies, credentials, and other programs that answer."""
+"""How the client reaches a server: proxies, credentials, and other programs that answer instead."""
 
 from __future__ import annotations
 
@@ -66,7 +66,7 @@ class Between:
 
 
 def _is_whole(head: bytes) -> bool:
-    """Return whether a request's head is complete, or never will be, as a TLS handshake."""
+    """Return whether a request's head is complete, or never will be (a TLS handshake)."""
     return b"\r\n\r\n" in head or head.startswith(b"\x16")
 
 
@@ -273,7 +273,7 @@ def test_a_servers_own_503_is_its_answer(api: Live, monkeypatch: pytest.MonkeyPa
 
 
 def test_a_503_of_the_http_server_itself_is_its_answer(tmp_path: Path) -> None:
-    """A 503 at the limit of connections, where none may be closed for another, is an answer."""
+    """Report a 503 at the limit of connections, when none may be closed, as an answer."""
     config = 'server { trusted_proxies = ["127.0.0.0/8"] }'
     with (
         ExitStack() as connections,

@@ -1,4 +1,4 @@
-"""The systemd units in docs/running.md are sound, and make the folders that plugind needs."""
+"""The systemd units in docs/running.md are valid, and create the folders that plugind needs."""
 
 from __future__ import annotations
 

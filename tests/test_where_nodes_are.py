@@ -1,4 +1,4 @@
-"""The addresses that clients are given: of a node by its agent, of a server by its listener."""
+"""The addresses that clients get: a node's from its agent, a server's from its listener."""
 
 from __future__ import annotations
 
@@ -30,7 +30,7 @@ client {
 
 @contextmanager
 def node(config: str = "", **settings: str) -> Iterator[Any]:
-    """Yield a node as a server shows it, of an agent with this configuration."""
+    """Yield a node as a server shows it, reported by an agent with this configuration."""
     with live_server() as server, run_agent(server.address, config, types="exec", **settings):
         (stub,) = eventually(lambda: server.client.nodes().value)
         yield {**server.client.node(stub["ID"]).value, "stub": stub}
@@ -59,7 +59,7 @@ def test_a_node_has_the_address_that_it_advertises(advertise: str, host: str, ht
 
 @contextmanager
 def roles(folder: Path, config: str = "", **settings: str) -> Iterator[int]:
-    """Run a process's roles in this one; yield the port that its server listens on."""
+    """Run a process's roles in this process; yield the port that its server listens on."""
     with reserved_port() as port:
         given = {"server_enabled": "true", "ports_http": str(port), **settings}
         loaded, registry = load(folder, config, given)
@@ -72,7 +72,7 @@ def roles(folder: Path, config: str = "", **settings: str) -> Iterator[int]:
 
 
 def given_addresses(port: int) -> set[str]:
-    """Return every address of the server that its answers have."""
+    """Return every address of the server that appears in its answers."""
 
     def ask(path: str) -> Any:
         return requests.get(f"http://127.0.0.1:{port}{path}", timeout=PATIENCE).json()

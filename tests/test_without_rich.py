@@ -1,4 +1,4 @@
-"""structlog does without rich in plugind's own processes, and in no others."""
+"""structlog runs without rich in plugind's own processes, and only in those."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ def test_a_process_of_plugind_has_no_rich(module: str) -> None:
 
 
 def test_a_server_of_wsgi_has_no_rich() -> None:
-    """Import the module, which starts the server, with a configuration that is not there."""
+    """Import the module, which starts the server, with a configuration that does not exist."""
     code = "try:\n    import plugind.wsgi\nexcept SystemExit as end:\n    assert end.code == 3"
     assert run(code) == ["False", "False"]
 

@@ -1,4 +1,4 @@
-"""A server of several worker processes, real ones on a free port."""
+"""A server of several worker processes: real processes on a free port."""
 
 from __future__ import annotations
 
@@ -75,7 +75,7 @@ def test_a_killed_worker_is_replaced_and_requests_go_on(here: Machine) -> None:
     other = made.connection(made.workers[1])
     killed = made.workers[0]
     os.kill(killed, signal.SIGKILL)
-    for _ in range(50):  # nothing is lost in a queue of the worker's own: they share one
+    for _ in range(50):  # no connection is lost in a queue of the worker: all share one
         assert Client(made.client.address).plugins("csi").value == []
     made.replaced(killed)
     eventually(lambda: "worker 1 died once (SIGKILL) and was restarted" in health(other)[1])
@@ -105,7 +105,7 @@ def test_a_stop_ends_parked_queries_and_all_workers_in_time(here: Machine) -> No
 def test_a_signal_to_the_whole_group_ends_it_in_order(
     here: Machine, number: signal.Signals
 ) -> None:
-    """A terminal and systemd send signals to all processes."""
+    """Signal all processes at once, as a terminal and systemd do."""
     made = crew(here)
     workers = made.workers
     made.process.send_all(number)
@@ -222,7 +222,7 @@ def test_workers_with_another_http_server_are_kept_in_the_same_way(
     os.kill(killed, signal.SIGKILL)
     made.replaced(killed, count=1)
     parked = made.connection(made.workers[0])
-    # A worker may answer before the process that keeps it has noticed that it does.
+    # A worker may answer before its parent process has noticed that the worker is ready.
     eventually(lambda: "worker 1 died once (SIGKILL) and was restarted" in health(parked)[1])
     index = parked.call("GET", "/v1/plugins?type=csi").index
     parked.send("GET", f"/v1/plugins?type=csi&index={index}&wait=10m")
@@ -238,7 +238,7 @@ def test_workers_with_another_http_server_are_kept_in_the_same_way(
 
 
 def lists(made: Crew, worker: int) -> float:
-    """Return the number of all lists of plugins, as one worker has it."""
+    """Return how many lists of plugins were requested in all, as one worker reports it."""
     connection = made.connection(worker)
     found = counted(connection, "plugind_http_requests", "endpoint")
     connection.close()
@@ -328,14 +328,14 @@ def started(here: Machine) -> Crew:
 
 
 def token(here: Machine) -> dict[str, str]:
-    """Write a file with a new management token alone; return the header with it."""
+    """Write a file that has only a new management token; return the header with it."""
     secret, drawn = draw("boss", "management", (), None)
     (here.folder / "tokens.hcl").write_text(block(drawn))
     return {"X-Nomad-Token": secret}
 
 
 def statuses(made: Crew, headers: dict[str, str]) -> list[int]:
-    """Return the statuses of a read from each worker."""
+    """Return the status of a read from each worker."""
     return [
         each.call("GET", "/v1/plugins?type=csi", headers=headers).status for each in made.each()
     ]
@@ -397,7 +397,7 @@ def test_a_mistake_in_a_reload_changes_nothing_and_shows(here: Machine) -> None:
 
 
 def test_a_worker_that_takes_no_reload_is_replaced_by_one_that_has_it(here: Machine) -> None:
-    """A worker that was stopped must not come back with tokens that were revoked meanwhile."""
+    """Check that a worker that was stopped does not return with tokens revoked in the meantime."""
     old = token(here)
     made = started(here)
     stopped = made.workers[0]
@@ -423,7 +423,7 @@ def test_nothing_secret_is_in_arguments_or_variables(here: Machine) -> None:
     assert made.process.stop() == 0
 
 
-# The client role beside it.
+# With the client role in the same process.
 
 
 def test_a_client_beside_workers_runs_in_the_parent_and_shows_in_health(here: Machine) -> None:
@@ -445,7 +445,7 @@ def test_a_client_beside_workers_runs_in_the_parent_and_shows_in_health(here: Ma
 
 
 def test_requests_during_kills_fail_for_a_moment_only(here: Machine) -> None:
-    """Only the connections that a killed worker had accepted are lost."""
+    """Check that only the connections that a killed worker had accepted are lost."""
     made = crew(here)
     failures: list[PlugindError] = []
     ended = threading.Event()

@@ -1,4 +1,4 @@
-"""Only the server's clock decides since when something is so, and even that can be corrected."""
+"""Only the server's clock decides the start time of a state, and even that can be corrected."""
 
 from __future__ import annotations
 

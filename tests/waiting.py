@@ -1,4 +1,4 @@
-"""Wait in the calling thread for a callback, by the adapter that the HTTP server uses."""
+"""Wait in the calling thread for a callback, through the adapter that the HTTP server uses."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ Leave = Callable[[], None]
 
 
 class Client:
-    """A connection whose client leaves when a test says so."""
+    """A connection whose client leaves when the test says so."""
 
     def __init__(self, *, has_left: bool = False) -> None:
         self.calls: list[Leave | None] = []

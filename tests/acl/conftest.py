@@ -10,5 +10,5 @@ from plugind.config.tree import Place
 
 @pytest.fixture(scope="session", autouse=True)
 def _grammar() -> None:
-    """Load the grammar once: where nothing is cached yet, its first use takes seconds."""
+    """Load the grammar once: its first use takes seconds if nothing is cached yet."""
     parse_text("", Place("warm"))

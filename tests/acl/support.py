@@ -1,4 +1,4 @@
-"""Plugin types that policies name, and short ways to read policies and tokens."""
+"""Plugin types that policies name, and short functions for loading policies and tokens."""
 
 from __future__ import annotations
 
@@ -35,7 +35,7 @@ _ACCESSORS = itertools.count(1)  # the same in every process that collects the t
 
 
 def write(folder: Path, files: Mapping[str, str]) -> Path:
-    """Write the files of policies into a folder, and return the folder."""
+    """Write policy files into a folder, and return the folder."""
     folder.mkdir(parents=True, exist_ok=True)
     for name, text in files.items():
         (folder / name).write_text(text)
@@ -58,7 +58,7 @@ def tokens(folder: Path, text: str, **files: str) -> Acl:
 
 
 def token(secret: str, **settings: str) -> str:
-    """Return the block of a token; ``settings`` are HCL, those left out are made up."""
+    """Return the block of a token; ``settings`` are HCL, and missing ones are generated."""
     hash = hashlib.sha256(secret.encode()).hexdigest()
     made_up = {"accessor": f'"{uuid.UUID(int=next(_ACCESSORS))}"', "hash": f'"sha256:{hash}"'}
     lines = (f"  {name} = {value}\n" for name, value in {**made_up, **settings}.items() if value)
@@ -66,7 +66,7 @@ def token(secret: str, **settings: str) -> str:
 
 
 def mistakes_of(raised: pytest.ExceptionInfo[ConfigError]) -> list[str]:
-    """Return the mistakes, with the names of files for their paths."""
+    """Return the mistakes, with file names in place of paths."""
     found = raised.value.mistakes
     assert list(found) == sorted(found)
     assert all("\n" not in mistake.text for mistake in found)

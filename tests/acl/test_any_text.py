@@ -1,4 +1,4 @@
-"""Any text in files of policies and tokens either loads, or its mistakes are reported."""
+"""Any text in policy and token files either loads, or its mistakes are reported."""
 
 from __future__ import annotations
 
@@ -31,7 +31,7 @@ files = st.dictionaries(words, values, max_size=4)
 
 
 def hcl(value: Any) -> str:
-    """Write a value as HCL does."""
+    """Write a value as HCL."""
     if isinstance(value, dict):
         return "{" + ", ".join(f"{json.dumps(k)} = {hcl(v)}" for k, v in value.items()) + "}"
     if isinstance(value, list):
@@ -40,7 +40,7 @@ def hcl(value: Any) -> str:
 
 
 def as_blocks(given: dict[str, Any]) -> str:
-    """Write objects as blocks where HCL has such a name, everything else as attributes."""
+    """Write objects as blocks if HCL has a block of that name, all else as attributes."""
     lines = []
     for name, value in given.items():
         if isinstance(value, dict) and name.isidentifier():
@@ -52,7 +52,7 @@ def as_blocks(given: dict[str, Any]) -> str:
 
 
 def loaded(folder: Path, tokens: Path) -> tuple[list[Mistake], set[str]]:
-    """Return the mistakes or warnings, and the policies' names."""
+    """Return the mistakes or warnings, and the names of the policies."""
     try:
         acl = load_acl(folder, tokens, TYPES)
     except ConfigError as error:

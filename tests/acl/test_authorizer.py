@@ -1,4 +1,4 @@
-"""Decisions: the rules of precedence one by one, and all of them against a naive second opinion."""
+"""Decisions: the rules of precedence one by one, and all of them against a naive implementation."""
 
 # A row of a table reads best on one line.
 # ruff: noqa: E501
@@ -227,7 +227,7 @@ def test_another_namespace_gives_no_more_than_the_default_one(
 
 
 def test_registering_is_granted_by_any_namespace(tmp_path: Path) -> None:
-    """A report names no namespace, so a rule for any of them grants the right."""
+    """Grant the right through a rule for any namespace, because a report names none."""
     register = 'namespace "*" { capabilities = ["disk-register-plugin"] }'
     rights = authorizer(tmp_path, a=f"{LISTED}\n{register}")
     assert by(rights.may_register("disk", "*")) == "allow a.hcl:2"
@@ -352,7 +352,7 @@ class Naive:
 
 
 def matches(pattern: str, namespace: str) -> int | None:
-    """Return how many characters the stars of a pattern match; None where it does not match."""
+    """Return the number of characters that a pattern's stars match; None if it does not match."""
     found = re.fullmatch("(.*)".join(map(re.escape, pattern.split("*"))), namespace)
     return sum(map(len, found.groups())) if found else None
 

@@ -1,4 +1,4 @@
-"""``plugind acl``, as people and programs use it."""
+"""The ``plugind acl`` commands, as people and programs use them."""
 
 from __future__ import annotations
 

@@ -1,5 +1,5 @@
-"""Files made to be slow or deep are refused, or read, within a tenth of a second of processor
-time; so are decisions about names made to be slow."""
+"""Files crafted to be slow or deep are read or refused within a tenth of a second of processor
+time; so are decisions about names crafted to be slow."""
 
 from __future__ import annotations
 
@@ -48,7 +48,7 @@ def soon() -> Iterator[None]:
 
 @pytest.fixture(autouse=True)
 def parser(tmp_path: Path) -> None:
-    """Build the parser, which its first use does."""
+    """Build the parser, which otherwise happens at its first use."""
     policies(tmp_path / "first", first='node { policy = "read" }')
 
 

@@ -70,7 +70,7 @@ def test_a_type_brings_its_capabilities(tmp_path: Path) -> None:
 
 
 def test_a_capability_of_a_type_opens_no_other(tmp_path: Path) -> None:
-    """The capabilities that installed types define for Nomad's policies grant nothing here."""
+    """Check that capabilities that types define for Nomad's policies grant nothing here."""
     types = load_registry().types
     brought = {name: type_.capabilities for name, type_ in types.items() if type_.capabilities}
     assert brought

@@ -1,6 +1,6 @@
-"""The kinds of policies that Nomad takes and refuses, each in a small file of our own.
+"""The kinds of policies that Nomad accepts and refuses, each in a small file written for this test.
 
-Nomad refuses all that is refused here, and loads all that loads here.
+Nomad refuses everything that is refused here, and loads everything that loads here.
 """
 
 # A row of a table reads best on one line.

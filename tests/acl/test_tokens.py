@@ -1,4 +1,4 @@
-"""Tokens: what a file of them says, who a secret belongs to, and that no secret is ever shown."""
+"""Tokens: what a file of them says, who owns a secret, and that no secret is ever shown."""
 
 # A row of a table reads best on one line.
 # ruff: noqa: E501
@@ -240,7 +240,7 @@ def test_looking_up_takes_no_time_among_many() -> None:
 
 @pytest.mark.soak
 def test_ten_thousand_tokens_load(tmp_path: Path) -> None:
-    """Ten thousand tokens are 2 MB of HCL."""
+    """Load ten thousand tokens, which are 2 MB of HCL."""
     blocks = [
         token(str(number), accessor=f'"{uuid.uuid4()}"', policies='["reader"]')
         for number in range(10_000)

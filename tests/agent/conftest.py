@@ -1,4 +1,4 @@
-"""The shared fixtures of the agent's tests: a supervisor of the scripted type, a fake server."""
+"""Fixtures shared by the agent's tests: a supervisor of the scripted type, a fake server."""
 
 from __future__ import annotations
 
@@ -29,7 +29,7 @@ StartSupervisor = Callable[..., "Scripted"]
 
 
 class Scripted:
-    """A supervisor of the scripted type, and its folder to write scripts in."""
+    """A supervisor of the scripted type, and the folder for its scripts."""
 
     def __init__(self, folder: Path, **options: Any) -> None:
         self.folder = folder
@@ -46,7 +46,7 @@ class Scripted:
         self.shown.append(self.plugins())
 
     def order(self, name: str, text: str) -> None:
-        """Write a script whole, so that no probe reads half of it."""
+        """Write a script in one step, so that no probe reads half of it."""
         part = self.folder / f".part-{name}"
         part.write_text(text)
         os.replace(part, self.folder / name)
@@ -57,14 +57,14 @@ class Scripted:
         self.poke()
 
     def poke(self) -> None:
-        """Have the prober look at once, if it listens; it looks by itself every second."""
+        """Make the prober look at once, if it listens; otherwise it looks every second."""
         with suppress(OSError):
             fifo = os.open(self.folder / ".changed", os.O_WRONLY | os.O_NONBLOCK)
             os.write(fifo, b"\n")
             os.close(fifo)
 
     def plugins(self) -> dict[str, Any]:
-        """Return the plugins of a report now, without times."""
+        """Return the plugins of a report made now, without times."""
         state = self.supervisor.state
         plugins = report.build(ORIGIN, {"scripted": state})["Plugins"].get("scripted", {})
         return {
@@ -76,20 +76,19 @@ class Scripted:
         eventually(lambda: self.plugins() == expected, what=self.plugins)
 
     def has_shown(self, expected: dict[str, Any]) -> None:
-        """Wait for a state that may be over before anybody looks."""
+        """Wait for a state that may already be over when the test looks."""
         eventually(lambda: expected in self.shown, what=self.plugins)
 
 
 def _short(fingerprint: Any) -> Any:
-    """Return a fingerprint's health and description, which is all that the scripted type
-    reports."""
+    """Return a fingerprint's health and description: the scripted type reports nothing else."""
     return fingerprint and (fingerprint["Healthy"], fingerprint.get("HealthDescription"))
 
 
 @pytest.fixture
 def scripted(tmp_path: Path) -> Iterator[StartSupervisor]:
-    """Yield a function that makes supervisors over ``tmp_path``, not started; stop them at the
-    end."""
+    """Yield a function that makes supervisors on ``tmp_path`` without starting them; stop them at
+    the end."""
     made: list[Scripted] = []
 
     def make(**options: Any) -> Scripted:
@@ -103,14 +102,14 @@ def scripted(tmp_path: Path) -> Iterator[StartSupervisor]:
 
 @pytest.fixture
 def log() -> Iterator[list[Any]]:
-    """Yield the entries that this process logs."""
+    """Yield the log entries of this process."""
     with capture_logs() as entries:
         yield entries
 
 
 @pytest.fixture
 def fake_server() -> Iterator[FakeServer]:
-    """Yield a small server that takes reports."""
+    """Yield a small server that accepts reports."""
     fake_server = FakeServer()
     yield fake_server
     fake_server.close()

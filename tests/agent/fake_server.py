@@ -16,7 +16,7 @@ Wrong = tuple[int, bytes]
 
 
 class FakeServer:
-    """Takes reports and heartbeats, and keeps them in the order they came.
+    """Accept reports and heartbeats, and keep them in order of arrival.
 
     ``wrong(path)`` may return a status and body to answer instead, with ``retry_after`` as a header
     unless that is ""; a redirection leads ``elsewhere``.
@@ -42,7 +42,7 @@ class FakeServer:
         self._open = True
 
     def close(self) -> None:
-        """Answer nothing from here on, on open connections either."""
+        """Stop answering, even on open connections."""
         if self._open:
             self._open = False
             self._server.shutdown()

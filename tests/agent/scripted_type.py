@@ -121,7 +121,7 @@ class ScriptedProber(Prober):
         sys.exit("bye")
 
     def nap(self, target: Path) -> Any:
-        """Fail once, at the alarm."""
+        """Fail once, on the alarm signal."""
         napping = self._folder / f".napping-{target.name}"
         if not napping.exists():
             napping.touch()
@@ -142,8 +142,7 @@ class ScriptedProber(Prober):
         return {(target.name, "node"): {"Healthy": True}}
 
     def remember(self, target: Path) -> Any:
-        """Report the folder for state, and how often the prober was asked there in all its
-        lives."""
+        """Report the state folder, and how often the prober was asked there in all its lives."""
         assert self.state_dir is not None
         file = self.state_dir / target.name
         if not hasattr(self, "_asked"):

@@ -1,4 +1,4 @@
-"""The agent as a whole: real probers' processes on one side, a real HTTP server on the other."""
+"""The agent as a whole: real prober processes on one side, a real HTTP server on the other."""
 
 from __future__ import annotations
 
@@ -145,7 +145,7 @@ def test_stop_leaves_no_thread_and_no_process(
 
 
 class Blocks(dict[str, dict[str, Any]]):
-    """Settings blocks of scripted types, as configuration would have them."""
+    """Settings blocks of scripted types, as a configuration would have them."""
 
     def with_type(self, type: str, folder: Path, **more: Any) -> Blocks:
         return Blocks({**self, type: {"folder": str(folder), **SCHEDULE, **more}})

@@ -1,4 +1,4 @@
-"""The limits of one plugin type's instances, and of all of a node's together."""
+"""The limits on the instances of one plugin type, and on all those of a node together."""
 
 from __future__ import annotations
 
@@ -190,7 +190,7 @@ def test_a_flood_of_new_instances_is_not_remembered_forever() -> None:
 
 
 def test_a_server_takes_what_fits_and_not_what_does_not(tmp_path: Path) -> None:
-    """A server takes a report at both limits, of instances and bytes, and refuses a larger one."""
+    """Accept a report at both limits, of instances and bytes, and refuse a larger one."""
     sick = {"Healthy": False, "HealthDescription": "x" * 4_096}
     flood = {f"p{number}": dict.fromkeys(("controller", "node"), sick) for number in range(900)}
     small = {f"p{number}": {"check": {"Healthy": True}} for number in range(4_000)}
@@ -203,7 +203,7 @@ def test_a_server_takes_what_fits_and_not_what_does_not(tmp_path: Path) -> None:
 
 
 def test_allocations_count_and_go_with_what_names_them(tmp_path: Path) -> None:
-    """A server takes that many instances and allocations, with that many bytes together."""
+    """Accept that many instances and allocations, with that many bytes together."""
     described = {"Name": "x" * 2_000, "JobID": "y" * 2_000, "TaskGroup": "", "CreateTime": 1}
     ids = [str(uuid.UUID(int=number)) for number in range(5_000)]
     flood = {id: {"node": {"Healthy": True, "AllocID": id}} for id in ids}

@@ -1,4 +1,4 @@
-"""Targets whose probes have not succeeded yet: under which plugin they are shown, or where else."""
+"""Targets whose probes have not succeeded yet: the plugin under which they are shown, if any."""
 
 from __future__ import annotations
 
@@ -65,7 +65,7 @@ def test_a_target_that_fails_from_the_start_is_shown_as_its_type_names_it(
 def test_a_target_that_hangs_from_the_start_is_shown_too(scripted: StartSupervisor) -> None:
     made = start(scripted, HANGS, vol_as_node="hang")
     made.shows({"vol": {"node": (False, "no answer within 200ms")}})
-    (made.folder / "vol@as-node").write_text("")  # it ends
+    (made.folder / "vol@as-node").write_text("")  # ends the hanging probe
 
 
 def test_a_target_that_ends_the_process_at_its_first_probe_is_shown(

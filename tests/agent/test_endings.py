@@ -1,6 +1,6 @@
 """How processes end: probers end with their agent, child processes with their prober or check.
 
-All are real processes. They get SIGKILL where nothing may depend on an orderly end.
+All are real processes. They get SIGKILL if nothing may depend on an orderly end.
 """
 
 from __future__ import annotations
@@ -100,7 +100,8 @@ def test_children_of_a_killed_prober_end_with_it(rogue: Rogue) -> None:
 
 
 def test_a_prober_whose_agent_ended_before_it_asked_for_its_end(tmp_path: Path) -> None:
-    """A prober ends when its parent is not the agent that wrote its input, complete as that is."""
+    """End a prober whose parent is not the agent that wrote its input, even if the input is
+    complete."""
     orders = b'{"settings": {"folder": "%b"}, "before": null, "shown": [], "agent": 1}\n'
     environ = {**os.environ, "PYTHONPATH": str(ROOT)}
     pipe = subprocess.PIPE
@@ -132,7 +133,7 @@ CHECKS = """
 
 
 def starting_a_daemon(here: Machine) -> tuple[Process, int]:
-    """Start an agent whose check starts a daemon outside its group; return the agent and the ID."""
+    """Start an agent whose check starts a daemon outside its group; return both (one by ID)."""
     once, pid, script = (here.folder / name for name in ("once", "pid", "script"))
     script.write_text(DAEMON.format(once, pid))
     script.chmod(0o755)
@@ -143,7 +144,7 @@ def starting_a_daemon(here: Machine) -> tuple[Process, int]:
 
 @pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGKILL])
 def test_a_process_that_left_the_group_of_its_check(here: Machine, number: signal.Signals) -> None:
-    """The agent ends such a process on SIGTERM; after SIGKILL only the unit's cgroup ends it."""
+    """Expect the agent to end it on SIGTERM; after SIGKILL only the unit's cgroup ends it."""
     agent, escaped = starting_a_daemon(here)
     assert alive(escaped)
     probers = agent.children
@@ -169,7 +170,7 @@ def test_an_orphan_of_a_check_ends_while_the_agent_lives(here: Machine) -> None:
 
 
 def test_other_children_keep_their_exit_statuses(tmp_path: Path) -> None:
-    """A package in the server's process may start programs, which are no orphans."""
+    """Leave alone the programs that a package starts in the server's process; none is an orphan."""
     code = (
         "import subprocess, sys, time\n"
         "from plugind.agent.supervisor.orphans import LOOK_INTERVAL, Orphans\n"

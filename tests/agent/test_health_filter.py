@@ -1,4 +1,4 @@
-"""The reported health of a target after a series of probes, in short examples and random ones."""
+"""The reported health of a target after a series of probes: short examples and random ones."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ def settings(unhealthy_after: int = 1) -> Settings:
 
 
 def short(reported: Found | Failed) -> str:
-    """Return the description of the node's half, with "!" before that of an unhealthy one."""
+    """Return the description of the node's half, with "!" before that of an unhealthy half."""
     if isinstance(reported, Failed):
         return f"!{reported.reason}"
     fingerprint = reported.instances[NODE]

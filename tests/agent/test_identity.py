@@ -1,4 +1,4 @@
-"""A node's ID and secret: drawn once, kept, never made up again, never shared."""
+"""A node's ID and secret: generated once, kept, never replaced and never shared."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""An agent keeps no connection open that it does not need for a while."""
+"""An agent keeps no connection open while it does not need it for some time."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ def here(tmp_path: Path) -> Iterator[Machine]:
 
 @pytest.mark.alone
 def test_an_agent_has_no_connection_open_between_heartbeats(here: Machine) -> None:
-    """An agent has no open connection while it waits some 2.7 s for its next heartbeat."""
+    """Check that none is open while an agent waits some 2.7 s for its next heartbeat."""
     log = here.folder / "access.log"
     server, client = here.server(server_heartbeat_ttl="9s", server_access_log=str(log))
     port = urlsplit(client.address).port

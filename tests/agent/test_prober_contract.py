@@ -1,4 +1,4 @@
-"""What the core does for a prober: a folder for state, and reports on its targets and itself."""
+"""What the core provides to a prober: a state folder, and reports on its targets and itself."""
 
 from __future__ import annotations
 

@@ -91,7 +91,8 @@ def after(history: list[Any]) -> TypeState:
 
 
 class Naive:
-    """The rules, implemented naively: who shows what, who had what, and what needs a null."""
+    """The rules, implemented naively: which target shows an instance, which had one, which need a
+    null."""
 
     def __init__(self) -> None:
         self.good: dict[str, dict[tuple[str, str], Any]] = {}

@@ -1,4 +1,4 @@
-"""The reporter against small real servers that answer well, wrongly, or not at all."""
+"""The reporter with small real servers that answer well, wrongly, or not at all."""
 
 from __future__ import annotations
 
@@ -30,7 +30,7 @@ NODE = Identity("7f1e4c26-3ad8-4a01-9a2b-5c8f26b9d1aa", "the node's secret", -1)
 
 
 class Subject:
-    """A reporter of a number, and what of it was acknowledged."""
+    """A reporter of a number, and the reports of it that were acknowledged."""
 
     def __init__(self, *desks: FakeServer, **options: Any) -> None:
         self.number = 0
@@ -290,7 +290,7 @@ def test_refusals_are_retried_slowly() -> None:
 def test_a_redirection_is_not_followed(
     fake_server: FakeServer, second_server: FakeServer, start: Start
 ) -> None:
-    """A redirected agent would give its secret to a server that was never configured."""
+    """Refuse, or an agent would give its secret to a server that was never configured."""
     with closing(FakeServer()) as other:
         fake_server.elsewhere = other.address
         fake_server.wrong = lambda path: (307, b'{"Digest": "d", "HeartbeatTTL": 1}')
@@ -364,7 +364,7 @@ def test_the_first_report_waits_until_all_was_looked_at(
     subject.become(1)
     subject.become(2)
     assert not fake_server.calls
-    subject.number = 3  # before it is ready, for it may look at once
+    subject.number = 3  # before it is ready, because it may look at once
     ready.set()
     subject.become(3)
     eventually(lambda: subject.acknowledged)

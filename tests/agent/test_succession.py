@@ -1,4 +1,4 @@
-"""What a prober may report beyond health: successions, and targets named by configuration."""
+"""What a prober may report besides health: successions, and targets named by the configuration."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ def claim(rank: int | None = None, of: str = "p", *, healthy: bool = True) -> di
 
 
 def reported(*claims: dict[str, Any], configured: frozenset[str] = frozenset()) -> dict[str, Any]:
-    """Return the report of the instance that targets t0, t1 ... give."""
+    """Return the report of the instance that the targets t0, t1 ... provide."""
     names = frozenset(f"t{number}" for number in range(len(claims)))
     state = TypeState().after(Targets(names, configured=configured))
     for number, each in enumerate(claims):

@@ -1,4 +1,4 @@
-"""A prober's process under its supervisor: real processes, controlled by files."""
+"""A prober process under its supervisor: real processes, controlled by files."""
 
 from __future__ import annotations
 
@@ -339,7 +339,7 @@ def test_stop_ends_a_prober_that_hangs(scripted: StartSupervisor) -> None:
     eventually(lambda: p.plugins())
     hanging = p.supervisor.pid
     assert hanging is not None
-    with promised(SOON):  # the end of its input is enough
+    with promised(SOON):  # the end of its input stops it
         p.supervisor.stop()
     assert not is_running(hanging)
     p.supervisor.stop()

@@ -1,4 +1,4 @@
-"""The agent's log of its own instances: one line for each change of health, with names."""
+"""The agent's log of its own instances: one line with names for each change of health."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""A probe that finds what it found before costs one look at its result."""
+"""A probe with the same result as before costs a single look at the result."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ SETTINGS = Settings(1.5, 3.0, 1, 0, 1_000)
 
 
 class Rig:
-    """A target whose probes are made by the test, one at a time."""
+    """A target with probes that the test makes, one at a time."""
 
     def __init__(self, size: int = 10_000, settings: Settings = SETTINGS) -> None:
         self.sent: list[Message] = []
@@ -48,7 +48,7 @@ class Rig:
         return examine(self.found, ["node"], 1_000, last)
 
     def probe(self, found: Any) -> list[Message]:
-        """Probe once; return what is sent of it."""
+        """Probe once; return the part of the result that is sent."""
         self.found = found
         before = len(self.sent)
         self.target._end(self.target._outcome(), 0.001)
@@ -61,7 +61,7 @@ def healthy(**more: Any) -> Mapping[Any, Any]:
 
 @pytest.fixture
 def encodings(monkeypatch: pytest.MonkeyPatch) -> list[Any]:
-    """Give what is encoded as JSON from now on."""
+    """Yield the values that are encoded as JSON from now on."""
     encoded: list[Any] = []
 
     def dumps(value: Any, **options: Any) -> str:
@@ -146,7 +146,7 @@ def test_an_unchanged_result_gets_room_once_there_is_some() -> None:
 
 
 def test_notes_of_the_filter_are_sent_once() -> None:
-    """While failures are still allowed, each result is the last one with a note."""
+    """Send such a note once; during allowed failures, each result is the last one with a note."""
     rig = Rig(settings=Settings(1.5, 3.0, 3, 0, 1_000))
     rig.probe(healthy())
     assert len(rig.probe(ProbeFailed("fire"))) == 1

@@ -1,6 +1,6 @@
-"""Every test of the API runs in process and against a live server of each kind on SQLite, and in
-process on SQLite as several processes share it and on etcd. ``make soak`` asks what agents and
-readers do of several servers in turn, on each store that they can share."""
+"""Each test of the API runs in process and against a live server of each kind on SQLite, and in
+process on etcd and on SQLite as several processes share it. ``make soak`` also sends the requests
+of agents and readers to several servers in turn, on each store that servers can share."""
 
 from __future__ import annotations
 
@@ -16,7 +16,8 @@ from tests.store.etcd.members import Member, members
 from tests.support import Api, FakeAgent, etcd_block, serving
 
 FEW_THREADS = {"server_max_parked": "20", "server_max_reports": "20"}
-"""A server starts a thread for each at its start: hundreds by default, which takes a while."""
+"""Settings for few threads: at its start a server starts one per place, by default hundreds, which
+takes a while."""
 
 
 ASGI = ["granian", "uvicorn"]
@@ -24,7 +25,7 @@ WAYS = ["in-process", "live", *ASGI, "several"]
 
 
 OFTEN = {"test_blocking", "test_reads", "test_writes", "test_replies", "test_admission"}
-"""The modules whose tests run on every kind of server in ``make test-long``; the others do in
+"""The modules whose tests run on every kind of server in ``make test-long``; other modules do so in
 ``make soak``."""
 
 
@@ -33,18 +34,18 @@ OF_SEVERAL = {
     "shared-processes": ["processes"],
     "etcd-members": ["processes", "etcd_members"],
 }
-"""The stores of several servers, with the fixtures that they need: two processes on one database
-of SQLite, and three servers over three members of etcd, each of which prefers another member. A
-test that starts a server of its own has no part in it: it is about the limits, the start or the end
+"""The stores of several servers, with the fixtures that they need: two processes on one SQLite
+database, and three servers on three members of etcd, each preferring a different member. Tests that
+start a server of their own do not use these stores: they are about the limits, the start or the end
 of one server."""
 
 ON_EACH_STORE = {"test_blocking", "test_reads", "test_writes"}
-"""The modules whose tests run on each store in ``make test-long``; the others do in ``make
+"""The modules whose tests run on each store in ``make test-long``; other modules do so in ``make
 soak``."""
 
 
 def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:
-    """Run each test on each store, but on SQLite alone where it is marked so."""
+    """Run each test on each store, or on SQLite only if it is marked so."""
     alone = metafunc.definition.get_closest_marker("sqlite")
     is_asked_of_several = Path(metafunc.module.__file__).stem in ON_EACH_STORE
     stores = [*STORES, *OF_SEVERAL] if is_asked_of_several else STORES
@@ -56,8 +57,8 @@ def _given(item: pytest.Item) -> dict[str, object]:
 
 
 def _is_needless(item: pytest.Item) -> bool:
-    """Return whether a test differs from others in a server that the store has no part in, or is
-    not of the servers that its store is for."""
+    """Return whether a test repeats others: its server is of a kind that does not depend on the
+    store, or is not one of the servers that its store is for."""
     given = _given(item)
     is_of_several = given.get("api", given.get("asked")) == "several"
     if is_of_several is not (given.get("store") in OF_SEVERAL):
@@ -70,7 +71,7 @@ def _is_needless(item: pytest.Item) -> bool:
 
 @pytest.hookimpl(tryfirst=True)
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """Leave most tests on the servers of ASGI and on other stores to ``make soak``: they take
+    """Leave most tests on ASGI servers and other stores to ``make soak``, because they take
     minutes."""
     here = Path(__file__).parent
     items[:] = [item for item in items if item.path.parent != here or not _is_needless(item)]
@@ -108,21 +109,21 @@ def processes() -> Iterator[list[HostProcess]]:
 
 @pytest.fixture(scope="module", autouse=True)
 def store(request: pytest.FixtureRequest) -> Iterator[str]:
-    """Choose the store of every server that a test starts in its process."""
+    """Choose the store for every server that a test starts in its process."""
     with pytest.MonkeyPatch.context() as patch:
         if request.param == "shared":
             patch.setenv("TEST_SHARED", "1")
         elif request.param == "etcd":
             patch.setenv("TEST_ETCD", request.getfixturevalue("etcd_address"))
         elif request.param in OF_SEVERAL:
-            for name in OF_SEVERAL[request.param]:  # before a test begins, for they outlast it
+            for name in OF_SEVERAL[request.param]:  # before a test begins, because they outlast it
                 request.getfixturevalue(name)
         yield request.param
 
 
 @contextmanager
 def serve(request: pytest.FixtureRequest, folder: Path) -> Iterator[Api]:
-    """Serve from a folder in the way that a fixture has as its parameter."""
+    """Serve from a folder in the way that a fixture's parameter names."""
     way = request.param
     if way == "several":
         served: AbstractContextManager[Api] = _several(request, folder)
@@ -134,7 +135,7 @@ def serve(request: pytest.FixtureRequest, folder: Path) -> Iterator[Api]:
 
 
 def _several(request: pytest.FixtureRequest, folder: Path) -> AbstractContextManager[Api]:
-    """Serve from a folder by several servers."""
+    """Serve from a folder with several servers."""
     found = request.getfixturevalue("processes")
     if request.getfixturevalue("store") == "shared-processes":
         return several(found[:2], [("", folder)] * 2, **FEW_THREADS)
@@ -157,7 +158,7 @@ def api(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[Api]:
 def asked(
     request: pytest.FixtureRequest, store: str, tmp_path_factory: pytest.TempPathFactory
 ) -> Iterator[Api]:
-    """Return a server that holds nothing, for all tests of a module that only ask."""
+    """Return a server that holds nothing, shared by all tests of a module that only read."""
     with serve(request, tmp_path_factory.mktemp("asked")) as served:
         yield served
 

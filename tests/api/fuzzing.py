@@ -1,4 +1,4 @@
-"""Random requests made from the OpenAPI document, and the checks that every answer has to pass."""
+"""Random requests made from the OpenAPI document, and the checks that every answer must pass."""
 
 from __future__ import annotations
 
@@ -67,7 +67,7 @@ def acl_config(folder: Path) -> tuple[str, dict[str, str]]:
 
 
 def strict(document: Any) -> Any:
-    """Return the document, with nothing allowed in an answer that it does not name."""
+    """Return the document, changed to allow nothing in an answer that it does not name."""
     made = copy.deepcopy(document)
     for schema in made["components"]["schemas"].values():
         schema.setdefault("additionalProperties", False)
@@ -76,9 +76,9 @@ def strict(document: Any) -> Any:
 
 @dataclass
 class Asker:
-    """Asks a live server with one token ("" for none); counts what it answers.
+    """Send requests to a live server with one token ("" for none), and count the answers.
 
-    ``deputy`` is the token with which the catalogue is filled again where requests emptied it.
+    ``deputy`` is the token with which the catalogue is refilled after requests have emptied it.
     """
 
     api: Any
@@ -98,7 +98,7 @@ class Asker:
         return self.api.call("GET", "/v1/openapi.json").json
 
     def fill(self) -> None:
-        """Report the node and its plugin, healthy and not, unless they are there."""
+        """Report the node and its plugin, healthy and unhealthy, unless they exist."""
         if self.agent.beat().status != 200:
             plugins = {"ebs0": {"controller": up(AllocID=ALLOCATION), "node": down()}}
             about = {"Name": "ebs.ebs[7]", "JobID": "ebs", "TaskGroup": "ebs", "CreateTime": 7}
@@ -106,7 +106,7 @@ class Asker:
             assert report.status == 200
 
     def ask(self, case: Case, *, aimed: bool) -> int:
-        """Send a request, check all of the answer, and return its status."""
+        """Send a request, check the whole answer, and return its status."""
         if aimed:
             self.fill()
         if aimed and isinstance(case.body, dict) and "Digest" in case.body:
@@ -123,7 +123,7 @@ class Asker:
 
 
 def fuzz(askers: Iterable[Asker], examples: int, *, derandomize: bool, document: Any) -> None:
-    """Have the askers call each operation ``examples`` times with valid and with other requests."""
+    """Call each operation ``examples`` times per asker, with valid and with invalid requests."""
     everybody = tuple(askers)
     for path in list(document["paths"].values()):
         for method in [each for each, one in path.items() if _is_endless(one)]:
@@ -152,7 +152,7 @@ def _fuzz(askers: Sequence[Asker], operation: Any, mode: GenerationMode, often: 
     )
     def ask(case: Case, aimed: bool, filter: str) -> None:
         if case.query and "index" in case.query:
-            case.query["wait"] = "5ms"  # nobody has minutes
+            case.query["wait"] = "5ms"  # no test waits for minutes
         if aimed:
             aim(case, filter)
         for asker in askers:
@@ -164,7 +164,7 @@ def _fuzz(askers: Sequence[Asker], operation: Any, mode: GenerationMode, often: 
 
 
 def aim(case: Case, filter: str) -> None:
-    """Aim a request at existing objects, since random names seldom meet any."""
+    """Make a request address existing objects, because random names rarely match any."""
     known = {
         "type": "csi",
         "id": "ebs0",
@@ -184,7 +184,7 @@ def aim(case: Case, filter: str) -> None:
 
 
 def check_tone(status: int, body: bytes) -> None:
-    """Fail if an error is longer than a line of text or shows internals."""
+    """Fail if an error is longer than one line or reveals internals."""
     assert b"Traceback" not in body
     assert b"<html" not in body.lower()
     if status >= 400 and not body.startswith((b"{", b"[")):

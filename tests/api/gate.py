@@ -36,7 +36,7 @@ POLICIES = {
     "near": 'namespace "*" { policy = "deny" }\nnamespace "def*" { policy = "read" }',
     "far": 'namespace "*" { policy = "read" }\nnamespace "def*" { policy = "deny" }',
 }
-"""By name; each but the last four has one rule."""
+"""Policies by name; each but the last four has one rule."""
 
 CLIENTS = {
     **{name: [name] for name in POLICIES},
@@ -75,7 +75,7 @@ _KNOW = _LIST_CSI | _LIST_EXEC | _READ_CSI | _NODES | only("exec-read", "apps")
 _BEAT = only("csi-register", "exec-register", "node-write")
 _SEE = _READ_CSI | _NODES | only("exec-read")
 _FOLLOW = only()
-"""No caller here has both the nodes and the plugins."""
+"""No caller here may read both nodes and plugins."""
 
 _NAMESPACE = _LIST_CSI | _LIST_EXEC | _READ_CSI | _BEAT | only("exec-read")
 _AGENT = only("agent-read", "agent-write")
@@ -86,7 +86,7 @@ _OF_CSI_LIST = only("csi-list", "denied list")
 class Request:
     """One request, the callers who may send it, and the status that they get.
 
-    ``in_body``: the rights that it needs depend on the body.
+    With ``in_body``, the rights that it needs depend on the body.
     """
 
     method: str

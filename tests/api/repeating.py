@@ -1,6 +1,6 @@
-"""A server that gives answers again, beside one over the same catalogue that never does.
+"""A server that repeats kept answers, next to one on the same catalogue that never does.
 
-Each request is sent twice through the first and once to the second, and the answers are compared.
+Each request is sent twice to the first server and once to the second, and the answers are compared.
 """
 
 from __future__ import annotations
@@ -59,17 +59,17 @@ RIGHTS = {
 """Policies by name."""
 
 VALID_FOR = 1_000
-"""Seconds that a token is valid for."""
+"""Seconds for which a token is valid."""
 
 KEPT = re.compile(r"/v1/(plugins\?type=\w+|plugin/\w+/[\w%-]+|nodes|node/[\w-]+(/allocations)?)")
-"""The paths of answers that anybody with the same rights would get."""
+"""The paths whose answers are the same for everyone with the same rights."""
 
 MANAGER, READER, OTHER, NOBODY, UNKNOWN = "manager", "reader", "other", "nobody", "unknown"
 
 
 @dataclass(frozen=True)
 class Read:
-    """A read; ``match`` is an index into the tags that were seen before, -1 for none."""
+    """A read; ``match`` is an index into the tags seen so far, -1 for none."""
 
     path: str
     holder: str = READER
@@ -88,7 +88,7 @@ class Read:
 
 
 Step = tuple[str, tuple[Any, ...]]
-"""A call of a method of the world, by name, with its arguments."""
+"""A call of a method of the world: its name and arguments."""
 
 
 class InLoop:
@@ -142,7 +142,7 @@ class InLoop:
 
 
 def _never(given: Repeats) -> None:
-    """Have a server give no answer again."""
+    """Make a server repeat no answer."""
     given.find = lambda key, has_waited=False: None  # type: ignore[method-assign]
     given.keep = lambda *arguments: None  # type: ignore[method-assign]
 
@@ -167,7 +167,7 @@ def _asgi(services: Services) -> Iterator[tuple[Api, Api]]:
 
 @contextmanager
 def _waitress(services: Services) -> Iterator[tuple[Api, Api]]:
-    """Serve by waitress, whose loop gives the answers again that leave their connection open."""
+    """Serve with waitress, whose loop repeats the answers that leave their connection open."""
     with ExitStack() as until_end:
         made: list[Api] = []
         for is_new in (False, True):
@@ -187,7 +187,7 @@ WAYS = {"wsgi": _wsgi, "asgi": _asgi, WAITRESS: _waitress}
 
 @dataclass
 class World:
-    """A catalogue behind both servers; ``newly`` is the one that gives no answer again."""
+    """A catalogue behind both servers; ``newly`` is the server that repeats no answer."""
 
     services: Services
     folder: Path
@@ -199,7 +199,7 @@ class World:
     tags: list[str] = field(default_factory=list)
     changes: int = 0
     given: int = 0
-    """How many answers were given again."""
+    """The number of answers that were repeated."""
 
     def __post_init__(self) -> None:
         self.held: dict[str, int | None] = {READER: None, OTHER: None, MANAGER: None}
@@ -215,13 +215,13 @@ class World:
         _never(made.repeats)
         return made
 
-    # What may happen.
+    # The steps.
 
     def report(self, node: int, plugins: Mapping[str, Any]) -> None:
         assert self.agents[node].report(plugins).status in (200, 403)
 
     def silence(self, node: int) -> None:
-        """Have a node counted as down."""
+        """Mark a node as down."""
         if self.services.catalogue.has_node(NODES[node]):
             self.services.intake.silence([NODES[node]])
 
@@ -245,12 +245,12 @@ class World:
         self.reload()
 
     def grant(self, holder: str, expires: bool) -> None:
-        """Grant a token, with an end or without."""
+        """Grant a token, with or without an expiry."""
         self.held[holder] = time.time_ns() + VALID_FOR * SECOND if expires else None
         self.reload()
 
     def expire(self) -> None:
-        """Let time go by until all tokens that have an end are expired."""
+        """Let time pass until all tokens with an expiry have expired."""
         self.offset += (VALID_FOR + 1) * SECOND
 
     def reload(self) -> None:
@@ -259,8 +259,8 @@ class World:
         self.services.reload(settings)
 
     def degrade(self, text: str) -> None:
-        """Have the code of the plugin type fail on plugins from the next change of one on, which
-        comes now; "" ends it, without a change."""
+        """Make the plugin type's code fail on plugins from their next change on, and change one
+        now; "" ends the failure, without a change."""
         catalogue = self.services.catalogue
         vars(catalogue).pop("plugin", None)
         if not text:
@@ -277,10 +277,10 @@ class World:
 
         catalogue.plugin = degraded  # type: ignore[method-assign]
 
-    # What is compared.
+    # The comparison.
 
     def read(self, read: Read) -> None:
-        """Read twice where answers are given again, and once where they are not."""
+        """Read twice from the server that repeats answers, and once from the other."""
         headers, given = self._headers(read), self.given
         answers = [
             api.call(read.method, read.target, None, headers)
@@ -324,14 +324,14 @@ def _timeless(answer: Answer) -> Answer:
 def write_tokens(
     folder: Path, tokens: Mapping[str, tuple[str, Token]], held: Mapping[str, int | None]
 ) -> None:
-    """Write the file of those tokens that are held, each with when it expires."""
+    """Write the file of the tokens in use, each with its expiry."""
     made = [replace(tokens[name][1], expires=expires) for name, expires in held.items()]
     (folder / "tokens.hcl").write_text("".join(map(block, made)))
 
 
 @contextmanager
 def world(way: str, wire: str = "nomad") -> Iterator[World]:
-    """Serve in one of the ways, in a folder that goes at the end."""
+    """Serve in one of the ways, in a folder that is removed at the end."""
     with TemporaryDirectory() as name, ExitStack() as until_end:
         folder = Path(name)
         (folder / "policies").mkdir()
@@ -344,7 +344,7 @@ def world(way: str, wire: str = "nomad") -> Iterator[World]:
         config = on_etcd(folder, f'wire = "{wire}"\n{acl_block(folder)}')
         services = Services(*load(folder, config, FLAGS), folder)
         until_end.callback(services.close)
-        # To let go of answers only frees memory.
+        # Dropping answers only frees memory.
         answers = services.catalogue.answers
         answers.drop = lambda resources: None  # type: ignore[method-assign]
         answers.clear = lambda: None  # type: ignore[method-assign]
@@ -363,7 +363,7 @@ def world(way: str, wire: str = "nomad") -> Iterator[World]:
 
 
 class Mutant(NamedTuple):
-    """A fault: a function of a module or a class in which one text is another."""
+    """A fault: a function of a module or class with one text in it replaced by another."""
 
     name: str
     owner: Any
@@ -409,4 +409,4 @@ MUTANTS = [
     Mutant("abbreviated", Flow, "_read", "source.is_kept and", "True and"),
     Mutant("degraded", Flow, "_read", "    is_kept = False\n", "    pass\n"),
 ]
-"""Faults by which a server gives an answer that does not hold, or no more."""
+"""Faults by which a server gives an answer that is wrong, or no longer right."""

@@ -1,5 +1,5 @@
-"""Several servers on one store as one Api, each in a process of its own: every request goes to the
-next of them, so that what one has taken is asked of another."""
+"""Several servers on one store as one Api, each in its own process: every request goes to the next
+server in turn, so data accepted by one is read from another."""
 
 from __future__ import annotations
 
@@ -40,7 +40,7 @@ class Host:
 
 
 class HostProcess(BaseManager):
-    """A process in which ``host`` makes a Host."""
+    """A process in which ``host`` creates a Host."""
 
     host: Any
 
@@ -50,7 +50,7 @@ HostProcess.register("host", Host)
 
 @contextmanager
 def host_processes(number: int) -> Iterator[list[HostProcess]]:
-    """Run processes for servers."""
+    """Run processes for that number of servers."""
     with ExitStack() as until_end:
         found = [HostProcess(ctx=multiprocessing.get_context("spawn")) for _ in range(number)]
         for each in found:
@@ -61,7 +61,7 @@ def host_processes(number: int) -> Iterator[list[HostProcess]]:
 
 @dataclass
 class Catalogues:
-    """What tests ask of a server's catalogue, of all of them."""
+    """The parts of a catalogue that tests use, combined over all servers."""
 
     hosts: Sequence[Any]
 
@@ -72,7 +72,7 @@ class Catalogues:
 
 @dataclass
 class Several:
-    """Servers that answer in turn. ``services`` has what tests ask of a server's parts."""
+    """Servers that answer in turn. ``services`` has the parts of a server that tests use."""
 
     services: Any
     servers: Sequence[Live]
@@ -91,7 +91,7 @@ class Several:
 def several(
     processes: Sequence[HostProcess], places: Sequence[tuple[str, Path]], **flags: str
 ) -> Iterator[Several]:
-    """Serve in each process, with a configuration and a data directory of its own."""
+    """Serve in each process, each with its own configuration and data directory."""
     with ExitStack() as until_end:
         hosts = []
         for process, place in zip(processes, places, strict=True):

@@ -50,7 +50,7 @@ def configured(folder: Path, log: Path) -> tuple[str, str, str]:
 
 
 def message(api: Api) -> str:
-    """Return what the health of a server says."""
+    """Return the message of a server's health."""
     return str(api.call("GET", "/v1/agent/health").json["server"]["message"])
 
 
@@ -197,7 +197,7 @@ def test_a_line_holds_no_control_characters(tmp_path: Path, text: str) -> None:
 @pytest.mark.parametrize(
     ("request_", "status", "method", "path"),
     [
-        (b"GET /v1/x HTTP/1.1\r\nno header\r\n\r\n", 400, "", ""),  # none of it is believed
+        (b"GET /v1/x HTTP/1.1\r\nno header\r\n\r\n", 400, "", ""),  # none of it is trusted
         (b"PUT /v1/search HTTP/1.1\r\nContent-Length: 17000000\r\n\r\n", 413, "PUT", "/v1/search"),
         (b"PUT /v1/y HTTP/1.1\r\nTransfer-Encoding: gzip\r\n\r\n", 501, "PUT", "/v1/y"),
     ],
@@ -219,9 +219,9 @@ def test_what_the_http_server_refuses_is_logged(
 
 
 def test_two_lengths_end_the_connection_and_are_logged(tmp_path: Path) -> None:
-    """A request with two lengths ends its connection (RFC 9112, section 6.1).
+    """End the connection after a request with two lengths (RFC 9112, section 6.1).
 
-    A proxy in front may have cut the requests differently.
+    A proxy in front may have divided the bytes into requests differently.
     """
     log = tmp_path / "access.log"
     smuggled = b"GET /v1/regions HTTP/1.1\r\nHost: x\r\n\r\n"
@@ -240,7 +240,7 @@ def test_two_lengths_end_the_connection_and_are_logged(tmp_path: Path) -> None:
 
 @pytest.fixture
 def logged(tmp_path: Path) -> Iterator[AccessLog]:
-    """Return a log whose thread writes nothing of itself."""
+    """Yield a log whose own thread writes nothing."""
     with (
         patch.object(AccessLog, "_run", lambda self: None),
         patch("time.time_ns", lambda: 10**18 + 1),  # so that all lines are of one length
@@ -299,7 +299,7 @@ def test_the_end_writes_what_waits(tmp_path: Path) -> None:
 def test_lines_do_not_wait_without_bound(
     tmp_path: Path, logged: AccessLog, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """Who has one line too many writes them all, so that a thread that is late loses none."""
+    """Let the caller that adds one line too many write them all, so a late thread loses none."""
     monkeypatch.setattr(access_log, "LINES_MAXIMUM", 10)
     lines_of(logged, *map(str, range(9)))
     assert (tmp_path / "access.log").read_text() == ""

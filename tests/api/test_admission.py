@@ -1,4 +1,4 @@
-"""Reports that are refused for now: who has to come again, and what health says."""
+"""Reports that are refused for now: which agents must come again, and what health says."""
 
 from __future__ import annotations
 
@@ -136,7 +136,7 @@ def test_reports_hold_no_thread_of_an_asgi_server_while_they_are_committed(
 def test_heartbeats_that_take_nodes_back_wait_for_one_commit(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, http: str
 ) -> None:
-    monkeypatch.setattr("plugind.serve.pool.LONG", 600.0)  # no thread begins because others wait
+    monkeypatch.setattr("plugind.serve.pool.LONG", 600.0)  # waiting requests start no thread
     may_commit, count = threading.Event(), 3 * REPORTERS
     with serving(tmp_path, live=True, http=http) as api, ThreadPoolExecutor(count) as pool:
         agents = [FakeAgent(api) for _ in range(count)]
@@ -204,7 +204,7 @@ def test_health_says_for_how_long_changes_have_waited(
     may_commit, store = threading.Event(), api.services.store
     commit = store.commit
     monkeypatch.setattr("plugind.serve.conditions._LATE", 0.1)
-    monkeypatch.setattr("plugind.intake.writer.SLOW", 300.0)  # or health would turn red
+    monkeypatch.setattr("plugind.intake.writer.SLOW", 300.0)  # otherwise health would fail
     monkeypatch.setattr(
         store, "commit", lambda changes: (may_commit.wait(PATIENCE), commit(changes))[1]
     )
@@ -224,7 +224,7 @@ def test_health_says_for_how_long_changes_have_waited(
 
 
 def test_a_body_that_comes_with_a_request_for_the_root(tmp_path: Path) -> None:
-    """The head of such a request is checked, though the root is no endpoint of the API."""
+    """Check the head of such a request, though the root is no endpoint of the API."""
     with serving(tmp_path, live=True) as api:
         headers = {"Transfer-Encoding": "chunked"}
         assert api.call("GET", "/", b"1\r\nx\r\n0\r\n\r\n", headers).status == 200

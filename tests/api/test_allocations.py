@@ -1,4 +1,4 @@
-"""The processes behind instances, as Nomad's tools are shown them: allocations."""
+"""The processes behind instances, which Nomad's tools see as allocations."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Availability over the API: of a plugin, and of the instances of a node."""
+"""Availability in the API: of a plugin, and of the instances of a node."""
 
 from __future__ import annotations
 
@@ -71,7 +71,7 @@ def test_one_window_of_its_own(api: Api, agent: FakeAgent) -> None:
 
 
 def test_time_before_the_server_ran_is_unknown(api: Api, agent: FakeAgent) -> None:
-    """The declaration is from before any history, and no server ran then."""
+    """Declare a plugin before any history, when no server was running."""
     api.services.intake.declare([Declaration(PluginKey("csi", "none"), {"node": 2})])
     (found,) = read(api, "/v1/plugin/csi/none/availability")
     assert found["Windows"][2]["Observed"] == found["Windows"][2]["Unhealthy"] > 0

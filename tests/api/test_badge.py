@@ -1,4 +1,4 @@
-"""Badges: what they say, that text in them is only text, and that clients may keep them."""
+"""Badges: their texts, which are always escaped, and how long clients may keep them."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Blocking queries: woken by their own resource and by nothing else, and never parked forever."""
+"""Blocking queries: woken only by their own resource, and never parked forever."""
 
 from __future__ import annotations
 
@@ -113,7 +113,7 @@ def test_a_timeout_brings_the_current_state(api: Api, agent: FakeAgent) -> None:
 
 @pytest.mark.parametrize("index", [0, 1, 99, 2**64 - 1])
 def test_indexes_that_are_answered_at_once(api: Api, agent: FakeAgent, index: int) -> None:
-    """A past index is answered at once, and so is one that this store has not reached yet."""
+    """Check a past index, and one that this store has not reached yet."""
     agent.report({"ebs0": {"node": up()}})
     for path in (f"{LIST}&index={index}", f"/v1/plugin/csi/ebs0?index={index}"):
         with promised(SOON):
@@ -180,7 +180,7 @@ def test_beyond_the_cap_is_429_and_plain_reads_go_on(tmp_path: Path) -> None:
 def test_queries_of_resources_that_never_change_take_no_other_ones_place(
     tmp_path: Path, path: str, status: int
 ) -> None:
-    """A query of such a resource waits for an index, as far as there is room, without spinning."""
+    """Check that such queries wait, up to their own limit, and leave places for others."""
     with serving(tmp_path, live=True, server_max_parked="1") as api, ThreadPoolExecutor(9) as pool:
         agent, other = FakeAgent(api), FakeAgent(api, name="vm2")
         agent.report({"ebs0": {"node": up()}})
@@ -215,7 +215,7 @@ def test_a_client_that_goes_away_frees_its_place(tmp_path: Path) -> None:
 
 
 def test_150_parked_queries_do_not_slow_a_plain_one(tmp_path: Path) -> None:
-    """Sleeping threads cost no processor time, which is measured here instead of elapsed time."""
+    """Measure processor time, which sleeping threads do not use, instead of elapsed time."""
     with serving(tmp_path, live=True) as api, ThreadPoolExecutor(150) as pool:
         agent = FakeAgent(api)
         agent.report({"ebs0": {"node": up()}})

@@ -1,4 +1,4 @@
-"""A filter decodes the rows that it looks at, for fields that no filter asked for before."""
+"""A filter decodes the rows that it examines, for fields that no earlier filter used."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ COUNT = 50
 
 @pytest.fixture
 def decoded(monkeypatch: pytest.MonkeyPatch) -> list[bytes]:
-    """Return the rows that filters decode from now on."""
+    """Yield the rows that filters decode from now on."""
     seen: list[bytes] = []
 
     def loads(body: bytes) -> Any:

@@ -1,4 +1,4 @@
-"""The text of a 403: the words that Nomad's clients look for, and the rights that were missing."""
+"""The text of a 403: the words that Nomad's clients expect, and the rights that were missing."""
 
 from __future__ import annotations
 

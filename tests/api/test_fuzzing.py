@@ -1,4 +1,4 @@
-"""Every answer to any request is one that the OpenAPI document describes."""
+"""Every answer to any request matches the OpenAPI document."""
 
 from __future__ import annotations
 
@@ -18,10 +18,10 @@ from tests.support import serving
 OPEN = {f"{each.method} {each.path}" for each in TABLE if each.need is no_token}
 
 EMPTY_HANDED = {"GET /v1/plugins", "GET /v1/namespaces"}
-"""What answers without rights: empty lists."""
+"""Operations that answer callers without rights with empty lists."""
 
 BY_SECRET = {"DELETE /v1/node/{node_id}"}
-"""What the node's own secret allows as well."""
+"""Operations that the node's own secret also allows."""
 
 
 @pytest.fixture
@@ -41,7 +41,7 @@ def askers(tmp_path: Path) -> Iterator[dict[str, Asker]]:
 
 
 def check(askers: dict[str, Asker]) -> None:
-    """Fail unless the requests met what they were to meet."""
+    """Fail unless the requests reached every operation that they should reach."""
     everything = [askers[name].statuses for name in ("acls off", "management")]
     for label in everything[0]:
         assert any(statuses[label][200] for statuses in everything), f"nothing came of {label}"
@@ -67,7 +67,7 @@ def test_many_random_requests(askers: dict[str, Asker]) -> None:
 
 
 def row_of(document: Any) -> Any:
-    """Return the document's schema of a node in the list."""
+    """Return the document's schema for a node in the list."""
     answer = document["paths"]["/v1/nodes"]["get"]["responses"]["200"]
     ref = answer["content"]["application/json"]["schema"]["items"]["$ref"]
     return document["components"]["schemas"][ref.rpartition("/")[2]]

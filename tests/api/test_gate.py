@@ -35,7 +35,7 @@ OF_NODE = {"X-Plugind-Node-Secret": SECRET}
 
 @pytest.fixture
 def made(tmp_path: Path) -> Gate:
-    """Return the few callers that most tests need."""
+    """Return the few callers that most tests use."""
     return gate(
         tmp_path,
         *("csi-list", "csi-register", "node-read", "node-write", "denied node", "of no policy"),
@@ -68,7 +68,7 @@ def test_every_endpoint_stands_in_the_table_of_this_test() -> None:
 
 @pytest.mark.parametrize("anonymous", [False, True])
 def test_every_request_with_every_caller(tmp_path: Path, anonymous: bool) -> None:
-    """Each caller has exactly the rights of the table.
+    """Check that each caller has exactly the rights of the table.
 
     With a policy for callers without a token, these may do what a token with that policy may,
     except read their own token; all other rights stay the same.
@@ -106,7 +106,7 @@ class Watched(Services):
 
 
 def test_a_request_looks_up_policies_and_tokens_once(tmp_path: Path, made: Gate) -> None:
-    """A second lookup, after a reload, would mix two sets of them in one answer."""
+    """Look them up once: a second lookup after a reload would mix two sets in one answer."""
     (tmp_path / "config.hcl").write_text(made.config)
     flags = {"data_dir": str(tmp_path), "server_enabled": "true"}
     settings, registry = load_settings([tmp_path / "config.hcl"], flags, None)
@@ -131,7 +131,7 @@ def expected(request: Request, name: str) -> tuple[int, str]:
 def explained(
     api: Api, made: Gate, request: Request, name: str, *, allowed: bool
 ) -> list[tuple[Any, ...]]:
-    """Return what ``plugind acl explain`` says where it differs from the server's answer."""
+    """Return the decision of ``plugind acl explain`` if it differs from the server's answer."""
     if request.in_body or name == UNKNOWN or (name == EXPIRED and EXPIRED in request.allowed):
         return []
     services = api.services
@@ -181,7 +181,7 @@ def test_a_token_may_come_in_either_header(api: Api, made: Gate) -> None:
 
 
 def test_headers_that_count_as_no_token(api: Api) -> None:
-    """Such requests have the rights of callers without a token, and get no error about a token."""
+    """Treat such requests as sent without a token, with no error about a token."""
     for headers in (
         {"X-Nomad-Token": ""},
         {"X-Nomad-Token": "   "},
@@ -301,7 +301,7 @@ def test_after_an_unpin_no_secret_forgets_the_node(api: Api, made: Gate) -> None
 
 
 def test_no_answer_reveals_whether_something_exists(api: Api, made: Gate) -> None:
-    """Callers without rights get the same answer for existing and missing resources."""
+    """Give callers without rights the same answer for existing and missing resources."""
     for there, gone in (
         ("/v1/plugin/csi/ebs0", "/v1/plugin/csi/none"),
         (NODE, NODE.replace("2f8d", "0000")),

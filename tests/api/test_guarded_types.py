@@ -1,4 +1,4 @@
-"""A server with a plugin type whose code raises, hangs or gives nonsense for one plugin."""
+"""A server with a plugin type whose code raises, hangs or returns nonsense for one plugin."""
 
 from __future__ import annotations
 
@@ -58,7 +58,7 @@ def report(api: Api, **more: dict[str, Any]) -> None:
 
 
 def look(api: Api) -> tuple[dict[str, Any], str]:
-    """Read the list and search, each in under 100 ms, and return ``ODD``'s row and the ETag."""
+    """Read the list and search, each in under 100 ms; return the row of ``ODD`` and the ETag."""
     with promised(0.1):
         answer = api.call("GET", "/v1/plugins?type=lamp")
     rows = {row["ID"]: row for row in answer.json}

@@ -1,4 +1,4 @@
-"""What happened before: the history of a plugin and of a node."""
+"""The past: the history of a plugin and of a node."""
 
 from __future__ import annotations
 
@@ -111,7 +111,7 @@ def test_pages_give_every_row_once(api: Api, flipped: FakeAgent, per_page: int) 
         token = answer.headers.get("x-nomad-nexttoken", "")
         if not token:
             break
-        # What happens meanwhile moves no page.
+        # A change in between shifts no page.
         flipped.report({"other": {"node": up()}})
     assert paged == whole
 
@@ -243,7 +243,7 @@ def test_a_new_server_has_no_history(asked: Api) -> None:
 
 @pytest.mark.parametrize("path", ["/v1/history", EBS0])
 def test_what_the_plugin_does_not_show_wakes_its_history(tmp_path: Path, path: str) -> None:
-    """To expect as many instances as are known is not seen in the plugin, but it is in history."""
+    """Declare as many instances as are known, which changes the history but not the plugin."""
     with serving(tmp_path, live=True) as api, ThreadPoolExecutor(1) as pool:
         FakeAgent(api).report({"ebs0": {"node": up()}})
         index = api.call("GET", path).index
@@ -278,7 +278,7 @@ SEEN = {
     "plugin-read": {"csi", "exec"},
     "management": {"csi", "exec", ""},
 }
-"""The types of the rows that a token sees; "" is that of a node's own rows."""
+"""The types of the rows that a token may see; "" stands for a node's own rows."""
 
 
 def test_nothing_of_another_type_or_of_nodes_leaks(

@@ -1,4 +1,4 @@
-"""Kept answers never show: in any sequence of steps, each answer is as if it were newly made."""
+"""Keeping answers is invisible: after any steps, each answer is as if it were newly made."""
 
 from __future__ import annotations
 
@@ -69,7 +69,7 @@ STEPS = st.lists(st.one_of(READS, REPORTS), min_size=5, max_size=40)
 
 
 class World:
-    """A server with tokens, which gives each answer twice: as kept, and newly made."""
+    """A server with tokens, which gives each answer twice: kept, and newly made."""
 
     def __init__(self, api: Api, headers: dict[str, dict[str, str]]) -> None:
         self.api = api
@@ -96,7 +96,7 @@ class World:
 
 
 def _without_age(answer: Answer) -> Answer:
-    """Return an answer without the time since the store was heard, which no answer keeps."""
+    """Return an answer without the time since the store was last heard, which is never kept."""
     headers = {k: v for k, v in answer.headers.items() if k != "x-nomad-lastcontact"}
     return replace(answer, headers=headers)
 
@@ -113,7 +113,7 @@ def _check_form(answer: Answer, packed: bool, pretty: bool) -> None:
 
 @contextmanager
 def world() -> Iterator[World]:
-    """Serve in a folder that goes at the end."""
+    """Serve in a folder that is removed at the end."""
     with TemporaryDirectory() as name:
         folder = Path(name)
         made = gate(folder, *[name for name in READERS if name != MANAGEMENT])
@@ -131,7 +131,7 @@ def test_an_answer_that_is_kept_is_the_one_that_would_be_made(steps: list[Any]) 
 
 
 def test_answers_of_one_resource_are_kept_apart() -> None:
-    """Answers with other columns, of another path or for other rights are kept apart."""
+    """Keep answers with other columns, of another path or for other rights apart."""
     with world() as made:
         made.report(0, {"a": {"node": up()}})
         node = f"/v1/node/{NODES[0]}"

@@ -1,4 +1,4 @@
-"""A list is answered as a whole up to a size, and page by page beyond it."""
+"""A list is answered as a whole up to a certain size, and page by page above it."""
 
 from __future__ import annotations
 

@@ -23,9 +23,9 @@ BEGINNINGS = ("aa", "ab", "ba", "bb", "bc")
 
 @dataclass(frozen=True)
 class Listing:
-    """Five rows of one kind, in the order of their IDs, which have the BEGINNINGS.
+    """Five rows of one kind, in the order of their IDs, which start with the BEGINNINGS.
 
-    ``ill`` is an expression that is true of the second and the third; ``forget`` takes a row away.
+    ``ill`` is an expression that is true for the second and the third; ``forget`` removes a row.
     """
 
     api: Api
@@ -308,7 +308,7 @@ def test_no_shared_cache_may_keep_an_answer(listing: Listing) -> None:
 
 
 def test_a_filter_chooses_from_what_a_wait_brought(listing: Listing) -> None:
-    """A query with a filter wakes at a change of any row, as in Nomad, and filters the new rows."""
+    """Wake a query with a filter on a change of any row, as Nomad does, and filter the new rows."""
     before = listing.get(filter=listing.ill)
     answers: list[Answer] = []
     query = {"filter": f"ID == {json.dumps(listing.ids[4])}", "index": before.index, "wait": "1m"}

@@ -1,4 +1,4 @@
-"""Nodes that go down and come back, and plugins that configuration declares."""
+"""Nodes that go down and come back, and plugins that the configuration declares."""
 
 from __future__ import annotations
 
@@ -74,7 +74,7 @@ def test_a_restart_of_the_server_marks_no_node_as_down_at_once(tmp_path: Path) -
 
 @pytest.mark.sqlite
 def test_a_plugin_that_is_only_declared_is_shown(tmp_path: Path) -> None:
-    """On etcd, where other servers may have other files, no start removes a declaration."""
+    """Keep declarations at a start on etcd, because other servers may have other files."""
     with serving(tmp_path, live=False, config=DECLARED) as api:
         body = api.call("GET", "/v1/plugin/csi/ebs0").json
         assert (body["ControllersHealthy"], body["ControllersExpected"]) == (0, 3)
@@ -130,7 +130,7 @@ def test_an_instance_that_came_back_is_not_forgotten(tmp_path: Path) -> None:
 
 @pytest.mark.alone
 def test_a_restart_gives_what_is_lost_its_time(tmp_path: Path) -> None:
-    """A restart gives lost instances the whole threshold again, whatever the wall clock says."""
+    """Give lost instances the whole threshold again, whatever the wall clock says."""
     with serving(tmp_path, live=False) as api:
         agent = FakeAgent(api)
         agent.report({"ebs0": {"node": up()}})
@@ -144,7 +144,7 @@ def test_a_restart_gives_what_is_lost_its_time(tmp_path: Path) -> None:
 
 @pytest.mark.alone
 def test_two_agents_with_one_identity_are_noticed(tmp_path: Path) -> None:
-    """A new RunID means a restart; a RunID that returns means a clone."""
+    """Take a new RunID for a restart, and one that returns for a clone."""
     plugins = {"ebs0": {"node": up()}}
     with serving(tmp_path, live=False, server_heartbeat_ttl="1s") as api:
         agent = FakeAgent(api)
@@ -226,7 +226,7 @@ def test_an_agent_is_heard_whatever_becomes_of_its_report(
 
 
 def watching(silence: Callable[..., object]) -> Liveness:
-    """Watch over a node that was last heard long ago."""
+    """Watch a node that was last heard long ago."""
     nodes = {"n": Beat(5)}
     return Liveness(0.1, 60.0, nodes, silence=silence, lost=lambda: (), collect=lambda each: None)
 
@@ -271,7 +271,7 @@ def test_a_fault_of_one_tick_ends_no_other() -> None:
 
 
 def test_nodes_that_go_down_together_are_one_change(tmp_path: Path) -> None:
-    """Nodes that are down after a switch failed share a commit, and so a single sync."""
+    """Commit nodes that go down when a switch fails together, and so with one sync."""
     with serving(tmp_path, live=False) as api:
         agents = [FakeAgent(api, name=f"vm{number}") for number in range(20)]
         for agent in agents:
@@ -323,7 +323,7 @@ def test_a_clone_is_one_across_a_restart_of_the_server(tmp_path: Path) -> None:
 
 
 def test_nothing_is_remembered_of_a_node_that_is_forgotten(tmp_path: Path) -> None:
-    """After any way of forgetting a node, it may restart with any RunID."""
+    """Allow any RunID after any way of forgetting a node."""
     with serving(tmp_path, live=False) as api:
         agent, services = FakeAgent(api), api.services
         for forget in (

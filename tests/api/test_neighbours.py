@@ -1,4 +1,4 @@
-"""The endpoints that Nomad's tools use beside plugins and nodes."""
+"""The endpoints that Nomad's tools use in addition to plugins and nodes."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ READERS, LISTERS = "<client token of policy readers>", "<client token of policy 
 
 @pytest.fixture
 def guarded(tmp_path: Path) -> Iterator[Api]:
-    """Serve with ACLs, so that requests need tokens."""
+    """Serve with ACLs, so requests need tokens."""
     with serving(tmp_path, live=False, config=acl(tmp_path)) as served:
         yield served
 
@@ -128,7 +128,7 @@ def test_an_answer_that_depends_on_the_caller_is_not_kept(guarded: Api) -> None:
 
 
 def test_a_query_of_a_resource_that_never_changes_waits(guarded: Api) -> None:
-    """A query of a resource that never changes waits, or its client would ask without end."""
+    """Make such a query wait, or its client would repeat it endlessly."""
     agent = FakeAgent(guarded, token=SECRETS[MANAGEMENT])
     got: list[Answer] = []
     path = "/v1/acl/policies?index=1&wait=5m"

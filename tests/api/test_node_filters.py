@@ -1,4 +1,4 @@
-"""A filter on the list of nodes sees the whole node, as a read of it shows it, and no row does."""
+"""A filter on the list of nodes sees a whole node, as a read shows it, though no row has it all."""
 
 from __future__ import annotations
 
@@ -81,7 +81,7 @@ def test_a_filter_sees_the_node(api: Api, nodes: object, more: str) -> None:
 
 
 def test_a_filter_sees_every_field_of_a_read(api: Api, nodes: object) -> None:
-    """A filter sees every field of a node with the value that a read shows."""
+    """Give filters every field of a node with the value that a read shows."""
     body = api.call("GET", f"/v1/node/{ONE}").json
     catalogue: Catalogue = api.services.catalogue
     fields = fields_of_nodes(api.services.schemas.values())
@@ -123,7 +123,7 @@ def test_a_change_beyond_the_row_wakes_and_is_another_version(
 
 
 class Asked:
-    """Fields of nodes, which counts those that a filter asks for beyond the rows."""
+    """A source of nodes' fields that records which fields filters request beyond the rows'."""
 
     def __init__(self, find: Callable[[str, str], Any]) -> None:
         self.names: list[str] = []

@@ -1,4 +1,4 @@
-"""The endpoints that Nomad's tools use beside plugins and nodes, and answers at other paths."""
+"""The endpoints that Nomad's tools use in addition to plugins and nodes, and other paths."""
 
 from __future__ import annotations
 
@@ -201,7 +201,7 @@ MANY = {f"k{number}": "x" for number in range(129)}
 
 
 def labels(number: int, size: int = 0) -> dict[str, str]:
-    """Return that many entries, each with a name of two bytes or more and a text of ``size``."""
+    """Return that many entries, each with a name of at least two bytes and a text of ``size``."""
     return {f"k{at}": "x" * size for at in range(number)}
 
 
@@ -263,7 +263,7 @@ NODE_KEYS = {
     "ModifyIndex Name NodeClass NodePool NodeResources Reserved ReservedResources Resources "
     "SchedulingEligibility Status StatusDescription StatusUpdatedAt TLSEnabled",
 }
-"""What Nomad's tools decode, from 0.11 on."""
+"""The fields that Nomad's tools decode, from version 0.11 on."""
 
 
 def test_nodes_have_every_key_that_nomads_tools_decode(api: Api, agent: FakeAgent) -> None:

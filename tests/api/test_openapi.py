@@ -1,4 +1,4 @@
-"""The OpenAPI document and docs/api.md describe the API as it is."""
+"""The OpenAPI document and docs/api.md describe the API correctly."""
 
 from __future__ import annotations
 
@@ -183,7 +183,7 @@ def test_every_curl_of_the_reference_does_something(tmp_path: Path) -> None:
 
 
 def status_of(line: str, api: Any, token: str) -> int:
-    """Run the curl of a line; return the status of the answer."""
+    """Run the curl command of a line; return the status of the answer."""
     command = shlex.split(line.replace("http://127.0.0.1:4646", api.address))
     if "-N" in command:
         command.append("-I")  # the answer does not end

@@ -1,4 +1,4 @@
-"""The flow of requests on an asynchronous server: one thread parks as many as there are places."""
+"""The flow of requests on an asynchronous server: one thread parks as many as have places."""
 
 from __future__ import annotations
 

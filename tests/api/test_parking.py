@@ -1,4 +1,5 @@
-"""Places for blocking queries on a live server: who may hold how many, and when they are free."""
+"""Places for blocking queries on a live server: how many a client may hold, and when they are
+freed."""
 
 from __future__ import annotations
 
@@ -33,7 +34,7 @@ def wait_for_news(api: Api) -> str:
 def park(
     pool: ThreadPoolExecutor, api: Api, headers: dict[str, str] | None = None
 ) -> Future[Answer]:
-    """Send a query that is to wait; return once it does, or has an answer."""
+    """Send a query that should wait; return once it waits or has an answer."""
     before = api.services.catalogue.parked
     future = pool.submit(api.call, "GET", wait_for_news(api), None, headers)
     eventually(lambda: future.done() or api.services.catalogue.parked > before)
@@ -98,7 +99,7 @@ def test_the_forwarded_address_counts_from_a_trusted_proxy_only(
 @pytest.mark.alone
 @pytest.mark.parametrize("requests", [1, 3])
 def test_a_client_that_left_frees_its_place_at_once(tmp_path: Path, requests: int) -> None:
-    """The place is free again whether the client sent one request or pipelined several."""
+    """Free the place whether the client sent one request or pipelined several."""
     with serving(tmp_path, live=True) as api:
         assert isinstance(api, Live)
         FakeAgent(api).report({"ebs0": {"node": up()}})
@@ -117,7 +118,7 @@ def test_a_client_that_left_frees_its_place_at_once(tmp_path: Path, requests: in
 def test_watchers_of_a_list_that_changes_without_pause_are_woken_together(
     tmp_path: Path, pool: ThreadPoolExecutor
 ) -> None:
-    """Each change of a plugin wakes its readers; the list's readers wake every 100 ms at most."""
+    """Wake a plugin's readers on each change, and the list's readers every 100 ms at most."""
     with serving(tmp_path, live=True) as api:
         agent = FakeAgent(api)
         agent.report({"ebs0": {"node": up()}})

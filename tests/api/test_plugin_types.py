@@ -1,4 +1,4 @@
-"""/v1/plugin-types: where each type comes from, and schemas of its answers and settings."""
+"""/v1/plugin-types: the origin of each type, and the schemas of its answers and settings."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What is wrong now: few entries that tell all of it, and nothing that the caller may not read."""
+"""Current problems: few entries that cover all of them, and nothing the caller may not read."""
 
 from __future__ import annotations
 

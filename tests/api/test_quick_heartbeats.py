@@ -1,4 +1,4 @@
-"""What of a heartbeat may run in a server's event loop: what neither waits nor takes long."""
+"""Heartbeats in a server's event loop: only the parts that neither wait nor take long run there."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ class Beats:
         self._direct = create_asgi(services, ADDRESS)._direct
 
     def take(self, **body: Any) -> tuple[int, int]:
-        """Send a heartbeat; return its status, and how many pauses it had."""
+        """Send a heartbeat; return its status, and the number of its pauses."""
         path = f"/v1/node/{self.agent.node_id}/heartbeat"
         headers = [(name.encode(), text.encode()) for name, text in self.agent.headers.items()]
         scope = {
@@ -96,7 +96,7 @@ def test_an_agent_is_known_by_its_second_heartbeat(beats: Beats) -> None:
     assert [beats.take(RunID="a"), beats.take(RunID="a")] == [(200, 1), (200, 0)]
 
 
-def test_two_agents_of_one_node_are_told_apart(beats: Beats) -> None:
+def test_two_agents_of_one_node_are_distinguished(beats: Beats) -> None:
     def is_cloned() -> bool:
         return bool(beats.services.catalogue.state.nodes[beats.agent.node_id].cloned_since)
 

@@ -1,4 +1,4 @@
-"""List and read: the shapes and every case of the wire's first table."""
+"""List and read: the shapes and every case of the first table of the wire format."""
 
 from __future__ import annotations
 
@@ -89,7 +89,7 @@ def test_index_headers_stand_on_every_read(api: Api, agent: FakeAgent) -> None:
         assert answer.index == agent.index, path
         assert answer.headers["x-nomad-knownleader"] == "true"
         contact = int(answer.headers["x-nomad-lastcontact"])
-        # A default read has heard of etcd since it began; a database in a file is never away.
+        # A default read has just contacted etcd; a database in a file is always reachable.
         assert contact == 0 or (api.services.store.has_other_servers and contact < PATIENCE * 1000)
         assert answer.headers["vary"] == "Accept-Encoding"
 

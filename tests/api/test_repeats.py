@@ -1,4 +1,4 @@
-"""Answers that are given again never show: each is the one that would be made at that moment."""
+"""Repeating answers is invisible: each equals the one that would be made at that moment."""
 
 from __future__ import annotations
 
@@ -119,7 +119,7 @@ CHANGES = st.one_of(
 
 @st.composite
 def sequences(draw: st.DrawFn) -> list[Step]:
-    """Return changes, each of which comes between the same few reads."""
+    """Return changes with the same few reads between them."""
     reads = draw(st.lists(READS, min_size=1, max_size=5))
     asked = [("read", (each,)) for each in reads]
     steps = [*asked]
@@ -156,7 +156,7 @@ def test_an_answer_that_is_given_again_is_the_one_that_would_be_made(
 
 
 def _each_change() -> list[Step]:
-    """Return steps in which each kind of change comes between reads that it touches."""
+    """Return steps with each kind of change between reads that it affects."""
     plugin, cut = f"/v1/plugin/csi/{LONG}", f"/v1/plugin/csi/{LONG[:8]}"
     packed, tagged = Read(LIST, encoding="gzip"), Read(LIST, match=0)
     reads = [
@@ -199,7 +199,7 @@ def test_each_change_shows_at_once(way: str) -> None:
     with world(way) as made:
         made.take(FIRST)
         made.take(_each_change())
-        # On etcd only a stale read is known to be as new as it has to be.
+        # On etcd only a stale read is known to be recent enough.
         assert (made.given > 100) is not made.services.store.has_other_servers
 
 
@@ -211,7 +211,7 @@ def test_a_fault_is_found(mutant: Mutant, monkeypatch: pytest.MonkeyPatch) -> No
         check("wsgi", "nomad", _each_change())
 
 
-# What is kept at all.
+# Which answers are kept at all.
 
 
 @pytest.mark.sqlite
@@ -280,7 +280,7 @@ def test_a_read_is_never_older_than_what_another_process_acknowledged(tmp_path: 
 
 @pytest.mark.sqlite
 def test_the_newest_index_takes_no_look_at_the_disk(tmp_path: Path) -> None:
-    """The loop of an HTTP server asks for it, and must not wait."""
+    """Return it without a wait for the disk, because the loop of an HTTP server asks for it."""
     with closing(SqliteStore(None, tmp_path, shared=True)) as store:
         published = store._wake
         assert isinstance(published, Published)

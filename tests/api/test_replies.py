@@ -1,4 +1,4 @@
-"""Replies of any media type, whole or made while they are sent, over the real HTTP server."""
+"""Replies of any media type, whole or streamed, over the real HTTP server."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ goes_on = threading.Event()
 
 @endpoints("GET", "/v1/test/parts", need=no_token, answer=TEXT)
 def parts(call: Call[None]) -> Reply:
-    """Answer with a part, and with another one once a test says so."""
+    """Answer with one part, and with another once a test allows it."""
 
     def made() -> Iterator[bytes]:
         yield b"one\n"
@@ -39,13 +39,13 @@ def parts(call: Call[None]) -> Reply:
 
 @endpoints("GET", "/v1/test/page", need=no_token, answer=TEXT)
 def page(call: Call[None]) -> Reply:
-    """Answer with a whole body that is no JSON."""
+    """Answer with a whole body that is not JSON."""
     return Reply(b"<p>", content_type="text/html")
 
 
 @contextmanager
 def served(folder: Path) -> Iterator[HTTPConnection]:
-    """Serve the API with the endpoints of this module beside its own; yield a connection."""
+    """Serve the API with this module's endpoints in addition to its own; yield a connection."""
     settings, registry = load(folder, "", {"server_enabled": "true"})
     services = Services(settings, registry, folder)
     threads = Threads()
@@ -67,7 +67,7 @@ def served(folder: Path) -> Iterator[HTTPConnection]:
 
 
 def test_parts_are_sent_as_they_are_made(tmp_path: Path) -> None:
-    """Parts are neither indented nor compressed, whatever the client accepts."""
+    """Send parts without indenting or compressing them, whatever the client accepts."""
     goes_on.clear()
     with served(tmp_path) as connection:
         connection.request("GET", "/v1/test/parts?pretty", headers={"Accept-Encoding": "gzip"})

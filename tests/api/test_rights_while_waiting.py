@@ -1,4 +1,4 @@
-"""Rights are checked again after a wait: what was allowed may not be so any more."""
+"""Rights are checked again after a wait: a caller may have lost them meanwhile."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ Park = Callable[[str], Future[Answer]]
 
 
 class Harness:
-    """A server with a reader, whose token and policy tests change, and an agent that reports."""
+    """A server, a reader whose token and policy tests change, and an agent that reports."""
 
     def __init__(self, folder: Path) -> None:
         self.folder = folder
@@ -120,7 +120,7 @@ def test_a_policy_that_was_changed(
 def test_an_agent_whose_rights_changed_is_asked_for_its_report(
     api: Api, harness: Harness, agent: FakeAgent
 ) -> None:
-    """An agent learns at its next heartbeat that its rights have changed."""
+    """Ask the agent for its report at the first heartbeat after its rights changed."""
     rights = 'namespace "default" {{ capabilities = ["exec-register-plugin", {}] }}'
     agent.token = harness.reader
 

@@ -1,4 +1,4 @@
-"""IDs cut as Nomad's command line prints them: at 8 characters, and at 36 with -verbose."""
+"""IDs as Nomad's command line shortens them: to 8 characters, and to 36 with -verbose."""
 
 from __future__ import annotations
 
@@ -97,7 +97,7 @@ def test_a_short_id_needs_the_right_that_the_whole_one_needs(tmp_path: Path) -> 
 
 
 class Waiter(threading.Thread):
-    """A blocking query on an ID, in a thread of its own."""
+    """A blocking query on an ID, in its own thread."""
 
     def __init__(self, api: Api, id_: str, index: int) -> None:
         super().__init__(daemon=True)

@@ -1,5 +1,5 @@
-"""Requests made to be slow or deep are answered or refused at once: within a tenth of a second of
-the server's processor time, over a thousand rows."""
+"""Requests crafted to be slow or deep are answered or refused at once: within a tenth of a second
+of the server's processor time, over a thousand rows."""
 
 from __future__ import annotations
 
@@ -102,9 +102,9 @@ def api(store: str, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Api]:
 
 
 def soon(api: Api, path: str, headers: dict[str, str] | None = None) -> Answer:
-    """Return the answer; fail where the application works longer than LIMIT, twice in a row.
+    """Return the answer; fail if the application works longer than LIMIT twice in a row.
 
-    What the test's own client does with the path is not counted.
+    The time that the test's own client spends on the path is not counted.
     """
     assert isinstance(api, InProcess)
     used: list[float] = []
@@ -157,7 +157,7 @@ def test_paths(api: Api, name: str) -> None:
 @pytest.mark.alone
 @pytest.mark.parametrize("name", BEYOND)
 def test_a_longer_request_is_refused_unread(tmp_path: Path, name: str) -> None:
-    """A live server refuses a longer request unread; its client's processor time counts, too."""
+    """Refuse a longer request unread; the processor time of the test's client is included."""
     with serving(tmp_path, live=True) as live:
         live.call("GET", LIST)
         where = urlsplit(live.address)

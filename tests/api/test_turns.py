@@ -1,4 +1,4 @@
-"""Costly reads take turns, and no way of writing a query avoids that."""
+"""Costly reads take turns, however the query is written."""
 
 from __future__ import annotations
 
@@ -78,7 +78,7 @@ class Queue:
         self._pool = pool
 
     def ask(self, kind: str, holder: str, name: str = "") -> Future[bool]:
-        """Have a request wait; return once it does."""
+        """Queue a request; return once it waits."""
         before = self.turns.waiting
 
         def wait() -> bool:
@@ -91,7 +91,7 @@ class Queue:
         return future
 
     def end(self, kind: str, holder: str, seconds: float = 0.001) -> None:
-        """End one that is in work; wait until the next has begun."""
+        """End the turn of a request; return once the next one has begun."""
         before, waited = len(self.order), self.turns.waiting
         self.turns.end(kind, holder, seconds)
         if waited:
@@ -102,7 +102,7 @@ class Queue:
 def test_an_index_is_no_way_around_a_turn(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, index: str
 ) -> None:
-    """A costly query takes a turn whether it waits for the index or not."""
+    """Take a turn for a costly query whether it waits for the index or not."""
     taken: list[str] = []
     real = Turns.begin
 
@@ -122,7 +122,7 @@ def test_an_index_is_no_way_around_a_turn(
 def test_a_costly_answer_is_made_after_its_turn_came(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, path: str
 ) -> None:
-    """An endpoint that waits for no index takes its turn before its view, which does the work."""
+    """Take the turn before the view, which does the work, at endpoints that wait for no index."""
     order: list[str] = []
     real = Turns.begin
 
@@ -210,7 +210,7 @@ def test_beyond_the_maximum_is_refused_unless_it_was_woken(pool: ThreadPoolExecu
 
 @pytest.fixture
 def turns(monkeypatch: pytest.MonkeyPatch) -> list[Turns]:
-    """Return a list that gets the turns of each server that is made from now on."""
+    """Yield a list that gets the turns of each server that is created from now on."""
     made: list[Turns] = []
 
     def make(*given: Any) -> Turns:

@@ -1,4 +1,4 @@
-"""What agents send: reports, heartbeats, leaving; and forgetting."""
+"""The writes of agents (reports, heartbeats, leaving), and forgetting."""
 
 from __future__ import annotations
 
@@ -400,7 +400,8 @@ def test_another_rejection_has_another_digest(api: Api, agent: FakeAgent) -> Non
 def test_without_acls_no_page_of_another_host_may_write(
     api: Api, agent: FakeAgent, host: str, origin: str, is_allowed: bool
 ) -> None:
-    """A name of any site can be made to lead to an address behind a firewall."""
+    """Refuse other hosts, because any site can make its name resolve to an address behind a
+    firewall."""
     agent.report({"ebs0": {"node": down()}})
     headers = {"Host": host, **({"Origin": origin} if origin else {})}
     assert api.call("GET", "/v1/plugins?type=csi", headers=headers).status == 200

@@ -1,4 +1,4 @@
-"""Long work pauses after each slice, and looks at the clock seldom while its parts are short."""
+"""Long work pauses after each slice, and rarely reads the clock while its parts are short."""
 
 from __future__ import annotations
 
@@ -9,7 +9,8 @@ from plugind.api.yielding import SLICE, in_slices
 
 
 class Clock:
-    """A clock that the work moves; it counts the looks at it, and the work before each pause."""
+    """A clock that the work advances; it counts how often it is read, and the work before each
+    pause."""
 
     def __init__(self) -> None:
         self.now, self.looks = 0.0, 0

@@ -1,9 +1,10 @@
-"""A fleet of simulated agents, in a process of its own: real HTTP, no probing.
+"""A fleet of simulated agents in a separate process: real HTTP, no probing.
 
-``python -m tests.attacks.agents SERVER COUNT RAMP SECONDS SPREAD`` has COUNT agents report to the
-server at HOST:PORT once, the first reports spread over RAMP seconds, and then beat as the time to
-live of their last answer says, SECONDS in all. With SPREAD "spread" each agent has an address of
-127.0.0.0/8 of its own, with "one" all have the same. It prints what happened as one line of JSON.
+``python -m tests.attacks.agents SERVER COUNT RAMP SECONDS SPREAD`` runs COUNT agents for SECONDS.
+Each reports once to the server at HOST:PORT, the first reports spread over RAMP seconds, and then
+sends heartbeats as the time to live of its last answer requires. With SPREAD "spread" each agent
+has its own address of 127.0.0.0/8, with "one" all share one address. The results are printed as one
+line of JSON.
 """
 
 from __future__ import annotations
@@ -23,7 +24,7 @@ TIMEOUT = 10.0
 
 
 class Fleet:
-    """The agents, and what became of their requests."""
+    """The agents, and the outcomes of their requests."""
 
     def __init__(self, server: str, seconds: float, spread: bool) -> None:
         self.host, _, port = server.partition(":")
@@ -36,7 +37,7 @@ class Fleet:
         self.slowest = 0.0
 
     async def live(self, number: int, delay: float) -> None:
-        """Be one agent."""
+        """Run one agent."""
         await asyncio.sleep(delay)
         node, digest, wait = str(uuid.UUID(int=number + 1)), "", 0.0
         while time.monotonic() + wait < self.end:
@@ -58,7 +59,8 @@ class Fleet:
                 digest, wait = ("" if status == "409" else digest), random.uniform(0.2, 2.0)
 
     async def put(self, number: int, path: str, body: Any) -> tuple[str, Any]:
-        """Return the status and the body of an answer; the error's name instead where none came."""
+        """Return the status and the body of an answer; the name of the error instead if no answer
+        came."""
         local = None
         if self.spread:
             local = (f"127.{number // 62500 + 1}.{number // 250 % 250 + 1}.{number % 250 + 1}", 0)
@@ -88,7 +90,7 @@ class Fleet:
         await asyncio.gather(*(self.live(each, ramp * each / count) for each in range(count)))
 
     def summary(self) -> dict[str, Any]:
-        """Return what happened: beats a second are those of the last third."""
+        """Return the results; heartbeats per second are those of the last third of the run."""
         since = self.end - (self.end - min(self.beats, default=self.end)) / 3
         late = sum(beat >= since for beat in self.beats)
         return {
@@ -101,7 +103,7 @@ class Fleet:
 
 
 def report(number: int) -> dict[str, Any]:
-    """Return a report as of a machine with two drivers."""
+    """Return the report of a machine with two drivers."""
     healthy = {"Healthy": True, "Provider": "ebs.csi.aws.com", "ProviderVersion": "1.0"}
     plugins = {"ebs0": {"node": healthy}, "efs0": {"node": healthy}}
     return {

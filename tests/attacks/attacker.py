@@ -1,7 +1,7 @@
-"""Attacks as processes of their own: how one starts, says what it has done, and ends.
+"""Attacks in separate processes: how one starts, reports what it has done, and ends.
 
-An attacker calls ``at_it`` once it attacks. It then prints, for each line that it reads, how often
-what has happened, and ends with its standard input, so it never outlives the test.
+An attacker calls ``at_it`` once its attack is under way. It then prints its counts for each line
+that it reads, and ends when its standard input ends, so it never outlives the test.
 """
 
 from __future__ import annotations
@@ -18,7 +18,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 SOURCE = "127.0.0.66"
-"""The address that attacks come from by default, so that a test's own clients have another."""
+"""The default source address of attacks, different from that of the test's own clients."""
 
 TOKEN = os.environ.get("ATTACK_TOKEN", "")
 """The token that this process attacks with, "" for none."""
@@ -27,7 +27,7 @@ _ROOT = Path(__file__).parent.parent.parent
 
 
 def at_it(counts: Counter[str]) -> None:
-    """Say that the attack goes on from now, and show ``counts`` when asked."""
+    """Announce that the attack is under way, and print ``counts`` when asked."""
     print("at it", flush=True)
     threading.Thread(target=_answer, args=(counts,), daemon=True).start()
 
@@ -40,7 +40,7 @@ def _answer(counts: Counter[str]) -> None:
 
 @dataclass
 class Attack:
-    """An attack that goes on."""
+    """An attack that is under way."""
 
     popen: subprocess.Popen[str]
 
@@ -49,7 +49,7 @@ class Attack:
         return self.popen.poll() is None
 
     def counts(self) -> Counter[str]:
-        """Return how often what has happened so far."""
+        """Return the counts so far."""
         assert self.popen.stdin is not None
         assert self.popen.stdout is not None
         self.popen.stdin.write("\n")
@@ -59,7 +59,7 @@ class Attack:
 
 @contextmanager
 def attack(module: str, *words: object, token: str = "") -> Iterator[Attack]:
-    """Have a module of this package attack while the block lasts."""
+    """Let a module of this package attack until the block ends."""
     command = [sys.executable, "-m", f"tests.attacks.{module}", *map(str, words)]
     pipe, environ = subprocess.PIPE, {**os.environ, "ATTACK_TOKEN": token}
     with subprocess.Popen(

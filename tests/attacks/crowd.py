@@ -1,16 +1,16 @@
-"""Clients that attack a server on this machine with raw sockets, in a process of their own.
+"""Clients that attack a server on this machine with raw sockets, in a separate process.
 
 ``python -m tests.attacks.crowd KIND PORT COUNT [PATH [SOURCE]]`` holds COUNT connections, and opens
-a new one for each that the server closes. It is at it once all were opened. What they do:
+a new one for each that the server closes. The attack is under way once all are open. The kinds:
 
 - ``slow`` sends one byte of a head every half second.
 - ``pipeline`` sends 8 KiB of requests for PATH at once, and never reads.
 - ``beats`` does the same with heartbeats of nodes that do not exist.
-- ``trickle`` asks for PATH, and takes 1 KiB of the answer a second.
-- ``chunks`` sends bodies in chunks of one byte, as fast as they are taken.
-- ``headers`` sends heads of as many header lines as there may be, one after the other.
-- ``churn`` opens connections, sends a request and closes, one after the other.
-- ``heads`` sends heads that no server should take, one after the other.
+- ``trickle`` asks for PATH, and reads 1 KiB of the answer per second.
+- ``chunks`` sends bodies in chunks of one byte, as fast as the server reads them.
+- ``headers`` sends heads with as many header lines as allowed, one after another.
+- ``churn`` opens a connection, sends a request and closes it, again and again.
+- ``heads`` sends heads that no server should accept, one after another.
 - ``park`` pipelines three queries that wait for PATH, and leaves half a second later.
 """
 
@@ -52,7 +52,7 @@ BAD = cycle(
 
 
 class Attacker:
-    """One connection, and those that replace it."""
+    """One connection, and the connections that replace it."""
 
     def __init__(self, port: int, path: bytes, source: str) -> None:
         self.port = port
@@ -70,7 +70,7 @@ class Attacker:
         return b"GET %b HTTP/1.1\r\nHost: x\r\n%b\r\n" % (path, token)
 
     def open(self) -> socket.socket | None:
-        """Return the connection, made again where the server has closed it; None while it is not
+        """Return the connection, opened again if the server has closed it; None while it is not
         accepted."""
         if self.sock is None:
             self.sock = socket.socket()
@@ -104,7 +104,7 @@ class Attacker:
             self.close()
 
     def is_closed(self) -> bool:
-        """Return whether the server has closed the connection; drop what it sent."""
+        """Return whether the server has closed the connection; discard what the server sent."""
         if self.sock is None:
             return True
         try:
@@ -202,7 +202,7 @@ def main(kind: str, port: str, count: str, path: str = "/", source: str = SOURCE
                 attacker.next = time.monotonic() + act(attacker)
                 counts["acts"] += 1
             if not is_announced and number % 100 == 99:
-                time.sleep(0.02)  # the server's queue of connections is bounded
+                time.sleep(0.02)  # the server's listen queue is bounded
         counts["opened"] = sum(each.opened for each in attackers)
         if not is_announced:
             at_it(counts)

@@ -1,8 +1,8 @@
-"""Nodes of one token that store as much as they may: run as a process of its own.
+"""Nodes of one token that store as much as they may, in a separate process.
 
-``python -m tests.attacks.filler ADDRESS KIND`` registers nodes that report as many instances as
-one report may hold, until the server takes no more. Then it is at it: it reports what could not be
-stored, and reads the lists, without pause. ``KIND`` is one of ``KINDS``.
+``python -m tests.attacks.filler ADDRESS KIND`` registers nodes that report as many instances as one
+report may hold, until the server accepts no more. From then on the attack is under way: it reports
+what cannot be stored and reads the lists, without pause. ``KIND`` is one of ``KINDS``.
 """
 
 from __future__ import annotations
@@ -25,18 +25,18 @@ from tests.attacks.attacker import TOKEN, at_it
 HEADERS = {"X-Plugind-Node-Secret": "a filler's secret", "X-Nomad-Token": TOKEN}
 LISTS = ("/v1/plugins?type=csi", "/v1/nodes", "/v1/nodes?os=true&resources=true")
 FULL = 8
-"""The server counts as full after that many reports in a row without anything stored."""
+"""The server counts as full after this many reports in a row that stored nothing."""
 
-PAUSE = 0.05  # seconds, which is short beside those of an honest fleet
+PAUSE = 0.05  # seconds, which is short compared with an honest fleet
 
 
 def texts(node: int) -> dict[str, Any]:
-    """Return a report of instances with long texts, each as large as one may be."""
+    """Return a report of instances with long texts, each of the largest size allowed."""
     return _instances(node, 100, {f"k{n}": f"{node:08}" + "x" * 1_000 for n in range(50)})
 
 
 def wide(node: int) -> dict[str, Any]:
-    """Return a report of texts whose characters each take four bytes of memory."""
+    """Return a report of texts whose characters take four bytes of memory each."""
     return _instances(node, 100, {f"k{n}": f"{node:08}" + "\U0001f525" * 980 for n in range(7)})
 
 
@@ -46,12 +46,12 @@ def values(node: int) -> dict[str, Any]:
 
 
 def small(node: int) -> dict[str, Any]:
-    """Return a report of as many small instances as one may have."""
+    """Return a report of as many small instances as allowed."""
     return _instances(node, 4_000, {"zone": f"{node}"})
 
 
 def meta(node: int) -> dict[str, Any]:
-    """Return a report of a node with as much in its attributes and meta as one may have."""
+    """Return a report of a node with as much in its attributes and meta as allowed."""
     pairs = {f"{node:08}k{n}": "x" * 220 for n in range(125)}
     return {"Name": f"filler{node}", "Attributes": pairs, "Meta": pairs, "Plugins": {}}
 
@@ -71,8 +71,9 @@ KINDS: dict[str, Callable[[int], dict[str, Any]]] = {
 def report(
     connection: http.client.HTTPConnection, body: bytes, counts: Counter[str]
 ) -> dict[str, Any] | None:
-    """Report a node of its own; return the answer, None unless it was taken."""
-    with suppress(OSError):  # refused before all was sent: the answer is there all the same
+    """Send a report of a new node; return the answer, or None if the server did not accept the
+    report."""
+    with suppress(OSError):  # refused before all was sent: the answer can still be read
         connection.request("PUT", f"/v1/node/{uuid.uuid4()}", body, HEADERS)
     answer = connection.getresponse()
     text = answer.read()
@@ -81,7 +82,7 @@ def report(
 
 
 def fill(address: str, make: Callable[[int], dict[str, Any]], counts: Counter[str]) -> None:
-    """Register nodes until nothing is stored of several, one after the other."""
+    """Register nodes until several in a row have stored nothing."""
     refused = 0
     with closing(http.client.HTTPConnection(address, timeout=60)) as connection:
         for node in count(1):

@@ -1,7 +1,7 @@
-"""Nodes that report as much as they may, as fast as they can: run as a process of their own.
+"""Nodes that report as much as they may, as fast as they can, in a separate process.
 
-``python -m tests.attacks.greedy ADDRESS NODES KIND`` is at it once a report was answered, and heeds
-no Retry-After. ``KIND`` is one of ``KINDS``.
+``python -m tests.attacks.greedy ADDRESS NODES KIND`` is under way once a report was answered, and
+ignores Retry-After. ``KIND`` is one of ``KINDS``.
 """
 
 from __future__ import annotations
@@ -26,12 +26,12 @@ HEADERS = {"X-Plugind-Node-Secret": "a greedy node's", "X-Nomad-Token": TOKEN}
 
 
 def changing() -> list[bytes]:
-    """Return reports in which every instance changes each time, as many as there may be."""
+    """Return reports with as many instances as allowed, each changed every time."""
     return [_full(state) for state in ("one state", "another state")]
 
 
 def rejected() -> list[bytes]:
-    """Return reports whose instances are all rejected, each time for another text."""
+    """Return reports whose instances are all rejected, each time because of another text."""
     return [_full(state, "yes") for state in ("one state", "another state")]
 
 
@@ -49,20 +49,21 @@ def _full(state: str, healthy: object = True) -> bytes:
 
 
 def wide() -> list[bytes]:
-    """Return a body of 8 MiB that has as many values as one may have, each a text of its own."""
+    """Return a body of 8 MiB with as many values as allowed, each a different text."""
     number = VALUES_MAXIMUM - 100
     size = BODY // number - 4
     return [_around(b"[%b]" % b",".join(b'"%0*d"' % (size, each) for each in range(number)))]
 
 
 def objects() -> list[bytes]:
-    """Return a body of small objects, as many as it may have: of all values they take most room."""
+    """Return a body of as many small objects as allowed; objects take the most memory of all
+    values."""
     number = VALUES_MAXIMUM // 2 - 100
     return [_around(b"[%b]" % b",".join(b'{"%026d":{}}' % each for each in range(number // 2)))]
 
 
 def deep() -> list[bytes]:
-    """Return a body of lists in lists, as deep as they may be."""
+    """Return a body of lists nested as deep as allowed."""
     one = b"[" * 26 + b"]" * 26
     return [_around(b"[%b]" % b",".join([one] * (VALUES_MAXIMUM // 27 - 10)))]
 
@@ -72,7 +73,7 @@ def too_deep() -> list[bytes]:
 
 
 def too_many() -> list[bytes]:
-    """Return a body of 8 MiB with ten times the values that one may have."""
+    """Return a body of 8 MiB with ten times as many values as allowed."""
     return [_around(b"[%b]" % b",".join([b"0"] * (BODY // 2 - 100)))]
 
 
@@ -96,7 +97,7 @@ def report(address: str, bodies: list[bytes], counts: Counter[str], is_on: threa
     path = f"/v1/node/{uuid.uuid4()}"
     connection = http.client.HTTPConnection(address, timeout=PATIENCE)
     for each in cycle(bodies):
-        with suppress(OSError):  # refused before all was sent: the answer may be there all the same
+        with suppress(OSError):  # refused before all was sent: there may still be an answer
             connection.request("PUT", path, each, HEADERS)
         with suppress(OSError, http.client.HTTPException):
             answer = connection.getresponse()

@@ -1,9 +1,9 @@
-"""Nodes that lie about the time, and about who they are: run as a process of its own.
+"""Nodes that lie about the time and about who they are, in a separate process.
 
 ``python -m tests.attacks.liars ADDRESS NODES`` has NODES threads, and each reports as a node whose
-plugin changes with each report, was last updated in 2262, and has a process that starts then.
-After each report it tries to report as every other listed node, to send its heartbeat and to remove
-it, with a secret that is not that node's.
+plugin changes with each report, was last updated in 2262, and has a process that starts then. After
+each report it tries to report as every other listed node, to send that node's heartbeat and to
+remove that node, with a secret that is not that node's.
 """
 
 from __future__ import annotations
@@ -33,7 +33,7 @@ class Liar:
         self.node_id = str(uuid.uuid4())
 
     def ask(self, method: str, path: str, body: Any = None) -> Any:
-        """Return the answer, None unless it is 200; count it by method and status."""
+        """Return the answer, or None unless its status is 200; count it by method and status."""
         headers = {"X-Nomad-Token": TOKEN, "X-Plugind-Node-Secret": "a secret of another node"}
         self.connection.request(method, path, body and json.dumps(body), headers)
         answer = self.connection.getresponse()
@@ -55,7 +55,7 @@ class Liar:
         )
 
     def usurp(self) -> None:
-        """Try to pass for every other node."""
+        """Try to impersonate every other node."""
         for row in self.ask("GET", "/v1/nodes"):
             if row["Name"] != NAME:
                 path = f"/v1/node/{row['ID']}"

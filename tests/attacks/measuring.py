@@ -1,4 +1,4 @@
-"""The times that calls take while something else goes on, beside their idle figures."""
+"""The times that calls take during some other activity, compared with idle times."""
 
 from __future__ import annotations
 
@@ -12,18 +12,18 @@ import pytest
 
 PATH = "/v1/plugins?type=csi"
 WORST = 10.0
-"""Seconds after which a call counts as one that is never answered."""
+"""Seconds after which a call counts as never answered."""
 
 
 @dataclass
 class Times:
-    """Calls of one kind, each over a connection of its own: the seconds that each took."""
+    """Calls of one kind, each over its own connection, and the seconds that each took."""
 
     took: list[float] = field(default_factory=list)
     failures: list[str] = field(default_factory=list)
 
     def add(self, run: Callable[[], bytes]) -> None:
-        """Make one call, which fails unless it is answered 200."""
+        """Make one call; it counts as failed unless the answer is 200."""
         started = time.monotonic()
         try:
             answer = run()
@@ -34,7 +34,7 @@ class Times:
         self.took.append(time.monotonic() - started)
 
     def share(self, percent: int) -> float:
-        """Return the seconds within which that many percent of the calls were answered."""
+        """Return the seconds within which that percentage of the calls was answered."""
         return sorted(self.took)[min(len(self.took) * percent // 100, len(self.took) - 1)]
 
     @property
@@ -56,7 +56,7 @@ def call(
     headers: Mapping[str, str] | None = None,
     body: bytes = b"",
 ) -> bytes:
-    """Return a whole answer, over a connection of its own."""
+    """Return a whole answer, read over a new connection."""
     lines = [f"{name}: {value}\r\n" for name, value in (headers or {}).items()]
     head = f"{method} {path} HTTP/1.1\r\nHost: x\r\nConnection: close\r\n{''.join(lines)}"
     with socket.create_connection(("127.0.0.1", port), timeout=WORST) as sock:
@@ -67,7 +67,7 @@ def call(
 def plain_reads(
     port: int, seconds: float = 5.0, going_on: Callable[[], bool] = lambda: True
 ) -> Times:
-    """Read again and again for that long, as long as the other activity is ``going_on``."""
+    """Read repeatedly for ``seconds``; fail if the other activity is no longer ``going_on``."""
     times, end = Times(), time.monotonic() + seconds
     while time.monotonic() < end:
         assert going_on(), "what the reads are measured against has ended"
@@ -77,8 +77,7 @@ def plain_reads(
 
 
 def allow_files(number: int) -> None:
-    """Let this process, and those that it starts, have that many files open; fail where they may
-    not."""
+    """Let this process and its children have that many files open; fail if that is not allowed."""
     soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
     if soft >= number:
         return

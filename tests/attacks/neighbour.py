@@ -1,9 +1,10 @@
-"""Another user of a machine whose agent runs as root: run as a process of its own, by root.
+"""Another user of a machine whose agent runs as root; a separate process, started by root.
 
-``python -m tests.attacks.neighbour FOLDER SOCKET`` gives up all rights but those of user OTHER, to
-whom FOLDER belongs. In there it swaps, without pause, the executable of a check (for one of its
-own, a link to one, and nothing), and a driver's socket (for a link to SOCKET, a socket that never
-answers, a file, and nothing). The executable writes to FOLDER/ran who runs it.
+``python -m tests.attacks.neighbour FOLDER SOCKET`` drops all rights but those of user OTHER, who
+owns FOLDER. In that folder it replaces two files without pause: the executable of a check (by an
+executable of its own, a link to one, and nothing), and a driver's socket (by a link to SOCKET, a
+socket that never answers, a file, and nothing). The executable writes the user that runs it to
+FOLDER/ran.
 """
 
 from __future__ import annotations
@@ -27,7 +28,7 @@ PAUSE = 0.002
 
 def main(folder: str, target: str) -> None:
     counts: Counter[str] = Counter()
-    os.chdir(folder)  # by path it may not be reached once all rights are gone
+    os.chdir(folder)  # without rights its path may be inaccessible
     os.setgroups([])
     os.setgid(OTHER)
     os.setuid(OTHER)

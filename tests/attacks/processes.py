@@ -1,8 +1,8 @@
-"""Processes that do not end by themselves, and signals without pause: run as a process of its own.
+"""Processes that do not end by themselves, and endless signals; in a separate process.
 
 ``python -m tests.attacks.processes SERVER_PID FOLDER`` starts an agent with a prober that starts
 processes and then holds the interpreter lock forever. It kills that prober again and again, and
-sends SIGHUP to the server without pause. FOLDER gets the IDs of the processes.
+sends SIGHUP to the server without pause. The IDs of the processes are written to FOLDER.
 """
 
 from __future__ import annotations
@@ -24,7 +24,7 @@ KILL_EVERY = 0.5
 
 
 def pids(folder: Path) -> list[int]:
-    """Return the processes that the prober started, and the prober that runs."""
+    """Return the processes that the prober started, and the prober that is running."""
     found: list[int] = []
     for name in ("prober", "grouped", "escaped"):
         with suppress(OSError):

@@ -1,7 +1,7 @@
-"""Many clients that read without pause, as one process.
+"""Many clients that read without pause, all in one process.
 
-``python -m tests.attacks.readers PORT KIND CLIENTS`` takes as little processor time as it can, so
-that it slows down the server only.
+``python -m tests.attacks.readers PORT KIND CLIENTS`` uses as little processor time as it can, so
+that only its requests slow the server down.
 """
 
 from __future__ import annotations
@@ -36,7 +36,7 @@ KINDS = {
 
 
 class Reader:
-    """One connection, which asks again as soon as it has its answer."""
+    """One connection, which sends the next request as soon as it has its answer."""
 
     _numbers = count(1)
 
@@ -56,7 +56,7 @@ class Reader:
         self.sock.sendall(f"GET {path} HTTP/1.1\r\nHost: x\r\n{headers}\r\n".encode())
 
     def read(self) -> bool:
-        """Take what has come; return whether that completes the answer."""
+        """Read the bytes that have come; return whether they complete the answer."""
         if self._left is None:
             self._head += self.sock.recv(4096)
             head, end, body = self._head.partition(b"\r\n\r\n")

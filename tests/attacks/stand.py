@@ -1,8 +1,8 @@
-"""A server under attack and its honest clients: the four figures of every attack.
+"""A server under attack and its honest clients: the four measurements of every attack.
 
-They are measured before the attack, while it goes on, and after it: plain reads, health, the report
-of an honest node, and the seconds until the death of a driver shows, a real one with a real agent.
-Access control is on; the honest have the token "one".
+They are taken before, during and after the attack: plain reads, health, the report of an honest
+node, and the seconds until the death of a real driver, with a real agent, shows. Access control is
+on; the honest clients have the token "one".
 """
 
 from __future__ import annotations
@@ -29,13 +29,13 @@ MEMORY = 600  # MiB
 DRIVER = "honest/ebs0.sock"
 PLUGINS, NODES = 200, 16
 NEWS = 2.0
-"""Seconds within which the death of a driver shows, also under attack."""
+"""Seconds within which the death of a driver must show, even under attack."""
 
 REPORT = 0.1
-"""Seconds that an honest report takes at most at the median."""
+"""The highest median of the seconds that an honest report may take."""
 
 PAUSE = 0.02
-"""Seconds between two rounds of calls, so that long ones are met as often as they are there."""
+"""Seconds between two rounds of calls, so that slow phases are sampled as often as they occur."""
 
 
 @dataclass
@@ -85,13 +85,13 @@ class Stand:
 
     @property
     def memory(self) -> int:
-        """Return the MiB that the largest process of the server has had at most."""
+        """Return the largest amount of memory, in MiB, that any process of the server has used."""
         return max(map(_most_memory, (self.server.pid, *self.server.children)))
 
     def measure(
         self, seconds: float, going_on: Callable[[], bool] = lambda: True, news: bool = True
     ) -> Figures:
-        """Return what the honest get for that long."""
+        """Return the measurements of honest clients over that many seconds."""
         figures, end = Figures(), time.monotonic() + seconds
         while time.monotonic() < end:
             assert going_on(), "the attack has ended by itself"
@@ -104,7 +104,7 @@ class Stand:
         return figures
 
     def _report(self) -> bytes:
-        """Report ten instances, one of them changed."""
+        """Report ten instances; one of them has changed."""
         self.number += 1
         fingerprints = [up(HealthDescription=f"{self.number}"), *[up()] * 9]
         plugins = {"csi": {f"p{number}": {"node": one} for number, one in enumerate(fingerprints)}}
@@ -126,7 +126,7 @@ class Stand:
         try:
             answer = call(self.port, "/v1/plugin/csi/ebs0", headers=self.headers)
         except OSError:
-            return True  # for all that is known
+            return True  # the answer is unknown
         return json.loads(answer.partition(b"\r\n\r\n")[2])["NodesHealthy"] == 1
 
     def withstand(
@@ -138,10 +138,11 @@ class Stand:
         seconds: float = 3.0,
         proof: Callable[[], None] = lambda: None,
     ) -> None:
-        """Attack, and fail unless honest clients get what they are promised, also afterwards.
+        """Run an attack, and fail unless honest clients get what they are promised, during it and
+        after it.
 
-        ``ratio``: how many times as long reads may take at the median. ``proof`` is called while
-        the attack goes on, to check more.
+        ``ratio`` is how many times as long reads may take at the median. ``proof`` is called during
+        the attack, for more checks.
         """
         workers, idle = self.server.children, self.measure(seconds / 2)
         with attack() as going:
@@ -168,7 +169,8 @@ class Stand:
         assert not faults, f"{row}: {len(faults)} faults, such as {faults[0]}"
 
     def _recovered(self, most: float) -> Figures | None:
-        """Return what the honest get after an attack, once reads take at most so long again."""
+        """Return the measurements after an attack, once the median of reads is below ``most``
+        again."""
         after = self.measure(1.0, news=False)
         return after if after.reads.median < most else None
 
@@ -185,7 +187,7 @@ class Stand:
 
 @contextmanager
 def stand(folder: Path, *sockets: str, **settings: str) -> Iterator[Stand]:
-    """Start a server with default settings but for ``settings``, an agent and a driver.
+    """Start a server with default settings except for ``settings``, an agent and a driver.
 
     The server has 200 plugins on 16 nodes; the driver may have more ``sockets``.
     """

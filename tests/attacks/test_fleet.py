@@ -40,7 +40,7 @@ def here(tmp_path: Path) -> Iterator[Machine]:
 
 @dataclass(frozen=True)
 class Run:
-    """A server, the address that agents know it by, and what both addresses stand for."""
+    """A server with its port, and the address at which agents reach it."""
 
     server: Process
     port: int
@@ -49,7 +49,7 @@ class Run:
 
 @contextmanager
 def nginx(folder: Path, port: int, own: int) -> Iterator[str]:
-    """Have nginx on its own port in front of the server on that port; return nginx's address."""
+    """Run nginx on its own port in front of the server on ``port``; yield nginx's address."""
     needs(NGINX, "nginx")
     config = folder / "nginx.conf"
     config.write_text(f"""
@@ -83,7 +83,7 @@ http {{
 
 @contextmanager
 def running(here: Machine, way: str, http: str = WAITRESS) -> Iterator[Run]:
-    """Start a server with default settings that is reached directly, or through nginx."""
+    """Start a server with default settings, to be reached directly or through nginx."""
     settings = {"server_trusted_proxies": "127.0.0.1"} if way == "nginx" else {}
     server, client = here.server(server_http=http, **settings)
     port = int(client.address.rpartition(":")[2])
@@ -96,8 +96,8 @@ def running(here: Machine, way: str, http: str = WAITRESS) -> Iterator[Run]:
 
 
 def fleet(run: Run, way: str, count: int, ramp: float, seconds: float) -> str:
-    """Have that many agents live that long; return a line that says what was measured."""
-    process = psutil.Process([*run.server.children, run.server.pid][0])  # its one worker
+    """Run that many agents for that long; return a line with the measurements."""
+    process = psutil.Process([*run.server.children, run.server.pid][0])  # its only worker
     idle = plain_reads(run.port)
     before = process.cpu_times()
     spread = "spread" if way == "spread" else "one"
@@ -129,10 +129,10 @@ def fleet(run: Run, way: str, count: int, ramp: float, seconds: float) -> str:
 
 
 def report_seconds(run: Run) -> float:
-    """Return the seconds of a report when no other client asks.
+    """Return the seconds that a report takes when there are no other clients.
 
-    Agents begin at a third of the rate that this allows, so that a slow machine is not asked for
-    more than it can do: those that have begun send heartbeats as well.
+    Agents start at a third of the rate that this allows, because those that have started send
+    heartbeats as well and a slow machine must not be overloaded.
     """
     node_id = str(uuid.UUID(int=1_000_000))
     with closing(Client(f"http://127.0.0.1:{run.port}")) as client:

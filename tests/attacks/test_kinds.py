@@ -1,7 +1,7 @@
 """One attack of each kind, and more of them in the long runs: other clients notice little of it.
 
-The kinds are those of docs/limits.md. Each attack comes from a process of its own, and prints the
-row of the table there (``pytest -s``). Those on the server are made on each HTTP server.
+The kinds are those of docs/limits.md. Each attack runs in a separate process, and prints its row of
+the table there (``pytest -s``). Attacks on the server are run against each HTTP server.
 """
 
 from __future__ import annotations
@@ -29,10 +29,10 @@ from tests.promises import promised
 from tests.support import eventually
 
 HERE = "127.0.0.1"
-"""The address that the honest clients have."""
+"""The address of the honest clients."""
 
 ONE = "/v1/plugin/csi/p100"
-"""The path to read where an attack makes the list longer."""
+"""The path to read if an attack makes the list longer."""
 
 STREAM = "/v1/event/stream?index=1&topic=CSIPlugin"
 
@@ -47,7 +47,7 @@ READS_OFTEN = {"a filter of its own each time": EVERYWHERE, "plain": OFTEN, "pag
 
 
 def attacks(names: str, *rows: tuple[Any, ...], on: Sequence[str] = KINDS) -> pytest.MarkDecorator:
-    """Have a test run with ``http`` and the named values, for each of the rows on each server.
+    """Run a test with ``http`` and the named values, for each of the rows on each server.
 
     A row begins with the servers on which it is part of the suite.
     """
@@ -91,8 +91,8 @@ def test_1_connections(
 def test_1_connections_that_are_work_for_a_parser(
     tmp_path: Path, http: str, kind: str, count: int, path: str, source: str, ratio: float
 ) -> None:
-    """uvicorn parses in Python, in the one thread that serves all connections, so others wait for
-    seconds: docs/limits.md names nginx."""
+    """Leave uvicorn out: it parses in Python, in the one thread that serves all connections, so
+    other clients wait for seconds. For that case docs/limits.md recommends nginx."""
     connections(tmp_path, http, kind, count, path, source, ratio)
 
 
@@ -102,11 +102,12 @@ def test_1_connections_that_are_work_for_a_parser(
     (RARELY, "slow", 9_500, "/", SOURCE, 10.0),
     on=[WAITRESS],
 )
-def test_1_connections_that_others_do_not_tell_apart(
+def test_1_connections_that_only_waitress_distinguishes(
     tmp_path: Path, http: str, kind: str, count: int, path: str, source: str, ratio: float
 ) -> None:
-    """Servers of ASGI do not tell applications which requests are pipelined, nor do they close
-    connections of one client for those of another: docs/limits.md names nginx for both."""
+    """Run on waitress only: ASGI servers neither show applications which requests are pipelined,
+    nor close connections of one client to serve another. For both, docs/limits.md recommends nginx.
+    """
     connections(tmp_path, http, kind, count, path, source, ratio)
 
 
@@ -154,7 +155,7 @@ def test_4_parked_queries(tmp_path: Path, http: str, kind: str) -> None:
         token, index = made.tokens.secrets["two"], made.client.plugins("csi").index
 
         def wakes() -> None:
-            """Park a query of an honest client, and have a change wake it."""
+            """Make a change wake a parked query of an honest client."""
             with ThreadPoolExecutor(1) as pool, made.client.copy() as client, promised(2.0):
                 index = client.plugins("csi").index
                 query = pool.submit(client.plugins, "csi", index=index, wait=30)
@@ -171,7 +172,7 @@ def test_4_parked_queries(tmp_path: Path, http: str, kind: str) -> None:
 
 @attacks("kind", (OFTEN, "values"))
 def test_5_storage(tmp_path: Path, http: str, kind: str) -> None:
-    """A token uses all the storage it may have, and reads the lists without pause."""
+    """Use all the storage that a token may have, and read the lists without pause."""
     limit = 16 * 2**20
     with stand(tmp_path, server_http=http, server_max_storage_per_token=str(limit)) as made:
         fills(made, kind)
@@ -234,7 +235,7 @@ def test_8_processes(tmp_path: Path, http: str, seconds: float) -> None:
 @pytest.mark.skipif(os.geteuid() != 0, reason="only root can give files away")
 @attacks("seconds", (OFTEN, 3.0), (RARELY, 60.0), on=[WAITRESS])
 def test_9_the_agent_as_root(tmp_path: Path, http: str, seconds: float) -> None:
-    """The attack is on the agent, so one server behind it is enough."""
+    """Run the attack on the agent behind one kind of server only, since the agent is the target."""
     folder = tmp_path / "sockets/neighbour"
     folder.mkdir(parents=True)
     os.chown(folder, neighbour.OTHER, neighbour.OTHER)

@@ -1,4 +1,4 @@
-"""Availability as it is read from the real planner and store, whatever is reported."""
+"""Availability as read from the real planner and store, whatever is reported."""
 
 from __future__ import annotations
 
@@ -64,7 +64,7 @@ LIVES = st.lists(st.tuples(st.integers(1, 9), EVENTS), min_size=6, max_size=30)
 
 
 class Server:
-    """A server with the test's own clock, which notes each second what readers are shown."""
+    """A server with the test's own clock, which records each second what readers are shown."""
 
     def __init__(self, folder: Path) -> None:
         self.folder = folder
@@ -146,7 +146,7 @@ class Server:
         self.intake.declare([] if declared is None else [Declaration(KEY, declared)])
 
     def _restart(self, seconds: int) -> None:
-        """The server is away for some seconds; meanwhile nothing is heard of."""
+        """Restart the server after some seconds in which it hears nothing."""
         self.close()
         self.live(seconds, is_on=False)
         self.start()
@@ -176,7 +176,7 @@ class Server:
         return found
 
     def _away(self, role: str, second: int) -> int:
-        """Return how many instances were seen before and after a second, and not in it."""
+        """Return how many instances were seen before and after a second, but not in it."""
 
         def seen(past: Sequence[Any]) -> set[InstanceKey]:
             return {key for words, _, _ in past for key in words if key.role == role}

@@ -1,4 +1,4 @@
-"""Strips of hours: kept, and the same as if they were worked out each time."""
+"""Strips of hours: kept strips equal those computed again each time."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ from tests.support import taken
 
 
 class Counting:
-    """The history of a server, with how often it was read newest first."""
+    """The history of a server; it counts how often it was read newest first."""
 
     def __init__(self, server: Server) -> None:
         self.reads = 0
@@ -96,7 +96,7 @@ def test_too_many_transitions_are_read_one_plugin_after_the_other(
         return (server.now - START) * SECOND
 
     def known() -> str:
-        """Return the plugins of which all is known since the server began."""
+        """Return the plugins for which everything since the server's start is known."""
         found = kept.of(server.feed.state, keys, server.now * SECOND)
         return "".join(key.id for key in keys if day_of(found[key]).watched == lived())
 

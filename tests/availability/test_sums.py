@@ -1,4 +1,4 @@
-"""The sums of availability: those of a second by second count, whatever happened."""
+"""The sums of availability equal those of a count second by second, whatever happened."""
 
 from __future__ import annotations
 
@@ -42,10 +42,10 @@ def test_they_are_those_of_counting_each_second(life: list[Any], data: st.DataOb
     runs = [Run(str(n), a * SECOND, b * SECOND) for n, (a, b) in enumerate(data.draw(spans))]
     rows = world.newest_first
     begin = min(window.start for window in windows)
-    # Rows from before the windows may have been pruned, of which a row of flapping is none.
+    # Rows from before the windows may be pruned, unless they are flapping until later.
     while data.draw(st.booleans()) and rows and max(rows[-1].time, rows[-1].until) <= begin:
         gone = rows.pop()
-        if gone.kind == LEFT:  # that it was seen before is gone with it
+        if gone.kind == LEFT:  # the fact that it was seen before is lost, too
             return
     found = sums_of(rows, world.present, windows, runs, world.now * SECOND)
     for role in ROLES:
@@ -157,7 +157,7 @@ def test_a_number_that_may_be_cut_is_left_out() -> None:
 
 
 def test_the_example_of_the_document() -> None:
-    """docs/history.md has these numbers, in minutes since 10:00."""
+    """Compute the numbers of the example in docs/history.md, in minutes since 10:00."""
     other = InstanceKey("vm2", "t", "p", "node")
     minute = 60 * SECOND
 

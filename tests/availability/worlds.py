@@ -1,4 +1,4 @@
-"""Random lives of one plugin, told twice: as transitions, and second by second."""
+"""Random lives of one plugin in two forms: as transitions, and second by second."""
 
 from __future__ import annotations
 
@@ -48,15 +48,15 @@ LIVES = st.lists(st.tuples(st.integers(1, 9), EVENTS), max_size=40)
 
 @dataclass
 class World:
-    """What really was at each second so far: the word of each instance, and what was declared.
+    """What was true at each second so far: the word of each instance, and the declarations.
 
-    A word is "" for an instance that was not there; a number is the share that was healthy.
+    A word is "" for an instance that did not exist; a number is the share that was healthy.
     """
 
     now: int = 0
     words: dict[InstanceKey, Any] = field(default_factory=lambda: dict.fromkeys(KEYS, ""))
     own: dict[InstanceKey, str] = field(default_factory=dict)
-    silent: set[str] = field(default_factory=set)
+    unheard: set[str] = field(default_factory=set)
     declared: Mapping[str, int] | None = None
     past: list[tuple[dict[InstanceKey, Any], Mapping[str, int]]] = field(default_factory=list)
     rows: list[Transition] = field(default_factory=list)
@@ -105,10 +105,10 @@ class World:
             self._row(kind, key, "some", "text")
 
     def _silence(self, node: str, heard: int) -> None:
-        """The node was last heard some seconds ago; nothing of it changed since."""
-        if node in self.silent:
+        """Mark a node as last heard ``heard`` seconds ago, with no change since."""
+        if node in self.unheard:
             return
-        self.silent.add(node)
+        self.unheard.add(node)
         for key in KEYS:
             if key.node_id == node and self.words[key]:
                 since = max(0, self.now - heard)
@@ -117,14 +117,14 @@ class World:
                 self._become(key, DOWN, since=since * SECOND)
 
     def _hear(self, node: str) -> None:
-        if node in self.silent:
-            self.silent.discard(node)
+        if node in self.unheard:
+            self.unheard.discard(node)
             for key in KEYS:
                 if key.node_id == node and key in self.own:
                     self._become(key, self.own[key])
 
     def _flap(self, key: InstanceKey, seconds: int, ends_healthy: bool) -> None:
-        """It changes all the time for some seconds, in half of which it is healthy."""
+        """Make an instance change constantly for some seconds; it is healthy in half of them."""
         before = self.words[key]
         if not before or before == DOWN:
             return
@@ -170,7 +170,7 @@ def world_of(life: Sequence[tuple[int, Any]]) -> World:
 
 @dataclass
 class Naive:
-    """Seconds, counted one by one."""
+    """The seconds, counted one by one."""
 
     healthy: float = 0
     unhealthy: float = 0

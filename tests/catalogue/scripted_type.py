@@ -1,4 +1,4 @@
-"""A plugin type whose code does what a test's script says, for one plugin or for all."""
+"""A plugin type whose code follows a test's script, for one plugin or for all."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from plugind.model import Fingerprint
 from plugind.plugin_type import PluginType, WireSchema
 
 Act = Callable[[], Any]
-"""Takes the place of a summary or a document: returns it, raises or hangs."""
+"""A replacement for a summary or a document: it returns one, raises or hangs."""
 
 
 class LampSchema(WireSchema):

@@ -1,4 +1,4 @@
-"""Whole answers that are kept: how many, for how long, and which go first."""
+"""Whole answers that are kept: how many, for how long, and which are dropped first."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ LIST, OTHER = "plugins/csi", "plugins/exec"
 
 
 def kept(of: Answers[str], number: int) -> list[int]:
-    """Return which of so many keys there is an answer for, without a use of any."""
+    """Return the keys, out of ``number``, that have an answer; no answer counts as used."""
     return [key for key in range(number) if key in of._kept]
 
 

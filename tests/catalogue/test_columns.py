@@ -1,4 +1,4 @@
-"""The values of a list's fields that are kept for filters: of the very rows, and of no others."""
+"""Field values of a list that are kept for filters belong to exactly those rows."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ def test_a_row_that_changed_loses_its_values_and_the_others_keep_them() -> None:
     columns, some = Columns(), rows("a", "b", "c")
     before = columns.of(some)
     before["ID"], before["N"] = ["a", "b", "c"], [1, 2, 3]
-    same = [(id_, body) for id_, body in some]  # the list is made anew, of the rows there are
+    same = [(id_, body) for id_, body in some]  # a new list of the same rows
     equal = (some[1][0], bytes(bytearray(some[1][1])))
     after = columns.of((same[0], equal, same[2]))
     assert after == {"ID": ["a", UNREAD, "c"], "N": [1, UNREAD, 3]}

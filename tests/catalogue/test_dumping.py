@@ -1,4 +1,4 @@
-"""What is dumped quickly is what the schemas dump."""
+"""Quick dumping gives the same result as dumping by the schemas."""
 
 from __future__ import annotations
 

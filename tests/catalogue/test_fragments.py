@@ -1,4 +1,4 @@
-"""Fragments of JSON take little more memory than their length."""
+"""Fragments of JSON use little more memory than their length."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ import pytest
 from plugind.catalogue.fragments import fragment
 
 OVERHEAD = 64
-"""Bytes of an object of Python's beside its contents, generously."""
+"""Bytes of a Python object in addition to its contents, estimated generously."""
 
 
 @pytest.mark.parametrize("value", [{"ID": "ebs0"}, [{"ID": "ebs0", "number": 1}] * 20_000])

@@ -1,4 +1,4 @@
-"""How often a list's changes are announced: the first at once, the rest together."""
+"""How often changes of a list are announced: the first at once, later ones together."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ PAUSE = 0.5  # seconds: longer than a busy machine keeps a thread waiting betwee
 
 
 class Heard:
-    """What was announced after a pause, with the time."""
+    """Announcements after a pause, with their times."""
 
     def __init__(self, pause: float) -> None:
         self.later: list[tuple[str, float]] = []
@@ -79,7 +79,7 @@ def test_changes_go_on_being_announced_while_they_come_without_pause() -> None:
             return len(heard.later) >= 5
 
         eventually(has_heard_enough, every=0.001)  # as a writer does, who waits for the disk
-        # Each is a pause after the one before, however late it is noted here.
+        # Each comes a pause after the previous one, however late it is recorded here.
         assert all(at - begun >= 0.02 * count for count, (_, at) in enumerate(heard.later, 1))
     finally:
         heard.close()

@@ -1,4 +1,4 @@
-"""Lists and bodies of a plugin type whose code raises, hangs or gives nonsense."""
+"""Lists and bodies of a plugin type whose code raises, hangs or returns nonsense."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ ODD = "lamp050"
 
 
 class StillFeed:
-    """A feed that changes when a test has it change."""
+    """A feed that changes only when a test changes it."""
 
     def __init__(self) -> None:
         self.state = State.of(Contents(2, NODES, [], [], {}))
@@ -39,7 +39,7 @@ class StillFeed:
         self.subscribers.append(subscriber)
 
     def set(self, ids: list[str], *, healthy: int = len(NODES)) -> None:
-        """Make these the plugins, and each healthy on that many nodes."""
+        """Set the plugins, and the number of nodes on which each is healthy."""
         self._index += 1
         instances = [
             Instance(
@@ -75,7 +75,7 @@ class Lamps:
         self.guard = self.catalogue.typed["lamp"].guard
 
     def list(self) -> tuple[Reading, dict[str, Any]]:
-        """Read the list; return the reading and the rows by ID, which must all be there, in
+        """Read the list; return the reading and the rows by ID, which must be complete and in
         order."""
         reading = self.catalogue.plugins("lamp")
         assert reading.body is not None

@@ -1,4 +1,4 @@
-"""The cache of answers: each is made once, of the very bytes that it shows, within bounds."""
+"""The cache of answers: each is made once, from exactly the bytes that it shows, within limits."""
 
 from __future__ import annotations
 

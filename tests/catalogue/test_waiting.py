@@ -1,4 +1,4 @@
-"""Places for blocking queries: shared fairly, and free as soon as their client has left."""
+"""Places for blocking queries: shared fairly, and freed as soon as their client has left."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ TOKEN, OTHER = Holder("accessor 1", has_token=True), Holder("accessor 2", has_to
 
 
 class Room:
-    """A waiting room of four places, half for one token at most, and its holders."""
+    """A waiting room of four places, at most half for one token, and the holders of places."""
 
     def __init__(self, pool: ThreadPoolExecutor) -> None:
         self.hits = Hits()
@@ -29,7 +29,7 @@ class Room:
     def park(
         self, holder: Holder, resource: str = "x", client: Client | None = None
     ) -> Future[bool]:
-        """Have a holder wait; return once it is parked, or has an answer."""
+        """Let a holder wait; return once it is parked or has an answer."""
         before = self.places_of(holder)
         future = self._pool.submit(
             wait_in, self.waiting, resource, lambda: False, 300.0, holder, client

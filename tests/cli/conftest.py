@@ -12,13 +12,13 @@ from tests.support import Api, FakeAgent, Live, down, serving, up
 REASON = "Probe failed: FAILED_PRECONDITION: the disk of the array in rack seven is on fire"
 SINCE = "2026-01-31T23:00:00Z"
 NEVER_DOWN = {"server_heartbeat_ttl": "1h"}
-"""For nodes that no agent keeps alive, however slow the machine is."""
+"""A time to live for nodes that no agent keeps alive, however slow the machine is."""
 
 NODE = "abcdef01-2222-4333-8444-555555555555"
 
 
 def acl_config(folder: Path, in_namespace: str) -> str:
-    """Return a configuration in which nobody needs a token for what a namespace rule allows."""
+    """Return a configuration that requires no token for what a namespace rule allows."""
     (folder / "policies").mkdir()
     policy = f'namespace "default" {{ {in_namespace} }}'
     (folder / "policies/anonymous.hcl").write_text(policy)
@@ -52,7 +52,7 @@ def api(tmp_path: Path, wire: str) -> Iterator[Live]:
 
 @pytest.fixture
 def agent(api: Live) -> FakeAgent:
-    """Return an agent that reported; a second one on "vm2" in "dc2" did so, too."""
+    """Return an agent that has reported; a second one has reported on "vm2" in "dc2"."""
     topology = {"NodeInfo": {"ID": "i-1", "AccessibleTopology": {"Segments": {"zone": "a"}}}}
     agent = FakeAgent(api, NODE, name="vm1")
     agent.report(

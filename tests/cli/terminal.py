@@ -1,4 +1,4 @@
-"""The command line on a terminal of a given width: a real pseudo-terminal."""
+"""The command line on a terminal of a given width, which is a real pseudo-terminal."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ CLEAR = "\x1b[2J"
 
 
 class Terminal:
-    """A plugind command on a terminal, with what it prints there."""
+    """A plugind command on a terminal, and its output there."""
 
     def __init__(self, *words: str, columns: int, address: str) -> None:
         self._ours, theirs = os.openpty()
@@ -67,7 +67,8 @@ class Terminal:
 
     @property
     def screens(self) -> list[str]:
-        """Return what was on the terminal each time before it was cleared, and now."""
+        """Return the contents of the terminal before each time it was cleared, and the current
+        ones."""
         parts = self._text.split(CLEAR)
         return [_ESCAPES.sub("", part).replace("\r", "") for part in parts]
 
@@ -76,7 +77,7 @@ class Terminal:
         return self.screens[-1]
 
     def screen_with(self, text: str) -> str:
-        """Return the first screen that has that text, printed whole; "" until there is one."""
+        """Return the first complete screen that contains the text; "" until there is one."""
         return next((screen for screen in self.screens[:-1] if text in screen), "")
 
     def interrupt(self) -> int:

@@ -1,4 +1,4 @@
-"""``plugind plugin history`` and ``plugind node history``."""
+"""The commands ``plugind plugin history`` and ``plugind node history``."""
 
 from __future__ import annotations
 
@@ -116,7 +116,7 @@ def test_watching_goes_on_after_a_plugin_is_gone(api: Live, agent: FakeAgent) ->
 
 @pytest.fixture
 def short_pages(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Have the server look at 3 transitions for one page."""
+    """Make the server look at only 3 transitions for one page."""
     monkeypatch.setattr(history, "LOOKED_AT_MAXIMUM", 3)
 
 

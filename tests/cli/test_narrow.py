@@ -1,4 +1,4 @@
-"""Tables on narrow terminals: columns are left out or cells are wrapped, and nothing is cut."""
+"""Tables on narrow terminals: columns are left out or cells wrapped, but no text is cut off."""
 
 from __future__ import annotations
 

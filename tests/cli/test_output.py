@@ -1,4 +1,4 @@
-"""The output of commands for programs, and the warnings of the agent's log."""
+"""Command output meant for programs, and the warnings in the agent's log."""
 
 from __future__ import annotations
 

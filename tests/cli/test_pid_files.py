@@ -1,4 +1,4 @@
-"""Unusable files in place of those that name running processes."""
+"""Unusable files in place of PID files."""
 
 from __future__ import annotations
 
@@ -56,7 +56,7 @@ def test_a_start_and_its_check_say_it(tmp_path: Path) -> None:
 
 
 def test_a_start_that_fails_late_ends_what_had_started(tmp_path: Path) -> None:
-    """A start that fails after the server was made closes it and still says why it failed."""
+    """Close a server when its start fails late, and still report the reason."""
     settings, registry = load(tmp_path, "", {"server_enabled": "true", "ports_http": "0"})
     (tmp_path / "data").mkdir()
     os.mkfifo(tmp_path / "data/server.pid")

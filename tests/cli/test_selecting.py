@@ -18,7 +18,7 @@ def wire() -> str:
 
 
 def ids(api: Live, *options: str) -> list[str]:
-    """Return the IDs that are shown, which are the same for people and for programs."""
+    """Return the IDs that are shown, which must be the same for people and for programs."""
     done = plugind("plugin", "status", *options, address=api.address)
     assert (done.returncode, done.stderr) == (0, "")
     table = done.stdout.partition("\n\n")[0].splitlines()[1:]

@@ -1,4 +1,4 @@
-"""``plugind status``: one screen that says what is wrong, and an exit status."""
+"""``plugind status``: one screen that shows all problems, and an exit status."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Where a command takes its token from, and which files of tokens it refuses."""
+"""Where a command takes its token from, and which token files it refuses."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ TOKENS = 'token "ops" {{\n  accessor = "{0}"\n  hash = "sha256:{1}"\n  type = "m
 
 @pytest.fixture
 def api(tmp_path: Path) -> Iterator[Live]:
-    """Serve so that only the management token SECRET may do anything."""
+    """Serve so that everything requires the management token SECRET."""
     tokens = tmp_path / "tokens.hcl"
     accessor = "11111111-2222-4333-8444-555555555555"
     tokens.write_text(TOKENS.format(accessor, digest(SECRET).hex()))
@@ -60,7 +60,7 @@ def test_every_source_of_a_token(api: Live, file: Path) -> None:
 
 
 def test_a_token_from_a_program(api: Live, file: Path) -> None:
-    """A token may come from a program: "plugind node status --token-file <(pass plugind)"."""
+    """Accept a token from a program: "plugind node status --token-file <(pass plugind)"."""
     reading, writing = os.pipe()
     os.write(writing, SECRET.encode())
     os.close(writing)

@@ -1,4 +1,4 @@
-"""``--watch`` stays true, outlives proxies and restarts, and ends without a message."""
+"""``--watch`` stays accurate, survives proxies and restarts, and ends without a message."""
 
 from __future__ import annotations
 
@@ -31,7 +31,7 @@ def wire() -> str:
 
 
 class Proxy:
-    """A reverse proxy before a server, which can answer by itself as one does."""
+    """A reverse proxy in front of a server, which can also answer by itself, as real proxies do."""
 
     def __init__(self, server: str) -> None:
         self.broken: tuple[int, bytes] | None = None
@@ -120,7 +120,7 @@ def test_an_interrupt_ends_it_without_a_message_on_a_terminal(api: Live) -> None
 
 
 def _without_ages(screen: str) -> list[str]:
-    """Return the words of a screen that stay the same as time passes."""
+    """Return the words of a screen that do not change as time passes."""
     return AGE.sub("", screen).split()
 
 
@@ -178,7 +178,7 @@ def test_a_proxy_without_a_server_is_waited_for(
 
 
 def test_a_proxy_that_breaks_while_details_are_read_is_waited_for(api: Live, proxy: Proxy) -> None:
-    """A failure of the later queries, for reasons and nodes' names, is waited for as well."""
+    """Retry after a failure of the later queries, for reasons and node names, as well."""
     agent = FakeAgent(api)
     agent.report({"ebs0": {"node": up()}})
     words = ("plugin", "status", "--watch", "--type", "csi")
@@ -241,7 +241,7 @@ def test_a_token_that_is_revoked_ends_it(api: Live, proxy: Proxy) -> None:
 
 
 def test_an_interrupt_ends_other_commands_without_a_message_too() -> None:
-    """An interrupt ends a command that waits for a slow server."""
+    """End a command that waits for a slow server when it is interrupted."""
     hold = threading.Event()
     asked = threading.Event()
 

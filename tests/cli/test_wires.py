@@ -1,4 +1,4 @@
-"""Every command that asks a server, with both settings of ``wire``: the same output for both."""
+"""Every command that queries a server gives the same output with both settings of ``wire``."""
 
 from __future__ import annotations
 
@@ -78,7 +78,7 @@ def test_forgetting(api: Live, agent: FakeAgent) -> None:
 
 
 def test_watching(api: Live, agent: FakeAgent) -> None:
-    """A query with an index works; test_watching.py tests all that follows the first answer."""
+    """Answer a query with an index; test_watching.py tests all that follows the first answer."""
     with Client(api.address) as client:
         answer = client.plugin("csi", "aws-ebs0")
         assert answer.index > 1

@@ -23,7 +23,7 @@ def real(name: str) -> Path:
 
 @dataclass
 class Host:
-    """The folders of a machine with CNI, and a prober of its own that looks after them."""
+    """The folders of a machine with CNI, and a prober that watches them."""
 
     folder: Path
 

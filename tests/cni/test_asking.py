@@ -1,4 +1,4 @@
-"""Answers of executables to VERSION: of real ones, and of ones that misbehave."""
+"""Answers of executables to VERSION: from real executables, and from ones that misbehave."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ def test_versions_that_real_ones_support(name: str) -> None:
 
 
 def test_a_real_one_that_answers_another_question() -> None:
-    """A real one prints an error in CNI's format where CNI_COMMAND is missing."""
+    """Accept the error that real executables print in CNI's format if CNI_COMMAND is missing."""
     from_cni = Ended(1, b'{"code": 4, "msg": "required env variables [X] missing"}', b"")
     assert read_answer(from_cni).problem == (
         "VERSION failed: exit status 1: required env variables [X] missing"

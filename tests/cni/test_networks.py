@@ -1,4 +1,4 @@
-"""Networks' configurations, good and bad."""
+"""Network configurations, valid and invalid."""
 
 from __future__ import annotations
 

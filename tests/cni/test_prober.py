@@ -1,4 +1,4 @@
-"""Executables and networks of a machine, with real executables of Debian's package."""
+"""The executables and networks of a machine, with real executables of Debian's package."""
 
 from __future__ import annotations
 
@@ -127,7 +127,7 @@ NEVER = (".hidden", "vendor-support.sh", "SUPPORT.SH", "dump.py", "calico.tmp", 
 
 @pytest.mark.parametrize("allow", [[], ["*"], list(NEVER)])
 def test_executables_that_are_never_run(host: Host, allow: list[str]) -> None:
-    """Some executables are never run, whatever settings and networks say."""
+    """Run none of these executables, whatever settings and networks say."""
     for name in (*NEVER, "bridge.dpkg-new", "old~"):
         host.script(name, f"touch {host.folder}/ran")
     (host.bin / "LICENSE").write_text("")
@@ -152,7 +152,7 @@ def test_an_executable_that_no_network_needs_is_not_run(host: Host) -> None:
 
 
 def test_an_executable_that_no_network_needs_any_more_leaves_the_lists(host: Host) -> None:
-    """Its target stays and finds nothing, which means that it left on purpose."""
+    """Keep its target but find nothing, which means that the executable left on purpose."""
     host.install("bridge")
     path = host.configure("10-a.conf", one("a", "bridge"))
     prober = host.prober()
@@ -184,7 +184,7 @@ def test_names_that_are_no_ids(host: Host) -> None:
 
 
 def test_a_configuration_that_breaks_is_reported_as_the_network_it_was(host: Host) -> None:
-    """The core shows the last network of the broken file as unhealthy."""
+    """Let the core show the last network of the broken file as unhealthy."""
     prober = host.prober()
     host.configure("10-a.conf", "{")
     (target,) = prober.discover().values()
@@ -231,7 +231,7 @@ def test_networks_are_probed_when_an_executable_that_they_need_changes(host: Hos
 
 
 class Watch:
-    """The changes that a prober notices, from now on until the process ends."""
+    """Record the changes that a prober notices, from now on until the process ends."""
 
     def __init__(self, host: Host, prober: CniProber) -> None:
         self.names: list[str | None] = []
@@ -240,7 +240,7 @@ class Watch:
 
     def is_quiet_for(self, seconds: float) -> bool:
         self.names.clear()
-        time.sleep(seconds)  # there is no event for what must not come
+        time.sleep(seconds)  # no event marks a change that must not come
         return not self.names
 
 
@@ -255,7 +255,7 @@ def test_files_are_noticed_also_in_folders_that_come_later(host: Host) -> None:
 
 
 def test_looking_is_no_change(host: Host) -> None:
-    """A probe is no change, or each would lead to the next."""
+    """Check that a probe is not noticed as a change, or each probe would cause the next."""
     host.install("bridge")
     host.configure("10-a.conf", one("a", "bridge"))
     prober = host.prober()

@@ -57,7 +57,7 @@ def test_dev_settings_stay_in_their_folder(tmp_path: Path) -> None:
 
 
 def test_the_document_lists_them_all() -> None:
-    """The document has all settings but those of every type, which are in the core's reference."""
+    """List all settings but those common to every type, which are in the core's reference."""
     text = (ROOT / "docs/plugin-types/cni.md").read_text()
     alike = table(SettingsSchema()).splitlines()
     own = [row for row in table(CniSettingsSchema()).splitlines() if row not in alike]

@@ -1,4 +1,4 @@
-"""Plugin types and a store to configure, and short ways to load and to see mistakes."""
+"""Plugin types and a store to configure, and short functions to load and to list mistakes."""
 
 from __future__ import annotations
 
@@ -108,7 +108,7 @@ class BoxStore:
 
 @dataclass
 class Installed:
-    """The installed plugin types and stores, and the names that the last loading asked for."""
+    """The installed plugin types and stores, and the names that the last load asked for."""
 
     types: dict[str, PluginType] = field(
         default_factory=lambda: {"disk": DiskType(), "net": NetType()}
@@ -143,7 +143,7 @@ def settings(
 
 
 def mistakes(*paths: Path, **more: Any) -> list[str]:
-    """Return the mistakes as the lines that people see, with the file's name for its path."""
+    """Return the mistakes as the lines that people see, with file names in place of paths."""
     with pytest.raises(ConfigError) as raised:
         settings(*paths, **more)
     found = list(raised.value.mistakes)

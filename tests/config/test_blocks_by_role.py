@@ -1,4 +1,4 @@
-"""Repeated blocks of one label, which differ in their roles."""
+"""Repeated blocks of one label with different roles."""
 
 from __future__ import annotations
 

@@ -89,7 +89,7 @@ def test_settings_in_their_comments_load_too(tmp_path: Path) -> None:
 
 
 def test_the_policies_that_come_along_can_be_switched_on_as_they_are(tmp_path: Path) -> None:
-    """The example policies work in a copy of the whole folder, as an operator makes one."""
+    """Use the example policies in a copy of the whole folder, as an operator would make one."""
     shutil.copytree(ROOT / "conf", tmp_path, dirs_exist_ok=True)
     file = tmp_path / "server/server.hcl"
     file.write_text(_SHOWN.sub(r"\1", file.read_text()))
@@ -100,7 +100,7 @@ def test_the_policies_that_come_along_can_be_switched_on_as_they_are(tmp_path: P
 
 @pytest.mark.parametrize("role", ["agent", "server", "single"])
 def test_an_example_starts_as_it_stands(role: str, tmp_path: Path) -> None:
-    """An example starts unchanged but for its data folder, its port and its plugins' sockets."""
+    """Start an example unchanged except for its data folder, its port and its plugins' sockets."""
     shutil.copytree(ROOT / "conf", tmp_path / "conf")
     with machine(tmp_path) as here:
         process = here.start(

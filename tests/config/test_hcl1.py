@@ -1,4 +1,4 @@
-"""The syntax of HCL 1, as Nomad's own files have it: it is read, and no position moves."""
+"""The syntax of HCL 1, as in Nomad's own files: it is accepted, and positions stay correct."""
 
 # A row of a table reads best on one line.
 # ruff: noqa: E501

@@ -1,4 +1,4 @@
-"""Mistakes are reported at their places, with what would be right, all at once."""
+"""Mistakes are reported all at once, each with its place and a correction."""
 
 # A row of a table reads best on one line.
 # ruff: noqa: E501

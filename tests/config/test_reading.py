@@ -1,4 +1,4 @@
-"""The parser of HCL is there while files are read, and only then."""
+"""The HCL parser is in memory only while files are read."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What the answers and events of plugind show, as the checker compares it."""
+"""What plugind's answers and events show, in the form that the checker compares."""
 
 from __future__ import annotations
 
@@ -29,7 +29,7 @@ def path_of(resource: str) -> str:
 
 
 def content_of(resource: str, body: bytes) -> Content:
-    """Return what the body of a read shows."""
+    """Return the content that the body of a read shows."""
     value = json.loads(body)
     if resource == PLUGINS:
         return {row["ID"]: plugin_row(row) for row in value}
@@ -41,7 +41,7 @@ def content_of(resource: str, body: bytes) -> Content:
 
 
 def plugin_row(row: Mapping[str, Any]) -> str:
-    """Return what is compared of a plugin's row in the list."""
+    """Return the part of a plugin's row in the list that is compared."""
     return row_text(row["ControllersExpected"], row["NodesExpected"], row["ModifyIndex"])
 
 
@@ -62,8 +62,8 @@ def _texts(value: Mapping[str, Any], maps: Mapping[str, str]) -> Content:
 
 
 def happened(row: Mapping[str, Any]) -> Happened | None:
-    """Return the transition of an instance that a row of history, or an event's payload, has; None
-    for one of a node or a declaration."""
+    """Return the transition of an instance in a row of history or in an event's payload; None for a
+    transition of a node or a declaration."""
     if row["Type"] != PLUGIN_TYPE or row["Event"] not in _EVENTS:
         return None
     text = row["Reason"]
@@ -98,7 +98,8 @@ def _transitions(events: Iterable[Mapping[str, Any]]) -> Iterable[Happened]:
 
 
 def _shown(events: Iterable[Mapping[str, Any]]) -> Iterable[tuple[str, int, Content]]:
-    """Yield what events show of plugins that are there; one that left is shown as it was."""
+    """Yield the content that events show for each plugin; a plugin that left is shown as it last
+    was."""
     for event in events:
         if event["Topic"] == "CSIPlugin" and event["Type"] != "NodeDeregistration":
             content = plugin_content(event["Payload"]["Plugin"])

@@ -1,4 +1,4 @@
-"""HTTP calls of one client, over connections of its own, which can be ended from outside."""
+"""HTTP calls of one client over its own connections, which another thread can abort."""
 
 from __future__ import annotations
 
@@ -12,16 +12,16 @@ from dataclasses import dataclass
 from typing import Any
 
 TIMEOUT = 3.0
-"""Seconds that a client waits for an answer that should come at once."""
+"""Seconds that a client waits for an answer that should come immediately."""
 
 
 class Lost(Exception):
-    """No answer came: what was asked may have been done."""
+    """No answer came; the request may or may not have been carried out."""
 
 
 @dataclass(frozen=True, slots=True)
 class Server:
-    """A plugind server, and where clients reach it."""
+    """A plugind server, and the address at which clients reach it."""
 
     name: str
     address: str
@@ -29,7 +29,7 @@ class Server:
 
 @dataclass(frozen=True, slots=True)
 class Got:
-    """An answer. ``connection`` counts the connections of its client, for a server's name does not
+    """An answer. ``connection`` numbers the client's connections, because a server's name does not
     say which of its worker processes answered."""
 
     status: int
@@ -44,8 +44,8 @@ class Got:
 
 
 class Calls:
-    """Makes calls to servers, one at a time, and keeps a connection to each. ``abort`` ends the one
-    that goes on, from any thread."""
+    """Make calls to servers, one at a time, and keep a connection to each. Any thread may end the
+    current call with ``abort``."""
 
     def __init__(self) -> None:
         self._kept: dict[str, tuple[http.client.HTTPConnection, int]] = {}
@@ -63,7 +63,7 @@ class Calls:
         headers: Mapping[str, str] | None = None,
         timeout: float = TIMEOUT,
     ) -> Got:
-        """Return the answer to a request. Raise Lost."""
+        """Return the answer to a request. Raise Lost if none comes."""
         try:
             number, response = self._ask(server, method, path, body, headers, timeout)
             data = response.read()
@@ -79,8 +79,8 @@ class Calls:
     def open(
         self, server: Server, path: str, timeout: float
     ) -> tuple[int, http.client.HTTPResponse]:
-        """Return the number of a new connection, and a response whose body is still to be read.
-        Raise Lost."""
+        """Return the number of a new connection, and a response whose body has not been read yet.
+        Raise Lost if no response comes."""
         self.drop(server)
         try:
             number, response = self._ask(server, "GET", path, None, None, timeout)
@@ -127,7 +127,7 @@ class Calls:
             connection.close()
 
     def abort(self) -> None:
-        """End the call that goes on, and each later one."""
+        """End the current call, and every later one."""
         with self._lock:
             self._aborted = True
             if self._socket is not None:

@@ -1,7 +1,7 @@
-"""Looks through the history of a run for anything that plugind promises not to do.
+"""Check the history of a run for violations of plugind's guarantees.
 
-It takes time n log n: what each answer has to show follows from the history that the store kept, so
-that nothing is searched for.
+It takes O(n log n): what each answer must show follows from the history that the store kept, so no
+search is needed.
 """
 
 from __future__ import annotations
@@ -15,12 +15,12 @@ from tests.consistency.truth import Truth
 from tests.consistency.violations import Violation
 
 SHOWN = 12
-"""Violations that a failure shows; the first of them say most."""
+"""The number of violations that a failure shows; the first ones say most."""
 
 
 @dataclass(frozen=True, slots=True)
 class Bounds:
-    """Seconds within which a parked query wakes, and within which it does after a fault ended."""
+    """Seconds within which a parked query wakes: after a change, and after the end of a fault."""
 
     wake: float = 1.0
     recovery: float = 3.0
@@ -29,8 +29,8 @@ class Bounds:
 def check(
     history: History, kept: Mapping[str, Sequence[Happened]], bounds: Bounds | None = None
 ) -> list[Violation]:
-    """Return everything that is wrong with a run. ``kept`` is the history of transitions as each
-    server gives it after the run; that of the first counts."""
+    """Return every violation of a run. ``kept`` is the history of transitions that each server
+    returns after the run; the first server's history is the reference."""
     rows = next(iter(kept.values()))
     truth, bounds = Truth(rows), bounds or Bounds()
     return list(_all(history, truth, kept, bounds))

@@ -1,4 +1,4 @@
-"""Clients of a run: each is a thread that writes down what it does and sees."""
+"""Clients of a run: each is a thread that records what it does and sees."""
 
 from __future__ import annotations
 
@@ -23,13 +23,13 @@ from tests.consistency.operations import (
 from tests.consistency.violations import FAULT
 
 MOVES = 0.15
-"""Share of its operations before which a client changes to another server."""
+"""The share of its operations before which a client switches to another server."""
 
 
 @dataclass(frozen=True)
 class Run:
-    """What the clients of a run have in common. ``plugins`` are in every report; ``is_written``
-    ends those that write, ``is_stopping`` all clients."""
+    """State that the clients of a run share. ``plugins`` are in every report; ``is_written`` ends
+    the writers, ``is_stopping`` ends all clients."""
 
     history: History
     servers: Sequence[Server]
@@ -38,14 +38,14 @@ class Run:
     pace: float = 0.02
     wait: float = 8.0
     by_connection: bool = False
-    """Whether several processes stand behind one server, so that only one connection reaches the
-    same one again."""
+    """Whether several processes stand behind one server, so that only requests on one connection
+    are sure to reach the same process."""
     is_written: threading.Event = field(default_factory=threading.Event)
     is_stopping: threading.Event = field(default_factory=threading.Event)
 
 
 class Client(threading.Thread):
-    """Does ``step`` again and again, on a server that it changes after a failure, and at times."""
+    """Repeat ``step`` on a server, which changes after a failure and at random times."""
 
     def __init__(self, name: str, run: Run) -> None:
         super().__init__(name=name)
@@ -72,14 +72,14 @@ class Client(threading.Thread):
         raise NotImplementedError
 
     def move(self) -> None:
-        """Use another server from here on, if there is one, or else another of its processes."""
+        """Use another server from now on, if there is one, or else another of its processes."""
         if self.run_.by_connection:
             self.calls.drop(self.server)
         others = [each for each in self.run_.servers if each is not self.server]
         self.server = self.random.choice(others or [self.server])
 
     def read(self, resource: str, mode: str, after: int = 0, wait: float = 0.0) -> Read:
-        """Read a resource and write that down."""
+        """Read a resource and record the result."""
         path = path_of(resource)
         query = ["stale"] * (mode == "stale")
         query += [f"index={after}", f"wait={wait:g}s"] if after else []
@@ -115,7 +115,7 @@ class Client(threading.Thread):
         read.status = ACKNOWLEDGED
 
     def refused(self, got: Got, what: str) -> None:
-        """Note a refusal; one that only a fault of plugind's own explains is a violation."""
+        """Record a refusal; one that only a fault of plugind itself can explain is a violation."""
         if got.status not in (409, 429, 503):
             text = f"{what} on {self.server.name}: {got.status} {got.body[:200]!r}"
             self.history.complain(FAULT, text)

@@ -1,4 +1,4 @@
-"""Checks of event streams: each transition once, in the order of the history."""
+"""Checks of event streams: each transition appears once, in the order of the history."""
 
 from __future__ import annotations
 
@@ -19,8 +19,8 @@ from tests.consistency.violations import (
 
 
 def order(history: History, truth: Truth) -> Iterator[Violation]:
-    """Yield what followers of event streams saw otherwise than it happened. So streams of different
-    servers agree on their common range."""
+    """Yield differences between the event streams that followers saw and the history. If there are
+    none, the streams of different servers agree on their common range."""
     places = {row: place for place, row in enumerate(truth.rows)}
     for follower in history.followers:
         yield from _lines(follower)
@@ -46,8 +46,8 @@ def _lines(follower: Follower) -> Iterator[Violation]:
 def _transitions(
     follower: Follower, truth: Truth, places: dict[Happened, int], until: int
 ) -> Iterator[Violation]:
-    """Compare the transitions that a follower saw with the history, which it had to see up to the
-    index ``until``."""
+    """Compare the transitions that a follower saw with the history; up to the index ``until`` the
+    follower must have seen all."""
     seen = [(each, line) for line in follower.lines for each in line.happened]
     found: set[int] = set()
     newest = -1
@@ -72,7 +72,7 @@ def _transitions(
 
 
 def _shown(history: History, truth: Truth) -> Iterator[Violation]:
-    """Yield events whose plugin is not as it was at the event's index."""
+    """Yield events whose plugin differs from its state at the event's index."""
     by_resource: dict[str, list[tuple[int, Content, str]]] = defaultdict(list)
     for follower in history.followers:
         for line in follower.lines:

@@ -17,11 +17,11 @@ from tests.consistency.operations import (
 )
 
 QUIET = 12.0
-"""Seconds after which a stream without a line is given up: a heartbeat comes every 10."""
+"""Seconds without a line after which a stream is given up; a heartbeat comes every 10 seconds."""
 
 
 class Reader(Client):
-    """Reads resources at random, most of them by default and the others stale."""
+    """Read random resources, mostly with default reads and sometimes with stale ones."""
 
     def step(self) -> None:
         self.read(self.resource(), STALE if self.random.random() < 0.3 else DEFAULT)
@@ -36,8 +36,8 @@ class Reader(Client):
 
 
 class Watcher(Client):
-    """Waits for the changes of one resource, each from the index that it saw last, whichever server
-    gave that."""
+    """Wait for the changes of one resource, each time from the last index seen, whichever server
+    returned it."""
 
     def __init__(self, name: str, run: Run, resource: str, mode: str = DEFAULT) -> None:
         super().__init__(name, run)
@@ -53,11 +53,11 @@ class Watcher(Client):
     def move(self) -> None:
         super().move()
         if self.mode == STALE:
-            self.index = 0  # another server may not be as far
+            self.index = 0  # another server may lag behind
 
 
 class StreamReader(Client):
-    """Follows the event stream, and connects again where it was cut off."""
+    """Follow the event stream, and reconnect after it is cut off."""
 
     def __init__(self, name: str, run: Run, query: str = "topic=Plugin") -> None:
         super().__init__(name, run)
@@ -79,9 +79,9 @@ class StreamReader(Client):
             self.move()
 
     def _follow(self, response: http.client.HTTPResponse, number: int) -> None:
-        """Take lines until the stream ends; an end within a line makes no line. Raise ValueError
-        for the server's word that it ends."""
-        limit = self.random.randint(5, 60)  # lines, after which it connects again
+        """Take lines until the stream ends; an incomplete last line is dropped. Raise ValueError
+        for the server's line that says why the stream ends."""
+        limit = self.random.randint(5, 60)  # lines, before it reconnects
         while (text := response.readline()).endswith(b"\n"):
             line = line_of(self.server.name, number, text)
             if line is not None:

@@ -1,4 +1,4 @@
-"""Checks that no node goes down while a lease that it was given holds."""
+"""Checks that no node goes down while it holds a lease."""
 
 from __future__ import annotations
 
@@ -10,13 +10,13 @@ from tests.consistency.operations import History, Lease
 from tests.consistency.violations import EARLY, Violation
 
 UNKEPT = 0.2
-"""Share of the time to live for which a process may have heard of a node and not kept that. It
-keeps all at once each twentieth; the rest is for machines that are busy. An agent beats three times
-in its time to live, so that one beat that is lost does not take its node down."""
+"""The share of the time to live for which a process may know of a heartbeat without storing it. A
+process stores all heartbeats every twentieth of that time; the rest is a margin for busy machines.
+An agent beats three times in its time to live, so losing one beat does not take its node down."""
 
 
 def held(history: History) -> Iterator[Violation]:
-    """Yield where a node was written as down while it had been heard within its time to live."""
+    """Yield each node that was recorded as down within its time to live after a heartbeat."""
     by_node: dict[str, list[Lease]] = defaultdict(list)
     kills: dict[str, list[float]] = defaultdict(list)
     for fault in sorted(history.faults, key=lambda each: each.begun):
@@ -34,8 +34,8 @@ def held(history: History) -> Iterator[Violation]:
 
 
 def _is_lost(kills: Sequence[float], lease: Lease) -> bool:
-    """Return whether a beat may be known to no other process, for the one that answered it was
-    killed, at one of some times in order, before it kept what it had heard."""
+    """Return whether a beat may be known to no other process, because the process that answered it
+    was killed (at one of ``kills``, in order) before it stored the beat."""
     seconds = UNKEPT * (lease.ends - lease.begins) / 1e9
     place = bisect_left(kills, lease.answered)
     return place < len(kills) and kills[place] <= lease.answered + seconds

@@ -1,4 +1,4 @@
-"""Histories that are made step by step, for the tests of the checker."""
+"""Histories built step by step, for the tests of the checker."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ ROLES = ("controller", "node")
 
 
 class Made:
-    """A history that is made step by step, each a second after the one before, on one plugin."""
+    """A history built step by step on one plugin; each step is a second after the previous one."""
 
     def __init__(self) -> None:
         self.history = History()
@@ -36,7 +36,7 @@ class Made:
         self.history.followers.append(self.follower)
 
     def report(self, node: str, status: str = ACKNOWLEDGED, *, happens: bool = True) -> Write:
-        """Report a node; return what its client wrote down."""
+        """Report a node; return the client's record of that."""
         number = self.history.number()
         kind = "reason" if node in self.numbers else "appeared"
         return self._write(node, REPORT, number, kind, str(number), status, happens)
@@ -65,7 +65,7 @@ class Made:
         return made
 
     def read(self, resource: str = EBS, mode: str = DEFAULT, server: str = "s0") -> Read:
-        """Read a resource; return what its client wrote down."""
+        """Read a resource; return the client's record of that."""
         content = {
             f"{node}/{role}": str(number) for node, number in self.numbers.items() for role in ROLES
         }
@@ -80,7 +80,7 @@ class Made:
         return made
 
     def park(self, until: float, status: str = ACKNOWLEDGED) -> Read:
-        """Wait for the next change, which ``until`` seconds from now are over."""
+        """Wait for the next change; the wait ends ``until`` seconds from now."""
         made = Read("watcher", "s0", "s0", EBS, DEFAULT, self.now, self.index, 300.0, status)
         made.index = self.index
         made.completed = self.now + until if status == ACKNOWLEDGED else 0.0

@@ -1,4 +1,4 @@
-"""Servers with one deliberate fault each, and the violations by which the checker has to see it."""
+"""Servers with one deliberate fault each, and the violations that must reveal it to the checker."""
 
 from __future__ import annotations
 
@@ -28,10 +28,10 @@ from plugind.testing.stores import Wrapped
 from tests.consistency import violations as kinds
 
 EVERY = 7
-"""A fault shows at each operation of this number: rarely enough that the servers go on."""
+"""A fault occurs once in this number of operations: rarely enough for the servers to go on."""
 
 LATE = 0.1
-"""Seconds by which the followers of a Late store are late."""
+"""Seconds by which the followers of a Late store lag behind."""
 
 
 class Counting(Wrapped):
@@ -40,13 +40,13 @@ class Counting(Wrapped):
     count = 0
 
     def is_turn(self) -> bool:
-        """Return whether the fault shows at this call."""
+        """Return whether the fault occurs in this call."""
         self.count += 1
         return self.count % EVERY == 0
 
 
 class Late(Wrapped):
-    """A sound store whose followers are late to hear of what others write."""
+    """A sound store whose followers learn late of what other servers write."""
 
     def wait(self, after: int, timeout: float) -> bool:
         self.ended.wait(LATE)
@@ -62,7 +62,7 @@ class Late(Wrapped):
 
 
 class DoublesIndexes(Counting):
-    """A store that acknowledges a change with the index of the one before it."""
+    """A store that acknowledges a change with the index of the previous one."""
 
     def commit(self, changes: Sequence[Change]) -> Sequence[Outcome]:
         outcomes = self.inner.commit(changes)
@@ -72,7 +72,7 @@ class DoublesIndexes(Counting):
 
 
 class Compacts(Counting):
-    """A sound store whose log is compacted all the time."""
+    """A sound store whose log is compacted continually."""
 
     def read(self, after: int, limit: int = 256) -> Sequence[Committed]:
         found = self.inner.read(after, limit)
@@ -83,7 +83,7 @@ class Compacts(Counting):
 
 @dataclass(frozen=True)
 class Mutant:
-    """A fault: a store to wrap around the real one, and patches of plugind's own parts."""
+    """A fault: a store to wrap around the real one, and patches to parts of plugind."""
 
     name: str
     finds: frozenset[str]
@@ -115,7 +115,7 @@ def _answers_first(self: Writer, batch: Sequence[Request]) -> list[Change]:
 
 
 def _acknowledges_early(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Have changes answered a moment before they are committed."""
+    """Make the writer answer changes a moment before they are committed."""
 
     def attempt(self: Writer, batch: Sequence[Request]) -> list[Request]:
         changes = _answers_first(self, batch)
@@ -128,7 +128,7 @@ def _acknowledges_early(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 def _loses_changes(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Have now and then changes answered that are never committed."""
+    """Make the writer answer some changes that are never committed."""
     calls = iter(range(1, 10**9))
     real = Writer._attempt
 
@@ -142,7 +142,7 @@ def _loses_changes(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 def _forgets_subscribers(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Have now and then a change for which somebody waits end subscriptions without a call."""
+    """Make some changes that a client waits for end the subscriptions without a call."""
     calls = iter(range(1, 10**9))
     real: Callable[..., None] = Waiting.wake
 
@@ -177,7 +177,7 @@ def _reads_old_states(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 def _shows_halves(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Have now and then a change applied by halves, the other half with the next change."""
+    """Make the feed apply half of some changes, and the other half with the next change."""
     calls = iter(range(1, 10**9))
     left: dict[int, Change] = {}
     real = State.apply
@@ -231,7 +231,7 @@ def _loses_the_first_event(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 def _goes_back(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Have now and then a read answered from an earlier state."""
+    """Make some reads return an earlier state."""
     calls = iter(range(1, 10**9))
     kept: dict[int, list[State]] = {}
     real = Feed._follow
@@ -251,7 +251,7 @@ def _goes_back(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 def _expires_twice(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Have nodes that went down do so once more as soon as they were heard again."""
+    """Make nodes that went down go down once more as soon as they are heard again."""
     real: Callable[[Liveness], None] = Liveness._silence_late
     down: dict[int, set[str]] = {}
 
@@ -268,7 +268,7 @@ def _expires_twice(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 def _reads_what_the_watch_brought(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Have the newest index taken from the watch, which is late for every other server."""
+    """Take the newest index from the watch, which is late on every second server."""
     seen: list[Follower] = []
     real = Follower._take
 
@@ -321,4 +321,4 @@ ON_ETCD = [
         "read what the watch brought", frozenset([kinds.OLD]), None, _reads_what_the_watch_brought
     ),
 ]
-"""Those that are looked for on etcd as well, and those that are possible there alone."""
+"""The mutants that are also tested on etcd, and those that are possible only there."""

@@ -1,4 +1,4 @@
-"""Breaks parts of a rig at random, by a schedule that its seed repeats."""
+"""Break parts of a rig at random, on a schedule that the seed determines."""
 
 from __future__ import annotations
 
@@ -11,18 +11,17 @@ from tests.consistency.operations import Fault, History
 from tests.consistency.rigs import KILL, Rig
 
 TRAFFIC = 20
-"""Acknowledged writes that a run needs before each of its faults: without traffic a fault shows
-nothing."""
+"""Acknowledged writes that a run needs before each fault: without traffic a fault shows nothing."""
 
 PATIENT = 30.0
-"""Seconds within which that traffic has to come."""
+"""Seconds within which that traffic must come."""
 
 SHORTEST = 0.2
-"""Seconds that a fault lasts at least."""
+"""The minimum duration of a fault in seconds."""
 
 
 class TooThin(AssertionError):
-    """There was too little traffic before a fault for the run to show anything."""
+    """There was too little traffic before a fault for the run to prove anything."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -35,7 +34,7 @@ class Step:
 
 
 def schedule(seed: int, faults: int, slowest: float) -> list[Step]:
-    """Return the faults of a run; the same seed gives the same."""
+    """Return the faults of a run; the same seed gives the same faults."""
     random = Random(seed)
     return [
         Step(random.randrange(2**16), random.randrange(2**16), random.uniform(SHORTEST, slowest))
@@ -44,7 +43,7 @@ def schedule(seed: int, faults: int, slowest: float) -> list[Step]:
 
 
 class Nemesis:
-    """Breaks one part after the other, each after enough traffic, and mends it."""
+    """Break one part after another, each after enough traffic, and repair it."""
 
     def __init__(self, rig: Rig, history: History, seed: int) -> None:
         self._rig = rig
@@ -54,8 +53,8 @@ class Nemesis:
         self._mended_at = 0  # acknowledged writes
 
     def run(self, faults: int, until: float | None = None) -> int:
-        """Do the faults of the schedule, no more once the monotonic clock is at ``until``; return
-        how many there were. Raise TooThin."""
+        """Apply the faults of the schedule, and start none after ``until`` on the monotonic clock;
+        return the number of faults. Raise TooThin if there is too little traffic."""
         done = 0
         for step in schedule(self._seed, faults, self._rig.slowest):
             if until is not None and time.monotonic() >= until:

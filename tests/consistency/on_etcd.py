@@ -1,4 +1,4 @@
-"""Three servers over three members of etcd, with a proxy on each link between any of them."""
+"""Three servers and three members of etcd, with a proxy on each link between any two of them."""
 
 from __future__ import annotations
 
@@ -23,12 +23,12 @@ NAMES = ("s0", "s1", "s2")
 EVERY_SERVER = frozenset(NAMES)
 
 BOUNDS = Bounds(wake=1.0, recovery=8.0)
-"""A member whose call ran to its deadline is skipped for 5 s."""
+"""``recovery`` is long because a member whose call ran into its deadline is skipped for 5 s."""
 
 
 @dataclass
 class EtcdServer:
-    """A server with a data directory and a configuration file of its own."""
+    """A server with its own data directory and configuration file."""
 
     name: str
     made: Machine
@@ -39,8 +39,8 @@ class EtcdServer:
     process: Process | None = None
 
     def start(self) -> None:
-        """Start the process; ``wait`` waits until it answers, and starts it again where it ended
-        since etcd did not answer in time, as a service manager does."""
+        """Start the process; with ``wait``, wait until it answers, and start it again if it ended
+        because etcd did not answer in time, as a service manager does."""
         self.process = self.made.start(
             *("agent", "--server-enabled", "true", "--ports-http", str(self.port)),
             *("--data-dir", self.config.with_suffix(""), "--config", self.config),
@@ -75,7 +75,7 @@ class EtcdServer:
 
 @dataclass
 class MemberTarget:
-    """A member of etcd as the target of faults; any server may use it."""
+    """A member of etcd as a target of faults; any server may be using it."""
 
     name: str
     member: Member
@@ -97,7 +97,7 @@ class MemberTarget:
 
 @dataclass
 class Together:
-    """Several parts that are broken at once."""
+    """Several parts that are broken together."""
 
     name: str
     parts: Sequence[Target]
@@ -162,7 +162,7 @@ def on_etcd(folder: Path, *, ttl: str) -> Iterator[Rig]:
 
 @dataclass
 class Partition:
-    """Links between members that are broken at once."""
+    """Links between members that are broken together."""
 
     name: str
     peers: PeerLinks
@@ -175,8 +175,8 @@ class Partition:
             (each.cut if way == CUT else each.stall)()
 
     def mend(self, way: str) -> None:
-        """Let the members find each other, and a leader: one that was alone makes them elect anew,
-        which is a part of the fault."""
+        """Let the members reach each other and agree on a leader: a member that was cut off makes
+        them hold another election, which is part of the fault."""
         for each in self._links():
             each.heal()
         eventually(lambda: are_agreed(self.peers.members))
@@ -186,7 +186,7 @@ class Partition:
 
 
 def _partitions(peers: PeerLinks) -> Iterator[Partition]:
-    """Yield what parts members: two that do not reach each other, and one that reaches none."""
+    """Yield partitions of members: two that do not reach each other, and one that reaches none."""
     names = [each.name for each in peers.members]
     pairs = list(combinations(names, 2))
     for pair in pairs:
@@ -197,7 +197,7 @@ def _partitions(peers: PeerLinks) -> Iterator[Partition]:
 
 
 def _start(servers: Sequence[EtcdServer]) -> None:
-    """Start servers side by side."""
+    """Start servers in parallel."""
     for each in servers:
         each.start()
     for each in servers:

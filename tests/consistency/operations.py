@@ -1,7 +1,7 @@
-"""What clients did and saw: the history that the checker looks through.
+"""What clients did and saw: the history that the checker examines.
 
-Times are of the monotonic clock of the test process, in which all clients run. The leases of nodes
-are an exception, for they are compared with times that servers write.
+Times are on the monotonic clock of the test process, in which all clients run. Leases of nodes are
+an exception, because they are compared with times that servers write.
 """
 
 from __future__ import annotations
@@ -18,18 +18,18 @@ PLUGINS, NODES = f"plugins/{PLUGIN_TYPE}", "nodes"
 DEFAULT, STALE = "default", "stale"
 
 ACKNOWLEDGED, REFUSED, MAYBE, PENDING = "acknowledged", "refused", "maybe", "pending"
-"""How an operation ended. What was refused did not happen; a time-out or a connection that broke
-leaves it open; PENDING had no answer when the run ended."""
+"""How an operation ended. A refused operation did not happen; a timeout or a broken connection
+leaves that open; PENDING had no answer when the run ended."""
 
 Content = Mapping[str, str]
-"""What an answer shows: of one plugin or node a text for each instance, of a list one for each row;
-nothing where the answer is 404."""
+"""The content of an answer: a text for each instance of a plugin or node, or for each row of a
+list; empty if the answer is 404."""
 
 
 @dataclass(slots=True)
 class Write:
-    """A report or the removal of a node. ``number`` is unique; a report shows it in all that it
-    has. ``wall`` is the wall clock before it."""
+    """A report or the removal of a node. ``number`` is unique; every instance of a report shows it.
+    ``wall`` is the wall clock before the write."""
 
     client: str
     server: str
@@ -49,8 +49,8 @@ REPORT, DELETE = "report", "delete"
 
 @dataclass(frozen=True, slots=True)
 class Lease:
-    """A heartbeat or report that was answered at a time of the monotonic clock: the node is up from
-    ``begins`` to ``ends``, by the wall clock in nanoseconds."""
+    """A heartbeat or report that was answered at ``answered`` on the monotonic clock: the node is
+    up from ``begins`` to ``ends`` on the wall clock, in nanoseconds."""
 
     node: str
     server: str
@@ -61,9 +61,10 @@ class Lease:
 
 @dataclass(slots=True)
 class Read:
-    """A read of a resource. ``scope`` names where a stale read may not go backwards. A blocking one
-    waits for an index greater than ``after``, for at most ``wait`` seconds. ``delay`` is for how
-    long the machine kept tasks waiting meanwhile."""
+    """A read of a resource. ``scope`` names the server, or the connection, on which stale reads may
+    not go backwards. A blocking read waits for an index greater than ``after``, for at most
+    ``wait`` seconds. ``delay`` is the number of seconds for which the machine kept tasks waiting
+    meanwhile."""
 
     client: str
     server: str
@@ -95,21 +96,21 @@ class Happened:
 
 @dataclass(frozen=True, slots=True)
 class Line:
-    """A line of an event stream: its transitions, and what its other events show of plugins."""
+    """A line of an event stream: its transitions, and the plugins that its other events show."""
 
     server: str
     connection: int
     index: int
     happened: tuple[Happened, ...] = ()
     shown: tuple[tuple[str, int, Content], ...] = ()
-    """The resource, index and content of each."""
+    """The resource, index and content of each plugin shown."""
     gap: bool = False
 
 
 @dataclass
 class Follower:
-    """A client of event streams that connects again where it was cut off. ``start`` is the first
-    index that it asked for, ``wants`` that its topics have transitions."""
+    """A client of event streams that reconnects after it is cut off. ``start`` is the first index
+    that it asked for, ``wants`` says whether its topics include transitions."""
 
     name: str
     start: int
@@ -124,7 +125,7 @@ class Follower:
 
 @dataclass(frozen=True, slots=True)
 class Fault:
-    """Something that was broken for a time, and the servers that it may have delayed."""
+    """A part that was broken for a time, and the servers that this may have delayed."""
 
     name: str
     servers: frozenset[str]
@@ -134,7 +135,8 @@ class Fault:
 
 
 class History:
-    """Collects what all clients did. Safe for threads; it is read when all of them have ended."""
+    """Collect what all clients did. It is safe for threads, and is read once all clients have
+    ended."""
 
     def __init__(self) -> None:
         self.writes: list[Write] = []
@@ -143,9 +145,9 @@ class History:
         self.followers: list[Follower] = []
         self.faults: list[Fault] = []
         self.complaints: list[tuple[str, str]] = []
-        """What a client itself found to be wrong, with the kind of the violation."""
+        """Violations that clients found themselves, each with its kind."""
         self.downs: list[tuple[str, int]] = []
-        """The nodes that went down, each with the time of that in nanoseconds."""
+        """The nodes that went down, each with the time in nanoseconds."""
         self.ended = 0.0
         self.newest = 0
         """The index that followers had time to reach, 0 for the last one. Nodes may still go down
@@ -162,7 +164,7 @@ class History:
             return self._numbers
 
     def acknowledged(self, write: Write) -> None:
-        """Count an acknowledged write."""
+        """Count one more acknowledged write."""
         with self._news:
             self._acknowledged += 1
             if write.kind == DELETE:
@@ -173,7 +175,7 @@ class History:
 
     @property
     def count(self) -> int:
-        """Return how many writes were acknowledged."""
+        """Return the number of acknowledged writes."""
         return self._acknowledged
 
     @property
@@ -183,15 +185,15 @@ class History:
             return list(self._nodes)
 
     def reaches(self, count: int, timeout: float) -> bool:
-        """Wait until that many writes were acknowledged; return whether they were in time."""
+        """Wait for that number of acknowledged writes; return whether it was reached in time."""
         with self._news:
             return self._news.wait_for(lambda: self._acknowledged >= count, timeout)
 
     def complain(self, kind: str, text: str) -> None:
-        """Note a violation that a client found."""
+        """Record a violation that a client found."""
         self.complaints.append((kind, text))
 
 
 def machine_delay() -> float:
-    """Return for how many seconds the machine kept tasks waiting since it started."""
+    """Return the seconds for which the machine has kept tasks waiting since it booted."""
     return stalled()

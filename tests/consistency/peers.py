@@ -1,7 +1,7 @@
-"""The links between members of etcd, each of which can be cut and stalled by itself.
+"""The links between members of etcd; each link can be cut or stalled separately.
 
-etcd knows a member by one address, which all others use. So the proxy at that address tells them
-apart: by the process that has the other end of a connection.
+A member of etcd has one address, which all other members use. The proxy at that address therefore
+distinguishes them by the process that has the other end of a connection.
 """
 
 from __future__ import annotations
@@ -17,12 +17,12 @@ from tests.store.etcd.members import Member
 _SOCK_DIAG = 4  # NETLINK_SOCK_DIAG
 _BY_FAMILY = 20  # SOCK_DIAG_BY_FAMILY
 _REQUEST = 1  # NLM_F_REQUEST
-_INODE_AT = 84  # in the answer: after nlmsghdr, and most of inet_diag_msg
+_INODE_AT = 84  # its offset in the answer: after nlmsghdr and most of inet_diag_msg
 _LOOPBACK = socket.inet_aton("127.0.0.1")
 
 
 class PeerLinks:
-    """Links from each member to each other one. ``members`` is set once the members are there."""
+    """Links from each member to each other one. ``members`` is set once the members are running."""
 
     def __init__(self, proxies: Proxies) -> None:
         self._proxies = proxies
@@ -30,14 +30,14 @@ class PeerLinks:
         self.members: Sequence[Member] = ()
 
     def front(self, name: str, port: int, others: Sequence[str]) -> str:
-        """Return the address at which the other members find the one of a name, which listens on a
-        port."""
+        """Return the address at which the other members find the named one, which listens on
+        ``port``."""
         for each in others:
             self._links[each, name] = self._proxies.link("127.0.0.1", port)
         return self._proxies.front(self._chosen(name))
 
     def between(self, one: str, other: str) -> list[Proxy]:
-        """Return the links between two members: each of them connects to the other."""
+        """Return the links between two members, one in each direction."""
         return [self._links[one, other], self._links[other, one]]
 
     def _chosen(self, name: str) -> Callable[[int, int], Proxy | None]:
@@ -52,11 +52,11 @@ class PeerLinks:
 
 
 def _inode(port: int, beyond: int) -> int:
-    """Return the inode of the socket whose connection goes from a port to another one, 0 where
-    there is none (sock_diag(7)). /proc/net/tcp has all connections of the machine: to read it takes
-    a while."""
+    """Return the inode of the socket whose connection goes from one port to another, 0 if there is
+    none (sock_diag(7)). Reading /proc/net/tcp, which lists all connections of the machine, would be
+    slow."""
     ends = struct.pack(">HH4s12x4s12x", port, beyond, _LOOPBACK, _LOOPBACK)
-    any_one = struct.pack("=I8s", 0, b"\xff" * 8)  # on any interface, whatever its cookie
+    any_one = struct.pack("=I8s", 0, b"\xff" * 8)  # any interface, any cookie
     head = struct.pack("=BBBBI", socket.AF_INET, socket.IPPROTO_TCP, 0, 0, 2**32 - 1)
     body = head + ends + any_one
     with socket.socket(socket.AF_NETLINK, socket.SOCK_RAW, _SOCK_DIAG) as asked:

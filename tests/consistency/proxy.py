@@ -1,6 +1,6 @@
-"""TCP proxies of the test process, whose links are cut and stalled as a test says.
+"""TCP proxies in the test process, whose links a test can cut and stall.
 
-Each change is in force when the call that makes it returns: nothing is left to timing.
+Each change is in force when the call that makes it returns, so nothing depends on timing.
 """
 
 from __future__ import annotations
@@ -19,11 +19,11 @@ T = TypeVar("T")
 
 CHUNK = 2**16
 _RESET = struct.pack("ii", 1, 0)
-"""Linger for no time: closing the socket then sends RST (socket(7))."""
+"""Linger for zero seconds: closing the socket then sends RST (socket(7))."""
 
 
 class Proxies:
-    """Runs proxies on an event loop of its own thread, until ``close``."""
+    """Run proxies on an event loop in its own thread, until ``close``."""
 
     def __init__(self) -> None:
         self._loop = asyncio.new_event_loop()
@@ -40,8 +40,9 @@ class Proxies:
         return made
 
     def front(self, chosen: Callable[[int, int], Proxy | None]) -> str:
-        """Return an address whose connections go by way of the proxy that is chosen for each, by
-        the port that it comes from and the front's own; where that is none, they are reset."""
+        """Return an address whose connections each go through a chosen proxy. The choice depends on
+        the port that a connection comes from and on the front's own port; connections without a
+        proxy are reset."""
 
         async def accept(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
             source, own = writer.get_extra_info("peername"), writer.get_extra_info("sockname")
@@ -72,7 +73,7 @@ class Proxies:
 
 
 class Proxy:
-    """A link to ``host`` and ``port`` by way of ``address``; it passes everything at first."""
+    """A link to ``host`` and ``port`` through ``address``; at first it passes everything."""
 
     def __init__(self, proxies: Proxies, host: str, port: int) -> None:
         self._proxies = proxies
@@ -89,15 +90,15 @@ class Proxy:
         return f"127.0.0.1:{self.port}"
 
     def cut(self) -> None:
-        """Reset all connections, and each new one, until ``heal``."""
+        """Reset all connections, including new ones, until ``heal``."""
         self._proxies.run(self._cut())
 
     def stall(self) -> None:
-        """Pass nothing on, and keep all connections, until ``heal``."""
+        """Pass nothing on, but keep all connections, until ``heal``."""
         self._proxies.run(self._stall())
 
     def heal(self) -> None:
-        """Pass everything from now on; what was stalled comes first."""
+        """Pass everything from now on, starting with the data that was stalled."""
         self._proxies.run(self._heal())
 
     async def open(self) -> None:
@@ -124,7 +125,7 @@ class Proxy:
         self._flows.set()
 
     async def accept(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
-        """Take a connection, and reset it where the link is cut."""
+        """Accept a connection, and reset it if the link is cut."""
         if self._is_cut:
             _reset(writer)
             return
@@ -149,7 +150,7 @@ class Proxy:
                     _reset(each)
 
     async def _pump(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
-        """Pass on what comes, and its end."""
+        """Pass on the data that comes, and its end."""
         while data := await reader.read(CHUNK):
             await self._flows.wait()
             writer.write(data)

@@ -1,4 +1,4 @@
-"""Checks of reads: how new they are, that no index goes backwards, and what they show."""
+"""Checks of reads: how recent they are, that no index goes backwards, and what they show."""
 
 from __future__ import annotations
 
@@ -31,8 +31,8 @@ def touched_by(node: str, plugins: Iterable[str]) -> list[str]:
 
 
 def acknowledged(history: History, plugins: Iterable[str]) -> Mapping[str, list[tuple[float, int]]]:
-    """Return by resource when writes to it were acknowledged, in order, each with the greatest
-    index until then."""
+    """Return for each resource the times at which writes to it were acknowledged, in order, each
+    with the greatest index so far."""
     found: dict[str, list[tuple[float, int]]] = defaultdict(list)
     done = (each for each in history.writes if each.status == ACKNOWLEDGED)
     for write in sorted(done, key=lambda each: each.completed):
@@ -49,8 +49,8 @@ def plugins_of(history: History) -> set[str]:
 
 
 def freshness(history: History) -> Iterator[Violation]:
-    """Yield default reads, parked ones included, that are older than a write that was acknowledged
-    before they began."""
+    """Yield default reads, including parked ones, that are older than a write acknowledged before
+    the read began."""
     times = acknowledged(history, plugins_of(history))
     for read in answered(history):
         of = times.get(read.resource, [])
@@ -60,8 +60,8 @@ def freshness(history: History) -> Iterator[Violation]:
 
 
 def monotony(history: History) -> Iterator[Violation]:
-    """Yield reads whose index is smaller than one that the same client saw of the resource before;
-    of stale reads, where the same server answered both."""
+    """Yield reads with a smaller index than the same client saw of the resource before; stale reads
+    are compared only if the same server answered both."""
     newest: dict[tuple[str, str, str], Read] = {}
     for read in sorted(answered(history), key=lambda each: each.completed):
         place = read.scope if read.mode != DEFAULT else ""
@@ -74,7 +74,7 @@ def monotony(history: History) -> Iterator[Violation]:
 
 
 def contents(history: History, truth: Truth) -> Iterator[Violation]:
-    """Yield reads whose content is not that of their index, and those that differ from another one
+    """Yield reads whose content does not match their index, and those that differ from another read
     of the same index."""
     by_resource: dict[str, list[Read]] = defaultdict(list)
     for read in answered(history):
@@ -91,7 +91,7 @@ def contents(history: History, truth: Truth) -> Iterator[Violation]:
 
 
 def halves(history: History) -> Iterator[Violation]:
-    """Yield reads that show a part of a report: two instances of it have other numbers."""
+    """Yield reads that show a partial report: two instances of a node have different numbers."""
     for read in answered(history):
         if read.resource in (NODES, PLUGINS):
             continue

@@ -1,4 +1,4 @@
-"""What runs underneath: servers, and the parts of them that may be broken."""
+"""The systems under test: servers, and the parts of them that may be broken."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ TTL = "30s"
 
 
 class Target(Protocol):
-    """A part that can be broken, and mended again. ``servers`` are those whose clients notice."""
+    """A part that can be broken, and repaired again. ``servers`` are those whose clients notice."""
 
     name: str
     servers: frozenset[str]
@@ -36,7 +36,7 @@ class Target(Protocol):
 
 @dataclass
 class Rig:
-    """Running servers, the targets of faults, and ``restart``, which starts all anew."""
+    """Running servers, the targets of faults, and ``restart``, which restarts all servers."""
 
     servers: Sequence[Server]
     targets: Sequence[Target] = ()
@@ -44,7 +44,7 @@ class Rig:
     bounds: Bounds = field(default_factory=Bounds)
     by_connection: bool = False
     slowest: float = 1.5
-    """Seconds that a fault lasts at most."""
+    """The maximum duration of a fault in seconds."""
 
 
 CUT, STALL, KILL, PAUSE = "cut", "stall", "kill -9", "pause"
@@ -52,7 +52,7 @@ CUT, STALL, KILL, PAUSE = "cut", "stall", "kill -9", "pause"
 
 @dataclass
 class Link:
-    """A proxy as the target of faults."""
+    """A proxy as a target of faults."""
 
     name: str
     proxy: Proxy
@@ -68,7 +68,7 @@ class Link:
 
 @dataclass
 class Killable:
-    """A process that is started again and again by ``start``, as the target of faults."""
+    """A process as a target of faults; ``start`` starts it each time."""
 
     name: str
     start: Callable[[], subprocess.Popen[bytes]]
@@ -103,8 +103,8 @@ class Killable:
 def in_process(
     data_dir: Path, count: int = 2, *, wrap: Wrap, ttl: str = TTL, config: str = ""
 ) -> Iterator[Rig]:
-    """Run servers in this process, on one SQLite database or the store that ``config`` names;
-    ``wrap`` may put a fault into each."""
+    """Run servers in this process, on one SQLite database or on the store that ``config`` names;
+    ``wrap`` may put a fault into each server's store."""
     with ExitStack() as until_end:
         ports = [until_end.enter_context(reserved_port()) for _ in range(count)]
         running = until_end.enter_context(ExitStack())
@@ -128,7 +128,7 @@ def in_process(
 
 @contextmanager
 def processes(data_dir: Path, count: int = 3, *, ttl: str = TTL) -> Iterator[Rig]:
-    """Run servers in processes of their own, on one SQLite database, each behind a proxy."""
+    """Run servers in separate processes, on one SQLite database, each behind a proxy."""
     with ExitStack() as until_end:
         links = until_end.enter_context(proxies())
         servers: list[Server] = []
@@ -156,7 +156,7 @@ def processes(data_dir: Path, count: int = 3, *, ttl: str = TTL) -> Iterator[Rig
 
 
 def _start_all(killed: Sequence[Killable]) -> None:
-    """Start processes side by side."""
+    """Start processes in parallel."""
     for each in killed:
         each.process = each.start()
     for each in killed:
@@ -182,6 +182,6 @@ def _starter(data_dir: Path, port: int, ttl: str) -> Callable[[], subprocess.Pop
 
 
 def _is_ready(process: subprocess.Popen[bytes]) -> None:
-    """Wait until a server says that it answers."""
+    """Wait until a server reports that it answers."""
     assert process.stdout is not None
     assert process.stdout.readline() == b"ready\n", f"{process.args} ended: see its log"

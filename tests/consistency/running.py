@@ -1,4 +1,4 @@
-"""One run: clients and faults side by side, then the last reads, then the checker."""
+"""One run: clients and faults at the same time, then the last reads, then the checker."""
 
 from __future__ import annotations
 
@@ -30,10 +30,10 @@ from tests.consistency.writers import Reporter, Sleeper
 from tests.promises import PATIENCE, eventually
 
 SETTLE = 20.0
-"""Seconds within which streams reach the end of what happened."""
+"""Seconds within which streams reach the end of the history."""
 
 LEAST = 60
-"""Acknowledged writes of a run, and answered reads: with fewer it shows nothing."""
+"""Acknowledged writes and answered reads that a run needs; with fewer it proves nothing."""
 
 
 def clients_of(run: Run, *, sleepers: int = 0) -> list[Client]:
@@ -64,9 +64,8 @@ def drive(
     wait: float = 8.0,
     make: Callable[[Run], Sequence[Client]] | None = None,
 ) -> list[Violation]:
-    """Run clients on a rig, through ``faults`` or until ``writes`` were acknowledged, for at most
-    so many seconds; return what is wrong. Raise TooThin where too little happened.
-    """
+    """Run clients on a rig until all ``faults`` are over or ``writes`` were acknowledged, for at
+    most ``seconds``; return the violations. Raise TooThin if too little happened."""
     print(f"seed {seed}")
     history = History()
     run = Run(history, rig.servers, seed=seed, wait=wait, by_connection=rig.by_connection)
@@ -94,12 +93,12 @@ def drive(
 
 
 def _calm(rig: Rig, run: Run) -> None:
-    """Let traffic go on for a moment after the last fault."""
+    """Let traffic continue for a moment after the last fault."""
     run.history.reaches(run.history.count + LEAST // 2, PATIENCE / 2)
 
 
 def _end(rig: Rig, run: Run, clients: Sequence[Client]) -> None:
-    """End the writers, then wait until those that follow had time to see the end."""
+    """End the writers, then wait until the followers have had time to see the end."""
     run.is_written.set()
     for each in clients:
         if isinstance(each, Reporter):
@@ -116,7 +115,7 @@ def _end(rig: Rig, run: Run, clients: Sequence[Client]) -> None:
 
 
 def _stop(run: Run, clients: Sequence[Client]) -> None:
-    """End all clients, those that wait for an answer as well."""
+    """Stop all clients, including those that wait for an answer."""
     run.history.ended = time.monotonic()
     run.is_written.set()
     run.is_stopping.set()
@@ -128,7 +127,7 @@ def _stop(run: Run, clients: Sequence[Client]) -> None:
 
 
 def _last_reads(rig: Rig, run: Run) -> None:
-    """Read everything from every server, as it is after all of them were started anew."""
+    """Read everything from every server, after all servers were restarted."""
     last = Run(run.history, rig.servers, run.plugins, run.seed)
     resources = [PLUGINS, NODES, *map(plugin_of, run.plugins), *map(node_of, run.history.nodes)]
     for server in rig.servers:
@@ -139,13 +138,13 @@ def _last_reads(rig: Rig, run: Run) -> None:
 
 
 def _is_read(client: Client, server: Server, resource: str) -> bool:
-    client.server = server  # which it leaves after a failure
+    client.server = server  # a client changes its server after a failure
     return client.read(resource, DEFAULT).status == ACKNOWLEDGED
 
 
 def _kept(server: Server, history: History) -> list[Happened]:
-    """Return the history of instances as a server gives it, in order, and note the nodes that went
-    down by it."""
+    """Return the history of instances in order, as a server returns it, and record the nodes that
+    went down according to it."""
     rows = eventually(lambda: _history_rows(server))
     if not history.downs:
         history.downs = [
@@ -155,7 +154,7 @@ def _kept(server: Server, history: History) -> list[Happened]:
 
 
 def _history_rows(server: Server) -> list[Mapping[str, Any]]:
-    """Return all rows of history, the oldest first; none where the server does not answer."""
+    """Return all rows of history, oldest first; none if the server does not answer."""
     calls, rows, token = Calls(), list[Mapping[str, Any]](), ""
     try:
         while True:
@@ -172,7 +171,7 @@ def _history_rows(server: Server) -> list[Mapping[str, Any]]:
 
 
 def _thick(history: History) -> None:
-    """Raise TooThin for a run with too few answers."""
+    """Raise TooThin if a run has too few answers."""
     reads = sum(each.status == ACKNOWLEDGED for each in history.reads)
     if history.count < LEAST or reads < LEAST:
         raise TooThin(f"{history.count} writes and {reads} reads, not {LEAST} of each")
@@ -180,5 +179,5 @@ def _thick(history: History) -> None:
 
 
 def is_sound(violations: Sequence[Violation]) -> None:
-    """Fail with what is wrong with a run, if anything."""
+    """Fail with the violations of a run, if there are any."""
     assert not violations, report(violations)

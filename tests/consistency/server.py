@@ -1,4 +1,4 @@
-"""A server on a store that it shares with others: in the test's process, or as a program.
+"""A server on a store shared with other servers, in the test's process or as a program.
 
 ``python -m tests.consistency.server DATA_DIR PORT`` serves until it is ended, and prints a line
 once it answers.
@@ -36,8 +36,8 @@ def shared_server(
     config: str = "",
     **settings: str,
 ) -> Iterator[tuple[Services, int]]:
-    """Serve from a data directory that other servers may serve from as well; yield the server's
-    parts and its port. ``config`` may name the kind of store; ``wrap`` puts something around it."""
+    """Serve from a data directory that other servers may also serve from; yield the server's parts
+    and its port. ``config`` may name the kind of store; ``wrap`` may wrap the store."""
     with ExitStack() as until_end:
         folder = data_dir / f"server-{port}-{threading.get_native_id()}"
         folder.mkdir(exist_ok=True)

@@ -1,4 +1,4 @@
-"""The checker on histories made by hand: a sound one, and each with one thing wrong."""
+"""The checker on histories written by hand: a sound one, and variants with one thing wrong each."""
 
 from __future__ import annotations
 
@@ -33,7 +33,7 @@ from tests.consistency.operations import (
 
 @pytest.fixture
 def made() -> Made:
-    """Return a sound history with two nodes, one of which was removed."""
+    """Return a sound history with two nodes; one of them was removed."""
     made = Made()
     for node in ("a", "b", "a"):
         made.report(node)

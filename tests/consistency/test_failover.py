@@ -17,7 +17,7 @@ from tests.processes import Process, counts, machine
 from tests.promises import Watch, eventually, is_longer, promised
 
 TTL = 6.0
-"""Seconds; long enough that a node is heard in time, however busy the machine is."""
+"""Seconds; long enough to hear from a node in time, however busy the machine is."""
 
 DEFAULT_TTL = 30.0
 WELL, ILL = (1, 1, 1, 1), (0, 1, 0, 1)
@@ -32,14 +32,14 @@ class Fleet:
     driver: Process
 
     def downs(self, number: int) -> list[str]:
-        """Return the times at which a node went down, as a server's history has them."""
+        """Return the times at which a node went down, according to a server's history."""
         rows = self.clients[number].history().value
         return [row["Time"] for row in rows if row["Event"] == "down" and not row["Type"]]
 
 
 @contextmanager
 def fleet(folder: Path, rig: Rig) -> Iterator[Fleet]:
-    """Run a fleet on servers; yield it once the first two show the driver as healthy."""
+    """Run a fleet on the servers; yield it once the first two show the driver as healthy."""
     folder.mkdir(exist_ok=True)
     with machine(folder) as made, ExitStack() as opened:
         clients = [
@@ -61,7 +61,7 @@ def two_servers(folder: Path, ttl: float = TTL) -> Iterator[Fleet]:
 
 
 def fails_over(found: Fleet) -> None:
-    """Kill the server that the agent reports to: the node stays up, and what it reports comes."""
+    """Kill the server that the agent reports to: the node stays up, and reports still arrive."""
     first = found.targets["server s0"]
     first.break_(KILL)
     other, until = found.clients[1], time.monotonic() + 1.4 * TTL
@@ -111,7 +111,7 @@ def test_two_servers_see_the_same_driver_die_within_a_second(tmp_path: Path) -> 
 
 @pytest.mark.soak
 def test_a_node_whose_server_hangs_fails_over_without_showing_as_down(tmp_path: Path) -> None:
-    """Nothing comes over its link any more, not even a reset, for longer than its time to live."""
+    """Let nothing come over the link, not even a reset, for longer than the time to live."""
     with two_servers(tmp_path, DEFAULT_TTL) as found:
         link = found.targets["link to s0"]
         link.break_(STALL)

@@ -1,4 +1,4 @@
-"""A server that is late to know what another one acknowledged answers writes as if it knew."""
+"""A server that learns late of another server's acknowledged writes still answers correctly."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ TIMES = 5
 
 
 class Two:
-    """Two servers that follow each other late, and calls to them."""
+    """Two servers that each learn late of the other's writes, and calls to them."""
 
     def __init__(self, servers: list[Server], calls: Calls) -> None:
         self.servers, self.calls = servers, calls
@@ -52,7 +52,7 @@ def test_a_node_that_another_server_took_can_be_removed(two: Two) -> None:
 
 
 def test_a_report_of_what_was_so_before_the_last_one_is_taken(two: Two) -> None:
-    """To the second server nothing has changed yet, so that the report seems to change nothing."""
+    """Send a report that the second server, which is late, takes for a repetition."""
     for _ in range(TIMES):
         assert two.report(0, "ill").status == 200
         assert two.report(1, "well").status == 200

@@ -1,4 +1,4 @@
-"""The checker finds each of the faults that it is made for, and nothing where there is none."""
+"""The checker detects each of the faults that it is made for, and reports nothing otherwise."""
 
 from __future__ import annotations
 
@@ -41,7 +41,7 @@ def test_a_mutant_is_found_on_etcd(
 
 @pytest.mark.parametrize("store", [Compacts, Late])
 def test_a_sound_store_is_found_sound(store: type[Wrapped], tmp_path: Path) -> None:
-    """Its log is compacted all the time, or its followers are late."""
+    """Run on a store whose log is compacted continually, or whose followers are late."""
     with in_process(tmp_path, 2, wrap=store.around) as rig:
         is_sound(drive(rig, SEED, writes=90))
 

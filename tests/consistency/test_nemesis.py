@@ -1,4 +1,4 @@
-"""What breaks the parts of a rig: the same faults for the same seed, and never without traffic."""
+"""What breaks the parts of a rig: one seed gives the same faults, and none without traffic."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from tests.consistency.rigs import Rig
 
 @dataclass
 class Part:
-    """A part that notes what is done to it; each fault brings ``traffic`` acknowledged writes."""
+    """A part that records its faults; each fault brings ``traffic`` acknowledged writes."""
 
     name: str
     history: History
@@ -38,7 +38,7 @@ def writes(history: History, count: int) -> None:
 
 
 def run(seed: int, traffic: int) -> tuple[list[str], History]:
-    """Run five faults on two parts; return what was done to them."""
+    """Run five faults on two parts; return a record of them."""
     history, done = History(), list[str]()
     parts = [Part(name, history, traffic, done=done) for name in ("one", "two")]
     writes(history, nemesis.TRAFFIC)

@@ -1,4 +1,4 @@
-"""Members of etcd that are parted by the proxies between them."""
+"""Members of etcd that the proxies between them separate."""
 
 from __future__ import annotations
 
@@ -32,7 +32,7 @@ def status(member: Member) -> StatusResponse:
 
 
 def reads(member: Member) -> bool:
-    """Return whether a member answers what only one with a majority can."""
+    """Return whether a member answers a read that requires a majority."""
     with grpc.insecure_channel(member.address) as channel:
         try:
             KVStub(channel).Range(RangeRequest(key=b"x"), timeout=1)
@@ -63,7 +63,7 @@ def test_a_leader_without_its_peers_is_replaced_and_follows_when_they_are_back(
 def test_a_majority_that_holds_together_goes_on_where_one_link_is_cut(
     parted: tuple[PeerLinks, list[Member]],
 ) -> None:
-    """The third of them may be without a leader: it does not reach the one that there is."""
+    """Let the third member be without a leader, as it may not reach the current one."""
     peers, found = parted
     for each in peers.between("m0", "m1"):
         each.cut()

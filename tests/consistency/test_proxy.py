@@ -1,4 +1,4 @@
-"""The proxy of the tests: a link that is cut, stalled and healed."""
+"""The proxy for tests: a link that is cut, stalled and healed."""
 
 from __future__ import annotations
 
@@ -13,12 +13,12 @@ from tests.consistency.proxy import proxies
 from tests.promises import PATIENCE
 
 SHORT = 0.2
-"""Seconds in which nothing may come over a link that is stalled."""
+"""Seconds during which nothing may come over a stalled link."""
 
 
 @contextmanager
 def echo() -> Iterator[int]:
-    """Run a server that sends back what it gets; yield its port."""
+    """Run a server that echoes what it receives; yield its port."""
     listening = socket.create_server(("127.0.0.1", 0))
 
     def serve(sock: socket.socket) -> None:
@@ -62,7 +62,7 @@ def test_a_link_passes_what_comes_and_its_end() -> None:
 
 
 def answers(port: int) -> bool:
-    """Return whether a new connection to a link passes something."""
+    """Return whether a new connection to a link passes data."""
     try:
         with closing(connect(port)) as sock:
             sock.sendall(b"two")

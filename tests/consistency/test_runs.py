@@ -1,4 +1,4 @@
-"""Runs of clients and faults against servers on one store, each looked through by the checker.
+"""Runs of clients and faults against servers on one store, each examined by the checker.
 
 A failure shows the seed and the faults; docs/architecture.md says how to repeat it.
 """
@@ -21,7 +21,7 @@ MANY = 10_000
 
 
 def soak_seed() -> int:
-    """Return the seed of a long run: another each time, unless one is given."""
+    """Return the seed of a long run: a random one unless one is given."""
     return int(os.environ.get("CONSISTENCY_SEED", "0")) or time.time_ns() % 2**32
 
 

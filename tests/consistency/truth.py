@@ -1,8 +1,8 @@
-"""What really happened, from the history that the store kept: what each answer has to show.
+"""What really happened, from the history that the store kept, and so what each answer must show.
 
-In these runs every change is a report or the removal of a node, or a node that goes down or comes
-up, so the transitions of instances are all there is to know: each resource changes at their
-indexes, and its content follows from their texts.
+In these runs every change is a report, the removal of a node, or a node that goes down or comes up,
+so the transitions of instances are all that is needed: each resource changes at their indexes, and
+its content follows from their texts.
 """
 
 from __future__ import annotations
@@ -22,21 +22,21 @@ LEFT = "left"
 
 @dataclass(frozen=True, slots=True)
 class Delta:
-    """What one index changes in the content of a resource; None removes an entry."""
+    """The changes that one index makes to the content of a resource; None removes an entry."""
 
     index: int
     entries: dict[str, str | None]
 
 
 class Truth:
-    """The transitions of a run in their order, and what follows from them."""
+    """The transitions of a run in order, and the contents that follow from them."""
 
     def __init__(self, rows: Sequence[Happened]) -> None:
         self.rows = rows
         self.deltas: dict[str, list[Delta]] = defaultdict(list)
         self.at: dict[str, tuple[int, ...]] = {}
         self.index_of: dict[int, int] = {}
-        """The index of each number that was reported."""
+        """The index of each reported number."""
         self.removals: dict[str, list[int]] = defaultdict(list)
         """The indexes at which each node was removed."""
         self._counts: dict[str, Counter[str]] = defaultdict(Counter)
@@ -80,8 +80,8 @@ class Truth:
             self._counts[row.plugin][row.role] += 1
 
     def contents(self, resource: str, indexes: Iterable[int]) -> Iterator[Content]:
-        """Yield what a resource shows as of each index, these in ascending order. The caller does
-        not keep what is yielded."""
+        """Yield the content of a resource at each of the indexes, which must be in ascending order.
+        The same dictionary is yielded each time, so the caller must not keep it."""
         shown: dict[str, str] = {}
         deltas, place = self.deltas.get(resource, []), 0
         for index in indexes:
@@ -95,6 +95,6 @@ class Truth:
             yield shown
 
     def changed_after(self, resource: str, index: int) -> Sequence[int]:
-        """Return the indexes after one at which a resource changed."""
+        """Return the indexes, after a given one, at which a resource changed."""
         at = self.at.get(resource, ())
         return at[bisect_right(at, index) :]

@@ -28,7 +28,7 @@ FAULT = "fault of plugind's own"
 
 @dataclass(frozen=True, slots=True)
 class Violation:
-    """One thing that plugind must not do, and where it did."""
+    """One thing that plugind must not do, and where it happened."""
 
     kind: str
     text: str

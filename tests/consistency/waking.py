@@ -1,4 +1,4 @@
-"""Checks that parked queries wake in time, and not for nothing."""
+"""Checks that parked queries wake in time, and not without a reason."""
 
 from __future__ import annotations
 
@@ -12,16 +12,16 @@ from tests.consistency.violations import ASLEEP, SPURIOUS, Violation
 from tests.promises import is_longer
 
 SHARE = 0.9
-"""Share of its time to wait after which an answer without a change is a time-out."""
+"""The share of its wait after which an answer without a change counts as a timeout."""
 
 
 def in_time(history: History, truth: Truth, bound: float, recovery: float) -> Iterator[Violation]:
-    """Yield parked queries that were answered more than ``bound`` seconds after the first change of
-    their resource was acknowledged, or not until the run ended; and those that were answered
-    without a change before their time was over.
+    """Yield parked queries that woke too late or too early.
 
-    While a fault lasts that may delay the server nothing is promised; it wakes its queries within
-    ``recovery`` seconds after that.
+    Too late: more than ``bound`` seconds after the first change of the resource was acknowledged,
+    or not before the run ended. Too early: without a change before the wait was over. While a fault
+    lasts that may delay the server, nothing is promised; it wakes its queries within ``recovery``
+    seconds after the fault.
     """
     first = _first_acknowledged(history)
     for read in history.reads:
@@ -45,8 +45,8 @@ def in_time(history: History, truth: Truth, bound: float, recovery: float) -> It
 
 
 def _first_acknowledged(history: History) -> dict[str, tuple[Sequence[int], Sequence[float]]]:
-    """Return by resource the indexes of acknowledged writes in order, and when the first of all
-    from each of them on was acknowledged."""
+    """Return for each resource the indexes of acknowledged writes in order, each with the earliest
+    time at which a write with that or a later index was acknowledged."""
     found: dict[str, tuple[list[int], list[float]]] = {}
     plugins = plugins_of(history)
     done = [each for each in history.writes if each.status == ACKNOWLEDGED]

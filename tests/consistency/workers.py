@@ -1,4 +1,4 @@
-"""One server of several worker processes on one SQLite database, whose workers are broken."""
+"""One server with several worker processes on one SQLite database; faults break its workers."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ NAME = "s0"
 
 @dataclass
 class Worker:
-    """One of the workers that ``now`` returns, as the target of faults: whichever it is then."""
+    """A target of faults: the worker that ``now`` returns at the time of a fault."""
 
     number: int
     now: Callable[[], list[int]]
@@ -44,8 +44,8 @@ class Worker:
 
 @contextmanager
 def workers(folder: Path, count: int = 4, *, ttl: str) -> Iterator[Rig]:
-    """Run a server of several workers behind a proxy. Its clients know a worker by the connection
-    only."""
+    """Run a server with several workers behind a proxy. Its clients know a worker only by the
+    connection."""
     with machine(folder) as made, proxies() as links:
         port = made.port()
         running: list[Process] = []
@@ -72,7 +72,7 @@ def workers(folder: Path, count: int = 4, *, ttl: str) -> Iterator[Rig]:
 
 
 def _workers(process: Process) -> list[int]:
-    """Return the workers of a server, which have no other child processes."""
+    """Return the workers of a server; it has no other child processes."""
     found = []
     for each in process.children:
         with suppress(psutil.NoSuchProcess):

@@ -1,4 +1,5 @@
-"""Clients that write: reporters, each with one node at a time, and agents that only beat."""
+"""Clients that write: reporters, each with one node at a time, and agents that only send
+heartbeats."""
 
 from __future__ import annotations
 
@@ -19,18 +20,18 @@ from tests.consistency.operations import (
 from tests.consistency.violations import FAULT
 
 LIFE = 20
-"""Reports after which a node is removed: one that changes often would count as flapping."""
+"""Reports after which a node is removed: a node that changes more often would count as flapping."""
 
 BEATS = 0.2
-"""Share of heartbeats among the requests of a reporter."""
+"""The share of heartbeats among the requests of a reporter."""
 
 SECRET = {"X-Plugind-Node-Secret": "the secret of a node of this run"}
 _CERTAIN = b"nothing was written"
 
 
 class Reporter(Client):
-    """Reports a node with another number each time, beats now and then, and removes the node after
-    LIFE reports."""
+    """Report a node with a new number each time, send a heartbeat now and then, and remove the node
+    after LIFE reports."""
 
     def __init__(self, name: str, run: Run) -> None:
         super().__init__(name, run)
@@ -71,7 +72,7 @@ class Reporter(Client):
                 self.history.complain(FAULT, f"{write}: rejected {value['Rejected']}")
 
     def remove(self) -> None:
-        """Remove the node, and begin another one once that is known to be done."""
+        """Remove the node, and begin another once the removal is known to be done."""
         write = self._write(DELETE)
         got = self._ask(write, "DELETE", f"/v1/node/{self.node}")
         if got is not None:
@@ -80,8 +81,8 @@ class Reporter(Client):
             self._begin()
 
     def beat(self) -> None:
-        """Send a heartbeat with the digest of the last report. It is refused only where a report
-        whose outcome is unknown may have come between, or the node is gone."""
+        """Send a heartbeat with the digest of the last report. It may be refused only if a report
+        with an unknown outcome may have been taken since, or if the node is gone."""
         began = time.time_ns()
         try:
             got = self.calls.call(
@@ -109,7 +110,7 @@ class Reporter(Client):
         return write
 
     def _ask(self, write: Write, method: str, path: str, body: object = None) -> Got | None:
-        """Return the answer to a write that was done; note how another one ended."""
+        """Return the answer to a write that was done; record how any other write ended."""
         try:
             got = self.calls.call(self.server, method, path, body, SECRET)
         except Lost as error:
@@ -140,7 +141,7 @@ class Reporter(Client):
 
 
 class Sleeper(Reporter):
-    """Reports once, then beats, with a silence longer than its time to live now and then."""
+    """Report once, then send heartbeats, sometimes with a pause longer than the time to live."""
 
     beats = 0
 

@@ -1,4 +1,4 @@
-"""Checks of what was written: no acknowledged write is lost, and their indexes have one order."""
+"""Checks of writes: no acknowledged write is lost, and their indexes have one order."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ from tests.consistency.violations import REFUSED as REFUSED_HAPPENED
 
 
 def agreement(history: History, kept: Mapping[str, Sequence[Happened]]) -> Iterator[Violation]:
-    """Yield where the servers' histories differ, as far as all of them were read."""
+    """Yield differences between the servers' histories, up to the end of the shortest one."""
     lasts = {name: rows[-1].index if rows else 0 for name, rows in kept.items()}
     until = min(lasts.values())
     for name, last in lasts.items():
@@ -38,7 +38,8 @@ def agreement(history: History, kept: Mapping[str, Sequence[Happened]]) -> Itera
 
 
 def chains(truth: Truth) -> Iterator[Violation]:
-    """Yield where a number was kept at two indexes, or what is not there changed."""
+    """Yield numbers stored at two indexes, and changes of instances that do not exist or appear
+    twice."""
     at: dict[tuple[str, str, str, str], int] = {}
     there: set[tuple[str, str, str]] = set()
     for row in truth.rows:
@@ -55,8 +56,8 @@ def chains(truth: Truth) -> Iterator[Violation]:
 
 
 def kept(history: History, truth: Truth) -> Iterator[Violation]:
-    """Yield acknowledged writes that the store does not have, or has at another index, and those
-    that were refused and happened all the same."""
+    """Yield acknowledged writes that the store lacks, or has at another index, and refused writes
+    that happened anyway."""
     for write in history.writes:
         is_removal = write.kind == DELETE
         at = _removal(truth, write) if is_removal else truth.index_of.get(write.number)
@@ -69,15 +70,15 @@ def kept(history: History, truth: Truth) -> Iterator[Violation]:
 
 
 def _removal(truth: Truth, write: Write) -> int | None:
-    """Return the index at which the removal of a node is kept. A report whose outcome was unknown
-    may have made the node anew, and another removal have ended it."""
+    """Return the index at which the removal of a node is stored. A report with an unknown outcome
+    may have created the node again, and another removal may have ended it."""
     removals = truth.removals.get(write.node, ())
     return write.index if write.index in removals else (removals[-1] if removals else None)
 
 
 def order(history: History) -> Iterator[Violation]:
-    """Yield acknowledged writes with the index of another one, and those whose index is not greater
-    than all that were acknowledged before they began."""
+    """Yield acknowledged writes that share an index with another, and those whose index is not
+    greater than every index acknowledged before they began."""
     done = [each for each in history.writes if each.status == ACKNOWLEDGED]
     by_index: dict[int, Write] = {}
     for write in done:

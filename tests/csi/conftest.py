@@ -12,7 +12,7 @@ from tests.csi.drivers import Kit
 
 @pytest.fixture
 def folder() -> Iterator[Path]:
-    """Yield a folder with a short path: sockets' paths may have 107 bytes."""
+    """Yield a folder with a short path: socket paths are limited to 107 bytes."""
     with tempfile.TemporaryDirectory(prefix="csi") as path:
         yield Path(path)
 

@@ -1,4 +1,4 @@
-"""Sample drivers as processes of their own, and a prober that asks them as the core would."""
+"""Sample drivers as separate processes, and a prober that is asked the way the core asks it."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ def command(path: Path, *options: str) -> list[str]:
 
 @contextmanager
 def sample(path: Path, *options: str) -> Iterator[subprocess.Popen[str]]:
-    """Start a sample driver and wait until it serves; kill it at the end if it still runs."""
+    """Start a sample driver and wait until it serves; kill it at the end if it is still running."""
     with subprocess.Popen(
         [*command(path, "--exit-with-stdin", *options)],
         stdin=subprocess.PIPE,
@@ -61,7 +61,7 @@ class Wakes:
 
 
 class Kit:
-    """A prober with settings of its own; ``probe`` returns the fingerprints of all its targets."""
+    """A prober with its own settings; ``probe`` returns the fingerprints of all its targets."""
 
     def __init__(self, **settings: Any) -> None:
         loaded = CsiType.settings_schema().load({"sockets": [], **settings})
@@ -88,7 +88,7 @@ class Kit:
         return {key: one["HealthDescription"] for key, one in self.probe().items()}
 
     def until(self, is_so: Callable[[dict[Keys, str]], bool]) -> dict[Keys, str]:
-        """Probe again and again until a condition holds, or fail."""
+        """Probe repeatedly until a condition holds, or fail."""
         return eventually(lambda: found if is_so(found := self.health()) else {}, every=0.1)
 
     def close(self) -> None:

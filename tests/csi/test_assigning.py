@@ -1,4 +1,4 @@
-"""Which half each socket of a plugin is: decided from evidence in any order."""
+"""Which half each socket of a plugin is, decided from evidence that arrives in any order."""
 
 # A row of a table reads best on one line.
 # ruff: noqa: E501
@@ -109,7 +109,7 @@ def test_any_sockets(sockets: list[Evidence], order: random.Random) -> None:
 
 @given(st.lists(evidence, unique_by=lambda one: one.path))
 def test_stored_halves_are_assigned_again(sockets: list[Evidence]) -> None:
-    """A restart of the agent, with any of the processes down, swaps no halves."""
+    """Swap no halves when the agent restarts while any of the processes is down."""
     found = assign(sockets)
     certain = [
         replace(one, stored_path=found[one.path].roles, stored_task=NONE)

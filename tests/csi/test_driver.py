@@ -1,4 +1,4 @@
-"""The end of a connection to a driver: calls end at once, and no thread of gRPC's fails."""
+"""The end of a connection to a driver: calls end at once, and no gRPC thread fails."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ from tests.support import eventually
 
 @pytest.fixture
 def path(tmp_path: Path) -> Iterator[str]:
-    """Return the path of a socket that takes connections and says nothing."""
+    """Return the path of a socket that accepts connections and sends nothing."""
     with socket.socket(socket.AF_UNIX, socket.SOCK_STREAM) as listener:
         listener.bind(str(tmp_path / "csi.sock"))
         listener.listen()
@@ -39,7 +39,7 @@ def test_a_call_ends_when_its_connection_is_closed(path: str) -> None:
 
 
 def test_a_channel_is_closed_once_nobody_watches_it(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Let gRPC's thread not fail: it does where a channel that it watches is closed."""
+    """Close the channel after gRPC's thread, which would fail otherwise, has stopped watching."""
     channel, slept = Mock(), threading.Event()
     monkeypatch.setattr(grpc, "insecure_channel", lambda *arguments, **options: channel)
 

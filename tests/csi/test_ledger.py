@@ -1,4 +1,4 @@
-"""The csi prober's memory over restarts of the agent, whatever happens to its file."""
+"""What the csi prober remembers across restarts of the agent, whatever happens to its file."""
 
 # A row of a table reads best on one line.
 # ruff: noqa: E501

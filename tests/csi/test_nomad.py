@@ -1,4 +1,4 @@
-"""Reading Nomad's folders, mounts and variables, of real processes and of hostile text."""
+"""Reading Nomad's folders, mounts and variables, from real processes and from hostile text."""
 
 # A row of a table reads best on one line.
 # ruff: noqa: E501
@@ -88,7 +88,7 @@ def test_a_root_is_what_the_kernel_escaped(name: str) -> None:
 def running(
     environ: Mapping[str, str] | None = None, mounts: Mapping[Path, Path] | None = None
 ) -> Iterator[int]:
-    """Start a process with those variables and bind mounts; yield its ID."""
+    """Run a process with those variables and bind mounts; yield its ID."""
     waiting = [sys.executable, "-c", "print(flush=True); input()"]
     script = " && ".join(
         [*(f"mount --bind '{source}' '{place}'" for source, place in (mounts or {}).items()),

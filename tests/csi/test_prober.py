@@ -1,4 +1,4 @@
-"""Fingerprinting, with real drivers and other things behind real sockets."""
+"""Fingerprinting, with real drivers and other programs behind real sockets."""
 
 from __future__ import annotations
 
@@ -42,7 +42,7 @@ def path(folder: Path) -> Path:
 
 @pytest.fixture
 def on(kit: Make, path: Path) -> Kit:
-    """Return a prober with a long time-out that looks for sockets beside ``path``."""
+    """Return a prober with a long timeout that looks for sockets next to ``path``."""
     return kit(sockets=[str(path.parent / "*.sock")], probe_timeout="20s")
 
 
@@ -143,7 +143,7 @@ def test_a_driver_that_is_not_ready(on: Kit, path: Path) -> None:
 
 @pytest.mark.alone
 def test_a_slow_driver_is_healthy(kit: Make, path: Path) -> None:
-    """A slow driver is healthy: six calls of 400 ms each take 400 ms together."""
+    """Make six calls of 400 ms each in 400 ms altogether."""
     on = kit(sockets=[str(path)], probe_timeout="20s")
     with sample(path, "--slow", "400ms"):
         with promised(2):

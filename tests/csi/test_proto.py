@@ -1,4 +1,4 @@
-"""The generated code is what the documented command makes of csi.proto."""
+"""The generated code is what the documented command generates from csi.proto."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""All sockets together: the halves that each reports, by the results at all; without drivers."""
+"""All sockets together, without drivers: the halves that each reports, given all results."""
 
 from __future__ import annotations
 
@@ -57,7 +57,7 @@ def probe(register: Register, one: Target, found: Examination) -> Results:
 
 
 def test_a_half_moves_only_once_the_core_knows_its_new_socket(register: Register) -> None:
-    """A half that neither socket gave for a moment would be reported as gone on purpose."""
+    """Leave no moment without the half in either socket, or it would count as gone on purpose."""
     a, b = target("a", 1), target("b", 2)
     assert probe(register, a, answered()).keys() == BOTH
     assert probe(register, b, answered()).keys() == {("ebs0", "node")}
@@ -134,7 +134,7 @@ def test_a_driver_that_was_dead_for_long_leaves(register: Register, clock: Clock
 def test_a_driver_that_died_while_no_agent_ran_is_reported_once(
     register: Register, clock: Clock
 ) -> None:
-    """A dead driver is reported once, since an agent can only remove what it has reported."""
+    """Report a dead driver once, since an agent can remove only what it has reported."""
     a = target("a")
     probe(register, a, answered())
     probe(register, a, DEAD)

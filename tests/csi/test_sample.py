@@ -1,4 +1,4 @@
-"""The sample driver as people run it, and the commands it takes."""
+"""The sample driver as people run it, and the commands that it accepts."""
 
 from __future__ import annotations
 

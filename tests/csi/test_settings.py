@@ -105,7 +105,7 @@ def test_dev_settings_load(tmp_path: Path) -> None:
 
 
 def test_the_document_lists_them_all() -> None:
-    """The document has all settings but those of every type, which are in the core's reference."""
+    """List all settings but those common to every type, which are in the core's reference."""
     text = (ROOT / "docs/plugin-types/csi.md").read_text()
     alike = table(SettingsSchema()).splitlines()
     rows = table(CsiSettingsSchema()).splitlines() + table(NamedInstanceSchema()).splitlines()

@@ -1,4 +1,4 @@
-"""Discovery: the sockets on a machine, their plugins, and that changes are noticed."""
+"""Discovery: the sockets on a machine and their plugins; changes are noticed."""
 
 from __future__ import annotations
 
@@ -31,7 +31,7 @@ OTHER_ALLOC = "bea04984-e834-4c36-b6f2-0c17eb350131"
 
 
 def make_socket(path: Path) -> Path:
-    """Create a socket nobody listens on, as a killed driver leaves it behind."""
+    """Create a socket that no process listens on, as a killed driver leaves it behind."""
     path.parent.mkdir(parents=True, exist_ok=True)
     with socket.socket(socket.AF_UNIX) as bound:
         bound.bind(str(path))
@@ -139,7 +139,7 @@ def test_a_socket_under_two_spellings_is_one_target(folder: Path) -> None:
 
 
 def test_a_symlink_and_its_target_are_one_socket(folder: Path) -> None:
-    """The target's rule names it, wherever in the order of paths the link stands."""
+    """Name the socket by its target's rule, wherever the link comes in the order of paths."""
     csi = folder / "opt/nomad/client/csi"
     path = make_socket(csi / "node/ebs0/csi.sock")
     (folder / "run/csi").mkdir(parents=True)
@@ -154,7 +154,7 @@ def test_a_symlink_and_its_target_are_one_socket(folder: Path) -> None:
 
 
 def test_a_folder_that_may_not_be_read_is_trouble(folder: Path, kit: Callable[..., Kit]) -> None:
-    """A folder that the agent may not read is trouble, as Nomad's folders of mode 0700."""
+    """Report a folder that the agent may not read, such as Nomad's folders of mode 0700."""
     csi = folder / "opt/nomad/client/csi"
     make_socket(csi / "plugins" / ALLOC / "csi.sock")
     folder.chmod(0o755)
@@ -223,7 +223,7 @@ def test_folders_to_watch(folder: Path) -> None:
 
 
 class Watched:
-    """A prober that watches a folder, and looks as the core does when it is woken."""
+    """A prober that watches a folder, and looks when it is woken, as the core does."""
 
     def __init__(self, kit: Kit) -> None:
         self.kit = kit

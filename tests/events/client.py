@@ -13,18 +13,18 @@ from tests.support import Live
 
 
 class Stream:
-    """An open stream; ``lines`` are read one at a time, heartbeats left out."""
+    """An open stream; ``lines`` are read one at a time, without heartbeats."""
 
     def __init__(self, answer: http.client.HTTPResponse) -> None:
         self.answer = answer
         self.beats = 0
 
     def raw(self) -> bytes:
-        """Return the next line as it is; b"" at the end of the stream."""
+        """Return the next line unchanged; b"" at the end of the stream."""
         return self.answer.readline()
 
     def line(self) -> Any:
-        """Return the next line that is no heartbeat; None at the end of the stream."""
+        """Return the next line that is not a heartbeat; None at the end of the stream."""
         while raw := self.raw():
             found = json.loads(raw)
             if found:
@@ -41,7 +41,7 @@ class Stream:
                 yield event
 
     def until(self, index: int) -> list[dict[str, Any]]:
-        """Return the events up to an index at which there is one."""
+        """Return the events up to an index, which must have one."""
         found = []
         while True:
             line = self.line()

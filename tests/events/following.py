@@ -14,7 +14,7 @@ PAUSE = 0.05
 
 
 class Follower:
-    """Keeps every transition that it is sent. Cut off, it goes on after the last index it had."""
+    """Keep every transition received, and reconnect after the last index received."""
 
     def __init__(self, address: str, query: str = "topic=Plugin") -> None:
         self.rows: list[dict[str, Any]] = []
@@ -27,7 +27,7 @@ class Follower:
         self._thread.start()
 
     def close(self) -> None:
-        """End it, within the ten seconds between two heartbeats at most."""
+        """End it, which takes at most the ten seconds between two heartbeats."""
         self._ended.set()
         self._thread.join(PATIENCE)
         assert not self._thread.is_alive()

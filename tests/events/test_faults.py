@@ -148,7 +148,7 @@ def test_a_replay_that_fails_says_why(api: Live, monkeypatch: pytest.MonkeyPatch
 
 
 def test_no_place_is_lost_while_turns_are_taken(tmp_path: Path, turns: list[Turns]) -> None:
-    """Those that are refused, or leave during a replay, give their places back."""
+    """Free the places of streams that are refused, or that leave during a replay."""
     places = {"server_max_waiting_reads": "1", "server_max_streams": "4"}
     with serving(tmp_path, live=True, **places, **FEW_THREADS) as api:
         assert isinstance(api, Live)
@@ -200,7 +200,7 @@ def test_transitions_that_are_deleted_during_a_replay_leave_a_gap(api: Live) -> 
 def test_transitions_whose_numbers_have_gaps_are_not_taken_for_deleted_ones(
     api: Live, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """A store beyond this machine may number transitions by its own revisions."""
+    """Allow for a store beyond this machine, which may number transitions by its own revisions."""
     agent = FakeAgent(api)
     for number in range(2 * PAGE + 10):
         last = report(agent, up() if number % 2 else down(str(number)), f"p{number % 30}")
@@ -250,8 +250,8 @@ STEPS = st.lists(
 
 
 class Follower:
-    """Reads all transitions until that of a plugin named "last", and connects again now and then
-    with the index after the one before."""
+    """Read all transitions until that of a plugin named "last"; now and then reconnect with the
+    index after the previous one."""
 
     def __init__(self, api: Live, random: random.Random) -> None:
         self.rows: list[Any] = []
@@ -273,7 +273,7 @@ class Follower:
                         break
 
     def end(self) -> list[Any]:
-        """Return all that it read."""
+        """Return everything that it read."""
         self._thread.join(PATIENCE)
         assert not self._thread.is_alive()
         return self.rows

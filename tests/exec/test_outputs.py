@@ -1,4 +1,4 @@
-"""Reading the outputs of checks."""
+"""Reading the output of checks."""
 
 # A row of a table reads best on one line.
 
@@ -92,7 +92,7 @@ def test_the_first_line_with_text_is_the_description(
 
 @pytest.mark.parametrize("letter", "\r\v\f\x1c\x1d\x1e\x85\u2028\u2029")
 def test_only_lf_and_crlf_end_a_line(letter: str) -> None:
-    """Other separators of str.splitlines stay within their line, in every kind of output."""
+    """Leave other separators of str.splitlines within their line, in every kind of output."""
     text = f"part one{letter}part two"
     assert nagios(2, f"{text} | a=1".encode())["HealthDescription"] == "part one part two"
     assert nagios(2, b"", text.encode())["HealthDescription"] == "part one part two"

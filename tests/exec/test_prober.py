@@ -64,7 +64,7 @@ def test_a_real_check_that_is_asked_wrongly() -> None:
 
 
 def test_a_real_check_that_hangs() -> None:
-    """A check that gets no answer ends at the probe's time-out, which is shorter than its own."""
+    """End a check without an answer at the probe's timeout, which is shorter than its own."""
     with socket.create_server(("127.0.0.1", 0)) as server:
         port = str(server.getsockname()[1])
         command = real("check_tcp", "-H", "127.0.0.1", "-p", port, "-e", "hello", "-t", "60")

@@ -80,7 +80,7 @@ def test_every_setting_explains_itself() -> None:
 
 
 def test_the_document_lists_them_all() -> None:
-    """The document has all settings but those of every type, which are in the core's reference."""
+    """List all settings but those common to every type, which are in the core's reference."""
     text = (ROOT / "docs/plugin-types/exec.md").read_text()
     alike = table(SettingsSchema()).splitlines()
     rows = table(ExecSettingsSchema()).splitlines() + table(CheckSchema()).splitlines()

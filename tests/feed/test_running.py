@@ -1,4 +1,4 @@
-"""Runs of a server process end where its clock has a gap."""
+"""Runs of a server process end at gaps in its clock."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ START = 1_700_000_000 * SECOND // HOUR * HOUR
 
 
 class Server:
-    """A process that marks that it runs, by a clock that the test sets."""
+    """A process that marks itself as running, by a clock that the test sets."""
 
     def __init__(self, store: SqliteStore) -> None:
         self.store = store
@@ -39,7 +39,7 @@ class Server:
         self.store.mark(run, self.now)
 
     def run(self, span: int) -> None:
-        """Let time pass, with marks."""
+        """Let time pass while the process marks itself."""
         end = self.now + span
         self.running.mark()
         while self.now < end:
@@ -55,7 +55,7 @@ class Server:
         return list(self.store.runs(0))
 
     def observed(self) -> tuple[float, float]:
-        """Return how many seconds since the start a server ran, and how many not."""
+        """Return for how many seconds since the start a server ran, and for how many it did not."""
         state = State.of(self.store.load())
         windows = [Window(START, self.now)]
         found = self.availability.of_plugin(state, PluginKey("sample", "ebs"), windows, self.now)

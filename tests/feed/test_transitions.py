@@ -1,4 +1,4 @@
-"""The transitions of a change: those that the planner makes of steps, and those a store keeps."""
+"""The transitions of a change: those the planner derives from steps, and those a store keeps."""
 
 from __future__ import annotations
 
@@ -48,7 +48,7 @@ SCHEMAS = {name: PluginSchemas.of(type_) for name, type_ in REGISTRY.types.items
 
 
 class Server:
-    """A store with other writers beside, its feed, and intake with the test's own clock."""
+    """A store that has other writers, its feed, and intake with the test's own clock."""
 
     def __init__(self, folder: Path) -> None:
         self.now = START
@@ -146,7 +146,7 @@ def test_flapping_goes_on_after_a_restart(tmp_path: Path) -> None:
 
 
 class Hook:
-    """A subscriber that notes what hooks would be called with."""
+    """A subscriber that records the arguments with which hooks would be called."""
 
     def __init__(self) -> None:
         self.found: list[tuple[str, str, bool]] = []
@@ -163,7 +163,7 @@ class Hook:
 def test_hooks_are_called_for_health_alone(
     server: Server, rows: int, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """A node that goes down changes nothing about an instance that was unhealthy before."""
+    """Call no hook for a node that goes down if its instance was already unhealthy."""
     monkeypatch.setattr("plugind.intake.transitions.ROWS", rows)
     hook = Hook()
     server.feed.subscribe(hook)

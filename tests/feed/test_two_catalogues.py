@@ -1,4 +1,4 @@
-"""Two catalogues that follow one store give the same bytes, whichever process wrote the changes."""
+"""Two catalogues that follow one store return the same bytes, whichever process wrote changes."""
 
 from __future__ import annotations
 
@@ -122,7 +122,7 @@ with following(Path(sys.argv[1])) as (store, feed, catalogue):
 
 
 def check(script: list[Any], folder: Path, follower: subprocess.Popen[str]) -> None:
-    """Make changes one after the other; after each both catalogues say the same."""
+    """Make changes one after another; after each, both catalogues must return the same."""
     assert follower.stdin is not None
     assert follower.stdout is not None
     with following(folder) as (store, feed, catalogue):

@@ -1,4 +1,4 @@
-"""Rows to filter, with a field of each kind, and functions to evaluate and refuse expressions."""
+"""Rows to filter, with a field of each kind, and functions that evaluate and refuse expressions."""
 
 from __future__ import annotations
 
@@ -77,7 +77,7 @@ def holds(expression: str, row: Mapping[str, Any] = ROW) -> bool:
 
 
 def error_of(expression: str, row: Mapping[str, Any] = ROW) -> str:
-    """Return the message for a wrong expression, when it is compiled or applied to a row."""
+    """Return the message for an invalid expression, when it is compiled or applied to a row."""
     with pytest.raises(BadRequest) as raised:
         holds(expression, row)
     assert raised.value.status == 400

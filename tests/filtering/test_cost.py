@@ -1,4 +1,4 @@
-"""No expression is expensive: neither to read or refuse, nor beside a thousand rows."""
+"""No expression is expensive to read or refuse, or to apply to a thousand rows."""
 
 from __future__ import annotations
 
@@ -56,7 +56,7 @@ NASTY = {
 
 
 def cost(call: Callable[[], Any]) -> float:
-    """Return the processor time of a call, the better of two."""
+    """Return the processor time of a call, the lower of two."""
     taken = []
     for _ in range(2):
         filtering.compile.cache_clear()
@@ -146,7 +146,7 @@ def test_threads_share_the_parser() -> None:
 
 
 def test_the_parser_is_made_quickly() -> None:
-    """The parser costs little beside the modules that the server loads anyway."""
+    """Make the parser cost little compared with the modules that the server loads anyway."""
     code = (
         "import time, hcl2, marshmallow, plugind.fields\n"
         "begun = time.process_time()\n"

@@ -1,4 +1,4 @@
-"""What docs/filtering.md says of filters is true."""
+"""The statements of docs/filtering.md about filters are true."""
 
 from __future__ import annotations
 

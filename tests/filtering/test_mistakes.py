@@ -1,4 +1,4 @@
-"""A wrong expression is reported in one line: where, and what was expected there."""
+"""An invalid expression is reported in one line: its place, and what was expected there."""
 
 from __future__ import annotations
 

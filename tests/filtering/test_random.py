@@ -1,4 +1,4 @@
-"""Random expressions mean what a naive reading of their tree means; any text is read or refused."""
+"""Random expressions mean what their tree means, naively evaluated; any text is read or refused."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Random expressions: a tree, the ways to write it, and a plain evaluation of it."""
+"""Random expressions: a tree, ways to write it, and a simple evaluation of it."""
 
 from __future__ import annotations
 
@@ -152,7 +152,7 @@ def each(draw: st.DrawFn, name: str) -> tuple[str, Any]:
 
 @st.composite
 def expressions(draw: st.DrawFn, paths: Paths = PATHS, depth: int = 3) -> tuple[str, Any]:
-    """Draw an expression as text, with as few parentheses as it needs or more, and as a tree."""
+    """Draw an expression as text, with the parentheses that it needs or more, and as a tree."""
     shape = draw(st.sampled_from(["term", "not", "and", "or", "each"] if depth else ["term"]))
     if shape == "term" or (shape == "each" and paths is not PATHS):
         return draw(terms(paths))

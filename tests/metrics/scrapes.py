@@ -16,7 +16,7 @@ SCRAPE = "/v1/metrics?format=prometheus"
 
 
 def scrape(api: Api, headers: Mapping[str, str] | None = None) -> dict[str, Metric]:
-    """Return the metrics of a server by name; of counters without ``_total``."""
+    """Return the metrics of a server by name; counters are named without ``_total``."""
     answer = api.call("GET", SCRAPE, headers=headers)
     assert answer.status == 200, answer.text
     return families(answer)
@@ -27,7 +27,7 @@ def families(answer: Answer) -> dict[str, Metric]:
 
 
 def values(metric: Metric, *labels: str) -> dict[tuple[str, ...], float]:
-    """Return the values of a metric by some of its labels; no two samples have the same."""
+    """Return the values of a metric by the given labels, which must identify each sample."""
     found = {
         tuple(each.labels.get(label, "") for label in labels): each.value for each in metric.samples
     }

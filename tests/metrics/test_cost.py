@@ -1,4 +1,4 @@
-"""What a scrape of a large fleet costs: the series that it has, and pauses for other threads."""
+"""What a scrape of a large fleet costs: its series, and the pauses for other threads."""
 
 from __future__ import annotations
 
@@ -26,13 +26,13 @@ STAMP = Stamp(1, 1, 1, 1)
 
 
 class Standing:
-    """A feed of one state."""
+    """A feed of a single state."""
 
     def __init__(self, state: State) -> None:
         self.state = state
 
     def subscribe(self, subscriber: object) -> None:
-        """Inform nobody: nothing changes."""
+        """Notify no subscriber: nothing changes."""
 
 
 class Nothing:
@@ -43,7 +43,7 @@ class Nothing:
 
 
 class Pace:
-    """Counts the values that come by."""
+    """Count the values that pass."""
 
     count = 0
 
@@ -55,7 +55,7 @@ class Pace:
 
 @pytest.fixture(scope="module")
 def catalogue() -> Iterator[Catalogue]:
-    """Return a catalogue of 20,000 instances, of which one in a hundred is not healthy."""
+    """Return a catalogue of 20,000 instances; one in a hundred is unhealthy."""
     schemas = {name: PluginSchemas.of(each) for name, each in load_registry().types.items()}
     details = schemas["csi"].nothing_known("node")
     nodes = [Node(str(uuid.UUID(int=number)), f"vm{number}") for number in range(NODES)]
@@ -90,7 +90,7 @@ def count(scrape: bytes) -> int:
 
 
 def cost(call: Callable[[], object]) -> float:
-    """Return the processor's seconds that a call takes, the least of several."""
+    """Return the seconds of processor time of a call, the least of several."""
     found = []
     for _ in range(3):
         began = time.thread_time()
@@ -100,7 +100,7 @@ def cost(call: Callable[[], object]) -> float:
 
 
 def test_every_series_and_every_instance_is_paced(catalogue: Catalogue) -> None:
-    """After each of them other threads may run: nothing is made as a whole."""
+    """Let other threads run after each of them, since nothing is made as a whole."""
     pace = Pace()
     scrape = scraper(catalogue, ALL_INSTANCES, pace)
     series = count(scrape())

@@ -79,7 +79,7 @@ def test_nonsense_is_refused(tmp_path: Path, probes: Any) -> None:
 
 
 def test_reports_and_heartbeats_have_them_and_need_not(tmp_path: Path) -> None:
-    """They are no change: neither the index nor the digest moves."""
+    """Check that they are no change: neither the index nor the digest moves."""
 
     def probes(number: int) -> dict[str, Any]:
         return {"csi": {"Count": float(number), "Failures": 1, "Time": number * SECOND, "Later": 1}}
@@ -106,7 +106,7 @@ def test_reports_and_heartbeats_have_them_and_need_not(tmp_path: Path) -> None:
 
 
 def test_a_real_agent_reports_its_probes(tmp_path: Path) -> None:
-    """A driver that fails counts as a failure; the durations are those of real probes."""
+    """Count a driver that fails as a failure, and measure the durations of real probes."""
     folder = tmp_path / "server"
     folder.mkdir()
     flags = {"server_heartbeat_ttl": "1s"}

@@ -1,4 +1,4 @@
-"""The values of a process are those that prometheus-client would give."""
+"""The values of a process equal those that prometheus-client would return."""
 
 from __future__ import annotations
 
@@ -32,7 +32,7 @@ def test_the_processor_time_of_the_processes_before_counts() -> None:
     assert more == pytest.approx(1_000, abs=1)
 
 
-def test_a_kernel_that_does_not_tell_when_it_was_booted(
+def test_a_kernel_that_does_not_report_its_boot_time(
     monkeypatch: pytest.MonkeyPatch, tmp_path: Path
 ) -> None:
     (tmp_path / "stat").write_text("cpu 1 2 3\n")

@@ -24,12 +24,12 @@ from tests.support import eventually, needs
 CONF = ROOT / "conf/prometheus"
 _TIME = re.compile(r"(for|_interval): (\w+)$", re.MULTILINE)
 SOON = {"15s": "1s", "30s": "1s", "1m": "1s", "2m": "1s"}
-"""Times of the configuration and of the rules that are too long for a test, and those instead."""
+"""Times in the configuration and rules that are too long for a test, with their replacements."""
 
 
 @dataclass
 class Prometheus:
-    """A Prometheus that runs, and what it scrapes."""
+    """A running Prometheus, and what it scrapes."""
 
     address: str
     machine: Machine
@@ -49,7 +49,7 @@ class Prometheus:
         return float(found[0]["value"][1]) if found else None
 
     def alerts(self, name: str) -> list[dict[str, Any]]:
-        """Return the alerts of a name that fire."""
+        """Return the firing alerts of a name."""
         return [
             each
             for each in self.ask("alerts")["alerts"]
@@ -130,7 +130,7 @@ def test_it_understands_all_that_the_dashboard_asks(prometheus: Prometheus) -> N
             prometheus.ask("query", query=query)
 
 
-def test_a_silent_node_fires_and_its_drivers_do_not(prometheus: Prometheus) -> None:
+def test_a_lost_node_fires_an_alert_and_its_drivers_do_not(prometheus: Prometheus) -> None:
     eventually(lambda: prometheus.value('plugind_instances_healthy{role="node", type="csi"}') == 1)
     prometheus.agent.send_all(signal.SIGSTOP)
     (found,) = eventually(lambda: prometheus.alerts("PlugindNodeDown"))

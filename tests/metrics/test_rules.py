@@ -1,4 +1,4 @@
-"""The alert rules pass their own tests, and rules and dashboard name metrics that exist."""
+"""The alert rules pass their own tests, and rules and dashboard name only existing metrics."""
 
 from __future__ import annotations
 
@@ -29,7 +29,7 @@ def rules() -> list[dict[str, Any]]:
 
 
 def dashboard_expressions() -> list[str]:
-    """Return all that the dashboard asks Prometheus for, the values of its variables included."""
+    """Return all queries of the dashboard, including those for the values of its variables."""
     dashboard = json.loads(DASHBOARD.read_text())
     targets = [each for panel in dashboard["panels"] for each in panel.get("targets", ())]
     panels = [each["expr"] for each in targets]
@@ -43,7 +43,7 @@ def expressions() -> Iterator[str]:
 
 
 def unknown(known: Collection[str]) -> set[str]:
-    """Return the metrics that rules and dashboard name and that are not known."""
+    """Return the metrics in rules and dashboard that are unknown."""
     return {name for expr in expressions() for name in _NAME.findall(expr)} - set(known)
 
 
@@ -63,7 +63,7 @@ def test_every_metric_that_rules_and_dashboard_name_exists(known: set[str]) -> N
 
 @pytest.mark.parametrize("family", FAMILIES, ids=lambda family: family.name)
 def test_a_metric_that_is_renamed_or_unused_is_found(family: Any, known: set[str]) -> None:
-    """Each metric is in the dashboard or a rule, so that without it something is missing."""
+    """Require each metric in the dashboard or a rule, so that its absence is noticed."""
     left = {name for name in known if not name.startswith(family.name)}
     assert {name for name in unknown(left) if name.startswith(family.name)}
 
@@ -109,7 +109,7 @@ def test_an_alert_says_what_to_do(rule: dict[str, Any]) -> None:
 
 
 def test_commands_in_alerts_exist() -> None:
-    """What an operator is to type at night works: each is a command of plugind."""
+    """Check that each command that an alert suggests to operators is a command of plugind."""
     texts = "".join(rule["annotations"]["description"] for rule in rules())
     words = [found.split() for found in re.findall(r"plugind ((?:plugin|node) \w+)", texts)]
     assert len(words) >= 4

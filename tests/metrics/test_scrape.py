@@ -1,4 +1,4 @@
-"""``/v1/metrics``: what a scrape has, for whom, and that its names keep Prometheus' rules."""
+"""``/v1/metrics``: what a scrape contains, for whom; its names follow Prometheus' rules."""
 
 from __future__ import annotations
 
@@ -93,7 +93,7 @@ def test_figures_of_plugins_are_those_of_the_list(api: Api) -> None:
 
 
 def test_they_follow_each_change(api: Api) -> None:
-    """What is kept of a plugin is made anew after a change of an instance, a node or a count."""
+    """Compute the kept part of a plugin again after a change of an instance, node or count."""
 
     def healthy() -> float:
         return values(scrape(api)["plugind_plugin_instances_healthy"], "plugin", "role")[
@@ -204,7 +204,7 @@ def test_the_lag_is_the_age_of_the_oldest_change_that_is_not_shown(
 ) -> None:
     assert values(scrape(api)["plugind_follow_lag_seconds"])[()] == 0
     index = api.services.feed.state.index
-    with api.services.feed._lock:  # the feed applies nothing meanwhile
+    with api.services.feed._lock:  # the feed applies no changes meanwhile
         store = api.services.store
         change = store.read(index - 1)[0].change
         late = type(change)(time.time_ns() - 7_000_000_000, id="late")
@@ -337,7 +337,7 @@ def test_hostile_names_stay_in_their_labels(tmp_path: Path, text: str) -> None:
 
 
 def promtool(*words: str | Path, given: str = "") -> str:
-    """Return what promtool complains about; it may have no other complaint but what it says."""
+    """Return promtool's complaints; if it fails, it must print some."""
     done = subprocess.run(
         [PROMTOOL, *words], input=given, capture_output=True, text=True, timeout=60, check=False
     )
@@ -377,7 +377,7 @@ def test_names_keep_the_rules_that_promtool_does_not_check(family: Family) -> No
 
 
 def test_a_scrape_has_every_metric_of_the_table_and_no_other(filled: Live) -> None:
-    """All have a value here, and the table in docs/metrics.md is this one."""
+    """Check that each metric has a value here, and that docs/metrics.md has the same table."""
     found = scrape(filled)
     own = {name for name in found if not name.startswith("process_")}
     assert own == {each.name.removesuffix("_total") for each in FAMILIES}
@@ -391,7 +391,7 @@ def test_a_scrape_has_every_metric_of_the_table_and_no_other(filled: Live) -> No
 
 
 def test_a_scrape_takes_a_turn_of_its_own_kind(api: Api) -> None:
-    """It is a costly read, and waits behind no flood of others."""
+    """Take a turn, as a costly read does, but do not wait behind a flood of others."""
     assert api.call("HEAD", SCRAPE).status == 200
     got = api.call("GET", SCRAPE, headers={"Accept-Encoding": "gzip"})
     assert got.headers["content-encoding"] == "gzip"

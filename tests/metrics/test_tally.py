@@ -26,7 +26,7 @@ def clock(monkeypatch: pytest.MonkeyPatch) -> Clock:
 
 @pytest.fixture
 def eager_threads() -> Iterator[None]:
-    """Have threads take turns as often as Python can."""
+    """Make threads take turns as often as Python can."""
     usual = sys.getswitchinterval()
     sys.setswitchinterval(1e-6)
     yield

@@ -1,4 +1,4 @@
-"""Reports to draw from: good, partial and bad ones, few enough that the same come again."""
+"""Random reports: good, partial and bad ones, few enough that the same ones occur again."""
 
 from __future__ import annotations
 
@@ -57,7 +57,7 @@ REPORTS: st.SearchStrategy[dict[str, Any]] = st.builds(
 )
 
 JOBS = st.sampled_from(["j1", "j1", "j2"])
-"""What a report says that its processes are a part of."""
+"""The jobs to which a report says that its processes belong."""
 
 DECLARED = st.dictionaries(
     st.sampled_from(PLUGINS),
@@ -66,7 +66,7 @@ DECLARED = st.dictionaries(
 
 
 def probed_at(plugins: Any, time: int) -> Any:
-    """Return the report with a time of probing in each fingerprint."""
+    """Return the report with a probe time in each fingerprint."""
     if not isinstance(plugins, dict):
         return plugins
     if "Healthy" in plugins:

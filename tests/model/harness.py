@@ -33,7 +33,7 @@ _REGISTRY = load_registry()
 _SCHEMAS = {name: PluginSchemas.of(type_) for name, type_ in _REGISTRY.types.items()}
 
 PAUSE = 0.001
-"""Seconds between two announcements of a list's changes: steps are to follow each other quickly."""
+"""Seconds between two announcements of a list's changes: few, so that steps can follow quickly."""
 
 LIST = plugins_of(TYPE)
 PLUGINS = [PluginKey(TYPE, id_).resource for id_ in [*documents.PLUGINS, "d"]]
@@ -52,7 +52,7 @@ class FullDisk(SqliteStore):
 
 
 class Seen(NamedTuple):
-    """One answer, as of the index ``at``: what it says (None for 404), but not when that changed,
+    """One answer, as of the index ``at``: its content (None for 404) without the times of changes,
     and the indexes at which its resource was created and modified."""
 
     at: int
@@ -62,7 +62,7 @@ class Seen(NamedTuple):
 
 
 class Watcher(threading.Thread):
-    """A reader that waits for one resource to change, again and again."""
+    """Wait for one resource to change, again and again."""
 
     def __init__(self, resource: str) -> None:
         super().__init__(daemon=True)
@@ -88,8 +88,8 @@ class Watcher(threading.Thread):
 
 
 class Harness:
-    """``now`` is the wall clock that intake is given, in nanoseconds; ``patience`` is for how many
-    seconds a watcher that should wake may take."""
+    """``now`` is the wall clock of the intake, in nanoseconds; ``patience`` is the number of
+    seconds that a watcher may take to wake."""
 
     def __init__(self, folder: Path, patience: float) -> None:
         self._folder = folder
@@ -130,7 +130,7 @@ class Harness:
         self._open()
 
     def _check_usage(self) -> None:
-        """Fail unless the usage that is followed step by step is that of all that is stored."""
+        """Fail unless the usage tracked step by step equals the usage of everything stored."""
         assert self.feed.state.usage == State.of(self.store.load()).usage
 
     def close(self) -> None:
@@ -159,7 +159,7 @@ class Harness:
                 return self.catalogue.nodes()
 
     def check_woken(self, due: set[str]) -> None:
-        """Fail unless the watchers of ``due`` resources wake, and all others sleep on."""
+        """Fail unless the watchers of ``due`` resources wake and all others stay asleep."""
         for resource in sorted(due):
             watcher = self.watchers[resource]
             assert watcher.woken.wait(self._patience), f"{resource} changed, its watcher sleeps on"

@@ -1,5 +1,5 @@
-"""The state machine: whatever happens, in any order, the real catalogue says what the naive one
-does, and no index, stamp or watcher breaks its promise."""
+"""The state machine: whatever happens, in any order, the real catalogue shows the same as the naive
+one, and no index, stamp or watcher breaks its promise."""
 
 from __future__ import annotations
 
@@ -52,11 +52,12 @@ class CatalogueMachine(RuleBasedStateMachine):
         with self.folder:
             self.harness.close()
 
-    # What happens.
+    # The steps.
 
     @initialize(first=documents.REPORTS, second=documents.REPORTS)
     def begin(self, first: dict[str, Any], second: dict[str, Any]) -> None:
-        """Report twice, for Hypothesis leaves out some rules, and none is to run on nothing."""
+        """Report twice, because Hypothesis leaves out some rules and none must run on an empty
+        catalogue."""
         self.report(documents.NODES[0], "vm", first)
         self.everything_is_as_expected()
         self.report(documents.NODES[1], "vm", second)
@@ -133,7 +134,7 @@ class CatalogueMachine(RuleBasedStateMachine):
 
     @rule(node=some_node, age=st.integers(-1, 5))
     def silence(self, node: str, age: int) -> None:
-        """Mark a node as down that was last heard so long ago; the clock may have been set back."""
+        """Mark a node as down that was last heard that long ago; the clock may have gone back."""
         self._tick()
         heard = self.harness.now - age * SECOND
         self._do(
@@ -158,7 +159,7 @@ class CatalogueMachine(RuleBasedStateMachine):
 
     @rule(node=some_node, leaves=st.booleans())
     def forget_node(self, node: str, leaves: bool = False) -> None:
-        """Forget the node as an operator, or have it leave and another pretend to be it."""
+        """Forget the node as an operator, or let it leave while another pretends to be it."""
         self._tick()
         intake = self.harness.intake
         if leaves:
@@ -185,7 +186,7 @@ class CatalogueMachine(RuleBasedStateMachine):
 
     @rule()
     def fill_the_disk(self) -> None:
-        """Have the next commit fail."""
+        """Make the next commit fail."""
         self.harness.store.is_full = True
 
     @rule()
@@ -196,7 +197,7 @@ class CatalogueMachine(RuleBasedStateMachine):
         self.harness.now += SECOND
 
     def _do(self, act: Callable[[], T], expect: Callable[[Naive], None]) -> T | None:
-        """Do something to both; return the real one's answer, None when that is an error."""
+        """Apply an operation to both; return the real one's answer, None if that is an error."""
         after = copy.deepcopy(self.naive)
         expected, _ = _outcome(lambda: expect(after))
         if expected is None and self.harness.store.is_full and after != self.naive:
@@ -210,7 +211,7 @@ class CatalogueMachine(RuleBasedStateMachine):
             assert index == self.harness.catalogue.index
         return answer
 
-    # What always holds.
+    # The invariants.
 
     @invariant()
     def everything_is_as_expected(self) -> None:
@@ -227,14 +228,14 @@ class CatalogueMachine(RuleBasedStateMachine):
         self.before_kept = self._kept()
 
     def _kept(self) -> object:
-        """Return all that is kept, whether it is seen or not."""
+        """Return everything that is stored, whether visible or not."""
         return copy.deepcopy((self.naive.declared, self.naive.forgotten, self.naive.kept))
 
     def look(self) -> dict[str, Seen]:
         return {resource: self.harness.look(resource) for resource in RESOURCES}
 
     def _changed(self, seen: Mapping[str, Seen]) -> set[str]:
-        """Return what reads differently than before the step; a list does with anything in it."""
+        """Return what reads differently than before the step; a list does if an entry does."""
         changed = {r for r in RESOURCES if seen[r].said != self.before[r].said} - {LIST, NODES}
         if changed & set(PLUGINS):
             changed.add(LIST)

@@ -1,4 +1,4 @@
-"""Deliberate faults, each put into the real code for the length of a test."""
+"""Deliberate faults, each put into the real code for the duration of a test."""
 
 from __future__ import annotations
 
@@ -29,7 +29,7 @@ Mutant = Callable[[pytest.MonkeyPatch], None]
 
 
 def acknowledge_before_commit(patch: pytest.MonkeyPatch) -> None:
-    """Write an acknowledged change with the next one only."""
+    """Write an acknowledged change only with the next one."""
     real = SqliteStore.commit
 
     def commit(self: SqliteStore, changes: Sequence[Change]) -> Sequence[int]:
@@ -54,7 +54,7 @@ def acknowledge_what_failed(patch: pytest.MonkeyPatch) -> None:
 
 
 def keep_planned_what_failed(patch: pytest.MonkeyPatch) -> None:
-    """Keep changes that could not be committed in the state."""
+    """Keep changes in the state that could not be committed."""
     real = Writer._commit
 
     def commit(self: Writer, changes: Sequence[Change]) -> Sequence[Outcome]:
@@ -79,7 +79,7 @@ def lose_a_wake_up(patch: pytest.MonkeyPatch) -> None:
 
 
 def park_without_a_look(patch: pytest.MonkeyPatch) -> None:
-    """Miss a change between a client's read and its wait."""
+    """Ignore a change between a client's read and its wait."""
     real = Waiting.subscribe
 
     def subscribe(self: Waiting, resource: str, is_due: Callable[[], bool], *rest: Any) -> Any:
@@ -123,7 +123,7 @@ def keep_nodes_up(patch: pytest.MonkeyPatch) -> None:
 
 
 def store_no_index_of_removals(patch: pytest.MonkeyPatch) -> None:
-    """Keep the list's stamp after a removal in memory only."""
+    """Keep the list's stamp after a removal only in memory."""
     real = applying.apply
 
     def apply(db: Any, numbered: Sequence[Committed]) -> None:
@@ -193,7 +193,7 @@ def drop_what_is_missing(patch: pytest.MonkeyPatch) -> None:
 
 
 def read_the_wall_clock(patch: pytest.MonkeyPatch) -> None:
-    """Measure times to live by the clock that people set."""
+    """Measure times to live by the wall clock, which people can set."""
     clocks = vars(liveness)["time"]
     patch.setattr(clocks, "monotonic", clocks.time)
 
@@ -210,7 +210,7 @@ def keep_stubs_of_processes(patch: pytest.MonkeyPatch) -> None:
 
 
 def forget_until_a_restart(patch: pytest.MonkeyPatch) -> None:
-    """Remember in memory only what was forgotten."""
+    """Remember forgotten instances only in memory."""
     real = applying.apply
 
     def apply(db: Any, numbered: Sequence[Committed]) -> None:
@@ -221,12 +221,12 @@ def forget_until_a_restart(patch: pytest.MonkeyPatch) -> None:
 
 
 def forget_for_a_moment(patch: pytest.MonkeyPatch) -> None:
-    """Have forgotten instances come back while they are reported, healthy or not."""
+    """Let forgotten instances return while they are reported, healthy or not."""
     patch.setattr(plan.forgetting, "is_ignored", lambda *given: False)
 
 
 def forget_forever(patch: pytest.MonkeyPatch) -> None:
-    """Have forgotten instances stay away though they are healthy again."""
+    """Keep forgotten instances away even when they are healthy again."""
     patch.setattr(plan.forgetting, "is_ignored", lambda *given: True)
 
 

@@ -1,5 +1,5 @@
-"""A second, naive catalogue: plain dictionaries, written from the wire's rules and not from the
-code, and everything recounted whenever it is asked for. It knows one plugin type, with two roles.
+"""A second, naive catalogue: plain dictionaries, written from the rules of the wire format and not
+from the code, with everything recounted on each request. It knows one plugin type with two roles.
 """
 
 from __future__ import annotations
@@ -19,7 +19,7 @@ DEFAULT_ROLE = "node"
 REJECTED = "the agent's report of it was rejected: "
 
 Wrong = tuple[str, str, str, str]
-"""Type, ID, role and field of a rejected item."""
+"""The type, ID, role and field of a rejected item."""
 
 
 class Key(NamedTuple):
@@ -49,7 +49,7 @@ class Stub(NamedTuple):
 
 @dataclass
 class Entry:
-    """The last report of an instance, and since when it has said so."""
+    """The last report of an instance, and the time since which it has said the same."""
 
     healthy: bool
     text: str
@@ -63,7 +63,7 @@ class Entry:
 
 @dataclass
 class Machine:
-    """``down_since`` is when a node was found to be down, ``heard`` when it was last heard."""
+    """A node: ``down_since`` is when it was found to be down, ``heard`` when it was last heard."""
 
     name: str
     down_since: int | None = None
@@ -72,10 +72,11 @@ class Machine:
 
 @dataclass
 class Naive:
-    """Times are nanoseconds since the epoch. Operations that fail raise the wire's errors.
+    """The catalogue. Times are nanoseconds since the epoch. Failing operations raise the wire's
+    errors.
 
     ``forgotten`` has the instances that stay away while they are reported unhealthy, and whether
-    they were; ``kept`` has the nodes that are gone, and that only their own agents may register.
+    they were; ``kept`` has the nodes that are gone and that only their own agents may register.
     """
 
     nodes: dict[str, Machine] = field(default_factory=dict)
@@ -87,7 +88,7 @@ class Naive:
     def report(
         self, node: str, name: str, plugins: Mapping[str, Any], job: str, now: int
     ) -> list[Wrong]:
-        """Take a report, all of whose processes are of one job."""
+        """Take a report; all of its processes belong to one job."""
         wrong: list[Wrong] = []
         reported = set()
         for key, raw in list(self._items(node, plugins, wrong)):
@@ -107,8 +108,8 @@ class Naive:
     def heartbeat(self, node: str, is_known_digest: bool, answered: object, now: int) -> None:
         """Take a heartbeat, unless its digest is void.
 
-        ``answered`` is the state of the node's last report and what of it was ignored: when either
-        has changed since, by a forget or a declaration, the digest is void.
+        ``answered`` is the state of the node's last report and the part of the report that was
+        ignored. If either has changed since, through a forget or a declaration, the digest is void.
         """
         if not is_known_digest or node not in self.nodes or answered != self.answered(node):
             raise Conflict
@@ -128,7 +129,7 @@ class Naive:
             self.unpin(node)
 
     def leave(self, node: str) -> None:
-        """Remove a node that leaves by itself, or was lost for too long: it may come back."""
+        """Remove a node that leaves, or that was lost for too long; it may come back."""
         if node not in self.nodes:
             raise NotFound
         self._remove(node)
@@ -158,7 +159,7 @@ class Naive:
         self.forgotten[key] = False
 
     def collect(self, cutoff: int) -> None:
-        """Forget what has been lost since ``cutoff`` or longer."""
+        """Forget whatever has been lost since ``cutoff`` or longer."""
         for key, entry in list(self.entries.items()):
             if entry.missing_since is not None and entry.missing_since <= cutoff:
                 self._forget(key)
@@ -170,15 +171,16 @@ class Naive:
         self.declared = {plugin: dict(expected) for plugin, expected in declared.items()}
 
     def standing(self, node: str) -> set[Key]:
-        """Return the instances of a node that its last report had."""
+        """Return the instances of a node that are in its last report."""
         return {
             k for k, entry in self.entries.items() if k.node == node and entry.missing_since is None
         }
 
     def answered(self, node: str) -> tuple[set[Key], set[Key]]:
-        """Return what an answer to the node stands for now.
+        """Return the state that an answer to the node confirms.
 
-        That is the accepted part of its report, and the part that was ignored and would be again.
+        That is the accepted part of its report, and the part that was ignored and would be ignored
+        again.
         """
         ignored = {key for key, was in self.forgotten.items() if was and key.node == node}
         return self.standing(node), {key for key in ignored if key.plugin not in self.declared}
@@ -187,7 +189,7 @@ class Naive:
         return plugin in self.declared or any(key.plugin == plugin for key in self.entries)
 
     def counts(self, plugin: str) -> dict[str, int]:
-        """Return Healthy and Expected by role, under their names on the wire."""
+        """Return Healthy and Expected by role, under their names in the wire format."""
         counts = {}
         for role, plural in ROLES.items():
             shown = list(self.instances(plugin, role).values())
@@ -204,7 +206,8 @@ class Naive:
     def stubs(self, node: str = "", plugin: str = "") -> list[Stub]:
         """Return the processes of a node or a plugin, each once.
 
-        Each is as the instance has it that says that it runs, else the one that changed last.
+        Each is shown as in the instance that says that it is running, else as in the one that
+        changed last.
         """
         found: dict[tuple[str, str], tuple[tuple[Any, ...], Stub]] = {}
         for key, entry in self.entries.items():
@@ -237,7 +240,7 @@ class Naive:
         return Shown(False, text, since, entry.provider)
 
     def _hear(self, node: str, now: int) -> None:
-        """Mark a node that was down as back: its healthy instances are so from now on."""
+        """Mark a node that was down as back: its healthy instances are healthy since now."""
         machine = self.nodes.get(node)
         if machine and machine.down_since is not None:
             machine.down_since = None
@@ -267,7 +270,7 @@ class Naive:
             if "AllocID" in raw:
                 new.alloc, new.job = raw["AllocID"], job
             elif old and old.alloc and not raw["Healthy"]:
-                # It is not known to run any more.
+                # It is no longer known to be running.
                 new.alloc, new.job, new.runs = old.alloc, old.job, False
         if key in self.forgotten:
             is_named = isinstance(raw, dict) and raw.get("Configured") is True
@@ -309,7 +312,7 @@ class Naive:
 
 
 def wrong_field(raw: Any) -> str | None:
-    """Return the field for which a fingerprint is refused; None when it is good."""
+    """Return the field for which a fingerprint is refused; None if it is valid."""
     if not isinstance(raw, dict):
         return ""
     if not isinstance(raw.get("Healthy"), bool):

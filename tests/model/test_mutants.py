@@ -1,4 +1,4 @@
-"""The checks are proven: each deliberate fault makes them fail, and without it they pass."""
+"""Proof of the checks: they fail with each deliberate fault, and pass without one."""
 
 from __future__ import annotations
 
@@ -24,12 +24,12 @@ from tests.promises import PATIENCE
 DAY = 86_400.0
 
 ENOUGH = 500
-"""Examples within which each fault is met, whatever the names are that the choice of examples hangs
-on: most within 20, some once in a hundred. The first that fails ends the search."""
+"""Examples within which each fault is found, whatever names the choice of examples depends on: most
+within 20, some only once in a hundred. The search ends at the first failure."""
 
 
 class ImpatientMachine(CatalogueMachine):
-    """The machine with little patience for a watcher that was lost."""
+    """The machine with little patience for a watcher that does not wake."""
 
     patience: ClassVar[float] = 0.4
 
@@ -50,14 +50,14 @@ def test_a_fault_of_the_catalogue_is_caught(
     mutant: Mutant, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     mutant(monkeypatch)
-    # Flaky: a fault of timing was caught, and not met again when the same steps were replayed.
-    # StoreError: what the fault made of the store was noticed when it was opened again.
+    # Flaky: a timing fault was caught, and did not recur when the same steps were replayed.
+    # StoreError: the damage to the store was noticed when it was opened again.
     with pytest.raises((AssertionError, Flaky, StoreError)):
         check_catalogue(ImpatientMachine, ENOUGH)
 
 
 class Clocks:
-    """Both clocks of a machine, which move when the test says so."""
+    """Both clocks of a machine, which move only when the test says so."""
 
     def __init__(self) -> None:
         self.steady = 1000.0
@@ -76,7 +76,7 @@ class Clocks:
         return round(self.wall * 1e9)
 
     def wait_for_looks(self, count: int) -> None:
-        """Wait until others have looked at a clock that many times from now on."""
+        """Wait until other threads have read a clock that many more times."""
         while self.looks.acquire(blocking=False):
             pass
         for _ in range(count):

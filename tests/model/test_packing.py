@@ -1,4 +1,4 @@
-"""Instances are packed in memory: they come out as they went in, and share what they can."""
+"""Instances are packed in memory: packing changes no value, and instances share what they can."""
 
 from __future__ import annotations
 
@@ -44,8 +44,8 @@ def details(number: int, **more: Any) -> dict[str, Any]:
 
 
 def instance(number: int, role: str = "node", **more: Any) -> Instance:
-    told = Fingerprint(True, "healthy", number, f"alloc-{number}", details(number, **more))
-    return Instance(InstanceKey(f"n{number}", "csi", "shared", role), told, "d")
+    fingerprint = Fingerprint(True, "healthy", number, f"alloc-{number}", details(number, **more))
+    return Instance(InstanceKey(f"n{number}", "csi", "shared", role), fingerprint, "d")
 
 
 def shapes(made: list[Instance]) -> set[int]:
@@ -54,26 +54,26 @@ def shapes(made: list[Instance]) -> set[int]:
 
 @given(_keys, _fingerprints, _digests, st.none() | _numbers)
 def test_an_instance_has_what_it_was_made_of(
-    key: InstanceKey, told: Fingerprint, digest: str, missing_since: int | None
+    key: InstanceKey, reported: Fingerprint, digest: str, missing_since: int | None
 ) -> None:
-    one = Instance(key, told, digest, missing_since)
-    assert (one.key, one.fingerprint, one.digest) == (key, told, digest)
+    one = Instance(key, reported, digest, missing_since)
+    assert (one.key, one.fingerprint, one.digest) == (key, reported, digest)
     assert one.missing_since == missing_since
-    process, shown = told.allocation, one.fingerprint.allocation
+    process, shown = reported.allocation, one.fingerprint.allocation
     assert (process and process.created) == (shown and shown.created)
-    assert (one.is_healthy, one.description) == (told.healthy, told.description)
-    assert (one.updated, one.alloc_id) == (told.updated, told.alloc_id)
+    assert (one.is_healthy, one.description) == (reported.healthy, reported.description)
+    assert (one.updated, one.alloc_id) == (reported.updated, reported.alloc_id)
     texts = (process.name, process.job_id, process.task_group) if process else ()
     assert one.process == texts
-    assert orjson.loads(one.details_json) == told.details
+    assert orjson.loads(one.details_json) == reported.details
     again = Instance.stored(
         key,
-        told.healthy,
-        told.description,
+        reported.healthy,
+        reported.description,
         one.details_json,
         process,
         missing_since,
-        (told.updated, told.alloc_id, digest),
+        (reported.updated, reported.alloc_id, digest),
     )
     assert again == one
 

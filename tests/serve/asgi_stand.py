@@ -1,4 +1,4 @@
-"""Requests to the ASGI application in the event loop of a test."""
+"""Requests to the ASGI application in a test's event loop."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ ADDRESS = "127.0.0.1:4646"
 
 
 class Asked:
-    """A request to the ASGI application from an address, and the answer to it."""
+    """A request to the ASGI application from an address, and its answer."""
 
     def __init__(self, app: Asgi, target: str, client: str = "127.0.0.1", **headers: str) -> None:
         path, _, query = target.partition("?")

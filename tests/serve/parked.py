@@ -1,8 +1,9 @@
-"""Measures many parked queries on one worker: ``python -m tests.serve.parked granian 10000``,
-with ``reads`` behind it for plain reads without pause while a change wakes them.
+"""Measure many parked queries on one worker.
 
-The server is started as docs/servers.md says, in a process of its own; the client is one thread of
-this process, with a connection for each query. Latencies are of a plain read over one connection.
+``python -m tests.serve.parked granian 10000`` parks 10,000 queries; with ``reads`` as a further
+argument, a client also makes plain reads without pause while a change wakes them. The server runs
+in a separate process, started as docs/servers.md says; the client is one thread of this process,
+with a connection for each query. Latencies are those of a plain read over one connection.
 """
 
 from __future__ import annotations
@@ -33,13 +34,13 @@ PLUGINS = 12
 NODE = "/v1/node/11111111-2222-3333-4444-555555555555"
 SECRET = {"X-Plugind-Node-Secret": "a secret of the first node's agent"}
 MEBIBYTE = 2**20
-_AT_ONCE = 200  # connections that are opened before the next look whether their queries wait
+_AT_ONCE = 200  # connections to open before checking that their queries wait
 
 
 @dataclass
 class Measured:
-    """Seconds by the clock and of the worker's processor, mebibytes of its resident memory, and
-    milliseconds of plain reads: their median and their 99th percentile."""
+    """Measurements: seconds of elapsed time and of the worker's processor time, mebibytes of its
+    resident memory, and the median and 99th percentile of plain reads in milliseconds."""
 
     count: int
     size: int
@@ -69,7 +70,7 @@ class Plain:
         return (time.perf_counter() - began) * 1000, content
 
     def latencies(self, count: int) -> tuple[float, float]:
-        """Return the median and the 99th percentile of some reads, in milliseconds."""
+        """Return the median and the 99th percentile of a series of reads, in milliseconds."""
         return _of([self.ask("GET", "/v1/plugin/csi/plugin-0")[0] for _ in range(count)])
 
     def close(self) -> None:
@@ -99,7 +100,7 @@ def command(kind: str, port: int, count: int) -> list[str]:
 
 
 def measure(folder: Path, kind: str, count: int, *, reads: bool = False) -> Measured:
-    """Park ``count`` queries on a server of a kind, wake them, and return what was measured."""
+    """Return measurements of ``count`` queries that are parked on a server and then woken."""
     limit = resource.getrlimit(resource.RLIMIT_NOFILE)[1]
     resource.setrlimit(resource.RLIMIT_NOFILE, (limit, limit))
     with ExitStack() as until_end:
@@ -112,7 +113,7 @@ def measure(folder: Path, kind: str, count: int, *, reads: bool = False) -> Meas
         )
         environ = {"PLUGIND_CONFIG": str(file)}
         server = made.start(*command(kind, port, count), environ=environ, program=BIN / kind)
-        until_end.callback(server.stop)  # which ends granian's worker, too
+        until_end.callback(server.stop)  # this ends granian's worker, too
         eventually(lambda: _listens(port), what=lambda: server.logged)
         process = psutil.Process(server.children[0] if kind == "granian" else server.pid)
         plain = Plain(port)
@@ -150,7 +151,7 @@ def _listens(port: int) -> bool:
 def _park(
     until_end: ExitStack, port: int, plain: Plain, count: int, index: int
 ) -> list[socket.socket]:
-    """Return the connections of queries that wait."""
+    """Return the connections of parked queries."""
     query = f"GET /v1/plugins?type=csi&index={index}&wait=10m HTTP/1.1\r\nHost: x\r\n\r\n".encode()
     socks: list[socket.socket] = []
     while len(socks) < count:
@@ -173,7 +174,7 @@ def _wake(
     plain: Plain, other: Plain | None, socks: list[socket.socket], size: int
 ) -> tuple[float, list[float]]:
     """Change the list; return the seconds from the report's acknowledgement until the last answer,
-    and the milliseconds of plain reads of the ``other`` client meanwhile, if there is one."""
+    and the milliseconds of the plain reads that the ``other`` client, if any, made meanwhile."""
     took: list[float] = []
     is_over = threading.Event()
 

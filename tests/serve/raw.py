@@ -14,7 +14,7 @@ _STATUS = re.compile(rb"^HTTP/1\.1 (\d{3})", re.M)
 
 
 def connect(address: str | Path) -> socket.socket:
-    """Return a connection to a server, by its URL or the path of its socket."""
+    """Return a connection to a server, given its URL or the path of its socket."""
     if isinstance(address, Path):
         sock = socket.socket(socket.AF_UNIX)
         sock.settimeout(PATIENCE)
@@ -29,7 +29,7 @@ def connect(address: str | Path) -> socket.socket:
 
 
 def exchange(address: str | Path, data: bytes) -> bytes:
-    """Send bytes; return all that comes until the server closes the connection."""
+    """Send bytes; return everything received until the server closes the connection."""
     with connect(address) as sock:
         with suppress(BrokenPipeError, ConnectionResetError):
             sock.sendall(data)
@@ -37,7 +37,7 @@ def exchange(address: str | Path, data: bytes) -> bytes:
 
 
 def rest(sock: socket.socket) -> bytes:
-    """Return what comes until the server closes the connection."""
+    """Return everything received until the server closes the connection."""
     parts = []
     with suppress(ConnectionResetError):
         while part := sock.recv(2**16):
@@ -46,7 +46,8 @@ def rest(sock: socket.socket) -> bytes:
 
 
 def until(sock: socket.socket, end: bytes) -> bytes:
-    """Return what comes until ``end`` is in it, or the server closes the connection."""
+    """Return the bytes received until they contain ``end``, or until the server closes the
+    connection."""
     found = b""
     while end not in found and (part := sock.recv(2**16)):
         found += part
@@ -54,12 +55,12 @@ def until(sock: socket.socket, end: bytes) -> bytes:
 
 
 def statuses(data: bytes) -> list[int]:
-    """Return the statuses of the answers in what came."""
+    """Return the statuses of the answers in the received bytes."""
     return [int(each) for each in _STATUS.findall(data)]
 
 
 def head(method: str, path: str, *lines: str) -> bytes:
-    """Return the head of a request with some more lines; the connection is to be closed after it,
+    """Return the head of a request with additional header lines; it asks to close the connection
     unless a line says otherwise."""
     first = [f"{method} {path} HTTP/1.1", "Host: plugind"]
     last = [] if any(line.startswith("Connection:") for line in lines) else ["Connection: close"]

@@ -1,4 +1,4 @@
-"""A bare application behind the HTTP server of plugind, and a client that sends raw bytes."""
+"""A bare application on plugind's HTTP server, and a client that sends raw bytes."""
 
 from __future__ import annotations
 
@@ -24,8 +24,8 @@ LARGE = b"x" * 200_000
 
 @dataclass
 class Bare:
-    """A server whose application answers by path, and its counters. ``stays``: a parked
-    request goes on when its client has left."""
+    """A server whose application answers according to the path, and its counters. With ``stays``, a
+    parked request goes on after its client has left."""
 
     port: int
     server: Server
@@ -63,7 +63,7 @@ class Bare:
         self.gone += is_gone()
 
     def connect(self, source: str = "127.0.0.1", **options: int) -> socket.socket:
-        """Return a connection from a loopback address; ``options`` are of the socket level."""
+        """Return a connection from a loopback address; ``options`` are socket-level options."""
         sock = socket.socket()
         for name, value in options.items():
             sock.setsockopt(socket.SOL_SOCKET, getattr(socket, name), value)
@@ -73,7 +73,7 @@ class Bare:
         return sock
 
     def ask(self, path: str, source: str = "127.0.0.1", method: str = "GET") -> bytes:
-        """Return a whole answer, over a connection of its own."""
+        """Return a whole answer, read over a new connection."""
         with self.connect(source) as sock:
             sock.sendall(f"{method} {path} HTTP/1.1\r\nConnection: close\r\n\r\n".encode())
             return rest(sock)
@@ -85,7 +85,7 @@ def get(path: str, *headers: str) -> bytes:
 
 
 def until(sock: socket.socket, end: bytes) -> bytes:
-    """Return what comes until it ends so, or the connection does."""
+    """Return the bytes received until they end with ``end``, or the connection ends."""
     got = b""
     while not got.endswith(end) and (data := sock.recv(2**16)):
         got += data
@@ -93,12 +93,12 @@ def until(sock: socket.socket, end: bytes) -> bytes:
 
 
 def rest(sock: socket.socket) -> bytes:
-    """Return all that comes until the server ends the connection."""
+    """Return everything received until the server ends the connection."""
     return b"".join(iter(lambda: sock.recv(2**16), b""))
 
 
 def is_closed(sock: socket.socket) -> bool:
-    """Return whether the server ended the connection; waits for that or for bytes."""
+    """Return whether the server ended the connection; wait until it does or sends bytes."""
     try:
         return sock.recv(1) == b""
     except ConnectionResetError:
@@ -113,10 +113,11 @@ def bare(
     check_head: HeadCheck | None = None,
     **limits: Any,
 ) -> Iterator[Bare]:
-    """Serve a bare application with ``threads`` beside the usual ones, and those limits.
+    """Serve a bare application with ``threads`` in addition to the usual ones, and the given
+    limits.
 
-    With ``send_buffer`` the kernel keeps about that many bytes that a client does not read,
-    however large it would let the buffers of its connections grow.
+    With ``send_buffer`` the kernel holds only about that many bytes that a client does not read,
+    however far it would otherwise grow the buffers of its connections.
     """
     hits = Hits()
     with listen("127.0.0.1", 0) as sock:

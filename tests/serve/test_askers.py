@@ -1,4 +1,4 @@
-"""Which requests are answered without a turn, while several addresses ask."""
+"""Which requests are answered without taking a turn while several addresses send requests."""
 
 from __future__ import annotations
 

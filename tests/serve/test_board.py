@@ -1,4 +1,4 @@
-"""The memory that the processes of a server share, and the sums of what they publish."""
+"""The memory that the processes of a server share, and the sums of what they publish there."""
 
 from __future__ import annotations
 
@@ -59,7 +59,7 @@ def test_a_snapshot_is_read_as_it_was_published(board: Board) -> None:
 
 
 def test_a_process_that_is_killed_while_it_writes_leaves_the_last_snapshot(board: Board) -> None:
-    """Whatever part of a writing came through, there is a snapshot: the last or the one before."""
+    """Check that a partly written snapshot leaves either the new snapshot or the previous one."""
     chance = random.Random(1)
     for number in range(1, 50):
         board.put(1, Snapshot(number, process={str(each): 1.0 for each in range(number)}))
@@ -117,7 +117,7 @@ def test_a_successor_goes_on_from_the_counts_of_a_process_that_ended(board: Boar
     next_ = peers(
         board, 1,
         ("plugind_http_requests_total", counted),
-        ("plugind_http_request_duration_seconds", counted),  # the same tally by another name
+        ("plugind_http_request_duration_seconds", counted),  # the same tally under another name
     )  # fmt: skip
     next_.start()
     (total,) = counted.totals().values()
@@ -126,7 +126,7 @@ def test_a_successor_goes_on_from_the_counts_of_a_process_that_ended(board: Boar
     next_.close()
 
 
-def test_health_unites_the_findings_of_all(board: Board) -> None:
+def test_health_combines_that_of_all_processes(board: Board) -> None:
     both, one = Finding("packages", "x is broken"), Finding("failures", "no space", 2)
     published(board, 2, health=Health(False, (both, one, Finding("limits reached", "5 times"))))
     published(board, PARENT, health=Health(True, (Finding("failed reloads", "a mistake"),)))
@@ -142,20 +142,20 @@ def test_health_unites_the_findings_of_all(board: Board) -> None:
     assert list(united(differing, 2)) == [Finding("k", "worker 1: a; worker 2: b", 3)]
 
 
-def test_a_silent_process_is_not_well_and_one_that_ended_is_the_parents_business(
+def test_a_process_that_publishes_nothing_is_not_well_and_one_that_ended_is_ignored(
     board: Board,
 ) -> None:
     published(board, 2, ("plugind_parked_queries", [((), 3)]))
     one = peers(board, 1, ("plugind_parked_queries", [((), 1)]))
     assert one.health() == Health()
     old = board.get(2)
-    silent = Snapshot(old.pid, old.at - SILENT - 1, old.counts, old.gauges)
-    board.put(2, silent)
+    late = Snapshot(old.pid, old.at - SILENT - 1, old.counts, old.gauges)
+    board.put(2, late)
     found = one.health()
     assert not found.ok
     assert re.search(rf"worker 2 \(process {old.pid}\) for \d+ s", found.message)
     assert one.sums("plugind_parked_queries", {(): 1}) == {(): 4}
-    board.put(2, silent.ended())
+    board.put(2, late.ended())
     assert one.health() == Health()
     assert one.sums("plugind_parked_queries", {(): 1}) == {(): 1}
 

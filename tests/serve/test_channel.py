@@ -1,4 +1,4 @@
-"""The rules of one connection, each with raw bytes against a live server."""
+"""The rules for one connection, each tested with raw bytes against a live server."""
 
 from __future__ import annotations
 
@@ -30,7 +30,7 @@ def test_pipelined_requests_are_answered_in_order() -> None:
 
 
 def test_empty_lines_before_a_request_are_no_requests(monkeypatch: pytest.MonkeyPatch) -> None:
-    """A server ignores them (RFC 9112, section 2.2) and must not spend a request's time on each."""
+    """Ignore empty lines (RFC 9112, section 2.2) without spending a request's time on each."""
     parsed: list[Request] = []
 
     def parser(*given: Any) -> Request:
@@ -222,7 +222,7 @@ def test_large_bodies_wait_for_memory_and_small_ones_do_not() -> None:
 
 
 def test_a_body_that_waited_for_memory_goes_on_at_once(monkeypatch: pytest.MonkeyPatch) -> None:
-    """It does not wait for the next look that the loop takes at all connections."""
+    """Resume without waiting for the loop's next look at all connections."""
     monkeypatch.setattr("plugind.serve.http_server._TICK", 10_000.0)
     with bare(max_body_memory=150_000) as server, ExitStack() as clients:
         head = b"PUT %b HTTP/1.1\r\nContent-Length: %d\r\n\r\n"
@@ -232,7 +232,7 @@ def test_a_body_that_waited_for_memory_goes_on_at_once(monkeypatch: pytest.Monke
         eventually(
             lambda: any(each.request and each.request.waits_for_room for each in server.channels)
         )
-        time.sleep(10 * READ_LONG)  # until the loop waits for longer than that
+        time.sleep(10 * READ_LONG)  # by then the loop waits for longer than READ_LONG
         server.release.set()
         assert until(first, b"/busy").endswith(b"/busy")
         assert until(second, b"90000").endswith(b"90000")
@@ -261,7 +261,7 @@ def test_the_headers_of_a_head_are_bounded(number: int) -> None:
 
 @pytest.mark.parametrize(("size", "status"), [(1, b"400 "), (20, b"200 ")])
 def test_a_body_of_tiny_chunks_is_refused_soon(size: int, status: bytes) -> None:
-    """A body of tiny chunks is refused, since each chunk takes the loop time."""
+    """Refuse a body of tiny chunks, because each chunk costs the loop time."""
     with bare() as server, server.connect() as sock, promised(SOON):
         sock.sendall(b"PUT /echo HTTP/1.1\r\nTransfer-Encoding: chunked\r\n\r\n")
         chunk = b"%x\r\n%s\r\n" % (size, b"x" * size)
@@ -290,7 +290,7 @@ def test_a_length_that_its_version_does_not_have_ends_the_connection() -> None:
 
 
 def test_large_bodies_one_after_the_other_each_get_memory() -> None:
-    """The memory of each request is taken and returned on its own, and once."""
+    """Reserve and release the memory of each request separately, and once only."""
     body = b"PUT /echo HTTP/1.1\r\nContent-Length: 100000\r\n\r\n" + b"x" * 100_000
     with bare(max_body_memory=150_000) as server, ExitStack() as clients:
         socks = [clients.enter_context(server.connect()) for _ in range(6)]
@@ -317,7 +317,7 @@ def test_a_body_in_work_keeps_its_memory_after_its_client_has_left() -> None:
 
 
 def test_received_bytes_are_bounded_in_all() -> None:
-    """Clients whose heads never end are closed once they have sent much, and not before."""
+    """Close clients whose heads never end once they have sent much, and not before."""
     with bare(max_receive_memory=500_000) as server, ExitStack() as clients:
         small = clients.enter_context(server.connect())
         small.sendall(b"GET /small HTTP/1.1\r\n")

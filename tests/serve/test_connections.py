@@ -1,4 +1,4 @@
-"""Which connections give way when the limit of connections is reached."""
+"""Which connections are closed to make room when the limit of connections is reached."""
 
 from __future__ import annotations
 
@@ -115,7 +115,7 @@ def test_beyond_the_limit_all_but_health_and_agents_get_503() -> None:
 
 
 def test_an_answer_beyond_the_limit_is_the_last_of_its_connection() -> None:
-    """Such an answer ends its connection, or a few clients of health would keep all places."""
+    """End the connection after such an answer, or clients of health might keep all places."""
     with bare(max_connections=4, threads=8) as server, ExitStack() as clients:
         for _ in range(4):
             sock = clients.enter_context(server.connect())
@@ -140,7 +140,7 @@ def test_clients_that_do_not_take_their_answers_give_way() -> None:
 
 
 def test_idle_connections_cost_nothing() -> None:
-    """The processor time of a request does not depend on idle connections."""
+    """Check that the processor time of a request does not depend on idle connections."""
     with bare(max_connections=1_000) as server, ExitStack() as clients:
         me = Path("/proc/self").resolve().name
 

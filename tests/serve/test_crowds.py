@@ -1,4 +1,4 @@
-"""Many reads of one address on an ASGI server, while another address asks, too."""
+"""Many reads from one address on an ASGI server, while another address also sends requests."""
 
 from __future__ import annotations
 
@@ -21,8 +21,8 @@ MANY = 100
 
 
 class Turns:
-    """Turns of the loop that do not come before ``come`` is set; ``waiting`` are the addresses of
-    the requests that wait for one."""
+    """Turns of the loop that are granted only once ``come`` is set; ``waiting`` has the addresses
+    of the requests that wait for a turn."""
 
     def __init__(self) -> None:
         self.waiting: list[str] = []
@@ -35,7 +35,7 @@ class Turns:
 
 @pytest.fixture
 def turns(monkeypatch: pytest.MonkeyPatch) -> Callable[[], Turns]:
-    """Return a function that puts turns of the test in the place of the loop's own."""
+    """Return a function that replaces the loop's turns by those of the test."""
 
     def make() -> Turns:
         made = Turns()

@@ -1,4 +1,4 @@
-"""What holds on every HTTP server that plugind runs behind: waitress, granian and uvicorn."""
+"""Behaviour common to every HTTP server that plugind runs on: waitress, granian and uvicorn."""
 
 from __future__ import annotations
 
@@ -34,7 +34,7 @@ SECRET_LINE = "X-Plugind-Node-Secret: a secret of the first node's agent"
 
 @pytest.fixture(scope="module", params=KINDS)
 def live(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Any]:
-    """Return a server of each kind for all tests of the module that need no special one."""
+    """Return a server of each kind, shared by all tests of the module that need no special one."""
     folder = tmp_path_factory.mktemp("front")
     with serving(folder, live=True, http=request.param, **FEW) as served:
         yield served
@@ -254,7 +254,8 @@ def test_a_unix_socket(tmp_path: Path, kind: str) -> None:
 
 
 def _noted(folder: Path, made: Gate, kind: str) -> tuple[list[dict[str, Any]], list[str]]:
-    """Return the access log and the counters of requests, after some of each kind."""
+    """Return the lines of the access log and the counters of requests, after some requests of each
+    kind."""
     folder.mkdir()
     log = folder / "access.log"
     node = "11111111-2222-3333-4444-555555555555"
@@ -283,7 +284,7 @@ def _noted(folder: Path, made: Gate, kind: str) -> tuple[list[dict[str, Any]], l
     lines = [json.loads(line) for line in log.read_text().splitlines()]
     for line in lines:
         del line["time"], line["duration_ms"]
-    del lines[-1]  # of the metrics
+    del lines[-1]  # the line of the metrics request
     assert [line["status"] for line in lines] == [each.status for each in answers]
     counters = re.findall("^plugind_http_requests_total.*", metrics, re.M)
     return lines, sorted(counters)
@@ -312,7 +313,7 @@ def test_a_server_of_an_unknown_kind(tmp_path: Path) -> None:
 
 
 class Brief(Embedded):
-    """A server that ends by itself once it has begun."""
+    """A server that ends by itself once it has started."""
 
     async def _serve(self) -> None:
         await self._begun()

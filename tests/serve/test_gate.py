@@ -20,7 +20,7 @@ async def receive() -> dict[str, Any]:
 
 
 class Crowd:
-    """Requests that enter a gate."""
+    """Requests that pass through a gate."""
 
     def __init__(self, long: float) -> None:
         self.gate = Gate({"read": MAXIMUM}, long)
@@ -45,7 +45,7 @@ def run(work: Callable[[Crowd], Awaitable[None]], long: float = PATIENCE) -> Non
 
 
 async def full(crowd: Crowd) -> list[Client]:
-    """Let in as many of one address as may be in work."""
+    """Let in as many requests of one address as may be in progress."""
     return [await crowd.enter(f"{number}") for number in range(MAXIMUM)]
 
 
@@ -57,7 +57,7 @@ def test_those_of_one_address_wait_in_their_order_and_others_do_not() -> None:
         await crowd.enter("other", "127.0.0.2")
         crowd.entered.clear()
         inside[0].close()
-        inside[0].close()  # nothing more
+        inside[0].close()  # the second close has no effect
         inside[1].close()
         await asyncio.gather(first, second)
         assert crowd.entered == ["first", "second"]
@@ -72,7 +72,7 @@ def test_one_that_waits_keeps_nobody_out() -> None:
         await asyncio.sleep(0)
         inside[0].waits()
         await later
-        inside[0].close()  # its place is another's by now
+        inside[0].close()  # another request has its place by now
         last = crowd.later("last")
         await asyncio.sleep(0)
         assert not last.done()

@@ -1,4 +1,4 @@
-"""Keeping one worker process running, with programs in the place of workers."""
+"""Keeping one worker process running, tested with programs in place of workers."""
 
 from __future__ import annotations
 
@@ -48,10 +48,10 @@ def keeping(
     acl: Callable[[], Acl] = lambda: ACL_OFF,
     kept_open: list[socket.socket] | None = None,
 ) -> Iterator[tuple[Keeper, list[int]]]:
-    """Keep a program running; yield its keeper, and the processes that it had.
+    """Keep a program running; yield its keeper, and the list of the processes that were started.
 
-    ``acl`` returns what is in force; ``kept_open`` gets the other ends of the connections, as a
-    child process of the program has them.
+    ``acl`` returns the ACLs in force. ``kept_open`` collects the other ends of the connections,
+    held open as by a child process of the program.
     """
     started: list[int] = []
 
@@ -84,7 +84,7 @@ def keeping(
 
 
 def sent(keeper: Keeper, number: int = 1) -> Answers:
-    """Send an order; return where its answer comes."""
+    """Send an order; return the answers to it."""
     answers = keeper.send(TakeAcl(ACL_OFF, number))
     assert answers is not None
     return answers
@@ -126,7 +126,7 @@ def test_one_that_gives_no_answer_is_killed_and_replaced() -> None:
         assert keeper.answer(sent(keeper), 1, 0.01) is None
         eventually(lambda: len(started) == 2 and keeper.is_up)
         assert "SIGKILL" in keeper.trouble
-        keeper.kill()  # it would not end for a stop
+        keeper.kill()  # a stop would not end it
 
 
 def test_an_answer_that_a_dead_process_owed_is_not_expected_of_the_next() -> None:

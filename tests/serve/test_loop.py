@@ -1,4 +1,4 @@
-"""The loop that watches connections: no event is lost, none reaches another connection."""
+"""The loop that watches connections: no event is lost, and none reaches the wrong connection."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ from tests.test_server import cpu
 
 
 class Dispatcher:
-    """A dispatcher, as waitress calls it, on one end of a pair of sockets."""
+    """A dispatcher, as waitress uses it, on one end of a pair of sockets."""
 
     accepting = False
 
@@ -73,7 +73,7 @@ def dispatchers() -> Iterator[dict[int, object]]:
 
 
 def test_an_event_is_not_another_connections(dispatchers: dict[int, object]) -> None:
-    """An event for a connection that was just closed does not reach the next one of its number."""
+    """Drop an event of a closed connection instead of passing it to the next one of its number."""
     with closing(Loop(dispatchers)) as loop:
         first, second = Dispatcher(dispatchers, loop), Dispatcher(dispatchers, loop)
         number = second._fileno
@@ -95,7 +95,7 @@ def test_an_event_is_not_another_connections(dispatchers: dict[int, object]) -> 
 def test_a_connection_is_forgotten_though_a_child_process_has_it(
     dispatchers: dict[int, object],
 ) -> None:
-    """A closed connection is forgotten though a child's copy of its descriptor keeps it open."""
+    """Forget a closed connection even if a child's copy of the descriptor keeps it open."""
     with closing(Loop(dispatchers)) as loop:
         one = Dispatcher(dispatchers, loop)
         loop.turn(0)
@@ -149,7 +149,7 @@ def test_a_fault_while_accepting_does_not_end_the_server(monkeypatch: pytest.Mon
 
 
 def test_no_more_files_than_may_be_open(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Without free descriptors the client waits until there is room, and the loop does not spin."""
+    """Let a client wait until a descriptor is free, without a loop that spins."""
 
     class Exhausted:
         def __init__(self, sock: socket.socket) -> None:
@@ -173,7 +173,7 @@ def test_no_more_files_than_may_be_open(monkeypatch: pytest.MonkeyPatch) -> None
 
 
 def test_connections_are_closed_by_the_loop_only(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Only the loop closes connections, even of clients that leave while a worker serves them."""
+    """Close connections in the loop only, even if a client leaves while a worker serves it."""
     threads: list[str] = []
     close = Channel.handle_close
 

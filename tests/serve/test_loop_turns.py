@@ -1,4 +1,4 @@
-"""Short requests are spread over turns of the event loop, and addresses take turns."""
+"""Short requests are spread over turns of the event loop, and addresses alternate."""
 
 from __future__ import annotations
 
@@ -49,13 +49,13 @@ class Loop:
         return [asyncio.ensure_future(self._request(address)) for address in addresses]
 
     async def finish(self, requests: Sequence[asyncio.Task[None]]) -> None:
-        """Count turns of the loop until requests are done."""
+        """Count turns of the loop until the requests are done."""
         while not all(each.done() for each in requests):
             self._turn += 1
             await asyncio.sleep(0)
 
     def most(self) -> int:
-        """Return how many requests began in one turn at most."""
+        """Return the largest number of requests that began in one turn."""
         turns = [turn for _, turn in self.began]
         return max(map(turns.count, turns))
 
@@ -71,7 +71,7 @@ def loop() -> Loop:
 
 def test_few_requests_begin_in_one_turn(loop: Loop) -> None:
     async def work() -> None:
-        for _ in range(2):  # the second time as the first
+        for _ in range(2):  # the second time must be like the first
             await loop.finish(loop.requests([GREEDY] * MANY))
 
     loop.run(work)

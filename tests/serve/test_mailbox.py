@@ -1,4 +1,4 @@
-"""Calls from threads into an event loop that has much to do."""
+"""Calls from threads into a busy event loop."""
 
 from __future__ import annotations
 

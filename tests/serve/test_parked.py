@@ -1,4 +1,4 @@
-"""Ten thousand parked queries on one worker, as docs/servers.md has them; behind ``make soak``."""
+"""Ten thousand parked queries on one worker, as in docs/servers.md; run by ``make soak``."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The threads of an event loop: how many jobs they begin, and in which order."""
+"""The threads of an event loop: how many jobs they start, and in which order."""
 
 from __future__ import annotations
 
@@ -74,12 +74,12 @@ def test_jobs_that_wait_keep_no_others_waiting() -> None:
 def test_a_job_begins_after_one_look_where_all_in_work_wait(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    monkeypatch.setattr(Pool, "_look_later", lambda pool: None)  # the test looks itself
+    monkeypatch.setattr(Pool, "_look_later", lambda pool: None)  # the test calls _look itself
     ended, begun, done = threading.Event(), [], threading.Event()
 
     def wait() -> None:
         begun.append(1)
-        ended.wait()  # for longer than the test waits
+        ended.wait()  # longer than the test waits
 
     async def work(pool: Pool) -> None:
         try:
@@ -161,7 +161,7 @@ def test_threads_that_could_not_be_started_come_later(
         monkeypatch.setattr(OwnedThread, "start", refuse)
         done = threading.Event()
         pool.submit(done.set)
-        await until(lambda: len(failures) >= 2)  # by looks, of which each failed
+        await until(lambda: len(failures) >= 2)  # each look failed to start a thread
         assert len(pool.threads) == 1
         monkeypatch.setattr(OwnedThread, "start", start)
         await until(done.is_set)

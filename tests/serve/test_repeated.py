@@ -1,4 +1,4 @@
-"""Answers that are given again, on every HTTP server and in every way to ask for them."""
+"""Answers that are given again, on every HTTP server and for every way of asking for them."""
 
 from __future__ import annotations
 
@@ -39,7 +39,7 @@ IDLE = 20
 
 @contextmanager
 def counting() -> Iterator[list[str]]:
-    """Give a list with an entry for each answer that is given again."""
+    """Yield a list that gets an entry for each answer that is given again."""
     given: list[str] = []
     done = Repeats.given
 
@@ -51,12 +51,12 @@ def counting() -> Iterator[list[str]]:
         yield given
 
 
-# The same answers in every way.
+# The same answers for every way of asking.
 
 
 @dataclass(frozen=True)
 class Raw:
-    """An answer as it came, without what hangs on the time and on the connection."""
+    """An answer as received, without the parts that depend on the time and the connection."""
 
     status: int
     headers: Mapping[str, str]
@@ -64,7 +64,7 @@ class Raw:
 
 
 def read_one(sock: socket.socket, kept: bytes = b"", *, has_body: bool = True) -> tuple[Raw, bytes]:
-    """Return the next answer, and what came behind it."""
+    """Return the next answer, and the bytes received after it."""
     while b"\r\n\r\n" not in kept:
         kept += _some(sock)
     begin, _, rest = kept.partition(b"\r\n\r\n")
@@ -87,7 +87,7 @@ def _some(sock: socket.socket) -> bytes:
 
 
 def in_turn(address: str, method: str, lines: tuple[str, ...]) -> list[Raw]:
-    """Ask three times over one connection, each time after the answer."""
+    """Send three requests over one connection, each after the previous answer."""
     found = []
     with connect(address) as sock:
         for _ in range(3):
@@ -99,7 +99,7 @@ def in_turn(address: str, method: str, lines: tuple[str, ...]) -> list[Raw]:
 
 
 def at_once(address: str, method: str, lines: tuple[str, ...]) -> list[Raw]:
-    """Ask five times over one connection, without a wait for the answers."""
+    """Send five requests over one connection without waiting for the answers."""
     found, kept = [], b""
     with connect(address) as sock:
         sock.sendall(head(method, LIST, *lines, OPEN) * 5)
@@ -111,7 +111,7 @@ def at_once(address: str, method: str, lines: tuple[str, ...]) -> list[Raw]:
 
 
 def to_the_end(address: str, method: str, lines: tuple[str, ...]) -> list[Raw]:
-    """Ask over connections that end, of both versions of HTTP."""
+    """Send requests over connections that end, in both versions of HTTP."""
     found = []
     for version in (b"HTTP/1.1", b"HTTP/1.0"):
         with connect(address) as sock:
@@ -205,7 +205,7 @@ class Rights:
 
 
 class Clock:
-    """The time, which a test may move on (nanoseconds since 1970)."""
+    """A clock that a test can advance (nanoseconds since 1970)."""
 
     def __init__(self) -> None:
         self.ahead = 0
@@ -217,7 +217,7 @@ class Clock:
 
 @dataclass(frozen=True)
 class Seen:
-    """An answer to a read that began then (nanoseconds since 1970)."""
+    """An answer, and when its read began (nanoseconds since 1970)."""
 
     began: int
     status: int
@@ -226,8 +226,8 @@ class Seen:
 
 @contextmanager
 def readers(address: str, token: str, number: int = 4) -> Iterator[Callable[[], list[Seen]]]:
-    """Have clients read without pause; give a function that returns what they saw since the last
-    call, once each has seen some more."""
+    """Let clients read without pause; yield a function that returns what they have seen since its
+    last call, once each has seen some more."""
     ended = threading.Event()
     seen: list[list[Seen]] = [[] for _ in range(number)]
     taken = [0] * number
@@ -317,8 +317,8 @@ def test_what_was_taken_away_is_in_no_answer_that_began_later(tmp_path: Path, ki
 
 @contextmanager
 def narrow(folder: Path, kind: str, **flags: str) -> Iterator[tuple[Services, Any, str]]:
-    """Serve with small buffers of the kernel, so that what a client does not read waits in the
-    server; give the services, the server and its address."""
+    """Serve with small kernel buffers, so that the server holds what a client does not read; yield
+    the services, the server and its address."""
     given = {"server_enabled": "true", "server_heartbeat_ttl": "1h", **FEW, **flags}
     with ExitStack() as until_end:
         services = Services(*load(folder, "", given), folder)
@@ -341,7 +341,7 @@ def fill(services: Services, address: str) -> bytes:
 
 
 def idle_client(address: str) -> socket.socket:
-    """Return a connection whose client keeps little of what it does not read."""
+    """Return a connection whose kernel buffer holds little of what its client does not read."""
     sock = socket.socket()
     sock.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 4096)
     sock.settimeout(PATIENCE)
@@ -351,7 +351,7 @@ def idle_client(address: str) -> socket.socket:
 
 @contextmanager
 def idle_clients(address: str, given: list[str]) -> Iterator[None]:
-    """Have clients ask for the list that read nothing of it, some of them many times."""
+    """Open connections whose clients request the list, some many times, and read nothing."""
     with ExitStack() as clients:
         for number in range(IDLE):
             sock = clients.enter_context(idle_client(address))
@@ -361,7 +361,7 @@ def idle_clients(address: str, given: list[str]) -> Iterator[None]:
 
 
 def test_clients_that_take_nothing_hinder_nobody(tmp_path: Path) -> None:
-    """Give others all their answers while none of those clients is cut off."""
+    """Give others all their answers, while no idle client is cut off."""
     with narrow(tmp_path, WAITRESS, server_send_timeout="1h") as (services, server, address):
         body = fill(services, address)
         with counting() as given, idle_clients(address, given):
@@ -412,7 +412,7 @@ def test_an_answer_that_is_taken_slowly_comes_whole(tmp_path: Path) -> None:
 
 
 def test_a_task_of_a_client_that_takes_nothing_ends(tmp_path: Path) -> None:
-    """uvicorn waits in send() until a client takes some of what it has sent before."""
+    """End the task although uvicorn's send() waits until a client reads earlier bytes."""
     with narrow(tmp_path, UVICORN, server_send_timeout="1s") as (services, server, address):
         body = fill(services, address)
         before = len(asyncio.all_tasks(server._loop))

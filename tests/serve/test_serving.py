@@ -1,4 +1,4 @@
-"""The work of a worker process, in this one; the test is its parent."""
+"""The work of a worker process, run in this process; the test acts as its parent."""
 
 from __future__ import annotations
 
@@ -29,7 +29,7 @@ NEWER = replace(ACL_OFF, warnings=("a reload",))
 
 
 class Front:
-    """An HTTP server that serves nothing, and dies once it may."""
+    """An HTTP server that serves nothing, and whose thread dies once ``dies`` is set."""
 
     def __init__(self, services: Services) -> None:
         self.services = services
@@ -51,7 +51,7 @@ class Front:
 
 
 class Worker:
-    """A worker in a thread; ``parent`` is the end of its parent."""
+    """A worker in a thread; ``parent`` is the parent's end of their connection."""
 
     def __init__(self, folder: Path, monkeypatch: pytest.MonkeyPatch, until_end: ExitStack) -> None:
         self.fronts: list[Front] = []
@@ -83,7 +83,7 @@ class Worker:
         return self.parent.recv()
 
     def serves(self) -> Front:
-        """Have it serve; return its HTTP server."""
+        """Make the worker serve; return its HTTP server."""
         assert self.said() == Loaded()
         self.parent.send(TakeAcl(NEWER, 0))
         assert [self.said(), self.said()] == [Done(0), Ready()]

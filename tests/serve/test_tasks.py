@@ -23,7 +23,7 @@ Work = Callable[[Tasks, Pool], Awaitable[None]]
 
 @pytest.fixture
 def run() -> Iterator[Callable[[Work], None]]:
-    """Return a function that runs some work in a loop, with tasks and a pool of theirs."""
+    """Return a function that runs some work in a loop with its own tasks and pool."""
     tasks = Tasks(writers=2)
     pool = Pool("test", tasks.mailbox, 2, 2)
 
@@ -42,7 +42,7 @@ def run() -> Iterator[Callable[[Work], None]]:
 
 
 class Sender:
-    """A client that leaves when the test wants it to."""
+    """A client that leaves when the test says so."""
 
     def __init__(self) -> None:
         self.leaves = asyncio.Event()
@@ -292,7 +292,7 @@ def test_the_steps_of_a_heartbeat_that_is_cancelled_before_its_turn_are_closed(
             yield from ()
 
         class Closing:
-            """Steps that note that they were closed without being begun."""
+            """Steps that record being closed before they began."""
 
             def __init__(self) -> None:
                 self._steps = steps()
@@ -317,7 +317,7 @@ def test_the_steps_of_a_heartbeat_that_is_cancelled_before_its_turn_are_closed(
 
 
 def beats(tasks: Tasks, steps: Callable[[], Any], count: int) -> list[Coroutine[Any, Any, Any]]:
-    """Return the answers to heartbeats that come together, each of a client of its own."""
+    """Return the answers to heartbeats that arrive together, each from another client."""
     request = asked("PUT", HEARTBEAT, 200)
     pool = tasks.pool_of(request)
     return [tasks.answer(steps(), request, Client(Sender().receive), pool) for _ in range(count)]
@@ -351,7 +351,7 @@ def test_steps_are_closed_when_their_task_is_cancelled_at_the_gate(
 
 
 def asked(method: str, path: str, length: int, address: str = "10.0.0.1") -> Request:
-    """Return a request with a body of so many bytes."""
+    """Return a request with a body of ``length`` bytes."""
     pairs = [(b"content-length", b"%d" % length)] if length else []
     scope = {
         "method": method,

@@ -1,4 +1,4 @@
-"""How many threads the process may have, by what limits them."""
+"""How many threads the process may have, given the limits that apply to it."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from plugind.serve.thread_limits import why_too_many
 
 @pytest.fixture(autouse=True)
 def _no_limits(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
-    """Have limits of the machine that runs the test count for nothing."""
+    """Hide the limits of the machine that runs the test."""
     monkeypatch.setattr(thread_limits, "_CGROUP", tmp_path / "no file")
     limits = {resource.RLIMIT_STACK: (8 * 2**20, 8 * 2**20)}
     monkeypatch.setattr(resource, "getrlimit", lambda which: limits.get(which, (-1, -1)))

@@ -1,4 +1,4 @@
-"""Functions are called when their time has come, each once, whatever another one does."""
+"""Functions are called when they are due, each once, whatever another one does."""
 
 from __future__ import annotations
 

@@ -1,4 +1,5 @@
-"""Blocking queries that are parked on kept answers: one makes what all get, a few at a time."""
+"""Blocking queries that are parked on kept answers: one query computes the answer for all, a few
+queries are answered at a time."""
 
 from __future__ import annotations
 
@@ -109,7 +110,7 @@ def test_rights_that_end_while_it_waits_are_missed_at_the_end(tmp_path: Path) ->
 def test_a_query_that_has_waited_asks_no_other_process_again(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """Wake it by what this process knows: in a storm the others' answer comes late."""
+    """Wake it with what this process knows: in a storm, answers of other processes come late."""
 
     async def main() -> None:
         async with standing(tmp_path) as stand:

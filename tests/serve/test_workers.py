@@ -86,7 +86,7 @@ def test_the_thread_that_was_idle_last_is_woken_first() -> None:
 
 
 def test_a_connection_whose_reads_are_of_two_clients_is_forgotten() -> None:
-    """A client may show its token with a request while the pause after the last one is not over."""
+    """Let a client send its token with a request before the pause after its last one is over."""
     tasks, task = FairTasks(), Task("a", is_read=True)
     tasks.append(task)
     assert tasks.popleft() is task
@@ -284,7 +284,7 @@ def test_the_pause_after_a_read_keeps_the_place_of_the_connections_next_one(
     assert tasks.popleft() is task
 
     def sleep(seconds: float) -> None:
-        """Have the connection's next request taken, and another of its address wait for it."""
+        """Take the connection's next request, and let another of its address wait for it."""
         tasks.append(task)
         tasks.release(task)
         assert tasks.popleft() is task

@@ -1,4 +1,4 @@
-"""The threads that answer requests are started as they are needed."""
+"""Threads that answer requests are started only as they are needed."""
 
 from __future__ import annotations
 
@@ -109,7 +109,7 @@ def test_threads_that_could_not_be_started_come_later(
 def refusing_workers(
     monkeypatch: pytest.MonkeyPatch, before: Callable[[], object] = lambda: None
 ) -> list[OwnedThread]:
-    """Have no thread for requests start from now on; return those that were tried."""
+    """Make every start of a request thread fail from now on; return the starts that were tried."""
     tried, start = [], OwnedThread.start
 
     def refuse(thread: OwnedThread) -> None:

@@ -1,4 +1,4 @@
-"""Which instances name a process: found when first asked for, and followed from then on."""
+"""The instances that name a process: found on first request, and tracked from then on."""
 
 from __future__ import annotations
 

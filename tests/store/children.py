@@ -1,4 +1,4 @@
-"""Processes of their own that have a store open, each driven line by line through its pipes."""
+"""Separate processes that have a store open, each driven line by line through its pipes."""
 
 from __future__ import annotations
 
@@ -36,7 +36,7 @@ store = SqliteStore(settings, folder, shared=True)
 
 @dataclass
 class Child:
-    """A process with pipes."""
+    """A process with pipes for its input and output."""
 
     popen: subprocess.Popen[str]
 
@@ -45,7 +45,7 @@ class Child:
         return self.popen.pid
 
     def hear(self) -> str:
-        """Return its next line; "" when it is gone."""
+        """Return the process's next line; "" once it has ended."""
         assert self.popen.stdout
         return self.popen.stdout.readline().strip()
 
@@ -63,7 +63,8 @@ class Child:
 def child(
     folder: Path, script: str, *words: object, lock_timeout: float = SqliteSettings.lock_timeout
 ) -> Iterator[Child]:
-    """Run a script after PRELUDE, which opens the store in a folder; kill it with the block."""
+    """Run a script after PRELUDE, which opens the store in a folder; kill the process after the
+    block."""
     popen = subprocess.Popen(
         [sys.executable, "-c", PRELUDE + script, str(folder), *map(str, (*words, lock_timeout))],
         stdin=subprocess.PIPE,

@@ -1,4 +1,4 @@
-"""Stores with one deliberate fault each, and cases of the contract that it breaks."""
+"""Stores with one deliberate fault each, and the cases of the contract that the fault breaks."""
 
 from __future__ import annotations
 

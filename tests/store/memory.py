@@ -1,5 +1,5 @@
 """A store that is deliberately different from the embedded one: a server in memory that several
-writers call, each call delayed, with gaps between indexes, and nothing of SQLite."""
+writers call, with a delay for each call and gaps between indexes, and without SQLite."""
 
 from __future__ import annotations
 
@@ -58,12 +58,12 @@ from plugind.store.staging import staged
 from plugind.wire.fields import Record
 
 DELAY = 0.002
-"""Seconds that a call to the server takes at most."""
+"""The maximum duration of a call to the server in seconds."""
 
 
 @dataclass
 class Server:
-    """The contents of one folder, and how many stores have it open."""
+    """The contents of one folder, and the number of stores that have it open."""
 
     identity: str = field(default_factory=lambda: str(uuid.uuid4()))
     index: int = FIRST_INDEX
@@ -328,7 +328,7 @@ def _flapping(row: StoredTransition) -> tuple[Any, ...]:
 
 
 def _until(one: Transition, now: int) -> Transition:
-    """Return a transition at a time at the latest."""
+    """Return a transition with its times limited to ``now``."""
     if one.time <= now:
         return one
     return one.changed(time=now, since=min(one.since, now), until=min(one.until, now))

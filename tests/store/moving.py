@@ -1,4 +1,4 @@
-"""Moves contents between stores of two kinds, and compares what comes of it."""
+"""Moves contents between two kinds of store, and compares the results."""
 
 from __future__ import annotations
 
@@ -37,13 +37,14 @@ LISTS = [NODES, "plugins/sample", "plugins/other"]
 texts = st.text(st.characters(codec="utf-8", exclude_characters="\0"), max_size=8)
 numbers = st.integers(1, 3)
 plugins = st.sampled_from(("ebs", "efs", "a b", "é"))
-keys = texts.map("k{}".format)  # no name of an argument of ``instance``
+keys = texts.map("k{}".format)  # not the name of an argument of ``instance``
 details = st.dictionaries(keys, st.one_of(st.none(), st.integers(-9, 9), texts), max_size=2)
 runs = st.dictionaries(texts.filter(bool), st.tuples(st.integers(0, 99), st.integers(0, 99)))
 
 
 def filled_with(store: Store, data: st.DataObject) -> None:
-    """Commit changes to a store, so that it has some of everything; its history need not fit."""
+    """Commit changes to a store so that it has some of everything; its history need not be
+    consistent."""
     there: dict[Any, Any] = {}
     for _ in range(data.draw(st.integers(1, 4))):
         number, name = data.draw(numbers), data.draw(plugins)
@@ -73,7 +74,7 @@ def lines(file: Path) -> tuple[exporting.Head, list[Item]]:
 
 
 def unnumbered(items: Sequence[Item]) -> list[Item]:
-    """Return the values of an export but for the indexes and times of stamps, and with transitions
+    """Return the values of an export without the indexes and times of stamps, and with transitions
     numbered by their order alone."""
     found: list[Item] = []
     seq = 0
@@ -90,7 +91,7 @@ def unnumbered(items: Sequence[Item]) -> list[Item]:
 
 @dataclass
 class Place:
-    """A store that may be opened."""
+    """A store that can be opened."""
 
     kind: type[Store]
     settings: Any
@@ -109,8 +110,8 @@ class Place:
 
 
 def check_moving(one: Place, other: Place, data: st.DataObject, *, replaces: bool) -> None:
-    """Fill one store, import its export into the other, which may have contents of its own, and
-    compare the export of that: all but identity and indexes must be the same."""
+    """Fill one store, import its export into the other, which may already have contents, and
+    compare the exports of both: everything but identity and indexes must be the same."""
     with closing(one.open()) as store:
         filled_with(store, data)
     seen = 0
@@ -137,13 +138,13 @@ def check_moving(one: Place, other: Place, data: st.DataObject, *, replaces: boo
 
 
 def check_there_and_back(one: Place, other: Place, data: st.DataObject) -> None:
-    """Move contents to the other store and back: clients of either never see an index again."""
+    """Move contents to the other store and back: no client of either may see an index twice."""
     with closing(one.open()) as store:
         filled_with(store, data)
         seen = [store.load().index]
     for number, (source, target) in enumerate(((one, other), (other, one))):
         file = source.export(f"export-{number}")
-        with closing(source.open()) as store:  # it may go on after the export
+        with closing(source.open()) as store:  # the store may take changes after the export
             seen += commit(store, put(node(5)), put(node(6)), put(node(7)))
         seen.append(target.import_(file).summary.index)
         with closing(target.open()) as store:

@@ -52,7 +52,7 @@ READS = (
 
 
 def ebs(zone: str, **more: Any) -> dict[str, Any]:
-    """Return both halves of a driver whose fingerprints have every field."""
+    """Return both halves of a driver, with fingerprints that have every field."""
     fingerprint = {
         "Healthy": True,
         "HealthDescription": "healthy",
@@ -118,12 +118,12 @@ class Recorder:
 
 
 def secret(node_id: str) -> str:
-    """Return the secret of a node's agent in the recordings."""
+    """Return the secret of a node's agent, as used in the recordings."""
     return f"the secret of {node_id}"
 
 
 def live(at: Recorder) -> None:
-    """Make many kinds of changes: an upgrade, failures, losses, a node down and back, a forget."""
+    """Make many kinds of changes: an upgrade, failures, losses, a node down and up, a forget."""
     where = {"Datacenter": "dc2", "Address": "10.0.0.1", "Meta": {"rack": "ä7"}}
     where["Attributes"] = {"os.name": "debian", "kernel.name": "linux"}
     bare = {"node": {"Healthy": True}}

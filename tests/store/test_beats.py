@@ -1,5 +1,4 @@
-"""When nodes were last heard, shared by processes: numbered, pruned, and begun again where that
-must be."""
+"""When nodes were last heard, shared by processes: numbered, pruned, and restarted if necessary."""
 
 from __future__ import annotations
 

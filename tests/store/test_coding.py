@@ -1,4 +1,4 @@
-"""Changes as a log keeps them: a decoded change is the one that was committed."""
+"""Changes as a log stores them: decoding returns the change that was committed."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ from plugind.store.coding import as_logged, decode, encode
 TEXT = st.text(max_size=8)
 NUMBER = st.integers(-(2**63), 2**64)
 HELD = st.integers(-(2**63), 2**64 - 1)
-"""The numbers that an instance can hold: intake takes no others."""
+"""The range of numbers that an instance can hold: intake accepts no others."""
 
 TEXTS = st.dictionaries(TEXT, TEXT, max_size=3)
 JSON = st.recursive(
@@ -63,7 +63,7 @@ NAMES = st.frozensets(TEXT, max_size=3)
 
 
 def steps(values: st.SearchStrategy[Any]) -> st.SearchStrategy[Any]:
-    """Return steps from and to anything but from nothing to nothing."""
+    """Return all steps except those from nothing to nothing."""
     some = st.builds(Step, st.none() | values, values) | st.builds(Step, values, st.none())
     return st.lists(some, max_size=3).map(tuple)
 
@@ -96,7 +96,7 @@ def key_of(value: Any) -> Any:
 
 @given(CHANGES)
 def test_a_decoded_change_is_the_one_that_was_committed(change: Change) -> None:
-    """A decoded change has all but the states before its steps, and of these the keys."""
+    """Check that decoding restores everything, but only keys of the states before the steps."""
     found = decode(encode(change))
     groups = ("nodes", "instances", "declarations", "forgotten", "kept_secrets", "sessions")
     for name in groups:

@@ -1,5 +1,5 @@
-"""Every promise of the contract of stores, on the embedded store and on one that is deliberately
-different; and faulty stores, which each break some."""
+"""Every guarantee of the store contract on the embedded store and on a deliberately different one;
+and faulty stores, which each break some."""
 
 from __future__ import annotations
 
@@ -34,7 +34,7 @@ def test_there_are_many_cases() -> None:
 def test_a_fault_is_caught(
     fault: Callable[..., Any], kind: type[Store], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """Each fault breaks the cases that it names."""
+    """Check that each fault breaks the cases that it names."""
     monkeypatch.setattr(following, "PATIENCE", 2.0)  # for changes that never come
     for number, name in enumerate(fault.breaks):
         (case,) = (case for case in CASES if case.name == name)

@@ -1,4 +1,4 @@
-"""The derived history: it answers as the embedded store does, and begins anew where it must."""
+"""The derived history: it answers as the embedded store does, and starts again when it must."""
 
 from __future__ import annotations
 
@@ -30,8 +30,8 @@ from plugind.testing.stores.making import TIME, change, commit, node_id, transit
 from tests.promises import PATIENCE
 
 WITHIN = 1 << 20
-"""Transitions of one change have seqs from its index times this on: far apart, as a store may
-number them that gives each change a range of its own."""
+"""The seqs of a change's transitions start at its index times this number: far apart, as in a store
+that gives each change its own range of numbers."""
 
 moments = st.one_of(
     st.integers(0, 20).map(lambda seconds: seconds * SECOND),
@@ -59,7 +59,8 @@ def transitions(draw: st.DrawFn, time: int) -> Transition:
 
 @st.composite
 def histories(draw: st.DrawFn) -> list[list[Transition]]:
-    """Return the transitions of changes, each with one time, that may go back."""
+    """Return the transitions of changes; each change has one time, which may be before the previous
+    one."""
     times = draw(st.lists(moments, max_size=20))
     return [draw(st.lists(transitions(TIME + each), min_size=1, max_size=4)) for each in times]
 
@@ -72,7 +73,7 @@ retentions = st.builds(
 def numbered(
     store: SqliteStore, changes: Sequence[Sequence[Transition]]
 ) -> Iterator[list[StoredTransition]]:
-    """Commit changes one by one, and yield the rows that each of them brings."""
+    """Commit changes one by one, and yield the rows that each of them adds."""
     for each in changes:
         (index,) = commit(store, change([], time=each[-1].time, transitions=tuple(each)))
         yield [
@@ -83,7 +84,7 @@ def numbered(
 def compared(
     found: Sequence[StoredTransition], expected: Sequence[StoredTransition], seqs: dict[int, int]
 ) -> None:
-    """Fail unless two answers are equal but for how the rows are numbered."""
+    """Fail unless two answers are equal apart from the numbers of their rows."""
     assert [(each.index, each.transition) for each in found] == [
         (each.index, each.transition) for each in expected
     ]
@@ -140,7 +141,7 @@ def test_it_answers_as_the_embedded_store(
 def test_it_does_not_matter_how_it_is_fed(
     changes: list[list[Transition]], data: st.DataObject
 ) -> None:
-    """Rows come in batches of any size, also within a change and some again, as after a break."""
+    """Feed rows in batches of any size, split within a change or repeated as after a break."""
     with (
         tempfile.TemporaryDirectory() as folder,
         closing(SqliteStore(None, Path(folder))) as store,
@@ -364,7 +365,7 @@ sys.stdin.readline()
 
 
 def test_processes_feed_one_file(path: Path) -> None:
-    """Each worker of a server follows the store; one is killed while the file is open."""
+    """Let each worker of a server follow the store, and kill one while the file is open."""
     feeders = [
         subprocess.Popen(
             [sys.executable, "-c", FEEDER, str(path)],

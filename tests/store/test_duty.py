@@ -1,4 +1,4 @@
-"""The one duty of a store: in one process at a time, and shown where that one is stopped."""
+"""The single duty of a store: one process has it at a time, and its process is shown if stopped."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Exports between two kinds of stores: nothing is lost, and indexes only go forward."""
+"""Exports between two kinds of store: nothing is lost, and indexes only increase."""
 
 from __future__ import annotations
 
@@ -48,7 +48,7 @@ from tests.store.memory import MemoryStore
 from tests.store.moving import LISTS, Place, check_moving, check_there_and_back, lines, unnumbered
 
 RECORDED = Path(__file__).parent / "exports" / "format-1.jsonl"
-"""Written by the first version that could export, from something of everything."""
+"""An export with some of everything, written by the first version that could export."""
 
 SETTINGS = LogLimits()
 
@@ -107,7 +107,7 @@ def test_an_export_of_the_first_format_is_imported(kind: type[Store], tmp_path: 
 
 
 def test_the_embedded_store_keeps_all_of_a_history_with_gaps(tmp_path: Path) -> None:
-    """Stores may number transitions with gaps; it counts on there being none."""
+    """Close the gaps that other stores may leave in the numbers: this store relies on none."""
     here, there = tmp_path / "here", tmp_path / "there"
     for each in (here, there):
         each.mkdir()
@@ -139,7 +139,7 @@ def test_its_head_has_how_many_there_are(tmp_path: Path) -> None:
 
 
 def _digested(lines: list[bytes]) -> list[bytes]:
-    """Return lines with the digest that belongs to them, as a store that is wrong would write."""
+    """Return lines with a matching digest, as a faulty store would write them."""
     digest = hashlib.blake2b(b"".join(each + b"\n" for each in lines[:-1])).hexdigest()
     return [*lines[:-1], b'{"end":"%s"}' % digest.encode()]
 
@@ -249,7 +249,7 @@ def test_what_is_staged_is_read_in_any_order(tmp_path: Path) -> None:
     assert not list(tmp_path.glob(".plugind-*"))
 
 
-# Whether the rules in SQL are those of plugind.store.soundness.
+# The rules in SQL must match those of plugind.store.soundness.
 
 _ODD = st.sampled_from(("x", "é", "node/x", "plugins/", "nodes"))
 _ids = st.sampled_from(("n1", "n2"))

@@ -1,6 +1,6 @@
-"""The disk and the files under a running server, and before it starts: full, read-only, damaged,
-gone. Acknowledged reports stay, reads go on, health has the reason, and later writes succeed again.
-"""
+"""Faults of the disk and files of a server, before its start and while it runs: full, read-only,
+damaged, gone. Acknowledged reports stay, reads go on, health has the reason, and later writes
+succeed again."""
 
 from __future__ import annotations
 
@@ -33,7 +33,7 @@ UNLIMITED = resource.RLIM_INFINITY
 
 @dataclass
 class Rig:
-    """A server, and an agent that reports another version of its plugin each time."""
+    """A server, and an agent that reports a different version of its plugin each time."""
 
     here: Machine
     settings: Mapping[str, str] = field(default_factory=dict)
@@ -49,7 +49,7 @@ class Rig:
         self.start()
 
     def start(self) -> None:
-        # The node must not become down between two reports, however slow the machine is.
+        # The node must not go down between two reports, however slow the machine is.
         settings = {"server_heartbeat_ttl": "1h", **self.settings}
         self.process, self.client = self.here.server(wrapper=self.wrapper, **settings)
 
@@ -87,11 +87,11 @@ class Rig:
         return answer.status_code, answer.json()["server"]["message"]
 
     def may_write(self, size: int) -> None:
-        """Limit the length of all files that the server writes, its log on standard error, too."""
+        """Limit the size of every file that the server writes, also its log on standard error."""
         resource.prlimit(self.process.pid, resource.RLIMIT_FSIZE, (size, UNLIMITED))
 
     def check_degraded(self) -> None:
-        """Fail unless a report is refused and all else goes on, with the reason in one line."""
+        """Fail unless a report is refused with a one-line reason and everything else goes on."""
         assert not self.report()
         status, reason = self.health()
         assert status == 500
@@ -107,7 +107,7 @@ class Rig:
         assert self.shown() == self.acknowledged
 
     def check_kept(self) -> None:
-        """Restart, and fail unless exactly the acknowledged reports are there."""
+        """Restart, and fail unless the reports stored are exactly those that were acknowledged."""
         self.start()
         assert self.shown() == self.acknowledged
         assert self.client.plugins("csi").index == self.index
@@ -133,7 +133,7 @@ def test_a_full_disk_is_over_when_there_is_room_again(here: Machine) -> None:
     rig.may_write(rig.log.stat().st_size)  # this time with room for log messages
     rig.check_degraded()
     rig.check_degraded()
-    # The limit counts for each file, so that a small write may succeed between those that fail.
+    # The limit applies to each file, so a small write may succeed between failing ones.
     failures = rig.process.logged.count("the store cannot be written")
     assert 1 <= failures <= 1 + rig.process.logged.count("the store can be written again")
     rig.may_write(UNLIMITED)
@@ -146,12 +146,12 @@ def test_a_node_whose_reports_cannot_be_written_is_not_down(here: Machine) -> No
     rig = Rig(here, {"server_heartbeat_ttl": "3s"})
     assert rig.report()
     rig.may_write(0)
-    until = time.monotonic() + 4.5  # its time to live and the grace are over by then
+    until = time.monotonic() + 4.5  # by then its time to live and the grace period are over
     while time.monotonic() < until:
         assert not rig.report()
         time.sleep(0.1)
     rig.may_write(UNLIMITED)
-    rig.check_well()  # by the index, no node was marked as down
+    rig.check_well()  # the index shows that no node was marked as down
     (node,) = rig.client.nodes().value
     assert node["Status"] == "ready"
 
@@ -165,7 +165,7 @@ def test_read_only_files_under_a_running_server_and_at_its_start(here: Machine) 
     for path in (rig.file, rig.log):
         path.chmod(0o400)
     rig.data.chmod(0o500)
-    rig.check_well()  # it has them open
+    rig.check_well()  # the server has them open
     rig.process.stop()
     refuses_to_start(here, rig.file, rig.wrapper)
     rig.data.chmod(0o700)
@@ -183,7 +183,7 @@ def test_files_that_other_programs_move_fold_and_cut(here: Machine) -> None:
     rig.file.rename(rig.data / "away")
     rig.check_degraded()
     shutil.copy(rig.data / "away", rig.file)
-    rig.check_degraded()  # a copy is another file, that the server does not write to
+    rig.check_degraded()  # a copy is another file, which the server does not write to
     (rig.data / "away").rename(rig.file)
     rig.check_well()
     rig.process.kill()
@@ -278,7 +278,7 @@ def test_a_damaged_file_is_reported_in_one_line_and_left_as_it_is(
 
 
 def test_the_database_is_its_owners_alone(tmp_path: Path) -> None:
-    """Only its owner may read the database, which has the hashes of the nodes' secrets."""
+    """Allow only its owner to read the database, which has hashes of the nodes' secrets."""
     store = SqliteStore(None, tmp_path)
     try:
         store.commit([Change(1)])

@@ -1,4 +1,4 @@
-"""A process of its own that follows a server's store, and what a follower leaves alone."""
+"""A separate process that follows a server's store, and what a follower must not disturb."""
 
 from __future__ import annotations
 
@@ -31,7 +31,7 @@ for batch in store.follow(1, threading.Event()):
 """
 COMMITS = 60
 MEDIAN = 0.05
-"""Seconds within which half of all commits are seen by another process."""
+"""Seconds within which another process must see half of all commits."""
 
 
 @pytest.mark.alone
@@ -50,7 +50,7 @@ def test_another_process_sees_a_commit_soon(tmp_path: Path) -> None:
                 found, seen = map(int, process.stdout.readline().split())
                 assert found == index
                 delays.append((seen - committed) / 1e9)
-                time.sleep(0.002 * (number % 7))  # not in step with any look at the file
+                time.sleep(0.002 * (number % 7))  # out of step with the follower's looks
         finally:
             process.kill()
     store.close()
@@ -107,7 +107,7 @@ def test_a_slow_follower_does_not_let_the_log_of_sqlite_grow(tmp_path: Path) -> 
 
 
 def test_opening_and_closing_one_store_drops_no_lock_of_another(tmp_path: Path) -> None:
-    """Closing any descriptor of the file would drop the locks of the process (fcntl(2))."""
+    """Close no descriptor of the file, which would drop the locks of the process (fcntl(2))."""
     store = SqliteStore(None, tmp_path, shared=True)
     commit(store, put(node()))
     locks = _locks(tmp_path)
@@ -116,12 +116,13 @@ def test_opening_and_closing_one_store_drops_no_lock_of_another(tmp_path: Path) 
     SqliteStore.check(None, tmp_path)
     SqliteStore.backup(None, tmp_path, tmp_path / "copy")
     store.beat({})
-    eventually(lambda: _locks(tmp_path) == locks)  # the kernel lists those of others, too, by pages
+    # The kernel also lists the locks of other processes, page by page.
+    eventually(lambda: _locks(tmp_path) == locks)
     store.close()
 
 
 def _locks(folder: Path) -> set[tuple[str, ...]]:
-    """Return the POSIX locks that this process has of a store's files (proc_locks(5))."""
+    """Return the POSIX locks that this process holds on a store's files (proc_locks(5))."""
     inodes = {str((folder / f"plugind.db{part}").stat().st_ino) for part in ("", "-shm")}
     lines = [line.split() for line in Path("/proc/locks").read_text().splitlines()]
     return {

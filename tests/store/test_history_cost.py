@@ -1,4 +1,4 @@
-"""What a commit writes to the history costs the same, however long the history is."""
+"""The cost of a commit's writes to the history is the same, however long the history is."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ STEP = 10  # instructions of SQLite
 
 
 def instructions(rows: int) -> int:
-    """Return how many instructions of SQLite a commit takes with so many rows in the history."""
+    """Return the number of SQLite instructions of a commit after that many rows of history."""
     db = sqlite3.connect(":memory:")
     db.executescript(history.TABLE)
     history.write(db, [StoredTransition(0, 1, ROW)] * rows, 7, (0, 0))

@@ -1,7 +1,7 @@
-"""A disk that hangs: each fsync and fdatasync of a real server takes a minute, or so it seems.
+"""A hanging disk: each fsync and fdatasync of a real server seems to take a minute.
 
-strace delays the calls. It is attached to the server while the disk is to hang, and ended to let it
-go on: then the kernel resumes the calls that were held up.
+strace delays the calls. It is attached to the server to make the disk hang, and ended to let it go
+on: then the kernel resumes the delayed calls.
 """
 
 from __future__ import annotations
@@ -34,7 +34,7 @@ READS = 100
 
 SYNCS = "fsync,fdatasync"
 SLOW_TO_NOTICE = 6.0
-"""Seconds within which health says that nothing is written."""
+"""Seconds within which health says that nothing is being written."""
 
 pytestmark = [pytest.mark.alone, pytest.mark.timeout(300)]
 
@@ -47,7 +47,7 @@ def here(tmp_path: Path) -> Iterator[Machine]:
 
 @contextmanager
 def delayed_syncs(process: Process, seconds: float) -> Iterator[None]:
-    """Have each sync of a process take so long; end it all with the block."""
+    """Delay each sync of a process by that time until the block ends."""
     strace = shutil.which("strace")
     assert strace, "install strace (apt-get install strace)"
     inject = f"inject={SYNCS}:delay_enter={int(seconds * 1_000_000)}"
@@ -66,8 +66,8 @@ def _tasks(process: Process) -> list[Path]:
 
 
 def _tracer(task: Path) -> int:
-    """Return the process that traces a thread (proc(5), status: TracerPid); 0 for none, and once
-    the thread has ended."""
+    """Return the process that traces a thread (proc(5), status: TracerPid); 0 if there is none, or
+    if the thread has ended."""
     status = ""
     with suppress(OSError):
         status = (task / "status").read_text()
@@ -76,13 +76,13 @@ def _tracer(task: Path) -> int:
 
 
 def report(client: Client, number: int) -> int:
-    """Report a provider with a number; return the index."""
+    """Report a provider with that number; return the index."""
     plugins = {"csi": {"ebs0": {"node": {"Healthy": True, "Provider": f"v{number}"}}}}
     return int(client.report(NODE, SECRET, {"Name": "vm", "Plugins": plugins})["Index"])
 
 
 def latency(address: str) -> float:
-    """Return the median seconds of a read of the list."""
+    """Return the median duration of a read of the list in seconds."""
     took = []
     with requests.Session() as session:
         for _ in range(READS):
@@ -100,13 +100,13 @@ def health(address: str) -> str:
 
 @pytest.fixture
 def aside() -> Iterator[ThreadPoolExecutor]:
-    """Yield a pool for calls that would make the test wait."""
+    """Yield a pool for calls that would block the test."""
     with ThreadPoolExecutor() as pool:
         yield pool
 
 
 def stored(here: Machine) -> str:
-    """Return the last provider that the database has, after a check of the whole file."""
+    """Return the last provider in the database, after a check of the whole file."""
     with closing(sqlite3.connect(here.folder / "server" / "plugind.db")) as db:
         assert db.execute("PRAGMA integrity_check").fetchall() == [("ok",)]
         dump = "\n".join(db.iterdump())

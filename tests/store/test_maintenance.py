@@ -1,4 +1,4 @@
-"""Backups and checks by the real command, beside a server that takes reports meanwhile."""
+"""Backups and checks by the real commands, while a server takes reports."""
 
 from __future__ import annotations
 
@@ -100,7 +100,7 @@ def test_damage_is_reported_in_one_line(tmp_path: Path, fault: str, message: str
         check(tmp_path / "plugind.db")
     assert message in str(checked.value)
     with pytest.raises(StoreError) as loaded, closing(SqliteStore(None, tmp_path)) as opened:
-        opened.load()  # nor is it served
+        opened.load()  # the database cannot be served either
     for caught in (checked, loaded):
         assert str(tmp_path / "plugind.db") in str(caught.value)
         assert "\n" not in str(caught.value)

@@ -1,5 +1,6 @@
-"""Processes that write and follow one store at once, some killed at random: every follower sees
-every change once, in one order, and every acknowledged one is known to all before it is."""
+"""Processes that write to and follow one store at once, some killed at random: every follower sees
+every change once, in the same order, and an acknowledged change is visible to all before it is
+acknowledged."""
 
 from __future__ import annotations
 
@@ -57,7 +58,7 @@ def shared(folder: Path) -> closing[SqliteStore]:
 
 
 def acknowledged(writer: Child) -> dict[int, str]:
-    """Return what a writer was answered, until its line "done", or its end."""
+    """Return a writer's answers, until its line "done" or its end."""
     found = {}
     while (line := writer.hear()) and line != "done":
         word, index, id_ = line.split()

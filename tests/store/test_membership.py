@@ -1,4 +1,4 @@
-"""Who may open a data_dir: one process alone, or the processes of one server that agree."""
+"""Who may open a data_dir: a single process, or the processes of one server, which must agree."""
 
 from __future__ import annotations
 
@@ -38,7 +38,7 @@ def shared(folder: Path) -> closing[SqliteStore]:
 
 
 def refusal(folder: Path, *, is_shared: bool = True, settings: object = None) -> str:
-    """Return the one line with which a store is not opened."""
+    """Return the single line of the error with which a store refuses to open."""
     with pytest.raises(StoreError) as caught:
         SqliteStore(settings, folder, shared=is_shared).close()
     assert "\n" not in str(caught.value)
@@ -46,7 +46,7 @@ def refusal(folder: Path, *, is_shared: bool = True, settings: object = None) ->
 
 
 def outsider(folder: Path) -> subprocess.CompletedProcess[str]:
-    """Open the store in a process of another server: it has another parent."""
+    """Open the store in a process of another server, that is, one with another parent."""
     opens = f"[sys.executable, '-c', {PRELUDE!r}, *sys.argv[1:]]"
     script = f"import subprocess, sys; subprocess.run({opens})"
     command = [sys.executable, "-c", script, str(folder), "10"]

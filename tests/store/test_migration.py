@@ -1,4 +1,4 @@
-"""Databases of older versions, served by this one: every answer is what the older server gave.
+"""Databases of older versions, served by this one: every answer equals that of the older server.
 
 The databases and answers were recorded (recording.py) from servers of the versions that wrote them.
 """
@@ -32,10 +32,10 @@ ADDED: Mapping[int, frozenset[str]] = {
     6: frozenset(),
     7: frozenset(),
 }
-"""For each schema before today's, the keys that answers have gained since it was recorded."""
+"""For each schema older than the current one, the keys added to answers since it was recorded."""
 
 DERIVED = frozenset({"HTTPAddr"})
-"""Keys whose values this version derives in another way than the recorded ones."""
+"""Keys whose values this version derives differently from the recorded ones."""
 
 RECORDED = {int(path.stem.partition("-")[2]): path for path in FOLDER.glob("schema-*.sql")}
 
@@ -45,7 +45,7 @@ def recording(schema: int) -> Any:
 
 
 def without(body: bytes, keys: frozenset[str]) -> bytes:
-    """Return an answer as it would be without some keys, wherever they are."""
+    """Return an answer without the given keys, at any depth."""
     if not keys or not body.startswith((b"{", b"[")):
         return body
 
@@ -56,15 +56,15 @@ def without(body: bytes, keys: frozenset[str]) -> bytes:
 
 
 FAILING = "2026-01-31T23:00:00.000000005Z"
-"""Since when the drivers that recording.py has fail do so."""
+"""The time since which the drivers that recording.py makes fail have been failing."""
 
 _SINCE = re.compile(r"( since \d{4}-\d\d-\d\dT\d\d:\d\d:\d\d)\.\d+Z")
 _BEFORE = "; before that: "
 
 
 def in_todays_words(answer: str) -> bytes:
-    """Return a recorded answer as it reads since schema 4: times in sentences are to the second,
-    and what was unhealthy before its node went down has been so since its own time."""
+    """Return a recorded answer as it reads since schema 4: times in messages have whole seconds,
+    and an instance that was unhealthy before its node went down keeps its own start time."""
 
     def read(value: dict[str, Any]) -> dict[str, Any]:
         for key in {"HealthDescription", "StatusDescription"} & value.keys():
@@ -100,14 +100,14 @@ def api(schema: int, tmp_path: Path) -> Iterator[Api]:
     fill(tmp_path, schema)
     config = recording(schema)["config"]
     if "plugin_types" not in config:
-        # Other types came later, each with keys of its own in a node.
+        # Other types were added later, each with its own keys in a node.
         config += 'plugin_types { enabled = ["csi"] }\n'
     with serving(tmp_path, live=True, config=config, server_heartbeat_ttl="10m") as served:
         yield served
 
 
 def test_every_older_schema_is_recorded() -> None:
-    """A new migration needs a recording of the schema before it."""
+    """Require a recording of the previous schema for each new migration."""
     assert set(ADDED) == set(range(1, TODAY))
     assert set(ADDED) <= set(RECORDED)
 

@@ -1,6 +1,6 @@
-"""The locks that SQLite has of its files, which a process loses when it closes any descriptor of
-one of them (https://sqlite.org/howtocorrupt.html, section 2.2): then the next process that closes
-the database deletes the log under the others, with what was committed since."""
+"""The locks that SQLite holds on its files, which a process loses when it closes any descriptor of
+one of them (https://sqlite.org/howtocorrupt.html, section 2.2): the next process that closes the
+database then deletes the log while others use it, and with it all commits since."""
 
 from __future__ import annotations
 
@@ -88,7 +88,7 @@ def test_a_file_that_is_opened_is_noticed(tmp_path: Path) -> None:
 
 
 def test_the_log_stays_while_others_open_and_close(tmp_path: Path) -> None:
-    """Have stores opened, checked and closed around one process, and find its last commit."""
+    """Open, check and close stores around one process, and find its last commit."""
     script = """
 say(store.commit(blind(1))[0]); hear()
 say(store.commit(blind(2))[0]); hear()

@@ -1,4 +1,4 @@
-"""The newest index, as each process knows it: of every change that was acknowledged anywhere."""
+"""The newest index, as each process knows it: it covers every change acknowledged anywhere."""
 
 from __future__ import annotations
 
@@ -162,7 +162,7 @@ def test_a_number_that_is_half_written_is_read_again(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     class Torn:
-        """A number that a reader sees in the middle of the write from 0xFF to 0x100."""
+        """A number as read in the middle of the write from 0xFF to 0x100."""
 
         found: ClassVar = iter([0x1FF, 0x100, 0x100])
 

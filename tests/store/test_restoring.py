@@ -1,4 +1,4 @@
-"""A restored backup: indexes go on, queries wake, and a database is there at every moment."""
+"""A restored backup: indexes continue, queries wake, and there is a database at every moment."""
 
 from __future__ import annotations
 
@@ -47,7 +47,7 @@ def names(folder: Path) -> set[str]:
 
 @dataclass
 class Past:
-    """A data_dir with a copy of an earlier moment, and the last indexes of clients."""
+    """A data_dir, a copy of an earlier state of it, and the last indexes that clients saw."""
 
     data: Path
     copy: Path
@@ -103,7 +103,7 @@ def test_a_query_from_an_index_of_the_replaced_database_is_woken(past: Past) -> 
         assert [row["ID"] for row in api.call("GET", READS[0]).json] == [
             *("again", "forgotten", "same"),
         ]
-        # Only the plugin that was not removed meanwhile is still the same.
+        # Only the plugin that was not removed in between is still the same.
         assert created_at(api, "same") == past.created["same"]
         assert created_at(api, "forgotten") == created_at(api, "again") == before + 1
         for node_id, digest in past.digests.items():
@@ -276,15 +276,15 @@ def test_a_copy_of_an_older_schema_is_taken_to_that_of_today(past: Past, schema:
 
 @dataclass
 class Sweep:
-    """Restores that are killed as they enter the Nth call of some kind, each from the same start:
-    a database whose last change is in the log only, as a killed server leaves it."""
+    """Restores that are killed when they make the Nth call of some kind. All start from the same
+    state: a database whose last change is only in the log, as a killed server leaves it."""
 
     start: Path
     copy: Path
     index: int
 
     def outcome(self, data: Path, calls: str, when: int) -> tuple[bool, bool]:
-        """Run one restore; return whether it ended by itself, and whether the copy is in force."""
+        """Run one restore; return whether it ended normally, and whether the copy is in force."""
         shutil.copytree(self.start, data)
         code = (
             "import sys; from pathlib import Path\n"

@@ -1,4 +1,4 @@
-"""Servers that share a SQLite store as processes of one server do."""
+"""Servers that share a SQLite store the way the processes of one server do."""
 
 from __future__ import annotations
 

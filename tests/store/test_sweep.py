@@ -1,6 +1,6 @@
-"""The server killed at any sync: acknowledged reports are there, and removed ones stay away.
+"""The server killed at any sync: acknowledged reports are kept, and removed ones stay away.
 
-strace ends the process as it enters the Nth fsync or fdatasync of a thread; a client notes every
+strace kills the process as it enters the Nth fsync or fdatasync of a thread; a client records every
 report that was acknowledged before.
 """
 
@@ -91,7 +91,8 @@ def data_dir(tmp_path: Path) -> Path:
 
 
 def check(life: Life, before: tuple[int, int]) -> tuple[int, int]:
-    """Fail if an acknowledged report is lost; a later one may be there that was not answered."""
+    """Fail if an acknowledged report is lost; a later report may be stored though it was not
+    answered."""
     number, index = last_report(life.data_dir)
     last = life.acknowledged[-1] if life.acknowledged else before
     assert number >= last[0]
@@ -100,7 +101,7 @@ def check(life: Life, before: tuple[int, int]) -> tuple[int, int]:
 
 
 def sweep(data_dir: Path, numbers: range) -> int:
-    """Kill a server at each of the syncs; return how many died of it."""
+    """Kill a server at each of the syncs; return the number of servers that died."""
     died = 0
     first = Life(data_dir)
     first.run(1, 1)
@@ -130,7 +131,7 @@ def test_a_disk_that_fails_is_reported_and_loses_nothing(
     first = Life(data_dir)
     first.run(1, 1)
     before = check(first, (0, 1))
-    name, _, when = call.partition(":")  # counted by thread: from some write of intake's on
+    name, _, when = call.partition(":")  # counted per thread, starting at one of intake's writes
     life = Life(data_dir, f"{name}:error={error}:{when}")
     life.run(before[0] + 1, 12)
     assert life.refused, "a fault that nobody meets shows nothing"

@@ -1,4 +1,4 @@
-"""Exports and imports take little memory, however much there is."""
+"""Exports and imports use little memory, however much data there is."""
 
 from __future__ import annotations
 
@@ -23,8 +23,8 @@ from tests.promises import COMMAND_MAXIMUM
 PER_NODE = 20
 
 BOUND = 160 * 2**20
-"""Bytes that a command may take at most. The interpreter with plugind's modules has a third of it,
-the pages that SQLite keeps 16 MiB."""
+"""The maximum memory of a command in bytes. The interpreter with plugind's modules uses a third of
+it, and the pages that SQLite caches 16 MiB."""
 
 REASON = "the volume group is at 97 percent of its size, above the limit of 90 percent: " * 2
 
@@ -41,7 +41,7 @@ finally:
 
 
 def made(instances: int, transitions: int) -> Iterator[Item]:
-    """Yield what a store of that size exports."""
+    """Yield the items that a store of that size exports."""
     nodes = instances // PER_NODE
     names = [f"driver-{number}" for number in range(PER_NODE)]
     for number in range(nodes):
@@ -75,7 +75,7 @@ def write(file: Path, instances: int, transitions: int) -> None:
 
 
 def peak(task: Callable[[], object]) -> int:
-    """Return how many bytes Python's objects took at most. SQLite's pages are not among them."""
+    """Return the peak size of Python's objects in bytes, without SQLite's pages."""
     tracemalloc.start()
     try:
         task()
@@ -108,7 +108,7 @@ def test_the_memory_does_not_grow_with_the_store(tmp_path: Path) -> None:
 
 
 def command(*words: str | Path) -> int:
-    """Run a command of plugind, which must succeed. Return the bytes of memory that it had."""
+    """Run a command of plugind, which must succeed. Return the bytes of memory that it used."""
     done = subprocess.run(
         [sys.executable, "-c", MEASURED, "store", *words],
         capture_output=True,

@@ -1,4 +1,4 @@
-"""Writers of several processes take turns: fairly, for a bounded time, and known by name."""
+"""Writers in several processes take turns: fairly, for a bounded time, and identified by name."""
 
 from __future__ import annotations
 
@@ -71,7 +71,7 @@ while hear():
             other.say("hold")
             assert other.hear() == "held"
             os.kill(other.pid, signal.SIGSTOP)
-            for _ in range(2):  # the second one finds the wait of the first
+            for _ in range(2):  # the second call finds the wait of the first
                 with pytest.raises(StoreError, match=f"process {other.pid}: if .* is stopped"):
                     store.commit([put(node(number))])
             assert f"process {other.pid} has held" in eventually(lambda: store.trouble)
@@ -93,17 +93,17 @@ def test_a_wait_that_was_given_up_holds_nothing(tmp_path: Path) -> None:
     one, two, three = (Turn(tmp_path / "turn", 0.1) for _ in range(3))
     with one.held(), pytest.raises(StoreError), two.held():
         pass
-    with three.held(PATIENCE):  # the thread of the second one has let go of it
+    with three.held(PATIENCE):  # by then the thread of ``two`` has released the lock
         pass
     with one.held(), pytest.raises(StoreError), two.held():
         pass
-    with two.held(PATIENCE):  # which goes on with its own wait
+    with two.held(PATIENCE):  # ``two`` continues its own earlier wait
         assert three._is_held()
     assert not three._is_held()
     with one.held():
         with pytest.raises(StoreError), two.held():
             pass
-        two.close()  # while its thread waits
+        two.close()  # while the thread of ``two`` waits
     eventually(lambda: not _is_open(two._file))
     with three.held():
         pass

@@ -1,5 +1,5 @@
-"""SQLite's log with several processes: it is folded in by any of them, stays bounded while all of
-them read, and is never taken for one that was replaced or cut."""
+"""SQLite's log with several processes: any of them checkpoints it, it stays bounded while all of
+them read, and it is never mistaken for one that was replaced or truncated."""
 
 from __future__ import annotations
 

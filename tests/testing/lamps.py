@@ -1,4 +1,4 @@
-"""Plugin types for the conformance suite: a good one, and for each rule one that breaks it."""
+"""Plugin types for the conformance suite: a good one, and one that breaks each rule."""
 
 from __future__ import annotations
 

@@ -1,7 +1,7 @@
-"""Plugin types with one mistake each, which authors make in practice.
+"""Plugin types with one mistake each, of kinds that authors make in practice.
 
-Each is to be reported by one row of one rule. They stand at the top of the module, for the prober's
-process imports them by name.
+Each mistake must be reported in one row of one rule. The types are at the top of the module because
+the prober's process imports them by name.
 """
 
 from __future__ import annotations
@@ -58,7 +58,7 @@ class WholeSchema(WireSchema):
 
 
 class CarelessProber(LampProber):
-    """A prober whose targets are the mistakes; two targets make each of them."""
+    """A prober whose targets are the mistakes; two targets make each mistake."""
 
     probed: ClassVar[dict[str, Any]] = {
         "list": [("desk", "node")],
@@ -142,7 +142,7 @@ TRIED: dict[type[PluginType], tuple[str, str]] = {
         "OfVersionOne: plugind_api is the text '1'; it must be the number 1",
     ),
 }
-"""By type: the rule that it breaks, and the row. Its prober is tried out."""
+"""For each type: the rule that it breaks, and the row. Its prober is run."""
 
 LOOKED_AT: dict[type[PluginType], tuple[str, str]] = {
     MissesNested: ("load-defaults", "node: Bulb.Socket has no load_default"),
@@ -157,7 +157,7 @@ LOOKED_AT: dict[type[PluginType], tuple[str, str]] = {
     LacksWatts: ("rows-serialize", "the row lacks Watts, which summary leaves out"),
     NoRow: ("rows-serialize", "document_row returns list instead of a mapping"),
 }
-"""The same where only what the type says is looked at, which takes no time."""
+"""The same for rules that examine only the type's declarations, which takes no time."""
 
 
 class DarkProber(LampProber):

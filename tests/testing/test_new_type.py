@@ -1,4 +1,4 @@
-"""``plugind type new``: its package installs, keeps the rules and is served."""
+"""``plugind type new``: the package that it makes installs, follows the rules and is served."""
 
 from __future__ import annotations
 
@@ -77,7 +77,7 @@ def test_requests_that_it_refuses(
 
 @pytest.mark.soak
 def test_in_an_environment_of_its_own(tmp_path: Path) -> None:
-    """The package works in a new environment, with plugind installed by pip."""
+    """Run the package in a new environment, with plugind installed by pip."""
     run(sys.executable, "-m", "venv", "venv", folder=tmp_path)
     bin = tmp_path / "venv/bin"
     pip = [bin / "pip", "install", "--quiet", "--disable-pip-version-check"]

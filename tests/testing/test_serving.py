@@ -1,4 +1,4 @@
-"""The live server and the agent that authors test with, as they would."""
+"""The live server and agent for authors' tests, used as authors would."""
 
 from __future__ import annotations
 

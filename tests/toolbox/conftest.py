@@ -1,4 +1,4 @@
-"""The fixture of the tests of plugin type exec, which run programs too."""
+"""The fixture of the tests of plugin type exec, which also run programs."""
 
 from tests.exec.conftest import script
 

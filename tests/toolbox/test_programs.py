@@ -1,4 +1,4 @@
-"""Running programs that hang, flood, fork, or cannot be started: all of them real."""
+"""Running programs that hang, flood, fork, or cannot be started, all of them real."""
 
 from __future__ import annotations
 
@@ -66,7 +66,7 @@ def test_children_of_a_program_are_not_waited_for(tmp_path: Path) -> None:
 
 
 def test_nothing_outlives_the_process_that_runs_it(tmp_path: Path) -> None:
-    """A program ends with a runner that is killed, as an agent's prober may be."""
+    """End a program when its runner is killed, as may happen to an agent's prober."""
     pids = tmp_path / "pids"
     code = (
         "import sys; from plugind.toolbox.programs import Program;"
@@ -121,7 +121,7 @@ def made(path: Path, text: str, mode: int) -> str:
 
 
 def test_one_that_cannot_be_killed_is_not_started_again(script: Script, tmp_path: Path) -> None:
-    """A program is not started while an earlier one has not ended, as on a dead disk."""
+    """Wait with the next start while an earlier program has not ended, as on a dead disk."""
     entered, program = tmp_path / "entered", shell(f"echo >> {tmp_path}/entered; sleep 600")
     thread = threading.Thread(target=lambda: fails(program, 3.0))
     thread.start()

@@ -1,4 +1,4 @@
-"""The files and sockets that an agent as root may run, read and connect to."""
+"""The files and sockets that an agent may run, read and connect to as root."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ pytestmark = pytest.mark.skipif(os.geteuid() != 0, reason="only root can give fi
 
 @pytest.fixture
 def place(tmp_path: Path) -> Path:
-    """Create a program of root in folders of root, and return its path."""
+    """Create a program owned by root in folders owned by root, and return its path."""
     folder = tmp_path / "bin"
     folder.mkdir(mode=0o755)
     for parent in (folder, *folder.parents):
@@ -96,7 +96,7 @@ def test_an_agent_of_another_user_may_do_what_it_may(
 
 
 def test_the_files_that_a_command_runs(place: Path, tmp_path: Path) -> None:
-    """The program, the interpreter of a script and the script of an interpreter are all checked."""
+    """Check the program, the interpreter of a script and the script of an interpreter."""
     search = str(place.parent)
     assert why_not_run([str(place)], "") == ""
     assert why_not_run(["check"], search) == ""
@@ -114,7 +114,7 @@ def test_the_files_that_a_command_runs(place: Path, tmp_path: Path) -> None:
 
 
 def test_a_command_that_is_not_there_must_not_be_run(tmp_path: Path) -> None:
-    """A missing command is not run, since another user could create it in the next moment."""
+    """Refuse a missing command, since another user could create it in the next moment."""
     tmp_path.chmod(0o1777)
     for missing in (str(tmp_path / "missing"), "missing"):
         with pytest.raises(FileNotFoundError):

@@ -34,7 +34,7 @@ Make = Callable[[str], str]
 
 
 def rows(guard: Guard, version: int = 1, what: str = "row", **odd: Make) -> Answer[str, str]:
-    """Have a row made for each plugin: its name and version, unless ``odd`` says how."""
+    """Make a row for each plugin: its name and version, unless ``odd`` says otherwise."""
 
     def make(name: str) -> str:
         return odd[name](name) if name in odd else f"{name} {version}"
@@ -47,7 +47,7 @@ def fails(name: str) -> str:
 
 
 class Hang:
-    """A call that hangs until it is released, by sleeping or in an endless loop."""
+    """A call that hangs, by sleeping or in an endless loop, until it is released."""
 
     def __init__(self, *, busy: bool = False) -> None:
         self.count = 0
@@ -145,7 +145,7 @@ def test_a_call_that_hangs_is_not_waited_for_and_comes_late(guard: Guard, hang: 
     assert answer.values["p100"] == "p100 1"
     assert "in __call__" in log[0]["stack"]
     assert "the type lamp of t-lamps 1.0 hangs since 2" in guard.trouble
-    with promised(0.2):  # to wait for each would take 1 s
+    with promised(0.2):  # waiting for each would take 1 s
         for _ in range(10):
             assert rows(guard, 2, p100=hang).failed == PLUGINS[100:]
             rows(guard, 3, "body", p100=hang)
@@ -227,7 +227,7 @@ def test_slow_calls_that_return_do_not_hang(guard: Guard) -> None:
 
 
 def work(name: str) -> str:
-    """Use 10 ms of the processor."""
+    """Use 10 ms of processor time."""
     until = time.thread_time() + 0.01
     while time.thread_time() < until:
         pass
@@ -236,7 +236,7 @@ def work(name: str) -> str:
 
 @contextmanager
 def busy_machine() -> Iterator[None]:
-    """Run eight processes that use all the processor time that they get."""
+    """Run eight processes that use all the processor time they can get."""
     loop = [sys.executable, "-c", "while True: pass"]
     others = [subprocess.Popen(loop) for _ in range(8)]
     try:

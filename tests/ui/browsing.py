@@ -1,4 +1,4 @@
-"""Chromium without a window, as tests drive it."""
+"""Headless Chromium, driven by tests."""
 
 from __future__ import annotations
 
@@ -52,13 +52,13 @@ def chromium(*flags: str) -> Iterator[Chrome]:
 
 
 def text_of(browser: Chrome, selector: str = "main") -> str:
-    """Return what a part of a page shows, "" where there is no such part."""
+    """Return the text that a part of a page shows, "" if there is no such part."""
     script = "const found = document.querySelector(arguments[0]); return found && found.innerText"
     return str(browser.execute_script(script, selector) or "")
 
 
 def shows(browser: Chrome, text: str, selector: str = "main", within: float | None = None) -> None:
-    """Wait until a page shows a text; ``within`` is for how many seconds at most."""
+    """Wait until a page shows a text, for at most ``within`` seconds."""
     watch = Watch()
     eventually(lambda: text in text_of(browser, selector))
     if within is not None:
@@ -66,7 +66,7 @@ def shows(browser: Chrome, text: str, selector: str = "main", within: float | No
 
 
 def violations(browser: Chrome) -> list[str]:
-    """Return what axe-core finds wrong with the page for those who cannot see or use a mouse."""
+    """Return the accessibility problems that axe-core finds on the page."""
     source = AXE.read_text()
     assert hashlib.sha256(AXE.read_bytes()).hexdigest() == AXE_SHA256
     browser.execute_script(source)
@@ -81,20 +81,20 @@ def violations(browser: Chrome) -> list[str]:
 
 
 def with_media(browser: Chrome, scheme: str) -> None:
-    """Have the reader prefer a colour scheme: "light" or "dark"."""
+    """Set the reader's preferred colour scheme: "light" or "dark"."""
     features = [{"name": "prefers-color-scheme", "value": scheme}]
     browser.execute_cdp_cmd("Emulation.setEmulatedMedia", {"features": features})
 
 
 def with_width(browser: Chrome, width: int) -> None:
-    """Have the window as wide as that, as on a telephone."""
+    """Set the width of the window, for example to that of a telephone."""
     size = {"width": width, "height": 800, "deviceScaleFactor": 1, "mobile": True}
     browser.execute_cdp_cmd("Emulation.setDeviceMetricsOverride", size)
 
 
 @contextmanager
 def without_scripts(browser: Chrome) -> Iterator[None]:
-    """Have the browser run no scripts of pages."""
+    """Make the browser run no scripts of pages."""
     browser.execute_cdp_cmd("Emulation.setScriptExecutionDisabled", {"value": True})
     try:
         yield
@@ -103,7 +103,7 @@ def without_scripts(browser: Chrome) -> Iterator[None]:
 
 
 def complaints(browser: Chrome) -> list[str]:
-    """Return the errors in the browser's console, violations of the page's policy among them."""
+    """Return the errors in the browser's console, including violations of the page's policy."""
     return [each["message"] for each in browser.get_log("browser") if each["level"] == "SEVERE"]
 
 
@@ -112,6 +112,6 @@ def click(browser: Chrome, selector: str) -> None:
 
 
 def unchanged(browser: Chrome) -> Callable[[], bool]:
-    """Return a function that tells whether the page is still the one that was loaded now."""
+    """Return a function that reports whether the page is still the one loaded now."""
     browser.execute_script("window.mark = true")
     return lambda: bool(browser.execute_script("return window.mark === true"))

@@ -1,4 +1,4 @@
-"""What tests of the pages share: reading HTML, and browsers that are signed in."""
+"""Helpers for tests of pages: reading HTML, and browsers that are signed in."""
 
 from __future__ import annotations
 
@@ -49,7 +49,7 @@ def parsed(answer: Answer) -> Page:
 
 @dataclass
 class Browser:
-    """A browser without scripts: it keeps cookies, and sends forms as they are."""
+    """A browser without scripts: it keeps cookies, and submits forms unchanged."""
 
     api: Api
     headers: Mapping[str, str] = field(default_factory=dict)

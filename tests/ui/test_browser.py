@@ -31,10 +31,10 @@ from tests.ui.browsing import (
 from tests.ui.test_events import stream
 
 SHOWN_WITHIN = 2.0
-"""Seconds in which an open page with a stream shows a change."""
+"""Seconds within which an open page with a stream shows a change."""
 
 ASKED_WITHIN = 7.0
-"""Seconds in which one that asks every 5 s shows it."""
+"""Seconds within which a page that polls every 5 s shows a change."""
 
 LIVE, ASKING = "Live.", "Updated every 5 seconds."
 
@@ -175,7 +175,7 @@ def test_focus_scroll_position_text_and_open_parts_stay(
     assert browser.execute_script("return document.getElementById('help-filter').open")
 
 
-def test_a_lost_server_is_told_and_found_again(tmp_path: Path, browser: Chrome) -> None:
+def test_a_lost_server_is_reported_and_found_again(tmp_path: Path, browser: Chrome) -> None:
     with machine(tmp_path) as here:
         port = here.port()
         server, client = here.server(port=port)

@@ -1,4 +1,4 @@
-"""The stream that tells open pages of changes: to whom, when, and how it ends."""
+"""The stream that notifies open pages of changes: which pages, when, and how it ends."""
 
 from __future__ import annotations
 
@@ -51,10 +51,10 @@ def agent(api: Live, made: Gate) -> FakeAgent:
 
 
 @pytest.mark.parametrize(
-    ("name", "is_told"), [("csi-list", True), ("node-read", True), ("exec-list", False)]
+    ("name", "is_reported"), [("csi-list", True), ("node-read", True), ("exec-list", False)]
 )
-def test_only_changes_that_may_be_seen_are_told(
-    api: Live, made: Gate, agent: FakeAgent, tmp_path: Path, name: str, is_told: bool
+def test_only_changes_that_may_be_seen_are_reported(
+    api: Live, made: Gate, agent: FakeAgent, tmp_path: Path, name: str, is_reported: bool
 ) -> None:
     agent.report({"ebs0": {"node": up()}})
     with stream(api, made.headers(name)) as events, stream(api, made.headers(MANAGEMENT)) as all_:
@@ -62,7 +62,7 @@ def test_only_changes_that_may_be_seen_are_told(
         agent.report({"ebs0": {"node": down()}})
         assert next(all_) == "change"
         api.services.reload(load(tmp_path, made.config, {"server_enabled": "true"})[0])
-        assert next(events) == ("change" if is_told else "alive")
+        assert next(events) == ("change" if is_reported else "alive")
 
 
 def test_a_token_that_is_revoked_ends_its_stream(
@@ -74,7 +74,7 @@ def test_a_token_that_is_revoked_ends_its_stream(
         assert list(events) == []
 
 
-def test_a_page_of_a_session_that_ends_is_told(api: Live, made: Gate, tmp_path: Path) -> None:
+def test_a_session_that_ends_ends_its_stream(api: Live, made: Gate, tmp_path: Path) -> None:
     now = time.time_ns()
     accessor = made.accessors["csi-list"]
     token = digest_of(api.services.acl.held_by(accessor, now))

@@ -1,4 +1,4 @@
-"""The facts that pages share: found when they are needed, and once."""
+"""The facts that pages share: computed when needed, and only once."""
 
 from __future__ import annotations
 

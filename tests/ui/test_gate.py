@@ -1,4 +1,4 @@
-"""Every page under each policy: who may open it, and that nothing leaks into what it shows."""
+"""Every page under each policy: who may open it, and that it leaks nothing."""
 
 from __future__ import annotations
 
@@ -63,7 +63,7 @@ REQUESTS = [
     Request("GET", "/ui/static/none.js", EVERYBODY, 404),
     Request("GET", "/ui/static/icon/down/3", EVERYBODY),
 ]
-"""A form is refused without its token, also to those who may send it."""
+"""A form is refused without its token, even to those who may send it."""
 
 
 @pytest.fixture(scope="module")
@@ -123,7 +123,7 @@ LEAKS = {
     "the server": ('href="server"', _AGENT),
     "the node's datacenter": ("secret-dc", frozenset[str]()),
 }
-"""What the overview shows, and to whom."""
+"""The parts of the overview, and who sees them."""
 
 
 @pytest.mark.parametrize("what", LEAKS)
@@ -158,7 +158,7 @@ def _problems(text: str) -> int:
 
 
 def test_filters_on_nodes_need_the_right_to_read_nodes(api: Api, made: Gate) -> None:
-    """Otherwise whether a plugin is listed would tell where it runs."""
+    """Ignore the filter otherwise, because a listed plugin would reveal where it runs."""
     path = "/ui/plugins/csi?datacenter=elsewhere"
     for name, shown in ((MANAGEMENT, False), ("csi-list", True), ("plugin-read", True)):
         answer = api.call("GET", path, headers=made.headers(name))

@@ -1,4 +1,4 @@
-"""What the pages show, and how: selected, sorted, escaped, in pages and as CSV."""
+"""The contents of pages, and their form: selected, sorted, escaped, paged and as CSV."""
 
 from __future__ import annotations
 
@@ -106,9 +106,9 @@ def test_the_overview_groups_what_is_wrong(tmp_path: Path) -> None:
         for number in range(3):
             plugins = {"ebs0": {"node": down("disk on fire")}, "nfs": {"node": up()}}
             FakeAgent(api, name=f"vm{number}").report(plugins)
-        silent = FakeAgent(api, name="silent")
-        silent.report({f"p{number}": {"node": up()} for number in range(30)})
-        api.services.intake.silence([silent.node_id])
+        lost = FakeAgent(api, name="silent")
+        lost.report({f"p{number}": {"node": up()} for number in range(30)})
+        api.services.intake.silence([lost.node_id])
         answer = api.call("GET", "/ui/")
         page = parsed(answer)
         found = re.findall(r'<li id="problem-([^"]+)"', answer.text)
@@ -188,7 +188,7 @@ def test_a_version_spread_is_shown(fleet: Api) -> None:
 
 
 @pytest.mark.parametrize("query", ["filter=x+==", "sort=nothing", "filter=Nothing+==+1"])
-def test_a_mistake_in_the_url_is_told_on_the_page(api: Api, query: str) -> None:
+def test_a_mistake_in_the_url_is_shown_on_the_page(api: Api, query: str) -> None:
     answer = api.call("GET", f"{LIST}?{query}")
     assert answer.status == 400
     assert parsed(answer).all("form"), "the field that can be corrected is there"
@@ -196,7 +196,7 @@ def test_a_mistake_in_the_url_is_told_on_the_page(api: Api, query: str) -> None:
 
 
 def test_every_cell_of_a_table_is_quoted(api: Api, agent: FakeAgent) -> None:
-    """A spreadsheet that separates by semicolons sees no formula within a cell either."""
+    """Quote cells so that a spreadsheet that splits at semicolons finds no formula either."""
     agent.report({"ebs0": {"node": down("x;=1+1")}})
     answer = api.call("GET", "/ui/?csv=problems")
     assert '"x;=1+1"' in answer.text

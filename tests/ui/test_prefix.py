@@ -1,4 +1,4 @@
-"""The pages behind nginx, with TLS and a path prefix, as docs/exposing.md has it."""
+"""The pages behind nginx, with TLS and a path prefix, as in docs/exposing.md."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""How long a reader waits for the pages of a large fleet, beside the API's list of the same."""
+"""How long a reader waits for the pages of a large fleet, compared with the API's list of it."""
 
 from __future__ import annotations
 
@@ -73,7 +73,7 @@ def test_pages_of_a_large_fleet_paint_at_once(
 
 
 def paint(browser: Chrome) -> float:
-    """Return the seconds from the request of a page to its first contents on the screen."""
+    """Return the seconds from the request for a page until its first contents are on the screen."""
     script = """
         const done = arguments[0];
         new PerformanceObserver((list) => {

@@ -1,4 +1,4 @@
-"""Files of others that are kept here are those that their authors published."""
+"""Third-party files kept here are identical to those that their authors published."""
 
 from __future__ import annotations
 

@@ -28,7 +28,7 @@ def get(api: Api, path: str, **headers: str) -> Any:
 
 
 def alloc_status(api: Api, id_: str, **headers: str) -> list[str]:
-    """Print what ``nomad alloc status -verbose ID`` prints, a line each; several matches as IDs."""
+    """Print the lines that ``nomad alloc status -verbose ID`` prints; several matches as IDs."""
     stubs = get(api, f"/v1/allocations?prefix={quote(id_)}", **headers)
     if not stubs:
         raise Failed(f'No allocation(s) with prefix or id "{id_}" found')
@@ -95,7 +95,7 @@ def _text(of: Mapping[str, Any], key: str) -> str:
 
 
 def _number(of: Mapping[str, Any], key: str) -> int:
-    """Return an int64; Go's decoder takes no other number."""
+    """Return an int64; Go's decoder accepts no other number."""
     assert isinstance(of[key], int), (key, of[key])
     assert not isinstance(of[key], bool)
     return int(of[key])

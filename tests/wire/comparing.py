@@ -1,4 +1,4 @@
-"""The differences of an answer from its recording: one line each, none when they agree."""
+"""The differences between an answer and its recording: one line each, none if they agree."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""A plugind with the recorded state of Nomad, and the answers that it gives."""
+"""A plugind with the recorded state of Nomad, and its answers."""
 
 from __future__ import annotations
 
@@ -38,7 +38,7 @@ Fingerprints = Mapping[str, Mapping[str, Any]]
 
 @contextmanager
 def served(folder: Path) -> Iterator[Live]:
-    """Serve with an agent beside, and with the recorded policies and tokens."""
+    """Serve with an agent, and with the recorded policies and tokens."""
     folder.mkdir()
     checks = {"client": Health}
     settings = {"name": "vm", "client_enabled": "true", "plugin_types_enabled": "csi"}
@@ -141,7 +141,7 @@ def _hostpath_of_the_first_sitting() -> Fingerprints:
 
 
 def _dead_driver() -> Mapping[str, Any]:
-    """Return an agent's report of a driver that does not answer: only what it can know."""
+    """Return an agent's report of a driver that does not answer, with what it can know."""
     plugin = read("driver-dead-read").json
     known = ("AllocID", "Healthy", "HealthDescription", "UpdateTime")
     return {

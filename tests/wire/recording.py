@@ -1,4 +1,4 @@
-"""Answers of a real Nomad, one a file: the request as curl's command, then what came."""
+"""Answers of a real Nomad, one per file: the request as a curl command, then the answer."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ _TIMING = re.compile(r"\n\[took [\d.]+ s\]\n?$")
 
 @dataclass(frozen=True)
 class Recording:
-    """A request and the answer to it; names of the answer's headers are in lower case."""
+    """A request and its answer; names of the answer's headers are in lower case."""
 
     name: str
     method: str

@@ -1,4 +1,4 @@
-"""Commands of Nomad's command line that follow what others print."""
+"""Commands of Nomad's command line that use the output of other commands."""
 
 from __future__ import annotations
 
@@ -36,7 +36,7 @@ def agent(api: Api) -> FakeAgent:
 
 
 def filled(api: Api, token: str = "") -> FakeAgent:
-    """Report two drivers of CSI and a check of exec, each with its own process."""
+    """Report two CSI drivers and a check of type exec, each with its own process."""
     made = FakeAgent(api, NODE, token=token)
     plugins = {
         "csi": {"nfs": {"node": up(AllocID=ONE)}, "ebs0": {"node": down("no disk", AllocID=TWO)}},
@@ -101,7 +101,7 @@ def test_check(api: Api, agent: FakeAgent) -> None:
 
 
 def test_the_processes_that_each_reader_sees(tmp_path: Path) -> None:
-    """Readers of plugins see the plugins' processes, and readers of nodes see all."""
+    """Show plugins' processes to readers of plugins, and all processes to readers of nodes."""
     made = gate(tmp_path, "csi-read", "exec-read", "plugin-read", "node-read", "csi-list")
     with serving(tmp_path, live=False, config=made.config) as api:
         filled(api, made.secrets[MANAGEMENT])

@@ -1,4 +1,4 @@
-"""python-nomad, a client that others wrote for Nomad, against a live server with ACLs on."""
+"""python-nomad, a third-party client for Nomad, against a live server with ACLs on."""
 
 from __future__ import annotations
 
@@ -43,7 +43,7 @@ def session() -> Iterator[requests.Session]:
 
 
 def client(api: Live, session: requests.Session, holder: str) -> Any:
-    """Return the client of a token's holder; "" holds no token."""
+    """Return the client of a token's owner; "" has no token."""
     token = SECRETS.get(holder)
     return nomad.Nomad(address=api.address, token=token, region="global", session=session)
 

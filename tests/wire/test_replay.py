@@ -1,4 +1,4 @@
-"""plugind answers as a real Nomad 0.11.8 did, but for deliberate differences.
+"""plugind answers as a real Nomad 0.11.8 did, except for deliberate differences.
 
 Each recorded request is sent to a plugind with the state that Nomad had. Each difference must be in
 one of the two tables, with its reason, and each row must be a real difference.
@@ -19,7 +19,7 @@ from tests.wire.recording import names, read
 
 
 class Otherwise(NamedTuple):
-    """An answer that is different altogether: its status and the compared parts."""
+    """An answer that is entirely different: its status and the compared parts."""
 
     status: int
     look: Callable[[Answer], Any]
@@ -83,7 +83,7 @@ OTHERWISE = {
 
 
 class Apart(NamedTuple):
-    """Differences within answers that agree otherwise, by regular expressions."""
+    """Differences within answers that otherwise agree, as regular expressions."""
 
     recordings: str
     what: str

@@ -1,4 +1,4 @@
-"""One etcd for all tests of a worker, and rigs with a prefix each."""
+"""One etcd for all tests of a worker, and rigs with separate prefixes."""
 
 from __future__ import annotations
 
@@ -25,8 +25,8 @@ def etcd() -> Iterator[Member]:
 
 
 class FreshEtcdStore(EtcdStore):
-    """A store that has seen what any other one committed before each look. The store itself reads
-    what its watch brought, and ``newest`` says what there is."""
+    """A store that first catches up with the commits of all others on each look. The real store
+    reads only what its watch has received, and ``newest`` returns the newest index in etcd."""
 
     def _refresh(self) -> None:
         newest = self.newest()
@@ -47,7 +47,7 @@ class FreshEtcdStore(EtcdStore):
 
 
 class EtcdRig(Rig):
-    """Gives each folder a prefix of its own."""
+    """A rig that gives each folder its own prefix."""
 
     member: Member
     prefixes: dict[Path, str]
@@ -65,7 +65,7 @@ class EtcdRig(Rig):
 
 @pytest.fixture
 def rig_on(tmp_path: Path) -> Iterator[Callable[..., Rig]]:
-    """Give a function that makes rigs on a member; what they opened is closed at the end."""
+    """Yield a function that makes rigs on a member; close at the end what they opened."""
     rigs: list[Rig] = []
 
     def make(member: Member, kind: type[Store] = FreshEtcdStore, name: str = "data") -> Rig:

@@ -1,4 +1,4 @@
-"""Real members of etcd on free ports, that tests may pause and kill."""
+"""Real members of etcd on free ports, which tests can pause and kill."""
 
 from __future__ import annotations
 
@@ -40,11 +40,11 @@ class Member:
 
     @property
     def pid(self) -> int:
-        """Return the ID of the process, 0 where none runs."""
+        """Return the ID of the process, 0 if none is running."""
         return self._process.pid if self._process else 0
 
     def start(self) -> None:
-        """Start the process, after a kill with the data that it had."""
+        """Start the process; after a kill it has the data that it had before."""
         with (self.folder.parent / f"{self.name}.log").open("ab") as log:
             self._process = subprocess.Popen(
                 ["etcd", *self.arguments],
@@ -95,7 +95,7 @@ class Member:
 
 
 def are_agreed(found: Sequence[Member]) -> bool:
-    """Return whether members know one leader, in one term."""
+    """Return whether the members agree on a leader in the same term."""
     known = set()
     for each in found:
         with grpc.insecure_channel(each.address) as channel:
@@ -119,8 +119,9 @@ def members(
     is_ready: bool = True,
     front: Front | None = None,
 ) -> Iterator[list[Member]]:
-    """Run a number of members of one etcd while the block lasts, with further arguments. ``front``
-    returns where the members of some names find that of a name, which listens on a port."""
+    """Run a number of members of one etcd while the block lasts, with additional arguments. Given
+    the name and port of a member and the names of the others, ``front`` returns the address at
+    which the others find that member."""
     needs("/usr/bin/etcd", "etcd-server")
     folder = Path(
         tempfile.mkdtemp(prefix="plugind-etcd-", dir=_IN_MEMORY if _IN_MEMORY.is_dir() else None)
@@ -160,7 +161,7 @@ def members(
 
 
 def etcdctl(member: Member, *words: str, check: bool = True) -> subprocess.CompletedProcess[str]:
-    """Run a command of etcd's own client on a member; ``check``: raise where it fails."""
+    """Run a command of etcd's own client on a member; with ``check``, raise if it fails."""
     needs("/usr/bin/etcdctl", "etcd-client")
     return subprocess.run(
         ["etcdctl", "--endpoints", member.address, *words],

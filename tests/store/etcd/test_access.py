@@ -1,4 +1,4 @@
-"""Users of etcd and TLS: each refusal says why in one line, and right settings work."""
+"""Users of etcd and TLS: each refusal states its reason in one line, and correct settings work."""
 
 from __future__ import annotations
 
@@ -114,8 +114,8 @@ def test_an_expired_token_is_fetched_again_for_calls_and_the_watch(
 
 @pytest.fixture(scope="module")
 def authority(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """Make certificates in a folder: an authority, a member at 127.0.0.1, one at another name, and
-    a client."""
+    """Make certificates in a folder: an authority, a member at 127.0.0.1, a member at another name,
+    and a client."""
     needs("/usr/bin/openssl", "openssl")
     folder = tmp_path_factory.mktemp("tls")
 

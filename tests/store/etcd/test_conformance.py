@@ -1,5 +1,4 @@
-"""Every promise of the contract of stores, on a real etcd; and faulty stores, which each break
-some."""
+"""Every guarantee of the store contract on a real etcd; and faulty stores that each break some."""
 
 from __future__ import annotations
 
@@ -26,7 +25,7 @@ def test_a_fault_is_caught(
     rig_on: Callable[..., Rig],
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    """Each fault breaks the cases that it names."""
+    """Check that each fault breaks the cases that it names."""
     monkeypatch.setattr(following, "PATIENCE", 2.0)  # for changes that never come
     for number, name in enumerate(fault.breaks):
         (case,) = (case for case in CASES if case.name == name)

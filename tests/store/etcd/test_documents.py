@@ -1,4 +1,4 @@
-"""What documents and packages have of the store on etcd."""
+"""What documents and packages say about the store on etcd."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Members that hang or are gone, answers that are lost, and an etcd that is full or compacted."""
+"""Members that hang or are gone, lost answers, and an etcd that is full or compacted."""
 
 from __future__ import annotations
 
@@ -41,7 +41,8 @@ def open_on(found: list[Member], rig: Rig) -> Store:
 
 
 def committed(store: Store, number: int, within: float = PATIENCE) -> int:
-    """Commit a change, again where nothing was done for a member is gone. Return its index."""
+    """Commit a change, and try again if nothing was done because a member is gone. Return its
+    index."""
     deadline = time.monotonic() + within
     while True:
         try:
@@ -106,7 +107,7 @@ def test_without_a_majority_every_call_ends_soon_and_all_is_well_afterwards(
     assert eventually(store.has_duty)
 
 
-def test_a_silent_member_costs_no_processor(etcd: Member, rig_on: Rigs) -> None:
+def test_a_member_that_does_not_answer_costs_no_processor(etcd: Member, rig_on: Rigs) -> None:
     with members() as (member,):
         store = rig_on(member, EtcdStore).open()
         commit_one = committed(store, 1)
@@ -120,7 +121,7 @@ def test_a_silent_member_costs_no_processor(etcd: Member, rig_on: Rigs) -> None:
 
 
 class LostAnswers:
-    """Does the calls of one method, and loses the answers to some of them."""
+    """Make the calls of one method, but lose the answers to some of them."""
 
     def __init__(self, monkeypatch: pytest.MonkeyPatch, name: str) -> None:
         self._name = name
@@ -154,7 +155,7 @@ class Lost(grpc.RpcError):
 
 @pytest.fixture
 def twice(etcd: Member, rig_on: Rigs) -> Store:
-    """Open a store that knows one member by two names, so that it repeats each call once."""
+    """Open a store that has two names for one member, so it repeats each failed call once."""
     port = etcd.address.rpartition(":")[2]
     return rig_on(etcd, EtcdStore).open(endpoints=[etcd.address, f"localhost:{port}"])
 
@@ -176,7 +177,7 @@ def test_a_repeated_transaction_finds_that_it_was_done(
         (outcomes[0], first.id),
         (outcomes[1], second.id),
     ]
-    # The document that it put is known as it is, so the next change rests on it.
+    # The store knows the document that it put, so the next change can be based on it.
     (last,) = twice.commit([swap(node(1, name="x"), node(1, name="y"), base=found[-1].index)])
     assert isinstance(last, int)
 
@@ -184,7 +185,7 @@ def test_a_repeated_transaction_finds_that_it_was_done(
 def test_a_repetition_after_another_change_does_not_conflict(
     twice: Store, rig_on: Rigs, etcd: Member, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """Let another server rest a change on one whose answer was lost, before it is repeated."""
+    """Let another server's change follow one whose answer was lost, before that is repeated."""
     index = committed(twice, 1)
     lost = LostAnswers(monkeypatch, "Txn")
     others: list[int] = []
@@ -280,14 +281,14 @@ def test_upkeep_compacts_and_deletes_what_is_old(rig_on: Rigs, etcd: Member) -> 
     assert len(list(parts._reading.every(parts._keys.scopes))) < scopes
     with pytest.raises(Compacted):
         rig.open().read(base)
-    # What was planned before the log begins conflicts, for nobody knows what moved since.
+    # A change planned before the start of the log conflicts: what changed since is unknown.
     (outcome,) = store.commit([swap(node(1), node(1, name="x"), base=base)])
     assert isinstance(outcome, Conflict)
     (outcome,) = store.commit([swap(node(1), node(1, name="x"), base=store.newest())])
     assert isinstance(outcome, int)
     assert isinstance(gone, int)
     head, revision = parts._reading.head()
-    parts._upkeep.compact(head - 5, revision - 5)  # what was compacted further is left alone
+    parts._upkeep.compact(head - 5, revision - 5)  # already compacted beyond this: nothing is done
 
 
 def test_transitions_leave_etcd_with_those_of_the_history(rig_on: Rigs, etcd: Member) -> None:
@@ -362,7 +363,7 @@ def test_a_server_whose_store_was_replaced_writes_nothing_more(rig_on: Rigs, etc
     index = committed(store, 1)
     file = rig.data_dir / "export"
     EtcdStore.export(rig.settings(), rig.data_dir, file)
-    opened(store)._server.release()  # as of a server that hung for longer than its lease
+    opened(store)._server.release()  # as from a server that hung for longer than its lease
     opened(store)._server.take = lambda: True
     EtcdStore.import_(rig.settings(), rig.data_dir, file, [])
     for write in (

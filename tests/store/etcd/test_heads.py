@@ -1,4 +1,4 @@
-"""Reads of the newest index, one for all who ask at the same time."""
+"""Reads of the newest index; callers that ask at the same time share one read."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from tests.promises import PATIENCE, eventually
 
 
 class Slow:
-    """A read that lasts until it is released; ``value`` is what it finds when it begins."""
+    """A read that lasts until it is released; ``value`` is its result, fixed when it begins."""
 
     def __init__(self) -> None:
         self.value = 0
@@ -56,7 +56,7 @@ def test_who_comes_during_a_read_gets_the_one_after_it() -> None:
         thread.join(PATIENCE)
     assert early == [0]
     assert set(late) == {5}
-    # Threads that had not come yet when the second read began share a third one at most.
+    # Threads that arrived after the second read began share at most one more read.
     assert read.begun <= 3
     read.release.release(50)
 

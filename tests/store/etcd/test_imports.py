@@ -1,4 +1,4 @@
-"""Imports into etcd: answers that are lost, failures on the way, servers that run meanwhile."""
+"""Imports into etcd: lost answers, failures midway, and servers running meanwhile."""
 
 from __future__ import annotations
 
@@ -30,7 +30,7 @@ Rigs = Callable[..., Rig]
 
 @pytest.fixture
 def place(etcd: Member, rig_on: Rigs) -> Place:
-    """Give a store that has one node, with no server, at a member that it knows by two names."""
+    """Return a store with one node and no server, on a member that it knows by two names."""
     rig = rig_on(etcd, EtcdStore)
     port = etcd.address.rpartition(":")[2]
     made = rig.settings(endpoints=[etcd.address, f"localhost:{port}"])
@@ -41,7 +41,7 @@ def place(etcd: Member, rig_on: Rigs) -> Place:
 
 
 def generations(place: Place) -> set[str]:
-    """Return the generations of which there are keys in etcd."""
+    """Return the generations that have keys in etcd."""
     client = Client(place.settings)
     start = Root(place.settings.prefix).prefix + GENERATION.encode()
     try:
@@ -143,7 +143,7 @@ def test_an_import_that_fails_leaves_nothing(
 
 
 def test_history_that_came_back_from_etcd_is_kept(place: Place, tmp_path: Path) -> None:
-    """etcd numbers transitions with gaps; the embedded store counts on there being none."""
+    """Check that gaps, which etcd leaves in its numbers of transitions, are closed in SQLite."""
     with closing(place.open()) as store:
         for number in range(40):
             moved = tuple(transition(after=str(n)) for n in range(5))

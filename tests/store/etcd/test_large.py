@@ -1,4 +1,4 @@
-"""Changes that are larger than a transaction of etcd may be."""
+"""Changes that are too large for one transaction of etcd."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ from plugind.testing.stores.making import (
 
 
 def noise(size: int) -> str:
-    """Return a text that cannot be deflated much."""
+    """Return a text that compresses poorly."""
     return random.Random(size).randbytes(size // 2).hex()
 
 

@@ -1,4 +1,4 @@
-"""A server's data moves from SQLite to etcd and back."""
+"""Moving a server's data from SQLite to etcd and back."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ from tests.store.etcd.members import Member
 from tests.store.moving import Place, check_moving, check_there_and_back
 
 PHASES = (Phase.explicit, Phase.generate)
-"""A failure is not made smaller: with a real etcd that takes minutes."""
+"""Failing examples are not shrunk, because that takes minutes with a real etcd."""
 
 
 @contextmanager

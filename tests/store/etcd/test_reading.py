@@ -1,4 +1,4 @@
-"""What is read in pages and parts while servers write, and what the history of a server has."""
+"""Reads in pages and parts while servers write, and the history that a server has."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Servers on etcd: they answer as on any other store, and for each other."""
+"""Servers on etcd: they answer as on any other store, and on behalf of each other."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ Servers = Callable[..., AbstractContextManager[Api]]
 
 @pytest.fixture
 def server(etcd: Member, tmp_path: Path) -> Servers:
-    """Give a function that runs a server on the same store, each with a folder of its own."""
+    """Yield a function that runs a server on the same store, each with its own folder."""
     return servers(tmp_path, etcd.address)
 
 
@@ -119,7 +119,7 @@ def test_a_default_read_fails_while_etcd_is_away_and_a_stale_one_does_not(tmp_pa
 
 
 def test_only_stale_reads_are_given_again(server: Servers) -> None:
-    """Only etcd knows what other servers acknowledged, and it is on another machine."""
+    """Repeat kept answers for stale reads only: for others etcd, which is remote, must be asked."""
     with (
         server() as api,
         patch.object(Repeats, "given", autospec=True, side_effect=Repeats.given) as again,

@@ -1,6 +1,7 @@
-"""Compaction while nothing changes, and while others write; and documents that were kept meanwhile.
+"""Compaction, while nothing changes and while others write; and documents kept meanwhile.
 
-What upkeep deletes must never make a change look as if nothing had moved since it was planned.
+A change must never look as if nothing had moved since it was planned because upkeep has deleted
+something.
 """
 
 from __future__ import annotations
@@ -38,7 +39,7 @@ def test_beats_alone_move_the_log_no_further_than_its_head(rig_on: Rigs, etcd: M
     parts = opened(store)
     assert parts._upkeep._seen
     parts._upkeep._seen.clear()
-    assert store.newest() == index  # its look is noted
+    assert store.newest() == index  # the store records this look
     ((_, head, revision),) = parts._upkeep._seen
     assert head < revision
     parts._upkeep.compact(head, revision)
@@ -76,7 +77,7 @@ def test_a_scope_that_is_written_during_upkeep_stays(
 
 
 def test_a_large_value_stays_as_long_as_its_record(rig_on: Rigs, etcd: Member) -> None:
-    """Let the oldest record of the history have parts, which are put before it."""
+    """Give the oldest record of the history parts, which are stored before the record."""
     rig = rig_on(etcd, EtcdStore)
     store = rig.open()
     noted = tuple(transition(plugin=noise(20_000 + 2 * number)) for number in range(200))
@@ -91,12 +92,12 @@ def test_a_large_value_stays_as_long_as_its_record(rig_on: Rigs, etcd: Member) -
         assert len(elsewhere.history(HistoryQuery(limit=500))) == 200
     finally:
         elsewhere.close()
-    parts._upkeep._delete_asides(parts._reading.head()[1])  # as once the record has left
+    parts._upkeep._delete_asides(parts._reading.head()[1])  # as happens once the record is deleted
     assert list(parts._reading.every(parts._keys.asides)) == []
 
 
 def hold(store: Store, monkeypatch: pytest.MonkeyPatch) -> Callable[[], None]:
-    """Have a store follow nothing more until the function that is returned is called."""
+    """Stop a store from following until the returned function is called."""
     follower: Follower = opened(store)._follower
     may = threading.Event()
     follow, closed = follower._follow, follower._closed
@@ -149,7 +150,7 @@ def test_no_document_is_kept_that_is_older_than_what_was_followed() -> None:
 
 
 def restored(member: Member, snapshot: str) -> None:
-    """Start a member again with what a snapshot has."""
+    """Restart a member with the contents of a snapshot."""
     member.kill()
     member.folder.rename(member.folder.with_suffix(".old"))
     etcdctl(
@@ -182,7 +183,7 @@ def test_an_etcd_that_was_set_back_takes_no_writes(rig_on: Rigs) -> None:
 
 
 def refusal(store: Store, changes: list[Any]) -> str:
-    """Return why changes are not written, once etcd answers."""
+    """Return the reason why changes are not written, once etcd answers."""
 
     def look() -> str:
         with pytest.raises(StoreError) as caught:
@@ -240,7 +241,7 @@ def test_a_call_without_a_token_was_not_sent(
     )
     monkeypatch.setattr(client, "_settings", settings)
     with pytest.raises(StoreError, match="does not answer"):
-        # Its document is known, so that nothing else is called before.
+        # The store knows the node's document, so it makes no other call first.
         store.commit([swap(node(1), node(1, name="x"), base=index)])
     with pytest.raises(Unsent) as caught:
         client.metadata(client._members[0])

@@ -1,4 +1,4 @@
-"""Versions of etcd that lose writes are named in the log, by what a member says of itself."""
+"""The log warns of versions of etcd that lose writes, according to the version a member reports."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ THREADS = 8
 
 
 class Disguise(grpc.GenericRpcHandler):  # type: ignore[misc]  # grpc has no types
-    """Passes every call on to a member, and has it say that it is of another version."""
+    """Pass every call on to a member, but make the member report another version."""
 
     def __init__(self, channel: Any, version: str) -> None:
         self._channel = channel
@@ -49,7 +49,7 @@ class Disguise(grpc.GenericRpcHandler):  # type: ignore[misc]  # grpc has no typ
 
 @contextmanager
 def disguised(member: Member, version: str) -> Iterator[str]:
-    """Give the address of a member that says it is of a version."""
+    """Yield the address of a member that reports the given version."""
     with ThreadPoolExecutor(THREADS) as pool, grpc.insecure_channel(member.address) as channel:
         server = grpc.server(pool, [Disguise(channel, version)])
         port = server.add_insecure_port("127.0.0.1:0")

@@ -1,4 +1,4 @@
-"""Members that have lost their data: one of three, and an etcd of one."""
+"""Members that have lost their data: one of three, or the only one of an etcd."""
 
 from __future__ import annotations
 
@@ -39,10 +39,10 @@ def test_a_member_that_lost_its_data_refuses_to_start_and_can_be_replaced(rig_on
         first.start()
         eventually(first.ended)
         committed(store, 2)
-        # Its watch goes on by another member after a few tries.
+        # The store's watch moves to another member after a few tries.
         eventually(lambda: store.contact.is_known and not store.trouble)
 
-        # etcd takes these once it finds its other members well, which it does after a while.
+        # etcd accepts these once it considers its other members healthy, which takes a while.
         for words in (
             ("remove", member_id(second, first.name)),
             ("add", first.name, "--peer-urls", first.peer),
@@ -54,7 +54,7 @@ def test_a_member_that_lost_its_data_refuses_to_start_and_can_be_replaced(rig_on
         first.arguments = (*first.arguments, "--initial-cluster-state", "existing")
         first.start()
         first.wait()
-        third.kill()  # so that the one that is new must be asked
+        third.kill()  # so that the new member must be asked
         index = committed(store, 3)
         assert eventually(lambda: store.wait(index - 1, 1))
         assert len(store.load().nodes) == 3
@@ -73,7 +73,7 @@ def writes(store: Store) -> list[Callable[[], object]]:
 def test_nothing_is_acknowledged_by_an_etcd_that_lost_its_data(
     is_made_anew: bool, rig_on: Rigs
 ) -> None:
-    """Another server that starts makes a store at the very revision at which the old one began."""
+    """Let another server start, too, and create a store at the very revision of the old one."""
     with members() as (member,):
         rig = rig_on(member, EtcdStore)
         store = rig.open()
