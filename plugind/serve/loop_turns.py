@@ -3,8 +3,9 @@
 1. Few requests begin in one turn of the loop.
 2. Addresses take turns, so that many requests of one address wait for each other.
 3. While other addresses ask, too, the loop rests after each turn of an address that has more
-   requests waiting, for as long as the turn took: threads need the interpreter for the others'
-   requests, and a loop that is never idle leaves it to each of them after 5 ms only.
+   requests waiting. It rests for as long as the turn took, up to REST_MAXIMUM: threads need the
+   interpreter for the others' requests, and a loop that is never idle leaves it to each of them
+   after 5 ms only.
 """
 
 from __future__ import annotations
@@ -19,11 +20,14 @@ AT_ONCE = 4
 """Requests that begin in one turn of the loop: everything that arrives meanwhile waits for them."""
 
 
+REST_MAXIMUM = 0.02
+"""Seconds; a turn may take longer because the process was stopped, or the machine is busy."""
+
+
 class LoopTurns:
     """Lets requests begin in the loop, by the rules of the module. Only for the loop's thread.
 
-    ``askers`` knows whether several addresses ask. As many requests may wait as there are
-    connections.
+    ``askers`` knows whether several addresses ask.
     """
 
     def __init__(self, mailbox: Mailbox, askers: Askers) -> None:
@@ -53,22 +57,23 @@ class LoopTurns:
     def _end_turn(self) -> None:
         if self._is_crowd and self._askers.are_several:
             loop = self._mailbox.loop
-            loop.call_later(loop.time() - self._began_at, self._next_turn)
+            loop.call_later(min(loop.time() - self._began_at, REST_MAXIMUM), self._next_turn)
         else:
             self._next_turn()
 
     def _next_turn(self) -> None:
         self._begun = 0
-        self._is_crowd = False
+        begun = set()
         while self._waiting and self._begun < AT_ONCE:
             address = next(iter(self._waiting))
             places = self._waiting.pop(address)
             place = places.popleft()
             if places:
                 self._waiting[address] = places  # behind the other addresses
-                self._is_crowd = True
             if not place.done():  # otherwise its task was cancelled
                 place.set_result(None)
                 self._begun += 1
+                begun.add(address)
+        self._is_crowd = not begun.isdisjoint(self._waiting)
         if self._begun:
             self._begin_turn()  # ends after the requests, whose tasks are called before it

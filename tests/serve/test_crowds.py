@@ -10,6 +10,7 @@ from typing import Any
 import pytest
 
 from plugind.acl.tokens import CLIENT, block, draw
+from plugind.serve import askers
 from plugind.serve.askers import AT_ONCE_MAXIMUM
 from plugind.serve.loop_turns import LoopTurns
 from tests.promises import PATIENCE
@@ -43,6 +44,13 @@ def turns(monkeypatch: pytest.MonkeyPatch) -> Callable[[], Turns]:
         return made
 
     return make
+
+
+@pytest.fixture(autouse=True)
+def _on_a_busy_machine(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Have what happens within a test count as just now, however long it takes."""
+    monkeypatch.setattr(askers, "AT_ONCE_SECONDS", PATIENCE)
+    monkeypatch.setattr(askers, "_RECENT", PATIENCE)
 
 
 async def read(stand: Stand, *clients: str, **headers: str) -> list[Asked]:

@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 
 from plugind.serve.askers import Askers
-from plugind.serve.loop_turns import AT_ONCE, LoopTurns
+from plugind.serve.loop_turns import AT_ONCE, REST_MAXIMUM, LoopTurns
 from plugind.serve.mailbox import Mailbox
 from tests.promises import PATIENCE
 
@@ -98,6 +98,7 @@ def test_the_loop_rests_after_a_turn_of_a_crowd_while_others_ask(loop: Loop) -> 
     assert loop.most() <= AT_ONCE
     assert loop.rests
     assert min(loop.rests) > 0
+    assert max(loop.rests) <= REST_MAXIMUM
 
 
 def test_many_addresses_with_a_request_each_do_not_make_the_loop_rest(loop: Loop) -> None:
@@ -107,6 +108,28 @@ def test_many_addresses_with_a_request_each_do_not_make_the_loop_rest(loop: Loop
     loop.run(work)
     assert len(loop.began) == MANY
     assert not loop.rests
+
+
+def test_the_loop_does_not_rest_after_the_last_requests_of_an_address(loop: Loop) -> None:
+    async def work() -> None:
+        await loop.finish(loop.requests([HONEST] + [GREEDY] * AT_ONCE))
+
+    loop.run(work)
+    assert len(loop.began) == AT_ONCE + 1
+    assert not loop.rests
+
+
+def test_requests_begin_again_after_all_that_waited_were_cancelled(loop: Loop) -> None:
+    async def work() -> None:
+        crowd = loop.requests([GREEDY] * MANY)
+        await asyncio.sleep(0)
+        for each in crowd[AT_ONCE:]:
+            each.cancel()
+        await loop.finish(crowd)
+        await loop.finish(loop.requests([GREEDY]))
+
+    loop.run(work)
+    assert len(loop.began) == AT_ONCE + 1
 
 
 def test_cancelled_requests_keep_no_others_from_their_turn(loop: Loop) -> None:

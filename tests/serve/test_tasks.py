@@ -281,6 +281,26 @@ def test_no_heartbeat_goes_to_a_thread_however_many_come(run: Callable[[Work], N
     run(work)
 
 
+def test_a_heartbeat_waits_for_a_turn_of_its_client(
+    run: Callable[[Work], None], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    async def work(tasks: Tasks, pool: Pool) -> None:
+        entered: list[str] = []
+
+        async def enter(address: str) -> None:
+            entered.append(address)
+
+        def steps() -> Steps[None]:
+            yield from ()
+
+        monkeypatch.setattr(tasks.loop_turns, "enter", enter)
+        client, request = Client(Sender().receive, "192.0.2.7"), asked("PUT", HEARTBEAT, 200)
+        await tasks.answer(steps(), request, client, tasks.pool_of(request))
+        assert entered == ["192.0.2.7"]
+
+    run(work)
+
+
 def test_the_steps_of_a_heartbeat_that_is_cancelled_before_its_turn_are_closed(
     run: Callable[[Work], None],
 ) -> None:

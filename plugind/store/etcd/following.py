@@ -50,8 +50,11 @@ BEHIND = 2.0
 """Seconds for which the watch may be behind ``log/head`` before it is opened again."""
 
 PAUSE = 0.25
-"""Seconds before a watch that failed is opened again. They are always the same: parked queries wait
-for it once a majority of the members is back, and a try costs etcd next to nothing."""
+"""Seconds before the watch is opened again when no member could be reached, or none had a leader:
+once a majority of the members is back, parked queries wait for it."""
+
+PAUSE_MAXIMUM = 2.0
+"""Seconds before it is opened again when etcd refused it again and again: the pause doubles."""
 
 READ_SECONDS = 10.0
 """Seconds for reading changes that are no longer in memory."""
@@ -208,10 +211,12 @@ class Follower:
             self._news.notify_all()
 
     def _run(self) -> None:
+        pause = PAUSE
         while not self._closed.is_set():
+            is_refused = True
             try:
                 self._follow(next(self._client.members()))
-                failure = "etcd ended the watch"
+                failure, is_refused = "etcd ended the watch", False
             except RevisionGone:
                 failure = "etcd was compacted beyond what this server has seen"
                 try:
@@ -224,6 +229,7 @@ class Follower:
             except StoreError as error:
                 failure = str(error)
             except grpc.RpcError as error:
+                is_refused = False
                 is_ours = error.code() == grpc.StatusCode.CANCELLED
                 failure = "the watch was behind" if is_ours else summary(error)
             if self._closed.is_set():
@@ -232,7 +238,8 @@ class Follower:
                 self._failing_since = time.monotonic()
                 _log.warning("the log in etcd is not followed", reason=failure)
             self._failure = failure
-            self._closed.wait(PAUSE)
+            self._closed.wait(pause)
+            pause = min(2 * pause, PAUSE_MAXIMUM) if is_refused else PAUSE
 
     def _follow(self, member: Member) -> None:
         self._member = member
