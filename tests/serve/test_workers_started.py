@@ -26,14 +26,13 @@ def threads_of(server: Bare) -> Workers:
     return found
 
 
+@pytest.mark.alone  # on a busy machine a new thread may see the request before the woken one does
 def test_a_server_that_nobody_asks_has_few_threads() -> None:
     with bare(threads=1_000) as server:
         pool = threads_of(server)
         eventually(lambda: len(pool.queue_cv) == SPARE)
         assert server.ask("/x").endswith(b"/x")
-        # One replaces the thread that was woken; a busy machine may start more before it takes
-        # the request, since a new thread that sees the request does not count as idle.
-        assert len(pool.threads) <= 2 * SPARE
+        assert len(pool.threads) <= SPARE + 1
 
 
 def test_a_thread_is_idle_from_its_start_on(monkeypatch: pytest.MonkeyPatch) -> None:
